@@ -1,0 +1,1 @@
+"""Better instructions for DSPy programs."""

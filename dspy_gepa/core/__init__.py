@@ -1,0 +1,1 @@
+"""The search itself: pure values and functions. Standard library and numpy only."""

@@ -1,0 +1,176 @@
+"""Every choice that the search makes: the next phase of a proposal, and the next proposal.
+
+Reads the state, changes nothing. What a new proposal is chosen from are committed proposals only.
+"""
+
+from __future__ import annotations
+
+from dspy_gepa.core.budget import proposal_cost
+from dspy_gepa.core.components import ComponentView
+from dspy_gepa.core.frontier import mean_scores, survivors, tops
+from dspy_gepa.core.gate import at_least_as_good
+from dspy_gepa.core.merge import Lineage, merge_examples, plan_merge
+from dspy_gepa.core.proposal import (
+    Drafted,
+    Evaluation,
+    Gating,
+    Merge,
+    Mutation,
+    Phase,
+    Proposal,
+    Reflecting,
+    Rolling,
+    Settled,
+    Validating,
+    Verdict,
+)
+from dspy_gepa.core.sampling import epoch_minibatch
+from dspy_gepa.core.selection import PoolView
+from dspy_gepa.core.state import RunState
+from dspy_gepa.core.streams import stream
+from dspy_gepa.core.work import Evidence
+
+__all__ = ["next_phase", "next_proposal", "obstacle"]
+
+
+def next_phase(state: RunState, proposal: Proposal) -> Phase | None:
+    """The phase that a proposal may enter now; None while it waits or is settled."""
+    match proposal.phase:
+        case Rolling(evaluation) if state.is_done(evaluation):
+            return _after_rolling(state, proposal, evaluation)
+        case Drafted():
+            return _after_reflecting(state, proposal, proposal.phase)
+        case Gating(evaluation) if state.is_done(evaluation):
+            return _after_gating(state, proposal, evaluation)
+        case Validating(evaluation) if state.is_done(evaluation):
+            return Settled(evaluation.candidate, Verdict("accepted", "validated"))
+    return None
+
+
+def next_proposal(state: RunState) -> tuple[Mutation | Merge, Phase] | None:
+    """How the next proposal begins; None where its worst case does not fit into the budget."""
+    begun = _merge(state) or _mutation(state)
+    return begun if begun[0].hold <= state.available else None
+
+
+def obstacle(state: RunState) -> str:
+    """Why no further proposal would be of use; empty where one may be.
+
+    Our choice: two epochs without a single new rollout, or several reflections in a row without
+    a usable text, will go on like that.
+    """
+    settings = state.settings
+    patience = max(10, 2 * -(-len(settings.train) // settings.minibatch_size))
+    recent = state.history[-patience:] if len(state.history) > patience else ()
+    if recent and not any(settlement.charge for settlement in recent):
+        return (
+            f"nothing left to learn: the last {patience} proposals needed no rollout "
+            f"({recent[-1].verdict.reason})"
+        )
+    recent = state.history[-settings.max_failures_in_a_row :]
+    failed = [s for s in recent if s.verdict.kind == "failed"]
+    if len(failed) == settings.max_failures_in_a_row:
+        return f"{len(failed)} reflections in a row failed; the last: {failed[-1].verdict.reason}"
+    return ""
+
+
+def _after_rolling(state: RunState, proposal: Proposal, evaluation: Evaluation) -> Phase:
+    settings, origin = state.settings, proposal.origin
+    assert isinstance(origin, Mutation)
+    parent, rollouts = evaluation.candidate, state.rollouts(evaluation)
+    if settings.skip_perfect_score and all(r.score >= settings.perfect_score for r in rollouts):
+        return Settled(parent, Verdict("skipped", "every score on the minibatch is perfect"))
+    seen = {step.component for rollout in rollouts for step in rollout.trace.steps}
+    called = tuple(component for component in parent if component in seen)
+    if not called:
+        return Settled(parent, Verdict("skipped", "no component was called on the minibatch"))
+    evidence = tuple(map(Evidence, evaluation.examples, rollouts))
+    view = ComponentView(proposal.ticket, origin.parent, parent, origin.turn, called, evidence)
+    chosen = settings.components(view)
+    components = tuple(component for component in chosen if component in seen)
+    if not components:
+        reason = f"none of the selected components {list(chosen)} was called on the minibatch"
+        return Settled(parent, Verdict("skipped", reason))
+    return Reflecting(evaluation, components)
+
+
+def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Phase:
+    parent, reflection = phase.evaluation.candidate, phase.reflection
+    child = parent.rewritten(reflection.texts)
+    if child == parent:
+        problem = reflection.problem
+        if problem:
+            return Settled(parent, Verdict("failed", problem))
+        return Settled(parent, Verdict("rejected", "the texts are unchanged"))
+    # Only members that every order of answers shows here: later ones are caught at the commit.
+    for position, member in enumerate(state.members):
+        is_visible = member.ticket <= proposal.ticket - state.settings.window
+        if is_visible and member.candidate == child:
+            return Settled(child, Verdict("rejected", f"member {position} has the same texts"))
+    return Gating(Evaluation(child, phase.evaluation.examples))
+
+
+def _after_gating(state: RunState, proposal: Proposal, evaluation: Evaluation) -> Phase:
+    parents = [
+        Evaluation(state.members[parent].candidate, evaluation.examples)
+        for parent in proposal.origin.parents
+    ]
+    child_scores = [rollout.score for rollout in state.rollouts(evaluation)]
+    parent_scores = [[rollout.score for rollout in state.rollouts(p)] for p in parents]
+    # A merge may combine strengths that lie elsewhere, so it need not beat its better parent.
+    is_merge = isinstance(proposal.origin, Merge)
+    gate = at_least_as_good if is_merge else state.settings.gate
+    if gate(child_scores, parent_scores):
+        return Validating(Evaluation(evaluation.candidate, state.settings.validation))
+    best = max(sum(scores) for scores in parent_scores)
+    reason = f"no better on {len(child_scores)} examples: {sum(child_scores):g} against {best:g}"
+    return Settled(evaluation.candidate, Verdict("rejected", reason))
+
+
+def _mutation(state: RunState) -> tuple[Mutation, Phase]:
+    settings, ticket = state.settings, len(state.history) + len(state.live)
+    candidates = tuple(member.candidate for member in state.members)
+    view = PoolView(candidates, state.scores, ticket)
+    parent = settings.selection(view, stream(settings.seed, "parent", ticket))
+    earlier = [origin for origin in state.origins() if isinstance(origin, Mutation)]
+    draw = earlier[0].draw + 1 if earlier else 0
+    same_parent = (origin.turn + 1 for origin in earlier if origin.parent == parent)
+    turn = next(same_parent, state.members[parent].turn)
+    minibatch = epoch_minibatch(settings.train, settings.minibatch_size, draw, seed=settings.seed)
+    evaluation = Evaluation(candidates[parent], minibatch)
+    hold = proposal_cost(
+        parent=sum(key not in state.charged for key in evaluation.keys),
+        child=len({*minibatch, *settings.validation}),
+        feedback=settings.feedback_calls * len(minibatch),
+    )
+    return Mutation(hold, parent, minibatch, draw, turn), Rolling(evaluation)
+
+
+def _merge(state: RunState) -> tuple[Merge, Phase] | None:
+    """A merge, due after a mutation was accepted, where two frontier members can be merged."""
+    settings, ticket = state.settings, len(state.history) + len(state.live)
+    last = state.history[-1]
+    if not settings.use_merge or last.verdict.kind != "accepted":
+        return None
+    earlier = [origin for origin in state.origins() if isinstance(origin, Merge)]
+    if not isinstance(last.origin, Mutation) or len(earlier) >= settings.max_merge_invocations:
+        return None
+    scores = state.scores
+    means = mean_scores(scores).tolist()
+    plan = plan_merge(
+        [
+            Lineage(member.candidate, member.parents, mean)
+            for member, mean in zip(state.members, means, strict=True)
+        ],
+        survivors(tops(scores), means),
+        [(*origin.parents, origin.ancestor) for origin in earlier],
+        stream(settings.seed, "merge", ticket),
+    )
+    if plan is None:
+        return None
+    random = stream(settings.seed, "merge examples", ticket)
+    examples = merge_examples(
+        scores, settings.validation, plan.parents, settings.merge_examples, random
+    )
+    origin = Merge(len(settings.validation), plan.parents, plan.ancestor)
+    return origin, Gating(Evaluation(plan.child, examples))

@@ -1,0 +1,53 @@
+"""Which components of the parent a proposal rewrites.
+
+A strategy sees only components that were called on the minibatch: a text that had no part in the
+answers cannot be blamed for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.work import Evidence
+
+__all__ = ["COMPONENT_SELECTORS", "ComponentSelector", "ComponentView", "every", "round_robin"]
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentView:
+    """What a component selector may look at."""
+
+    ticket: int
+    parent: int
+    """The id of the member that is rewritten."""
+    candidate: Candidate
+    """Its texts."""
+    turn: int
+    """How many proposals along this lineage came before: what round robin counts by."""
+    called: tuple[str, ...]
+    """The components that were called on the minibatch, in the program's order; never empty."""
+    evidence: tuple[Evidence, ...]
+    """The parent's rollouts on the minibatch."""
+
+
+ComponentSelector: TypeAlias = Callable[[ComponentView], tuple[str, ...]]
+"""Returns the names of the components to rewrite."""
+
+
+def round_robin(view: ComponentView) -> tuple[str, ...]:
+    """One component, the next in the program's order that was called. Paper, section 3."""
+    names = list(view.candidate)
+    first = view.turn % len(names)
+    return next((name,) for name in names[first:] + names[:first] if name in view.called)
+
+
+def every(view: ComponentView) -> tuple[str, ...]:
+    """All components that were called."""
+    return view.called
+
+
+COMPONENT_SELECTORS: dict[str, ComponentSelector] = {"round_robin": round_robin, "all": every}
+"""The strategies by the names that `GEPA(component_selector=...)` takes."""

@@ -1,0 +1,68 @@
+"""What happens in a run. The journal, callbacks, progress and reports read this stream only.
+
+Six types. An event says what was decided; `evolve` applies it and makes no choice of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dspy_gepa.core.proposal import Origin, Phase, Verdict
+from dspy_gepa.core.rollout import Rollout, RolloutKey
+from dspy_gepa.core.work import ReflectionAnswer
+
+__all__ = ["Advanced", "Committed", "Ended", "Event", "Issued", "Reflected", "RolledOut"]
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A proposal was begun."""
+
+    ticket: int
+    origin: Origin
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class RolledOut:
+    """A rollout was answered."""
+
+    key: RolloutKey
+    rollout: Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class Reflected:
+    """A reflection was answered."""
+
+    reflection: ReflectionAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """A proposal entered its next phase."""
+
+    ticket: int
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A proposal is over; where it was accepted, its candidate is a member from now on."""
+
+    ticket: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """No more proposals are issued."""
+
+    reason: str
+    """In words, for people."""
+    is_breakdown: bool = False
+    """Whether it ended because work could not be carried out."""
+
+
+Event: TypeAlias = Issued | RolledOut | Reflected | Advanced | Committed | Ended

@@ -1,0 +1,102 @@
+"""Two growing collections that are values: adding makes a new one and leaves the old as it was.
+
+Versions share one store, so that adding costs the same however much is in it. Adding to a version
+that is not the newest copies the store first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar, overload
+
+__all__ = ["Ledger", "Log"]
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Log(Sequence[Value], Generic[Value]):
+    """An immutable sequence with a cheap `plus`."""
+
+    __slots__ = ("_length", "_store")
+
+    def __init__(self, items: Sequence[Value] = ()) -> None:
+        self._store = list(items)
+        self._length = len(self._store)
+
+    def plus(self, item: Value) -> Log[Value]:
+        """This log with one more item at its end."""
+        longer: Log[Value] = Log.__new__(Log)
+        longer._store = self._store if len(self._store) == self._length else list(self)
+        longer._store.append(item)
+        longer._length = self._length + 1
+        return longer
+
+    @overload
+    def __getitem__(self, position: int) -> Value: ...
+    @overload
+    def __getitem__(self, position: slice) -> Sequence[Value]: ...
+    def __getitem__(self, position: int | slice) -> Value | Sequence[Value]:
+        if isinstance(position, slice):
+            return [self._store[i] for i in range(*position.indices(self._length))]
+        return self._store[range(self._length)[position]]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Log) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Log({list(self)!r})"
+
+
+class Ledger(Mapping[Key, Value], Generic[Key, Value]):
+    """An immutable mapping with a cheap `plus`; a key, once in, keeps its value."""
+
+    __slots__ = ("_length", "_store")
+
+    def __init__(self) -> None:
+        self._store: dict[Key, tuple[int, Value]] = {}
+        self._length = 0
+
+    def plus(self, key: Key, value: Value) -> Ledger[Key, Value]:
+        """This ledger with one more entry, or itself where the key is in already."""
+        if key in self:
+            return self
+        longer: Ledger[Key, Value] = Ledger.__new__(Ledger)
+        is_newest = len(self._store) == self._length
+        longer._store = self._store if is_newest else {k: self._store[k] for k in self}
+        longer._store[key] = (self._length, value)
+        longer._length = self._length + 1
+        return longer
+
+    def __getitem__(self, key: Key) -> Value:
+        position, value = self._store[key]
+        if position >= self._length:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        entry = self._store.get(key)  # type: ignore[arg-type]
+        return entry is not None and entry[0] < self._length
+
+    def __iter__(self) -> Iterator[Key]:
+        # The store is in insertion order, and positions ascend in it.
+        for count, key in enumerate(self._store):
+            if count == self._length:
+                return
+            yield key
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ledger) and dict(self) == dict(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Ledger({dict(self)!r})"

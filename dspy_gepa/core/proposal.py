@@ -1,0 +1,170 @@
+"""A proposal: one attempt at a new candidate, from its issue to its verdict.
+
+Its phase is a tagged union; each phase holds exactly what is known by then:
+
+    mutation   Rolling -> Reflecting -> Drafted -> Gating -> Validating -> Settled
+    merge                                          Gating -> Validating -> Settled
+    seed                                                     Validating -> Settled
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.rollout import RolloutKey
+from dspy_gepa.core.work import ReflectionAnswer
+
+__all__ = [
+    "Drafted",
+    "Evaluation",
+    "Gating",
+    "Merge",
+    "Mutation",
+    "Origin",
+    "Phase",
+    "Proposal",
+    "Reflecting",
+    "Rolling",
+    "Seed",
+    "Settled",
+    "Validating",
+    "Verdict",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """The student's own texts."""
+
+    hold: int
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """None: it is the first."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """Texts rewritten by reflection."""
+
+    hold: int
+    """The most metric calls that it can need."""
+    parent: int
+    """A member's id."""
+    minibatch: tuple[int, ...]
+    """Training examples."""
+    draw: int
+    """The number of its minibatch, from 0."""
+    turn: int
+    """How many rewrites along this lineage came before."""
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """The one member that it comes from."""
+        return (self.parent,)
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Texts taken from two members."""
+
+    hold: int
+    parents: tuple[int, int]
+    """Ascending ids."""
+    ancestor: int
+
+
+Origin: TypeAlias = Seed | Mutation | Merge
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A candidate on some examples."""
+
+    candidate: Candidate
+    examples: tuple[int, ...]
+
+    @property
+    def keys(self) -> tuple[RolloutKey, ...]:
+        """The rollouts that it consists of, in the examples' order."""
+        digest = self.candidate.digest
+        return tuple(RolloutKey(digest, example) for example in self.examples)
+
+
+@dataclass(frozen=True, slots=True)
+class Rolling:
+    """The parent runs on the minibatch, with traces."""
+
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Reflecting:
+    """The reflection LM writes new texts for these components."""
+
+    evaluation: Evaluation
+    """The parent's, which it learns from."""
+    components: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """The reflection has answered."""
+
+    evaluation: Evaluation
+    components: tuple[str, ...]
+    reflection: ReflectionAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Gating:
+    """The child runs on the examples on which its parents' scores are known."""
+
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Validating:
+    """The candidate runs on the validation examples."""
+
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a proposal ended."""
+
+    kind: Literal["accepted", "rejected", "skipped", "failed"]
+    """Rejected: tried and no better, or nothing new. Skipped: nothing to learn from.
+    Failed: the reflection gave no usable text."""
+    reason: str
+    """In words, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Decided; waits until all proposals with lower tickets are committed."""
+
+    candidate: Candidate
+    """What was proposed; the parent's texts where nothing was."""
+    verdict: Verdict
+
+
+Phase: TypeAlias = Rolling | Reflecting | Drafted | Gating | Validating | Settled
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A proposal under way."""
+
+    ticket: int
+    """Its number: tickets are issued and committed in ascending order, from 0, the seed."""
+    origin: Origin
+    phase: Phase
+    evaluations: tuple[Evaluation, ...] = ()
+    """All rollouts that it has asked for, in order."""
+    feedback_calls: int = 0
+    """Metric calls that its reflection made for feedback on single components."""

@@ -1,0 +1,76 @@
+"""What one rollout leaves behind: its score, the feedback on it and, where asked for, its trace.
+
+The core reads scores and which components were called; everything else it only passes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+__all__ = ["Rollout", "RolloutKey", "Step", "Trace"]
+
+
+class RolloutKey(NamedTuple):
+    """Names a rollout: equal keys are one rollout, which is paid once and answers every asker."""
+
+    candidate: str
+    """The candidate's digest."""
+    example: int
+    """The example's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call of one component within a rollout."""
+
+    component: str
+    inputs: Mapping[str, object]
+    """Field name to value, as the component was called."""
+    outputs: Mapping[str, object]
+    """Field name to value; empty where the call failed."""
+    failure: str = ""
+    """Why the call gave no usable output; empty where it did."""
+    reply: str = ""
+    """The model's raw reply where it could not be parsed; empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The recorded steps of one rollout, in the order in which they finished."""
+
+    inputs: Mapping[str, object] = field(default_factory=dict)
+    """What the whole program was given."""
+    outputs: Mapping[str, object] = field(default_factory=dict)
+    """What the whole program answered; empty where it failed."""
+    steps: tuple[Step, ...] = ()
+
+    def calls_of(self, component: str) -> tuple[Step, ...]:
+        """Every call of this component, in order."""
+        return tuple(step for step in self.steps if step.component == component)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One candidate run once on one example and scored."""
+
+    score: float
+    """Finite; higher is better."""
+    feedback: str = ""
+    """What the metric said about it, in words; may be empty."""
+    objectives: Mapping[str, float] = field(default_factory=dict)
+    """Named partial scores; empty where the metric gives none."""
+    failure: str = ""
+    """Why there is no answer to score (a crash, an unreadable reply); empty where there is."""
+    metric_calls: int = 1
+    """How often the user's metric was called for it: 0 where a failure left nothing to score."""
+    trace: Trace = field(default_factory=Trace, compare=False)
+    """Empty unless it was asked for."""
+    output: object = field(default=None, compare=False)
+    """The program's answer, where outputs are kept; opaque to the core."""
+
+    @property
+    def charge(self) -> int:
+        """What it costs of the budget, in metric calls: a rollout that failed was paid for too."""
+        return max(1, self.metric_calls)

@@ -1,0 +1,98 @@
+"""Which member becomes the parent of the next proposal.
+
+A strategy is a function of the pool's scores and a generator, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import TypeAlias
+
+import numpy as np
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.frontier import Scores, coverage, mean_scores, tops
+
+__all__ = [
+    "SELECTIONS",
+    "EpsilonGreedy",
+    "PoolView",
+    "Selection",
+    "TopKPareto",
+    "current_best",
+    "pareto",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """What a selection may look at."""
+
+    candidates: tuple[Candidate, ...]
+    """The members' texts; a member's id is its position."""
+    scores: Scores
+    """Shape (members, validation examples)."""
+    ticket: int
+    """The number of the proposal that the parent is selected for, from 1."""
+
+
+Selection: TypeAlias = Callable[[PoolView, Random], int]
+"""Returns the id of a member."""
+
+
+def pareto(view: PoolView, random: Random) -> int:
+    """A frontier member, with probability proportional to the columns that it is best in.
+
+    Paper, algorithm 2.
+    """
+    return _drawn(coverage(tops(view.scores), mean_scores(view.scores).tolist()), random)
+
+
+def current_best(view: PoolView, random: Random) -> int:  # noqa: ARG001 - a selection's signature
+    """The member with the highest mean; the oldest of those tied."""
+    return int(np.argmax(mean_scores(view.scores)))
+
+
+@dataclass(frozen=True, slots=True)
+class EpsilonGreedy:
+    """The best member, or with probability epsilon any member."""
+
+    epsilon: float = 0.1
+
+    def __call__(self, view: PoolView, random: Random) -> int:
+        """The id of the parent."""
+        if random.random() < self.epsilon:
+            return random.randrange(len(view.scores))
+        return current_best(view, random)
+
+
+@dataclass(frozen=True, slots=True)
+class TopKPareto:
+    """As `pareto`, among the k members with the highest means."""
+
+    k: int = 5
+
+    def __call__(self, view: PoolView, random: Random) -> int:
+        """The id of the parent."""
+        means = mean_scores(view.scores)
+        # A stable sort: of members that are tied, the older ranks higher.
+        ranked = np.argsort(-means, kind="stable")
+        top = tops(view.scores)
+        top[ranked[self.k :]] = False
+        held = coverage(top, means.tolist())
+        return _drawn(held, random) if held else int(ranked[0])
+
+
+def _drawn(weights: dict[int, int], random: Random) -> int:
+    return random.choices(list(weights), weights=list(weights.values()))[0]
+
+
+SELECTIONS: dict[str, Selection] = {
+    "pareto": pareto,
+    "current_best": current_best,
+    "epsilon_greedy": EpsilonGreedy(),
+    "top_k_pareto": TopKPareto(),
+}
+"""The strategies by the names that `GEPA(candidate_selection_strategy=...)` takes."""

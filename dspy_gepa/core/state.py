@@ -1,0 +1,143 @@
+"""The state of a run: settings, what was paid for, the pool, and the proposals under way.
+
+Everything else (frontier, means, best, outstanding work, minibatches) is computed from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from dspy_gepa.core.budget import Tally
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.components import ComponentSelector, round_robin
+from dspy_gepa.core.frontier import Scores, mean_scores
+from dspy_gepa.core.gate import Gate, strict_improvement
+from dspy_gepa.core.ledger import Ledger, Log
+from dspy_gepa.core.proposal import Evaluation, Origin, Proposal, Verdict
+from dspy_gepa.core.rollout import Rollout, RolloutKey
+from dspy_gepa.core.selection import Selection, pareto
+
+__all__ = ["Member", "RunState", "Settings", "Settlement"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a run is asked to do. Checked by whoever makes it; the core takes it as it is."""
+
+    train: tuple[int, ...]
+    """Examples that proposals learn from; not empty."""
+    validation: tuple[int, ...]
+    """Examples that members are compared on; not empty. May share examples with `train`."""
+    max_metric_calls: int
+    """The limit, never exceeded."""
+    seed: int = 0
+    minibatch_size: int = 3
+    window: int = 1
+    """How many proposals are under way at once; 1 is the published algorithm."""
+    selection: Selection = pareto
+    components: ComponentSelector = round_robin
+    gate: Gate = strict_improvement
+    skip_perfect_score: bool = True
+    perfect_score: float = 1.0
+    feedback_calls: int = 0
+    """The most metric calls that a reflection makes an example for single components."""
+    use_merge: bool = True
+    max_merge_invocations: int = 5
+    merge_examples: int = 5
+    """On how many validation examples a merge is compared with its parents."""
+    max_failures_in_a_row: int = 10
+    """After so many reflections in a row without a usable text the run ends. Our choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A candidate in the pool. Its id is its position there."""
+
+    candidate: Candidate
+    parents: tuple[int, ...]
+    """Ids of older members; empty for the seed."""
+    ticket: int
+    """The proposal that made it."""
+    turn: int
+    """How many rewrites its lineage has seen."""
+    discovery_metric_calls: int
+    """Metric calls charged before its validation began."""
+    scores: npt.NDArray[np.float64] = field(compare=False)
+    """One for every validation example, NaN where it was not run. Kept beside the rollouts that
+    it is read from, because a proposal reads all members' scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A committed proposal. Its ticket is its position in the history."""
+
+    origin: Origin
+    candidate: Candidate
+    """What was proposed; the parent's texts where nothing was."""
+    verdict: Verdict
+    charge: int
+    """Metric calls that it added to what was spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A run at one moment, as a value: `evolve` makes the next one."""
+
+    settings: Settings
+    live: tuple[Proposal, ...]
+    """Proposals under way, in ticket order."""
+    history: Log[Settlement] = field(default_factory=Log)
+    """Proposals that are over, in ticket order."""
+    members: Log[Member] = field(default_factory=Log)
+    known: Ledger[RolloutKey, Rollout] = field(default_factory=Ledger)
+    """Every rollout that was answered."""
+    charged: Ledger[RolloutKey, int] = field(default_factory=Ledger)
+    """Rollouts that a committed proposal used, with the ticket of the first that did."""
+    spent: int = 0
+    """Metric calls charged to committed proposals. Unlike the tally it does not depend on the
+    order in which answers came, so decisions may read it. spent + held <= limit, always."""
+    tally: Tally = field(default_factory=Tally)
+    """What was really done, by live proposals too."""
+    ending: str = ""
+    """Why no more proposals are issued; empty while they are."""
+    is_broken: bool = False
+    """Whether it ends because work could not be carried out."""
+
+    @property
+    def available(self) -> int:
+        """Metric calls that a new proposal may still hold."""
+        held = sum(proposal.origin.hold for proposal in self.live)
+        return self.settings.max_metric_calls - self.spent - held
+
+    @property
+    def scores(self) -> Scores:
+        """The members' validation scores, shape (members, validation examples)."""
+        columns = len(self.settings.validation)
+        rows = [member.scores for member in self.members]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), columns)
+
+    @property
+    def best(self) -> int:
+        """The id of the member with the highest mean score, the oldest of those tied.
+
+        Raises:
+            ValueError: there is no member yet.
+        """
+        return int(np.argmax(mean_scores(self.scores)))
+
+    def origins(self) -> Iterator[Origin]:
+        """How each proposal began, the newest first."""
+        yield from (proposal.origin for proposal in reversed(self.live))
+        yield from (settlement.origin for settlement in reversed(self.history))
+
+    def is_done(self, evaluation: Evaluation) -> bool:
+        """Whether all rollouts of an evaluation are answered."""
+        return all(key in self.known for key in evaluation.keys)
+
+    def rollouts(self, evaluation: Evaluation) -> tuple[Rollout, ...]:
+        """The rollouts of an evaluation that is done, in its order."""
+        return tuple(self.known[key] for key in evaluation.keys)

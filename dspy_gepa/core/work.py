@@ -1,0 +1,118 @@
+"""What the search asks for and what it is told: requests, answers and stops.
+
+A request's key is its idempotency key. An answer that comes late or twice decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.rollout import Rollout, RolloutKey
+
+__all__ = [
+    "Answer",
+    "Breakdown",
+    "Evidence",
+    "ReflectionAnswer",
+    "ReflectionKey",
+    "ReflectionRequest",
+    "Request",
+    "RequestKey",
+    "RolloutAnswer",
+    "RolloutRequest",
+    "Stop",
+]
+
+ReflectionKey: TypeAlias = int
+"""The ticket of the proposal that reflects."""
+RequestKey: TypeAlias = RolloutKey | ReflectionKey
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRequest:
+    """Run this candidate once on this example and score it."""
+
+    candidate: Candidate
+    example: int
+    traced: bool
+    """Whether a reflection may want to see how the answer came about."""
+
+    @property
+    def key(self) -> RequestKey:
+        """What names this work."""
+        return RolloutKey(self.candidate.digest, self.example)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A rollout of the candidate that is to be improved, and the example that it ran on."""
+
+    example: int
+    rollout: Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectionRequest:
+    """Write better texts for these components of this candidate, given what it did."""
+
+    ticket: int
+    candidate: Candidate
+    components: tuple[str, ...]
+    """Which texts to rewrite; each was called in at least one rollout of the evidence."""
+    evidence: tuple[Evidence, ...]
+    """The candidate's rollouts on the minibatch, traced, in the minibatch's order."""
+
+    @property
+    def key(self) -> RequestKey:
+        """What names this work."""
+        return self.ticket
+
+
+Request: TypeAlias = RolloutRequest | ReflectionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutAnswer:
+    """A rollout that was asked for."""
+
+    key: RolloutKey
+    rollout: Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectionAnswer:
+    """The texts that a reflection gave, or why it gave none."""
+
+    ticket: ReflectionKey
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Component to new text, for those that could be rewritten."""
+    problem: str = ""
+    """Why a text that was asked for is missing; empty where nothing is."""
+    metric_calls: int = 0
+    """Metric calls made for feedback on single components."""
+    lm_calls: int = 0
+    """Calls of the reflection LM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """A request that cannot be answered because what carries it out is broken.
+
+    Never a score: a wrong key, an unknown model or a dead server says nothing about a candidate.
+    """
+
+    cause: str
+    error: BaseException | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Somebody outside wants the run to end: no new work, what is in flight still counts."""
+
+    reason: str
+
+
+Answer: TypeAlias = RolloutAnswer | ReflectionAnswer | Breakdown

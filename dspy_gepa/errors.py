@@ -1,0 +1,61 @@
+"""Every exception that this package raises on purpose.
+
+GEPAError
++-- SettingsError (ValueError)        an argument is wrong; raised before any model call
+|   +-- EmptyTrainset (AssertionError)   also what callers of dspy.GEPA catch
+|   +-- WrongType (TypeError)
++-- MetricError (ValueError)          a metric returned something that is no score
++-- WorkerError (RuntimeError)        the run stopped: a model or its server cannot be used
++-- ReflectionError (RuntimeError)    the run stopped: no reflection ever gave a usable text
++-- MissingExtra (ImportError)        an optional dependency is not installed
+"""
+
+__all__ = [
+    "EmptyTrainset",
+    "GEPAError",
+    "MetricError",
+    "MissingExtra",
+    "ReflectionError",
+    "SettingsError",
+    "WorkerError",
+    "WrongType",
+]
+
+
+class GEPAError(Exception):
+    """The root of the tree: catch it to catch everything of ours."""
+
+
+class SettingsError(GEPAError, ValueError):
+    """An argument is wrong. Says what was given, what is allowed and what to do."""
+
+
+class EmptyTrainset(SettingsError, AssertionError):
+    """There is nothing to learn from. Also an AssertionError, as dspy.GEPA raises here."""
+
+
+class WrongType(SettingsError, TypeError):
+    """An argument has a type that cannot be used."""
+
+
+class MetricError(GEPAError, ValueError):
+    """A metric returned something that is no score. Names the example and the metric."""
+
+
+class WorkerError(GEPAError, RuntimeError):
+    """Work cannot go on: a model, its key or its server is unusable. `__cause__` holds why."""
+
+
+class ReflectionError(GEPAError, RuntimeError):
+    """Reflections were paid for and none gave a usable text, so there is no result to return."""
+
+
+class MissingExtra(GEPAError, ImportError):
+    """An optional dependency is missing. Names the extra that installs it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed, and this needs it. "
+            f'Install the extra that brings it: pip install "dspy_gepa[{extra}]"',
+            name=package,
+        )

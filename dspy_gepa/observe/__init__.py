@@ -1,0 +1,1 @@
+"""Readers of events: they see what happens and change nothing."""

@@ -1,0 +1,1 @@
+"""What the reflection LM is shown, and how its answer is read."""

@@ -1,0 +1,21 @@
+"""The one seam between the search and whatever can run and judge a candidate."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dspy_gepa.core.work import Answer, Request
+
+__all__ = ["Worker"]
+
+
+class Worker(Protocol):
+    """Carries out one request and answers it. Called from several threads at once.
+
+    What a candidate does wrong is part of the answer (a `Rollout` with a failure text). What
+    breaks the work itself is a `Breakdown`. A worker raises nothing but KeyboardInterrupt.
+    """
+
+    def __call__(self, request: Request) -> Answer:
+        """The answer to this request."""
+        ...

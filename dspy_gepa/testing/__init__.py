@@ -1,0 +1,1 @@
+"""Worlds for trying searches without a language model, for people who write plugins too."""

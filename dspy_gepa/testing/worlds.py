@@ -1,0 +1,97 @@
+"""Simulated tasks: workers whose answers are a deterministic function of text and example.
+
+A world stands for a program, a metric and a reflection LM at once, so that a search can be tried
+in milliseconds. What holds in a world need not hold for a language model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.streams import stream
+from dspy_gepa.core.work import (
+    Answer,
+    ReflectionAnswer,
+    ReflectionRequest,
+    Request,
+    RolloutAnswer,
+    RolloutRequest,
+)
+
+__all__ = ["RuleWorld"]
+
+
+@dataclass(frozen=True)
+class RuleWorld:
+    """A task with rules, each belonging to a component; an example needs a few of them.
+
+    A candidate's text states rules as words `rule3`. A stated rule is followed, an unstated one
+    is met by luck with probability `luck`, decided once and for all for each (candidate,
+    example, rule). The feedback names the rules that were missed. The reflection keeps what the
+    text states and adds each rule that the feedback names with probability `skill`.
+    """
+
+    rules: int = 12
+    names: tuple[str, ...] = ("only",)
+    """The components, in order; rule i belongs to component i modulo their number."""
+    luck: float = 0.25
+    skill: float = 0.8
+    pass_or_fail: bool = False
+    """Whether a score is 1 or 0, and not the share of rules that were met."""
+    seed: int = 0
+    calls: list[RolloutKey] = field(default_factory=list, compare=False)
+    """Every rollout that was carried out, in the order in which that happened."""
+
+    @property
+    def student(self) -> Candidate:
+        """The seed: texts that state no rule."""
+        return Candidate.of(dict.fromkeys(self.names, "answer"))
+
+    def needs(self, example: int) -> tuple[int, ...]:
+        """The rules that an example needs, ascending: one to four of them."""
+        random = stream(self.seed, "needs", example)
+        return tuple(sorted(random.sample(range(self.rules), random.randint(1, 4))))
+
+    def __call__(self, request: Request) -> Answer:
+        """The answer, the same for the same request in any world with the same settings."""
+        if isinstance(request, RolloutRequest):
+            rollout = self.rollout(request.candidate, request.example)
+            key = RolloutKey(request.candidate.digest, request.example)
+            self.calls.append(key)
+            return RolloutAnswer(key, rollout)
+        return self.reflection(request)
+
+    def rollout(self, candidate: Candidate, example: int) -> Rollout:
+        """What this candidate gets on this example."""
+        needed = self.needs(example)
+        missed = [rule for rule in needed if not self._is_met(candidate, example, rule)]
+        score = 1 - len(missed) / len(needed)
+        steps = tuple(Step(name, {"example": example}, {"missed": missed}) for name in self.names)
+        return Rollout(
+            float(not missed) if self.pass_or_fail else score,
+            feedback=" ".join(f"rule{rule}" for rule in missed),
+            trace=Trace(steps=steps),
+        )
+
+    def reflection(self, request: ReflectionRequest) -> ReflectionAnswer:
+        """Texts with some of the rules that the evidence names for their component."""
+        random = stream(self.seed, "reflection", request.ticket)
+        named = {word for item in request.evidence for word in item.rollout.feedback.split()}
+        texts = {}
+        for component in request.components:
+            own = sorted(word for word in named if self._component_of(word) == component)
+            learned = [word for word in own if random.random() < self.skill]
+            stated = request.candidate[component].split()
+            texts[component] = " ".join(dict.fromkeys([*stated, *learned]))
+        return ReflectionAnswer(request.ticket, texts, lm_calls=len(texts))
+
+    def _component_of(self, word: str) -> str:
+        return self.names[int(word.removeprefix("rule")) % len(self.names)]
+
+    def _is_met(self, candidate: Candidate, example: int, rule: int) -> bool:
+        word = f"rule{rule}"
+        if word in candidate[self._component_of(word)].split():
+            return True
+        return stream(self.seed, candidate.digest, example, rule).random() < self.luck
