@@ -11,7 +11,6 @@ GEPAError
 """
 
 __all__ = [
-    "EmptyTrainset",
     "GEPAError",
     "MetricError",
     "MissingExtra",
@@ -26,12 +25,12 @@ class GEPAError(Exception):
     """The root of the tree: catch it to catch everything of ours."""
 
 
-class SettingsError(GEPAError, ValueError):
-    """An argument is wrong. Says what was given, what is allowed and what to do."""
+class SettingsError(GEPAError, ValueError, AssertionError):
+    """An argument is wrong; raised before any model call.
 
-
-class EmptyTrainset(SettingsError, AssertionError):
-    """There is nothing to learn from. Also an AssertionError, as dspy.GEPA raises here."""
+    Says what was given, what is allowed and what to do. Callers of MIPROv2 catch a ValueError
+    here and callers of dspy.GEPA an AssertionError: it is both.
+    """
 
 
 class WrongType(SettingsError, TypeError):

@@ -1,12 +1,14 @@
 """Two growing collections that are values: adding makes a new one and leaves the old as it was.
 
-Versions share one store, so that adding costs the same however much is in it. Adding to a version
-that is not the newest copies the store first.
+Versions share one store, so that adding costs the same however much is in it. Adding to an older
+version something else than what was added to it before copies the store first; adding the same
+again does not, because `decide` looks ahead at states that `evolve` makes a second time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Generic, TypeVar, overload
 
 __all__ = ["Ledger", "Log"]
@@ -27,9 +29,13 @@ class Log(Sequence[Value], Generic[Value]):
     def plus(self, item: Value) -> Log[Value]:
         """This log with one more item at its end."""
         longer: Log[Value] = Log.__new__(Log)
-        longer._store = self._store if len(self._store) == self._length else list(self)
-        longer._store.append(item)
         longer._length = self._length + 1
+        longer._store = self._store
+        if len(self._store) > self._length and self._store[self._length] is item:
+            return longer
+        if len(self._store) > self._length:
+            longer._store = list(self)
+        longer._store.append(item)
         return longer
 
     @overload
@@ -67,10 +73,14 @@ class Ledger(Mapping[Key, Value], Generic[Key, Value]):
         if key in self:
             return self
         longer: Ledger[Key, Value] = Ledger.__new__(Ledger)
-        is_newest = len(self._store) == self._length
-        longer._store = self._store if is_newest else {k: self._store[k] for k in self}
-        longer._store[key] = (self._length, value)
         longer._length = self._length + 1
+        longer._store = self._store
+        position, added = self._store.get(key, (-1, None))
+        if position == self._length and added is value:
+            return longer
+        if len(self._store) > self._length:
+            longer._store = {k: self._store[k] for k in self}
+        longer._store[key] = (self._length, value)
         return longer
 
     def __getitem__(self, key: Key) -> Value:
@@ -84,11 +94,8 @@ class Ledger(Mapping[Key, Value], Generic[Key, Value]):
         return entry is not None and entry[0] < self._length
 
     def __iter__(self) -> Iterator[Key]:
-        # The store is in insertion order, and positions ascend in it.
-        for count, key in enumerate(self._store):
-            if count == self._length:
-                return
-            yield key
+        # The store is in insertion order. It may grow while its entries are read.
+        yield from tuple(islice(self._store, self._length))
 
     def __len__(self) -> int:
         return self._length

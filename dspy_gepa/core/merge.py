@@ -146,5 +146,8 @@ def _weighted_position(means: Sequence[float], random: Random) -> int:
     are shifted so that the lowest still has a chance.
     """
     low, high = min(means), max(means)
-    shift = 0.0 if low >= 0 < high else (high - low or 1.0) / 10 - low
-    return random.choices(range(len(means)), [mean + shift for mean in means])[0]
+    weights = means
+    if low < 0 or high <= 0:
+        margin = (high - low or 1.0) / 10
+        weights = [mean - low + margin for mean in means]
+    return random.choices(range(len(means)), weights)[0]

@@ -10,6 +10,7 @@ Its phase is a tagged union; each phase holds exactly what is known by then:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from dspy_gepa.core.candidate import Candidate
@@ -80,14 +81,14 @@ class Merge:
 Origin: TypeAlias = Seed | Mutation | Merge
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evaluation:
     """A candidate on some examples."""
 
     candidate: Candidate
     examples: tuple[int, ...]
 
-    @property
+    @cached_property
     def keys(self) -> tuple[RolloutKey, ...]:
         """The rollouts that it consists of, in the examples' order."""
         digest = self.candidate.digest

@@ -228,7 +228,7 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
 
 
 def _member(state: RunState, accepted: Proposal, charge: int) -> Member:
-    validation = accepted.evaluations[-1]
+    *earlier, validation = accepted.evaluations
     rows = dict(zip(validation.examples, state.rollouts(validation), strict=True))
     scores = np.array(
         [
@@ -237,7 +237,12 @@ def _member(state: RunState, accepted: Proposal, charge: int) -> Member:
         ]
     )
     scores.setflags(write=False)
-    unpaid = sum(state.known[key].charge for key in validation.keys if key not in state.charged)
+    before = {key for evaluation in earlier for key in evaluation.keys}
+    unpaid = sum(
+        state.known[key].charge
+        for key in validation.keys
+        if key not in state.charged and key not in before
+    )
     match accepted.origin:
         case Seed():
             turn = 0

@@ -136,7 +136,8 @@ class RunState:
 
     def is_done(self, evaluation: Evaluation) -> bool:
         """Whether all rollouts of an evaluation are answered."""
-        return all(key in self.known for key in evaluation.keys)
+        # Backwards, because answers come about in order: then the first look mostly settles it.
+        return all(key in self.known for key in reversed(evaluation.keys))
 
     def rollouts(self, evaluation: Evaluation) -> tuple[Rollout, ...]:
         """The rollouts of an evaluation that is done, in its order."""

@@ -1,0 +1,58 @@
+"""Progress as log lines: one a proposal, each with what was spent of the budget so far."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import numpy as np
+
+from dspy_gepa.core.events import Committed, Ended, Event
+from dspy_gepa.core.proposal import Merge, Mutation
+from dspy_gepa.core.state import RunState
+
+__all__ = ["ProgressLog"]
+
+logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
+
+
+class ProgressLog:
+    """Logs every verdict and the end of a run, at level INFO."""
+
+    def __init__(self) -> None:
+        self._began_seconds = time.monotonic()
+
+    def __call__(self, event: Event, state: RunState) -> None:
+        """Log the event where it is one that people wait for."""
+        match event:
+            case Committed(ticket):
+                logger.info("%s  [%s]", self._verdict(ticket, state), self._spent(state))
+            case Ended(reason):
+                logger.info("The run ends: %s  [%s]", reason, self._spent(state))
+
+    def _verdict(self, ticket: int, state: RunState) -> str:
+        settlement = state.history[ticket]
+        match settlement.origin:
+            case Mutation(parent=parent):
+                origin = f"Proposal {ticket} (rewrite of member {parent})"
+            case Merge(parents=(first, second)):
+                origin = f"Proposal {ticket} (merge of members {first} and {second})"
+            case _:
+                return f"Seed: {_score(state, 0)}"
+        if settlement.verdict.kind != "accepted":
+            return f"{origin} {settlement.verdict.kind}: {settlement.verdict.reason}"
+        member, best = len(state.members) - 1, state.best
+        standing = "the best so far" if best == member else f"best: {_score(state, best)}"
+        return f"{origin} accepted as member {member}: {_score(state, member)}, {standing}"
+
+    def _spent(self, state: RunState) -> str:
+        tally, seconds = state.tally, int(time.monotonic() - self._began_seconds)
+        return (
+            f"{tally.metric_calls}/{state.settings.max_metric_calls} metric calls, "
+            f"{tally.reflection_calls} reflections, {seconds // 60}:{seconds % 60:02d}"
+        )
+
+
+def _score(state: RunState, member: int) -> str:
+    scores = state.members[member].scores
+    return f"{np.nanmean(scores):.3f} on {np.count_nonzero(~np.isnan(scores))} examples"

@@ -1,0 +1,130 @@
+"""Evidence, sorted for one component: what it was given, what it wrote, what was said about it.
+
+A record is one rollout seen from one component, with every call of that component, failures first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from dspy_gepa.core.rollout import Step
+from dspy_gepa.core.work import Evidence, ReflectionRequest
+
+__all__ = ["Call", "Record", "records_of"]
+
+_NO_FEEDBACK: Mapping[int, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the component, with its place among all of the rollout's calls of it."""
+
+    number: int
+    """Counted from 1."""
+    inputs: Mapping[str, object]
+    outputs: Mapping[str, object]
+    """Empty where the call failed."""
+    failure: str = ""
+    """Why the call gave no usable output; empty where it did."""
+    reply: str = ""
+    """The model's raw reply where it could not be parsed; empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One rollout, as far as it concerns one component."""
+
+    example: int
+    score: float
+    passed: bool
+    """Whether nothing is left to improve: no failure, and a score that counts as perfect."""
+    feedback: str = ""
+    """On this component where there is such feedback, otherwise on the whole rollout."""
+    failure: str = ""
+    """Why the rollout gave no answer to score; empty where it gave one."""
+    calls: tuple[Call, ...] = ()
+    """In order; empty only where the program crashed before it reached the component."""
+    calls_made: int = 0
+    """How many calls there were; more than `calls` holds where they exceed the bound."""
+
+
+def records_of(
+    request: ReflectionRequest,
+    component: str,
+    *,
+    feedback: Mapping[int, str] = _NO_FEEDBACK,
+    perfect_score: float | None = 1.0,
+    calls_per_record: int = 8,
+) -> tuple[Record, ...]:
+    """One record per rollout that says something about the component, failing ones first.
+
+    Among failing ones a failed rollout comes before a low score, and a low score before a higher
+    one; equals keep the minibatch's order. A rollout that never called the component is left out,
+    unless it crashed: then its failure may be the reason.
+
+    Args:
+        request: What is to be improved, with its evidence.
+        component: Whose calls to show.
+        feedback: Example id to feedback on this component; replaces the rollout's own feedback.
+        perfect_score: The score from which on nothing is left to improve; None where no score is
+            perfect, so that every record counts as failing.
+        calls_per_record: How many calls a record holds at most. Failed calls are kept first, then
+            the outermost ones: the first shows the task, the last what came of it.
+    """
+    found = [
+        _record(
+            evidence,
+            component,
+            feedback=feedback.get(evidence.example, ""),
+            perfect_score=perfect_score,
+            calls_per_record=calls_per_record,
+        )
+        for evidence in request.evidence
+        if evidence.rollout.failure or evidence.rollout.trace.calls_of(component)
+    ]
+    return tuple(sorted(found, key=lambda one: (one.passed, not one.failure, one.score)))
+
+
+def _record(
+    evidence: Evidence,
+    component: str,
+    *,
+    feedback: str,
+    perfect_score: float | None,
+    calls_per_record: int,
+) -> Record:
+    rollout = evidence.rollout
+    steps = rollout.trace.calls_of(component)
+    reached = perfect_score is not None and rollout.score >= perfect_score
+    return Record(
+        example=evidence.example,
+        score=rollout.score,
+        passed=reached and not rollout.failure,
+        feedback=feedback if feedback.strip() else rollout.feedback,
+        failure=rollout.failure,
+        calls=_bounded(steps, calls_per_record),
+        calls_made=len(steps),
+    )
+
+
+def _bounded(steps: tuple[Step, ...], most: int) -> tuple[Call, ...]:
+    """At most so many of the calls, in order."""
+    last = len(steps) - 1
+
+    def rank(place: int) -> tuple[bool, int, int]:
+        return (not steps[place].failure, min(place, last - place), place)
+
+    kept = sorted(sorted(range(len(steps)), key=rank)[:most])
+    return tuple(_call(place + 1, steps[place]) for place in kept)
+
+
+def _call(number: int, step: Step) -> Call:
+    return Call(
+        number=number,
+        inputs=step.inputs,
+        outputs=step.outputs,
+        failure=step.failure,
+        reply=step.reply,
+    )

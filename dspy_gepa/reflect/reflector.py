@@ -1,0 +1,109 @@
+"""Carries out a reflection request: shows the LM the evidence and reads what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
+from dspy_gepa.reflect.parse import Unreadable, read_text
+from dspy_gepa.reflect.prompt import DEFAULT_LIMITS, Limits, TooLong, render
+from dspy_gepa.reflect.records import records_of
+from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, Template, repair_note
+
+__all__ = ["Reflector"]
+
+
+class _Rewriting(NamedTuple):
+    """What became of one component."""
+
+    text: str = ""
+    problem: str = ""
+    """Why there is no text; empty where there is one."""
+    lm_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reflector:
+    """Writes new texts for the components of a request, one component at a time."""
+
+    ask: Callable[[str], str]
+    """Sends a prompt to the reflection LM and returns its reply."""
+    template: Template = DEFAULT_TEMPLATE
+    limits: Limits = DEFAULT_LIMITS
+    perfect_score: float | None = 1.0
+    """The score from which on an example counts as right; None where no score does."""
+
+    def __call__(
+        self,
+        request: ReflectionRequest,
+        descriptions: Mapping[str, str],
+        feedback: Mapping[str, Mapping[int, str]],
+    ) -> ReflectionAnswer:
+        """The texts that could be written, and for the other components why not.
+
+        `lm_calls` counts every call of `ask`: one per component, and one more where the first
+        reply could not be read. What `ask` raises is passed on.
+
+        Args:
+            request: What to rewrite, and the evidence.
+            descriptions: Component to what it is for and its fields, in words.
+            feedback: Component to example id to feedback on that component alone, where it
+                replaces the feedback on the whole rollout.
+        """
+        done = {
+            component: self._rewrite(
+                request,
+                component,
+                description=descriptions.get(component, ""),
+                feedback=feedback.get(component, {}),
+            )
+            for component in request.components
+        }
+        return ReflectionAnswer(
+            ticket=request.ticket,
+            texts={component: one.text for component, one in done.items() if not one.problem},
+            problem="; ".join(
+                f"{component}: {one.problem}" for component, one in done.items() if one.problem
+            ),
+            lm_calls=sum(one.lm_calls for one in done.values()),
+        )
+
+    def _rewrite(
+        self,
+        request: ReflectionRequest,
+        component: str,
+        *,
+        description: str,
+        feedback: Mapping[int, str],
+    ) -> _Rewriting:
+        current = request.candidate[component]
+        records = records_of(
+            request,
+            component,
+            feedback=feedback,
+            perfect_score=self.perfect_score,
+            calls_per_record=self.limits.calls_per_record,
+        )
+        if not records:
+            return _Rewriting(problem="no rollout of the evidence called it")
+        problem = note = ""
+        for calls in (1, 2):
+            prompt = render(
+                records,
+                instruction=current,
+                description=description,
+                template=self.template,
+                limit=self.limits.prompt_characters - len(note),
+            )
+            if isinstance(prompt, TooLong):
+                return _Rewriting(problem=problem or prompt.reason, lm_calls=calls - 1)
+            found = read_text(self.ask(prompt + note), current=current)
+            if not isinstance(found, Unreadable):
+                # White space around a text is no change, and must not make a new candidate.
+                unchanged = found.strip() == current.strip()
+                return _Rewriting(text=current if unchanged else found, lm_calls=calls)
+            problem = f"the reply could not be used: {found.reason}"
+            note = repair_note(found.reason)
+        return _Rewriting(problem=problem, lm_calls=2)

@@ -1,0 +1,67 @@
+"""A read-only view of a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dspy_gepa.core.budget import Tally
+from dspy_gepa.core.frontier import mean_scores
+from dspy_gepa.core.state import Member, RunState, Settlement
+
+__all__ = ["RunResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run found, what it cost and why it ended. Read as `GEPA(...).result`."""
+
+    state: RunState
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """The candidates in the pool, the seed first, each with its texts and lineage."""
+        return self.state.members
+
+    @property
+    def proposals(self) -> Sequence[Settlement]:
+        """Every attempt at a new candidate, in order, with its verdict and what it cost."""
+        return self.state.history[1:]
+
+    @property
+    def mean_scores(self) -> tuple[float, ...]:
+        """Each member's mean validation score."""
+        return tuple(mean_scores(self.state.scores).tolist())
+
+    @property
+    def best(self) -> int:
+        """The id of the member with the highest mean score, the oldest of those tied."""
+        return self.state.best
+
+    @property
+    def improved(self) -> bool:
+        """Whether the best member is not the seed."""
+        return bool(self.state.members) and self.state.best > 0
+
+    @property
+    def tally(self) -> Tally:
+        """Rollouts, metric calls and reflection calls that were made."""
+        return self.state.tally
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the run ended, in words."""
+        return self.state.ending
+
+    @property
+    def accepted(self) -> int:
+        """How many proposals became members."""
+        return self._count("accepted")
+
+    @property
+    def failed(self) -> int:
+        """How many proposals ended because their reflection gave no usable text."""
+        return self._count("failed")
+
+    def _count(self, kind: str) -> int:
+        return sum(proposal.verdict.kind == kind for proposal in self.proposals)

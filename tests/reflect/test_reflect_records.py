@@ -1,0 +1,107 @@
+"""Evidence becomes records: complete, bounded, failures first."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.rollout import Rollout, Step, Trace
+from dspy_gepa.core.work import Evidence, ReflectionRequest
+from dspy_gepa.reflect.records import Call, Record, records_of
+
+
+def step(component, text, failure=""):
+    return Step(component, {"text": text}, {} if failure else {"label": text}, failure)
+
+
+def request(*rollouts):
+    return ReflectionRequest(
+        ticket=1,
+        candidate=Candidate.of({"a": "Do a.", "b": "Do b."}),
+        components=("a",),
+        evidence=tuple(Evidence(10 + place, one) for place, one in enumerate(rollouts)),
+    )
+
+
+def rollout(score, *steps, feedback="", failure=""):
+    return Rollout(score, feedback, failure=failure, trace=Trace(steps=steps))
+
+
+def test_every_call_of_the_component_and_of_no_other_is_kept_in_order():
+    """A record holds every call of its component, in order, and no call of another component."""
+    steps = (step("a", "1"), step("b", "2"), step("a", "3"), step("a", "1"))
+    (record,) = records_of(request(rollout(0.5, *steps, feedback="so so")), "a")
+    assert record == Record(
+        example=10,
+        score=0.5,
+        passed=False,
+        feedback="so so",
+        calls=(
+            Call(1, {"text": "1"}, {"label": "1"}),
+            Call(2, {"text": "3"}, {"label": "3"}),
+            Call(3, {"text": "1"}, {"label": "1"}),
+        ),
+        calls_made=3,
+    )
+
+
+def test_a_rollout_without_a_call_counts_only_if_it_crashed():
+    """A rollout that never called the component is left out, unless the program crashed."""
+    untouched = rollout(0.0, step("b", "x"), feedback="wrong")
+    crashed = rollout(0.0, step("b", "x"), failure="KeyError: 'x'")
+    found = records_of(request(untouched, crashed), "a")
+    assert found == (Record(11, 0.0, passed=False, failure="KeyError: 'x'"),)
+
+
+def test_failed_then_low_then_high_then_perfect():
+    """Failed rollouts come first, then low scores, then high ones; equals keep their order."""
+    call = step("a", "x")
+    found = records_of(
+        request(
+            rollout(1.0, call),
+            rollout(0.5, call),
+            rollout(0.2, call),
+            rollout(0.5, call),
+            rollout(0.3, call, failure="crash"),
+            rollout(2.0, call, failure="crash above"),
+            rollout(1.5, call),
+        ),
+        "a",
+    )
+    assert [one.example for one in found] == [14, 15, 12, 11, 13, 10, 16]
+    assert [one.passed for one in found] == [False] * 5 + [True] * 2
+
+
+def test_without_a_perfect_score_every_record_counts_as_failing():
+    """Where no score is perfect, nothing passes."""
+    (record,) = records_of(request(rollout(9.0, step("a", "x"))), "a", perfect_score=None)
+    assert not record.passed
+
+
+def test_feedback_on_the_component_replaces_that_on_the_rollout():
+    """Component feedback is shown in place of the rollout's, except where it is blank."""
+    rollouts = [rollout(0.0, step("a", "x"), feedback="general") for _ in range(3)]
+    found = records_of(request(*rollouts), "a", feedback={10: "special", 11: " "})
+    assert [one.feedback for one in found] == ["special", "general", "general"]
+
+
+@given(st.lists(st.booleans(), max_size=30), st.integers(1, 12))
+def test_bounded_calls_prefer_failures_and_keep_the_order(failed, most):
+    """At most so many calls are kept, in order, and no failed one is dropped for a good one."""
+    steps = [step("a", str(place), "bad" if bad else "") for place, bad in enumerate(failed)]
+    found = records_of(request(rollout(0.0, *steps, failure="x")), "a", calls_per_record=most)
+    (record,) = found
+    numbers = [call.number for call in record.calls]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == min(most, len(failed))
+    assert record.calls_made == len(failed)
+    assert sum(bool(call.failure) for call in record.calls) == min(most, sum(failed))
+    assert all(call.inputs == {"text": str(call.number - 1)} for call in record.calls)
+
+
+def test_of_many_good_calls_the_outermost_are_kept():
+    """With nothing failed, the first and the last calls are kept."""
+    steps = [step("a", str(place)) for place in range(9)]
+    (record,) = records_of(request(rollout(0.0, *steps)), "a", calls_per_record=4)
+    assert [call.number for call in record.calls] == [1, 2, 8, 9]
