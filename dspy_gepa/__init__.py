@@ -1,1 +1,9 @@
-"""Better instructions for DSPy programs."""
+"""Better instructions for DSPy programs: reflective prompt evolution with a Pareto frontier."""
+
+from dspy_gepa.core.components import ComponentView
+from dspy_gepa.core.selection import PoolView
+from dspy_gepa.observe.observer import Observer
+from dspy_gepa.result import RunResult
+from dspy_gepa.teleprompter import GEPA
+
+__all__ = ["GEPA", "ComponentView", "Observer", "PoolView", "RunResult"]

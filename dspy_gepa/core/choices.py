@@ -56,10 +56,15 @@ def next_proposal(state: RunState) -> tuple[Mutation | Merge, Phase] | None:
 def obstacle(state: RunState) -> str:
     """Why no further proposal would be of use; empty where one may be.
 
-    Our choice: two epochs without a single new rollout, or several reflections in a row without
-    a usable text, will go on like that.
+    Our choice: a member that is perfect on all validation examples cannot be told from a better
+    one; and two epochs without a single new rollout, or several reflections in a row without a
+    usable text, will go on like that.
     """
     settings = state.settings
+    for member in state.members[-settings.window :]:
+        # Exactly perfect: scores above it say that it is not the highest there is.
+        if settings.skip_perfect_score and (member.scores == settings.perfect_score).all():
+            return "a candidate has a perfect score on every validation example"
     patience = max(10, 2 * -(-len(settings.train) // settings.minibatch_size))
     recent = state.history[-patience:] if len(state.history) > patience else ()
     if recent and not any(settlement.charge for settlement in recent):

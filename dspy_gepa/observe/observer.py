@@ -31,9 +31,13 @@ class FanOut:
 
     def __call__(self, event: Event, state: RunState) -> None:
         """Tell all observers of an event."""
-        for observer in tuple(self._observers):
-            try:
-                observer(event, state)
-            except Exception:  # noqa: BLE001 - an observer is not worth a run that costs money
-                self._observers.remove(observer)
-                logger.exception("observer %r failed and is told no more in this run", observer)
+        self._observers = [o for o in self._observers if self._has_taken(o, event, state)]
+
+    def _has_taken(self, observer: Observer, event: Event, state: RunState) -> bool:
+        try:
+            observer(event, state)
+        except Exception:
+            # No observer is worth a run that costs money.
+            logger.exception("observer %r failed and is told no more in this run", observer)
+            return False
+        return True

@@ -20,7 +20,7 @@ from dspy_gepa.core.work import (
     RolloutRequest,
 )
 
-__all__ = ["RuleWorld"]
+__all__ = ["ChanceWorld", "RuleWorld"]
 
 
 @dataclass(frozen=True)
@@ -95,3 +95,65 @@ class RuleWorld:
         if word in candidate[self._component_of(word)].split():
             return True
         return stream(self.seed, candidate.digest, example, rule).random() < self.luck
+
+
+@dataclass(frozen=True)
+class ChanceWorld:
+    """A task without structure: every answer is drawn by labelled chance from a few values.
+
+    Nothing can be learned here. But whatever can happen in a run happens often: ties, texts that
+    another lineage found too, reflections that fail, components that are not called, rollouts that
+    end before the metric.
+    """
+
+    names: tuple[str, ...] = ("only",)
+    """The components, in order."""
+    scores: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)
+    """A rollout gets one of them."""
+    words: int = 4
+    """How many texts a component can have."""
+    silence: float = 0.1
+    """How probably a component is not called in a rollout."""
+    refusal: float = 0.1
+    """How probably a reflection gives no text for a component."""
+    crashes: float = 0.1
+    """How probably a rollout ends before the metric is called."""
+    feedback_calls: int = 0
+    """The most metric calls that a reflection makes for an item of its evidence."""
+    seed: int = 0
+
+    @property
+    def student(self) -> Candidate:
+        """The seed: every component has the first of its texts."""
+        return Candidate.of(dict.fromkeys(self.names, "text0"))
+
+    def __call__(self, request: Request) -> Answer:
+        """The answer, the same for the same request in any world with the same settings."""
+        if isinstance(request, RolloutRequest):
+            key = RolloutKey(request.candidate.digest, request.example)
+            return RolloutAnswer(key, self.rollout(request.candidate, request.example))
+        return self.reflection(request)
+
+    def rollout(self, candidate: Candidate, example: int) -> Rollout:
+        """What this candidate gets on this example."""
+        random = stream(self.seed, "rollout", candidate.digest, example)
+        steps = tuple(Step(name, {}, {}) for name in self.names if random.random() >= self.silence)
+        score = random.choice(self.scores)
+        if random.random() < self.crashes:
+            low = min(self.scores)
+            return Rollout(low, failure="crashed", metric_calls=0, trace=Trace(steps=steps))
+        return Rollout(score, trace=Trace(steps=steps))
+
+    def reflection(self, request: ReflectionRequest) -> ReflectionAnswer:
+        """Texts drawn without regard to the evidence, for some of the components."""
+        random = stream(self.seed, "reflection", request.ticket)
+        asked = random.randint(0, self.feedback_calls * len(request.evidence))
+        texts = {
+            component: f"text{random.randrange(self.words)}"
+            for component in request.components
+            if random.random() >= self.refusal
+        }
+        problem = "" if len(texts) == len(request.components) else "no text was given"
+        return ReflectionAnswer(
+            request.ticket, texts, problem, metric_calls=asked, lm_calls=len(request.components)
+        )

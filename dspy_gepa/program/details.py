@@ -1,0 +1,100 @@
+"""The statistics that DSPy's own GEPA leaves on a compiled program, in its own class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+import dspy
+import numpy as np
+from dspy.teleprompt.gepa.gepa import DspyGEPAResult
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.frontier import mean_scores, tops
+from dspy_gepa.core.proposal import Evaluation
+from dspy_gepa.core.state import RunState
+from dspy_gepa.program.program import build
+
+__all__ = ["DetailedResults", "detailed_results"]
+
+
+class Programs(Sequence[dspy.Module]):
+    """The members as programs, each built when it is asked for and not kept."""
+
+    def __init__(self, student: dspy.Module, candidates: Sequence[Candidate]) -> None:
+        self._student = student
+        self._candidates = candidates
+
+    @overload
+    def __getitem__(self, position: int) -> dspy.Module: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[dspy.Module]: ...
+    def __getitem__(self, position: int | slice) -> dspy.Module | list[dspy.Module]:
+        if isinstance(position, slice):
+            return [build(self._student, candidate) for candidate in self._candidates[position]]
+        return build(self._student, self._candidates[position])
+
+    def __len__(self) -> int:
+        return len(self._candidates)
+
+
+class DetailedResults(DspyGEPAResult):  # type: ignore[misc]  # DSPy's class is untyped here
+    """DSPy's own result with programs built on demand.
+
+    A pickled copy is a plain `DspyGEPAResult`, so a program saved whole loads where this package
+    is not installed.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DetailedResults:
+        # It is never changed, and chains of optimizers copy programs at every step.
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {name: getattr(self, name) for name in DspyGEPAResult.__dataclass_fields__}
+        fields["candidates"] = list(self.candidates)
+        return DspyGEPAResult, tuple(fields.values())
+
+
+def detailed_results(
+    state: RunState, student: dspy.Module, *, keeps_outputs: bool
+) -> DetailedResults:
+    """The finished run's statistics, with validation examples numbered from 0.
+
+    `best_outputs_valset` is filled where the run kept outputs.
+    """
+    scores, examples = state.scores, state.settings.validation
+    is_scored = ~np.isnan(scores)
+    top = tops(scores)
+    columns = [i for i in range(len(examples)) if is_scored[:, i].any()]
+    best = {i: {int(member) for member in top[:, i].nonzero()[0]} for i in columns}
+    return DetailedResults(
+        candidates=Programs(student, [member.candidate for member in state.members]),
+        parents=[list(member.parents) or [None] for member in state.members],
+        val_aggregate_scores=mean_scores(scores).tolist(),
+        val_subscores=[
+            {i: float(row[i]) for i in columns if scored[i]}
+            for row, scored in zip(scores, is_scored, strict=True)
+        ],
+        per_val_instance_best_candidates=best,
+        discovery_eval_counts=[member.discovery_metric_calls for member in state.members],
+        best_outputs_valset=_best_outputs(state, best) if keeps_outputs else None,
+        total_metric_calls=state.tally.metric_calls,
+        num_full_val_evals=int(is_scored.all(axis=1).sum()),
+        seed=state.settings.seed,
+    )
+
+
+def _best_outputs(
+    state: RunState, best: dict[int, set[int]]
+) -> dict[int, list[tuple[int, object]]]:
+    examples = state.settings.validation
+    return {
+        i: [
+            (member, rollout.output)
+            for member in sorted(members)
+            for rollout in state.rollouts(
+                Evaluation(state.members[member].candidate, (examples[i],))
+            )
+        ]
+        for i, members in best.items()
+    }

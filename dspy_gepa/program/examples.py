@@ -1,0 +1,70 @@
+"""Examples under numbers: the search knows an example by its id only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dspy
+
+from dspy_gepa.errors import SettingsError, WrongType
+
+__all__ = ["ExampleTable", "tabulate"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleTable:
+    """All examples of a run; an example's id is its position."""
+
+    examples: tuple[dspy.Example, ...]
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+
+
+def tabulate(
+    trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example] | None
+) -> ExampleTable:
+    """The two sets under ids; the very same object in both has one id, so it is paid once.
+
+    Without a validation set the training set serves as one.
+
+    Raises:
+        SettingsError: the training set is empty, or an example does not say what its inputs are.
+        WrongType: something in a set is not a dspy.Example.
+    """
+    if not trainset:
+        raise SettingsError(
+            f"Trainset must be provided and non-empty, and {trainset!r} was given. "
+            "Pass a list of dspy.Example, for instance trainset=examples[:50]."
+        )
+    for name, examples in (("trainset", trainset), ("valset", valset or ())):
+        for position, example in enumerate(examples):
+            _check(f"{name}[{position}]", example)
+    train = tuple(range(len(trainset)))
+    if not valset:
+        return ExampleTable(tuple(trainset), train, train)
+    table = list(trainset)
+    shared = {id(example): position for position, example in enumerate(trainset)}
+    validation = []
+    for example in valset:
+        # Taken out, because an object that stands twice in a set counts twice there.
+        known = shared.pop(id(example), None)
+        validation.append(len(table) if known is None else known)
+        if known is None:
+            table.append(example)
+    return ExampleTable(tuple(table), train, tuple(validation))
+
+
+def _check(name: str, example: object) -> None:
+    if not isinstance(example, dspy.Example):
+        raise WrongType(
+            f"{name} is a {type(example).__name__}, and a dspy.Example is needed. "
+            'Make one: dspy.Example(question="...", answer="...").with_inputs("question").'
+        )
+    try:
+        example.inputs()
+    except ValueError:
+        raise SettingsError(
+            f"{name} does not say which of its fields {sorted(example.keys())} are inputs. "
+            'Call with_inputs on it, for instance example.with_inputs("question").'
+        ) from None

@@ -1,0 +1,188 @@
+"""The user's metric, whatever it takes and whatever it returns, behind one way of calling it.
+
+What it takes is found out once, before anything is spent. What it returns is read, never changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import Parameter
+from typing import Any, SupportsFloat
+
+import dspy
+
+from dspy_gepa.errors import MetricError
+from dspy_gepa.program.parameters import arguments_of
+from dspy_gepa.program.trace import Call, fields_of
+
+__all__ = ["Judgement", "Metric"]
+
+logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
+
+_LONGEST_VALUE = 300
+"""Characters of a field's value in a synthesised feedback text."""
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a metric said about one prediction."""
+
+    score: float
+    """Finite; higher is better."""
+    feedback: str
+    """In the metric's words, or else put together from expected and given values."""
+    objectives: Mapping[str, float] = field(default_factory=dict)
+    """Named partial scores; empty where the metric gives none."""
+
+
+class Metric:
+    """A metric of any common shape.
+
+    It takes `(gold, pred)`, optionally `trace`, and optionally the `pred_name` and `pred_trace` of
+    dspy.GEPA, by position or by keyword. A function, a partial, a bound method, an object with
+    `__call__` and a `dspy.Module` are all metrics. While scoring, everything after the prediction
+    is None: a trace would switch metrics of DSPy's other optimizers to pass or fail.
+
+    Raises:
+        WrongType: it cannot be called that way.
+    """
+
+    def __init__(self, metric: Callable[..., Any]) -> None:
+        self.name = _name_of(metric)
+        self._metric = metric
+        self._arguments = arguments_of(metric, self.name)
+        self._has_warned = False
+
+    @property
+    def asks_per_component(self) -> bool:
+        """Whether it can be asked about one component's part in a rollout."""
+        return any(argument.role == "pred_name" for argument in self._arguments)
+
+    def score(self, example: Any, prediction: Any, example_id: int) -> Judgement:
+        """What the metric says about this prediction. The user's metric is called exactly once.
+
+        Raises:
+            MetricError: it returned something that is no score.
+        """
+        returned = self._call(example, prediction, {})
+        try:
+            score = _finite(_part(returned, "score"))
+            objectives = dict(_part(returned, "objective_scores") or {})
+            objectives = {str(name): _finite(value) for name, value in objectives.items()}
+        except (TypeError, ValueError) as error:
+            raise MetricError(
+                f"The metric {self.name} returned {_shortened(repr(returned))} for example "
+                f"{example_id}: {error}. Return a finite number, (score, feedback), a dict with "
+                "'score', or dspy.Prediction(score=..., feedback=...)."
+            ) from error
+        feedback = _words(returned) or _synthesised(score, example, prediction)
+        return Judgement(score, feedback, objectives)
+
+    def feedback(
+        self,
+        example: Any,
+        prediction: Any,
+        raw_trace: Sequence[Call],
+        pred_name: str,
+        pred_trace: Sequence[Call],
+        *,
+        first_score: float | None = None,
+    ) -> str | None:
+        """What the metric says about one component; None where it says nothing in words.
+
+        The user's metric is called exactly once. Its score is not used: where it differs from
+        `first_score`, one warning says so.
+        """
+        given = {
+            "trace": list(raw_trace),
+            "pred_name": pred_name,
+            "pred_trace": list(pred_trace),
+            "program_trace": list(raw_trace),
+        }
+        returned = self._call(example, prediction, given)
+        self._compare(returned, first_score)
+        return _words(returned) or None
+
+    def _call(self, example: Any, prediction: Any, given: Mapping[str, Any]) -> Any:
+        """One call. A role that is not given is None; other parameters keep their defaults."""
+        positional: list[Any] = [example, prediction]
+        keywords: dict[str, Any] = {}
+        for name, kind, default, role in self._arguments:
+            if kind is Parameter.POSITIONAL_ONLY:
+                positional.append(given.get(role) if role else default)
+            elif role:
+                keywords[name] = given.get(role)
+        return self._metric(*positional, **keywords)
+
+    def _compare(self, returned: object, first_score: float | None) -> None:
+        if self._has_warned or first_score is None:
+            return
+        try:
+            second_score = _finite(_part(returned, "score"))
+        except (TypeError, ValueError):
+            return  # asked about one component, it may give feedback alone
+        if second_score != first_score:
+            self._has_warned = True
+            logger.warning(
+                "The metric %s scored %g, but %g when asked about one predictor. The first counts.",
+                self.name,
+                first_score,
+                second_score,
+            )
+
+
+def _name_of(metric: object) -> str:
+    while isinstance(metric, functools.partial):
+        metric = metric.func
+    return getattr(metric, "__name__", None) or type(metric).__name__
+
+
+def _part(returned: Any, name: str) -> Any:
+    """The score, feedback or objectives within what a metric returned; None where it has none."""
+    if isinstance(returned, Mapping):
+        return returned.get(name)
+    if (found := getattr(returned, name, _MISSING)) is not _MISSING:
+        return found
+    if isinstance(returned, tuple) and len(returned) == 2:
+        return dict(zip(("score", "feedback"), returned, strict=True)).get(name)
+    has_parts = isinstance(returned, dspy.Example) or hasattr(returned, "score")
+    return returned if name == "score" and not has_parts else None
+
+
+def _finite(value: object) -> float:
+    """The value as a number.
+
+    Raises:
+        TypeError, ValueError: it is none, or not a finite one.
+    """
+    # Text is refused although "1" would convert: it is a mistake more often than a number.
+    if not isinstance(value, SupportsFloat) or isinstance(value, (str, bytes)):
+        raise TypeError(f"{_shortened(repr(value))} is not a number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is not finite")
+    return number
+
+
+def _words(returned: object) -> str:
+    said = _part(returned, "feedback")
+    return "" if said is None else str(said).strip()
+
+
+def _synthesised(score: float, example: Any, prediction: Any) -> str:
+    """What can be said where the metric gave no more than a number."""
+    expected, given = fields_of(example.labels()), fields_of(prediction)
+    shown = {name: value for name, value in given.items() if name in expected} or given
+    lines = [f"Score: {score:g}."]
+    lines += [f"Expected {name}: {_shortened(str(value))}" for name, value in expected.items()]
+    lines += [f"Given {name}: {_shortened(str(value))}" for name, value in shown.items()]
+    return "\n".join(lines)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} [...]"

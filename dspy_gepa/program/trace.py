@@ -1,0 +1,219 @@
+"""One run of a program, with every call of its predictors.
+
+A call belongs to the predictor object that made it; `forward` is never replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import sysconfig
+import traceback
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import dspy
+from dspy.utils.exceptions import AdapterParseError
+
+from dspy_gepa.core.rollout import Step, Trace
+from dspy_gepa.program.watch import FailedCall, Watch
+
+__all__ = ["Call", "Predictors", "Recording", "failure_text", "fields_of"]
+
+Call: TypeAlias = "tuple[dspy.Predict, dict[str, Any], dspy.Prediction]"
+"""Predictor, its inputs and its output: an item of DSPy's own trace."""
+
+_LONGEST_MESSAGE = 1_000
+"""Characters of an exception's message that a failure text keeps."""
+_LONGEST_REPLY = 500
+"""Characters of an unreadable reply in a failure text; its step keeps the whole."""
+_INSTALLED = tuple(
+    Path(sysconfig.get_path(name)).resolve()
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+_OURS = (Path(__file__).resolve().parents[1], Path(dspy.__file__).resolve().parent)
+
+
+class Predictors:
+    """Says which component of a program a predictor is."""
+
+    def __init__(self, program: dspy.Module) -> None:
+        components = {id(predictor): name for name, predictor in program.named_predictors()}
+        # Frozen sub-modules are searched as well: their predictors are no component, and must
+        # not be taken for a copy of one.
+        self._known: list[tuple[dspy.Predict, str | None]] = [
+            (predictor, components.get(id(predictor)))
+            for _, predictor in program.named_sub_modules(dspy.Predict)
+        ]
+
+    def component_of(self, predictor: dspy.Predict) -> str | None:
+        """The component's name; None for a predictor that is not one of the program's.
+
+        BestOfN and Refine call deep copies. A copy has the `stage` of its original, DSPy's random
+        mark of a predictor; where even that is new, an equal signature decides.
+        """
+        for known, component in self._known:
+            if known is predictor:
+                return component
+        copied = [
+            (known, component)
+            for known, component in self._known
+            if getattr(known, "stage", None) == getattr(predictor, "stage", None)
+        ]
+        if not copied:
+            return self.component_with(predictor.signature)
+        alike = [name for known, name in copied if known.signature.equals(predictor.signature)]
+        return alike[0] if alike else copied[0][1]
+
+    def component_with(self, signature: type[dspy.Signature]) -> str | None:
+        """The first component that has this signature; None where none has."""
+        for known, component in self._known:
+            if component is not None and known.signature.equals(signature):
+                return component
+        return None
+
+
+class Recording:
+    """One run of a program on one example. Use it once."""
+
+    def __init__(self, program: dspy.Module, predictors: Predictors) -> None:
+        self.calls: list[Call] = []
+        """Calls that gave an output, in the order in which they finished: DSPy's own trace."""
+        self.watch = Watch()
+        self._program = program
+        self._predictors = predictors
+        self._inputs: Mapping[str, Any] = {}
+
+    def run(self, inputs: Mapping[str, Any]) -> Any:
+        """What the program answers; whatever it raises, partial calls are kept."""
+        self._inputs = inputs
+        with self.watch.around(self.calls):
+            try:
+                return _called(self._program, inputs)
+            except (SystemExit, asyncio.CancelledError) as error:
+                # Neither may end our thread: a program that exits has failed, no more.
+                raise RuntimeError(f"the program ended by {type(error).__name__}") from error
+
+    def calls_of(self, component: str) -> list[Call]:
+        """The calls of this component that gave an output, in order."""
+        return [call for call in self.calls if self._predictors.component_of(call[0]) == component]
+
+    def trace(self, *, output: object = None, error: BaseException | None = None) -> Trace:
+        """The run as a plain value, failed calls included, given how it ended."""
+        steps = [
+            (position, self._succeeded(call)) for position, call in enumerate(self.calls, start=1)
+        ]
+        failed = [(call.position, self._failed(call)) for call in self.watch.failed_calls]
+        if isinstance(error, AdapterParseError) and not failed:
+            # A predictor whose `forward` was called directly is seen by no callback.
+            failed = [(len(self.calls), self._unseen(error))]
+        # The sort is stable: a failed call comes after the calls that had succeeded by then.
+        in_order = sorted(steps + failed, key=lambda placed: placed[0])
+        return Trace(
+            inputs=dict(self._inputs),
+            outputs=fields_of(output),
+            steps=tuple(step for _, step in in_order if step is not None),
+        )
+
+    def _succeeded(self, call: Call) -> Step | None:
+        predictor, inputs, output = call
+        component = self._predictors.component_of(predictor)
+        if component is None:
+            return None
+        return Step(component=component, inputs=dict(inputs), outputs=fields_of(output))
+
+    def _failed(self, call: FailedCall) -> Step | None:
+        component = self._predictors.component_of(call.predictor)
+        if component is None:
+            return None
+        return _failed_step(component, call.inputs, call.error)
+
+    def _unseen(self, error: AdapterParseError) -> Step | None:
+        component = self._predictors.component_with(error.signature)
+        return None if component is None else _failed_step(component, {}, error)
+
+
+def fields_of(output: object) -> dict[str, Any]:
+    """Field name to value, of whatever a program answers; empty for None."""
+    if output is None:
+        return {}
+    if isinstance(output, (dspy.Example, Mapping)):
+        return {str(name): value for name, value in output.items()}
+    return {"output": output}
+
+
+def failure_text(error: BaseException) -> str:
+    """What went wrong, for a reader who cannot see the program: kind, message and place."""
+    if isinstance(error, AdapterParseError):
+        reply = _shortened(_most_read(error).lm_response, _LONGEST_REPLY)
+        return f"{_unreadable(error)} The model's raw reply: {reply}"
+    message = _shortened(str(error), _LONGEST_MESSAGE)
+    return ": ".join(filter(None, [type(error).__name__, message])) + _place(error)
+
+
+def _called(program: dspy.Module, inputs: Mapping[str, Any]) -> Any:
+    if inspect.getattr_static(program, "forward", None) is not None:
+        return program(**inputs)
+
+    def run_to_end() -> Any:
+        return asyncio.run(program.acall(**inputs))
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run_to_end()
+    # A notebook's thread runs a loop already, and a loop cannot be entered twice.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(contextvars.copy_context().run, run_to_end).result()
+
+
+def _failed_step(component: str, inputs: Mapping[str, Any], error: BaseException) -> Step:
+    if isinstance(error, AdapterParseError):
+        reply = str(_most_read(error).lm_response)
+        return Step(component, dict(inputs), {}, failure=_unreadable(error), reply=reply)
+    return Step(component, dict(inputs), {}, failure=failure_text(error))
+
+
+def _unreadable(error: AdapterParseError) -> str:
+    found = ", ".join(_most_read(error).parsed_result or ()) or "none"
+    expected = ", ".join(error.signature.output_fields)
+    return f"The reply could not be read. Output fields expected: {expected}; found: {found}."
+
+
+def _most_read(error: AdapterParseError) -> AdapterParseError:
+    """Of the attempts to read a reply, the one that found most.
+
+    DSPy asks again in another format where the first reply cannot be read, and reports the last.
+    """
+    attempts, cause = [error], error.__context__
+    while isinstance(cause, AdapterParseError):
+        attempts.append(cause)
+        cause = cause.__context__
+    return max(attempts, key=lambda attempt: len(attempt.parsed_result or ()))
+
+
+def _place(error: BaseException) -> str:
+    """Where in the user's own code it was raised; empty where that cannot be said."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not _lies_in(frame.filename, _OURS)
+    ]
+    own = [frame for frame in frames if not _lies_in(frame.filename, _INSTALLED)] or frames
+    if not own:
+        return ""
+    source = f": {own[-1].line}" if own[-1].line else ""
+    return f" (in {own[-1].name}, line {own[-1].lineno} of {Path(own[-1].filename).name}{source})"
+
+
+def _lies_in(filename: str, folders: tuple[Path, ...]) -> bool:
+    path = Path(filename).resolve()
+    return filename.startswith("<frozen") or any(path.is_relative_to(each) for each in folders)
+
+
+def _shortened(text: str, limit: int) -> str:
+    text = str(text).strip()
+    return text if len(text) <= limit else f"{text[:limit]} [...]"

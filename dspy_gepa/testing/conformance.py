@@ -1,0 +1,73 @@
+"""Checks that an executor or a strategy of your own keeps the promises that the search relies on.
+
+Each raises AssertionError where a promise is broken, and returns nothing where all is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+from dspy_gepa.core.components import ComponentSelector, ComponentView
+from dspy_gepa.core.search import start
+from dspy_gepa.core.selection import PoolView, Selection
+from dspy_gepa.core.state import Settings
+from dspy_gepa.core.work import RolloutRequest
+from dspy_gepa.run.executor import Executor
+from dspy_gepa.run.loop import run
+from dspy_gepa.run.serial import SerialExecutor
+from dspy_gepa.run.worker import Worker
+from dspy_gepa.testing.witness import Witness, outcome
+from dspy_gepa.testing.worlds import ChanceWorld
+
+__all__ = ["check_component_selector", "check_executor", "check_selection"]
+
+
+def check_executor(make: Callable[[Worker], Executor]) -> None:
+    """An executor gives every answer once, forgets what it abandons, and changes no run."""
+    world = ChanceWorld(names=("a", "b"), feedback_calls=1)
+    settings = Settings(
+        train=tuple(range(6)),
+        validation=tuple(range(4, 10)),
+        max_metric_calls=200,
+        window=3,
+        feedback_calls=1,
+    )
+    expected = run(start(settings, world.student), SerialExecutor(world)).state
+    witness = Witness(world)
+    executor = make(witness)
+    found = run(start(settings, world.student), executor).state
+    executor.close()
+    assert outcome(found) == outcome(expected), "the run differs from that of SerialExecutor"
+    assert witness.tally == found.tally, "the work that was done differs from what was answered"
+
+    asked = [RolloutRequest(world.student, example, traced=False) for example in range(6)]
+    answers = [world(request) for request in asked]
+    executor = make(world)
+    for request in asked:
+        executor.submit(request)
+    assert executor.in_flight == len(asked), "in_flight is not what was submitted"
+    executor.abandon()
+    assert executor.in_flight <= len(asked), "more is in flight after abandon() than before"
+    for remaining in range(executor.in_flight - 1, -1, -1):
+        answers.remove(executor.next_answer())  # fails for an answer that comes twice
+        assert executor.in_flight == remaining, "in_flight does not fall by one an answer"
+    executor.close()
+
+
+def check_selection(selection: Selection, view: PoolView, seed: int) -> None:
+    """A selection names a member, the same one for the same view and generator."""
+    chosen = selection(view, Random(seed))
+    assert isinstance(chosen, int), f"{chosen!r} is no member's id"
+    assert 0 <= chosen < len(view.scores), f"there is no member {chosen}"
+    assert selection(view, Random(seed)) == chosen, "the same view gives another member"
+
+
+def check_component_selector(selector: ComponentSelector, view: ComponentView) -> None:
+    """A selector names components that were called, none twice, at least one."""
+    chosen = selector(view)
+    assert chosen, "no component is named"
+    assert set(chosen) <= set(view.called), f"{chosen} were not all called: {view.called}"
+    assert len(set(chosen)) == len(chosen), f"{chosen} names a component twice"
+    assert selector(replace(view)) == chosen, "the same view gives other components"

@@ -1,0 +1,17 @@
+"""Hypothesis profiles of the whole suite.
+
+fast       the default: few examples, the same in every run
+thorough   many random examples; for nightly runs and after changes of the core:
+           DSPY_GEPA_TESTS=thorough python -m pytest tests
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Whole runs are examples here; how long one takes says nothing about it on a shared machine.
+PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+
+settings.register_profile("fast", max_examples=40, derandomize=True, database=None, **PATIENT)
+settings.register_profile("thorough", max_examples=1000, **PATIENT)
+settings.load_profile(os.environ.get("DSPY_GEPA_TESTS", "fast"))

@@ -1,0 +1,53 @@
+"""A small task behind DSPy's public LM interface: a scripted model that follows a label policy.
+
+The model answers a message right where its instruction states the code of the message's topic.
+The reflecting model puts every code that the feedback names into the instruction.
+"""
+
+import re
+
+import dspy
+from scripted_engine import answer, scripted_lm
+
+CODES = {"bill": "Q7", "lock": "K2", "ship": "Z9", "leak": "M4"}
+RULE = re.compile(r"\b(\w+ means \w\d)\b")
+
+
+def examples(count, topics=tuple(CODES)):
+    """So many examples, the topics in turn."""
+    return [
+        dspy.Example(
+            message=f"Something about the {topics[i % len(topics)]}, case {i}.",
+            code=CODES[topics[i % len(topics)]],
+        ).with_inputs("message")
+        for i in range(count)
+    ]
+
+
+def task_lm():
+    """A model that knows a code only from its instruction."""
+
+    def reply(prompt):
+        message = prompt.rsplit("[[ ## message ## ]]", 1)[1]
+        topic = next(topic for topic in CODES if topic in message)
+        is_told = f"{topic} means {CODES[topic]}" in prompt
+        return answer(code=CODES[topic] if is_told else "unknown")
+
+    return scripted_lm(reply)
+
+
+def reflection_lm():
+    """A model that writes an instruction with every rule that stands in its prompt."""
+
+    def reply(prompt):
+        rules = sorted(set(RULE.findall(prompt)))
+        return f"<new_instruction>Give the code. {'; '.join(rules)}.</new_instruction>"
+
+    return scripted_lm(reply)
+
+
+def metric(gold, pred, trace=None):
+    """Exact match, with the right code as feedback."""
+    assert trace is None
+    topic = next(topic for topic in CODES if topic in gold.message)
+    return float(gold.code == pred.code), f"{topic} means {gold.code}"

@@ -1,0 +1,318 @@
+"""`GEPA` as its users call it: a program and data go in, the program comes out improved."""
+
+import dspy
+import label_task
+import pytest
+from scripted_engine import answer, scripted_lm
+
+from dspy_gepa import GEPA
+from dspy_gepa.core.events import Ended, RolledOut
+from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError, WrongType
+
+LEARNED = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
+
+
+@pytest.fixture
+def program():
+    return dspy.Predict("message -> code")
+
+
+@pytest.fixture(autouse=True)
+def _configured():
+    with dspy.context(lm=label_task.task_lm()):
+        yield
+
+
+def gepa(metric=label_task.metric, **settings):
+    given = {"max_metric_calls": 200, "reflection_lm": label_task.reflection_lm(), **settings}
+    return GEPA(metric, **given)
+
+
+def instructions(program):
+    return {name: p.signature.instructions for name, p in program.named_predictors()}
+
+
+def test_compile_improves_the_program_and_leaves_the_student_as_it_was(program):
+    """The returned copy holds the better instruction; the student keeps its own."""
+    before = instructions(program)
+    improved = gepa().compile(program, label_task.examples(12), label_task.examples(8))
+    assert instructions(improved) == {"self": LEARNED}
+    assert instructions(program) == before
+    assert type(improved) is type(program)
+    assert vars(improved).keys() == vars(program).keys()
+
+
+def test_arguments_go_by_position_or_by_keyword(program):
+    """`compile(student, trainset, valset)` is the same run either way."""
+    train, val = label_task.examples(12), label_task.examples(8)
+    by_position = gepa().compile(program, train, val)
+    by_keyword = gepa().compile(student=program, trainset=train, valset=val)
+    assert instructions(by_position) == instructions(by_keyword)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 8])
+def test_the_number_of_threads_does_not_change_the_result(program, num_threads):
+    """1, 2 and 8 threads give the same candidates and scores."""
+    optimizer = gepa(num_threads=num_threads, track_stats=True)
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    found = improved.detailed_results
+    texts = [each["self"] for each in found.to_dict()["candidates"]]
+    assert texts == [
+        "Given the fields `message`, produce the fields `code`.",
+        "Give the code. leak means M4; ship means Z9.",
+        LEARNED,
+    ]
+    assert found.val_aggregate_scores == [0.0, 0.5, 1.0]
+    assert found.parents == [[None], [0], [1]]
+
+
+def test_the_ledger_equals_what_an_instrumented_metric_counts(program):
+    """Every metric call is counted, and none is made beyond the limit."""
+    for limit in (1, 7, 30, 55, 200):
+        calls = []
+
+        def counted(gold, pred, trace=None, calls=calls):
+            calls.append(gold)
+            return label_task.metric(gold, pred)
+
+        optimizer = gepa(counted, max_metric_calls=limit)
+        optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+        assert optimizer.result.tally.metric_calls == len(calls) <= limit
+
+
+def test_calls_for_predictor_feedback_are_counted_too(program):
+    """A metric that declares pred_name is asked again, and the ledger says so."""
+    calls = []
+
+    def metric(gold, pred, trace=None, pred_name=None, pred_trace=None):
+        calls.append(pred_name)
+        score, feedback = label_task.metric(gold, pred)
+        return dspy.Prediction(score=score, feedback=feedback)
+
+    optimizer = gepa(metric, max_metric_calls=60)
+    optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    assert optimizer.result.tally.metric_calls == len(calls) <= 60
+    assert "self" in calls
+
+
+def test_track_stats_leaves_dspys_own_result_on_the_program(program):
+    """`detailed_results` has every field of DSPy's result, and JSON saves do not carry it."""
+    optimizer = gepa(track_stats=True, track_best_outputs=True)
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    found = improved.detailed_results
+    assert isinstance(found, dspy.teleprompt.gepa.gepa.DspyGEPAResult)
+    assert found.best_idx == 2
+    assert instructions(found.best_candidate) == {"self": LEARNED}
+    assert found.val_subscores[2] == dict.fromkeys(range(8), 1.0)
+    assert found.per_val_instance_best_candidates[0] == {2}
+    assert [(k, output.code) for k, output in found.best_outputs_valset[0]] == [(2, "Q7")]
+    assert found.total_metric_calls == optimizer.result.tally.metric_calls
+    assert found.num_full_val_evals == 3
+    assert found.seed == 0
+    assert [name for name, _ in improved.named_predictors()] == ["self"]
+
+
+def test_without_a_validation_set_the_training_set_serves_and_is_paid_once(program):
+    """One set for both: no example is run twice with the same candidate."""
+    optimizer = gepa()
+    optimizer.compile(program, label_task.examples(12))
+    known = optimizer.result.state.known
+    assert optimizer.result.tally.rollouts == len(known)
+
+
+def test_no_budget_means_light(program):
+    """Without any budget the limit is that of auto="light"."""
+    optimizer = GEPA(label_task.metric, reflection_lm=label_task.reflection_lm())
+    optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    with_light = GEPA(label_task.metric, auto="light", reflection_lm=label_task.reflection_lm())
+    with_light.compile(program, label_task.examples(12), label_task.examples(8))
+    limit = optimizer.result.state.settings.max_metric_calls
+    assert limit == with_light.result.state.settings.max_metric_calls == 412
+
+
+def test_the_configured_model_reflects_where_no_other_is_given(program):
+    """Without reflection_lm the LM that DSPy has configured writes the texts."""
+
+    def reply(prompt):
+        if "[[ ## message ## ]]" in prompt and "<new_instruction>" not in prompt:
+            return answer(code="Q7" if "always Q7" in prompt else "unknown")
+        return "<new_instruction>Say always Q7.</new_instruction>"
+
+    with dspy.context(lm=scripted_lm(reply)):
+        improved = gepa(reflection_lm=None).compile(
+            program, label_task.examples(6, ("bill",)), label_task.examples(4, ("bill",))
+        )
+    assert instructions(improved) == {"self": "Say always Q7."}
+
+
+@pytest.mark.parametrize("strategy", ["pareto", "current_best", "epsilon_greedy", "top_k_pareto"])
+@pytest.mark.parametrize("selector", ["round_robin", "all"])
+def test_every_named_strategy_runs(program, strategy, selector):
+    """All names that the constructor takes lead to the better program."""
+    optimizer = gepa(candidate_selection_strategy=strategy, component_selector=selector)
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    assert instructions(improved) == {"self": LEARNED}
+
+
+def test_strategies_may_be_functions(program):
+    """A function selects the parent, another the components."""
+    seen = []
+
+    def newest(view, random):
+        seen.append(view.ticket)
+        return len(view.candidates) - 1
+
+    def first_called(view):
+        return view.called[:1]
+
+    optimizer = gepa(candidate_selection_strategy=newest, component_selector=first_called)
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    assert instructions(improved) == {"self": LEARNED}
+    assert seen == [1, 2]
+
+
+class Pipeline(dspy.Module):
+    """Two predictors with equal signatures, of which only one decides."""
+
+    def __init__(self):
+        super().__init__()
+        self.draft = dspy.Predict("message -> code")
+        self.final = dspy.Predict("message -> code")
+
+    def forward(self, message):
+        self.draft(message=message)
+        return self.final(message=message)
+
+
+def test_only_the_component_that_is_rewritten_changes():
+    """Round robin rewrites one component a proposal; all rewrites both at once."""
+    one = gepa(component_selector="round_robin", track_stats=True)
+    program = Pipeline()
+    first = one.compile(program, label_task.examples(12), label_task.examples(8))
+    before = instructions(program)
+    changed = [
+        [name for name in before if texts["candidates"][1][name] != before[name]]
+        for texts in [first.detailed_results.to_dict()]
+    ]
+    assert changed in ([["draft"]], [["final"]])
+    both = gepa(component_selector="all")
+    second = both.compile(program, label_task.examples(12), label_task.examples(8))
+    assert instructions(second) == {"draft": LEARNED, "final": LEARNED}
+
+
+def test_a_budget_below_the_floor_warns_and_holds(program, capsys):
+    """The warning names the floor, and what fits is done."""
+    optimizer = gepa(max_metric_calls=5)
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    assert instructions(improved) == instructions(program)
+    assert optimizer.result.tally.metric_calls == 5
+    assert "5 metric calls is below the useful floor of 50" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"auto": "light", "max_metric_calls": 9}, SettingsError, "2 budgets"),
+        ({"auto": "light", "max_full_evals": 1}, SettingsError, "3 budgets"),
+        ({"auto": "tiny", "max_metric_calls": None}, SettingsError, "'tiny'"),
+        ({"max_metric_calls": 0}, SettingsError, "max_metric_calls=0"),
+        ({"max_metric_calls": 2.5}, WrongType, "max_metric_calls=2.5"),
+        ({"reflection_minibatch_size": 0}, SettingsError, "reflection_minibatch_size=0"),
+        ({"num_threads": 0}, SettingsError, "num_threads=0"),
+        ({"candidate_selection_strategy": "best"}, SettingsError, "'best'"),
+        ({"component_selector": "first"}, SettingsError, "'first'"),
+        ({"component_selector": 3}, WrongType, "3 was given"),
+        ({"track_best_outputs": True}, SettingsError, "track_stats=True"),
+        ({"metric": "exact"}, WrongType, "'exact'"),
+        ({"metric": lambda gold: 1.0}, WrongType, "gold"),
+    ],
+)
+def test_a_bad_argument_is_refused_in_the_constructor(settings, error, words):
+    """The message names what was given; nothing is spent."""
+    with pytest.raises(error, match=words.replace("(", r"\(")):
+        gepa(**{"auto": None, **settings})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"trainset": []}, SettingsError, "[Tt]rainset"),
+        ({"trainset": None}, SettingsError, "[Tt]rainset"),
+        ({"trainset": [dspy.Example(message="a", code="b")]}, SettingsError, "with_inputs"),
+        ({"trainset": [{"message": "a"}]}, WrongType, r"trainset\[0\] is a dict"),
+        ({"valset": [dspy.Example(message="a", code="b")]}, SettingsError, r"valset\[0\]"),
+        ({"student": dspy.Module()}, SettingsError, "predictor"),
+        ({"student": dspy.Predict}, WrongType, "Predict"),
+    ],
+)
+def test_a_bad_argument_is_refused_before_any_call(program, arguments, error, words):
+    """compile fails before it asks a model or a metric anything."""
+    lm = label_task.task_lm()
+    calls = []
+    optimizer = gepa(lambda gold, pred: calls.append(gold))
+    given = {"student": program, "trainset": label_task.examples(6), **arguments}
+    with dspy.context(lm=lm), pytest.raises(error, match=words):
+        optimizer.compile(**given)
+    assert (lm.history, calls) == ([], [])
+
+
+def test_no_reflection_model_anywhere_is_an_error(program):
+    """Neither an argument nor a configured LM: said before anything is spent."""
+    with dspy.context(lm=None), pytest.raises(SettingsError, match="reflection_lm"):
+        gepa(reflection_lm=None).compile(program, label_task.examples(6))
+
+
+def test_a_program_without_a_model_stops_the_run_with_its_cause(program):
+    """No LM for the task is no score of 0: the run ends with the reason."""
+    with dspy.context(lm=None), pytest.raises(WorkerError, match="LM"):
+        gepa().compile(program, label_task.examples(6))
+
+
+def test_reflections_that_never_work_are_an_error(program):
+    """Paying for reflections that give nothing is not returned as success."""
+    silent = scripted_lm("I cannot help with that.")
+    with pytest.raises(ReflectionError, match="reflection_lm"):
+        gepa(reflection_lm=silent).compile(program, label_task.examples(12))
+
+
+def test_ctrl_c_returns_the_best_program_so_far(program):
+    """The first interrupt ends the run; the best member is returned."""
+
+    class WhileWaiting:
+        """Interrupts as a terminal does: while the run waits for an answer."""
+
+        def __call__(self, gold, pred, trace=None):
+            if self.is_due():
+                raise KeyboardInterrupt
+            return label_task.metric(gold, pred)
+
+        def is_due(self):
+            return self.members >= 2
+
+        members = 0
+
+        def observe(self, event, state):
+            self.members = len(state.members)
+
+    metric = WhileWaiting()
+    optimizer = gepa(metric, num_threads=1, observers=[metric.observe])
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    assert instructions(improved) == {"self": "Give the code. leak means M4; ship means Z9."}
+    assert "interrupted" in optimizer.result.stop_reason
+
+
+def test_an_observer_sees_every_event_and_a_broken_one_disturbs_nothing(program, caplog):
+    """Events come in order and end with Ended; an observer that raises is told no more."""
+    seen = []
+
+    def broken(event, state):
+        seen.append("broken")
+        raise RuntimeError("no")
+
+    optimizer = gepa(observers=[broken, lambda event, state: seen.append(event)])
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    assert instructions(improved) == {"self": LEARNED}
+    assert seen.count("broken") == 1
+    assert isinstance(seen[-1], Ended)
+    rollouts = sum(isinstance(event, RolledOut) for event in seen)
+    assert rollouts == optimizer.result.tally.rollouts
