@@ -1,0 +1,75 @@
+"""Every block of the README runs, and its commands are those that CI runs."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import metadata
+from pathlib import Path
+
+import pytest
+from model_server import model_server
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+REPLY = """<new_instruction>Money matters have the code Q4.</new_instruction>
+
+[[ ## reasoning ## ]]
+It is about money.
+
+[[ ## answer ## ]]
+Q4
+
+[[ ## completed ## ]]"""
+
+
+def run_python(code, folder, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("readme")
+
+
+@pytest.mark.parametrize("position", range(len(BLOCKS)))
+def test_every_block_runs(position, folder):
+    """A reader who copies a block gets what it says; the models answer on loopback here."""
+    with model_server(200, text=REPLY) as server:
+        done = run_python(
+            BLOCKS[position],
+            folder,
+            OPENAI_API_KEY="not a real key",
+            OPENAI_API_BASE=f"http://127.0.0.1:{server.port}/v1",
+            OPENAI_BASE_URL=f"http://127.0.0.1:{server.port}/v1",
+            DSPY_CACHEDIR=str(folder / "cache"),
+        )
+    assert done.returncode == 0, done.stderr
+    if "better.save" in BLOCKS[position]:
+        assert (folder / "better.json").exists()
+        assert server.requests
+
+
+def test_both_commands_install_what_they_run():
+    """The demo command and the test command stand in the README, each with its pip install."""
+    for name, ending in (("demo", "dspy-gepa demo"), ("test", "pytest")):
+        command = re.search(rf"<!-- {name} command -->\n```bash\n(.*)\n```", README)
+        assert command is not None
+        assert command[1].startswith("pip install ")
+        assert command[1].endswith(f"&& {ending}")
+
+
+def test_every_extra_that_is_named_exists():
+    """No reader is told to install an extra that pyproject.toml does not define."""
+    named = set(re.findall(r'pip install (?:-e )?"[\w.]*\[([\w-]+)\]"', README))
+    assert named
+    assert named <= set(metadata("dspy_gepa").get_all("Provides-Extra") or ())
