@@ -58,10 +58,11 @@ class Predictors:
         for known, component in self._known:
             if known is predictor:
                 return component
+        mark = getattr(predictor, "stage", None)
         copied = [
             (known, component)
             for known, component in self._known
-            if getattr(known, "stage", None) == getattr(predictor, "stage", None)
+            if mark is not None and getattr(known, "stage", None) == mark
         ]
         if not copied:
             return self.component_with(predictor.signature)

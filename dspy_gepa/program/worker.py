@@ -28,7 +28,7 @@ from dspy_gepa.program.metric import Judgement, Metric
 from dspy_gepa.program.outage import Outage, is_transient
 from dspy_gepa.program.program import build, describe, normalised
 from dspy_gepa.program.recent import Recent
-from dspy_gepa.program.trace import Predictors, Recording, failure_text
+from dspy_gepa.program.trace import Call, Predictors, Recording, failure_text
 from dspy_gepa.program.watch import Watch
 
 __all__ = ["PAUSES_SECONDS", "ProgramWorker", "Reflect"]
@@ -44,7 +44,7 @@ _LONGEST_PAUSE_SECONDS = 120.0
 """The longest wait that a server may ask for."""
 _PROGRAMS_KEPT = 8
 """Programs that stay built: about as many as there are candidates under way at once."""
-_RUNS_KEPT = 1_000
+_RUNS_KEPT = 500
 """Traced runs that the metric can still be asked about."""
 
 ResultT = TypeVar("ResultT")
@@ -66,8 +66,9 @@ class _Built(NamedTuple):
 class _Run:
     """What the metric is shown when it is asked about one component's part in a rollout."""
 
-    recording: Recording
     prediction: Any
+    calls: Sequence[Call]
+    calls_by_component: Mapping[str, Sequence[Call]]
     said: dict[str, str] = field(default_factory=dict)
     """Component to what the metric said about it: it is asked once, and paid once."""
 
@@ -142,7 +143,8 @@ class ProgramWorker:
             text = f"The metric raised {failure_text(judged.error)}"
             return self._failure(text, trace, metric_calls=1, output=kept)
         if request.traced and self._metric.asks_per_component:
-            self._runs.put(key, _Run(recording, output))
+            own = {name: recording.calls_of(name) for name in request.candidate}
+            self._runs.put(key, _Run(output, recording.calls, own))
         return Rollout(judged.score, judged.feedback, judged.objectives, trace=trace, output=kept)
 
     def _build(self, request: RolloutRequest) -> _Built:
@@ -242,9 +244,9 @@ class ProgramWorker:
             lambda: self._metric.feedback(
                 self._examples[evidence.example],
                 run.prediction,
-                run.recording.calls,
+                run.calls,
                 component,
-                run.recording.calls_of(component),
+                run.calls_by_component[component],
                 first_score=evidence.rollout.score,
             )
         )

@@ -1,0 +1,85 @@
+"""A model server on the loopback interface that fails as it is told to."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import dspy
+
+__all__ = ["ModelServer", "model_server"]
+
+_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
+
+
+@dataclass
+class ModelServer:
+    """Answers with these statuses in turn, the last of them for ever."""
+
+    statuses: Sequence[int]
+    text: str
+    requests: list[dict[str, object]] = field(default_factory=list)
+    port: int = 0
+
+    def lm(self, **settings: object) -> dspy.LM:
+        """A model that is served here; DSPy's own attempts and its cache are off."""
+        return dspy.LM(
+            "openai/some-model",
+            api_base=f"http://127.0.0.1:{self.port}/v1",
+            api_key="not a real key",
+            cache=False,
+            num_retries=0,
+            **settings,
+        )
+
+    def respond(self, request: dict[str, object]) -> tuple[int, dict[str, object]]:
+        """The next status, and a body that fits it."""
+        self.requests.append(request)
+        status = self.statuses[min(len(self.requests), len(self.statuses)) - 1]
+        if status != 200:
+            problem = {"message": f"refused with {status}", "code": _CODES.get(status, "other")}
+            return status, {"error": problem}
+        message = {"role": "assistant", "content": self.text}
+        return 200, {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "some-model",
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+        }
+
+
+@contextmanager
+def model_server(*statuses: int, text: str) -> Iterator[ModelServer]:
+    """A server that is up inside the block."""
+    state = ModelServer(statuses, text)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            status, body = state.respond(json.loads(self.rfile.read(length)))
+            written = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(written)))
+            self.end_headers()
+            self.wfile.write(written)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Nothing: the test's output is not the place."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,40 @@
+"""Runs of programs on a scripted model, and what their recordings say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+from scripted_engine import answer
+
+from dspy_gepa.core.rollout import Step, Trace
+from dspy_gepa.program.trace import Predictors, Recording
+
+__all__ = ["called", "echo", "recorded", "step"]
+
+
+def recorded(program: dspy.Module, lm: Any, **inputs: Any) -> tuple[Trace, Any]:
+    """The trace of a run, and what the run answered or raised."""
+    recording = Recording(program, Predictors(program))
+    with dspy.context(lm=lm):
+        try:
+            output = recording.run(inputs)
+        except Exception as error:  # noqa: BLE001 - what a program raises is the result
+            return recording.trace(error=error), error
+        return recording.trace(output=output), output
+
+
+def called(trace: Trace) -> list[str]:
+    """The component of every step, in order."""
+    return [step.component for step in trace.steps]
+
+
+def echo(prompt: str) -> str:
+    """Answers whatever field is asked for with the last question in the prompt."""
+    asked = prompt.rpartition("[[ ## question ## ]]\n")[2].splitlines()[0]
+    return answer(answer=f"{asked}!", reasoning="so", query=f"{asked}?")
+
+
+def step(component: str, question: str, given: str) -> Step:
+    """A call from question to answer."""
+    return Step(component, {"question": question}, {"answer": given})

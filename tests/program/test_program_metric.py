@@ -1,0 +1,276 @@
+"""The user's metric: every shape that it may have, and everything that it may return."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from fractions import Fraction
+from types import SimpleNamespace
+
+import dspy
+import numpy as np
+import pytest
+from dspy.evaluate import SemanticF1, answer_exact_match
+from metric_shapes import GIVEN, SHAPES
+from scripted_engine import answer, scripted_lm
+
+from dspy_gepa.errors import MetricError, SettingsError, WrongType
+from dspy_gepa.program.metric import Judgement, Metric
+
+GOLD = dspy.Example(question="What is 1+1?", answer="2").with_inputs("question")
+RIGHT = dspy.Prediction(answer="2")
+WRONG = dspy.Prediction(answer="3")
+
+
+@pytest.fixture(autouse=True)
+def _forgetting():
+    GIVEN.clear()
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_every_shape_is_called_once_with_nothing_beyond_the_prediction(shape, caplog):
+    """Scoring calls the metric once; roles are None and other parameters keep their defaults."""
+    metric = Metric(shape.metric)
+    assert metric.score(GOLD, RIGHT, 0).score == 1.0
+    assert shape.given == GIVEN[0]
+    assert len(GIVEN) == 1
+    assert metric.asks_per_component is shape.asks
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if shape.asks])
+def test_a_metric_that_asks_is_given_the_component_and_its_traces(name):
+    """Feedback calls pass trace, name and the component's own calls, whatever they are called."""
+    whole = [(dspy.Predict("question -> answer"), {"question": "q"}, RIGHT)] * 2
+    own = whole[:1]
+    assert Metric(SHAPES[name].metric).feedback(GOLD, RIGHT, whole, "hop", own) is None
+    role = {"trace": whole, "t": whole, "program_trace": whole, "pred_trace": own, "pt": own}
+    assert [{each: role.get(each, "hop") for each in SHAPES[name].given}] == GIVEN
+
+
+def unsuited():
+    async def asynchronous(gold, pred):
+        return 1.0
+
+    class Asynchronous(dspy.Module):
+        async def aforward(self, gold, pred):
+            return 1.0
+
+    class AsynchronousCall:
+        async def __call__(self, gold, pred):
+            return 1.0
+
+    def needs_more(gold, pred, trace, weight):
+        return 1.0
+
+    def needs_a_keyword(gold, pred, *, weight):
+        return 1.0
+
+    return {
+        "nothing": None,
+        "a number": 3,
+        "one parameter": lambda gold: 1.0,
+        "keywords alone": lambda *, gold, pred: 1.0,
+        "more": needs_more,
+        "a keyword": needs_a_keyword,
+        "asynchronous": asynchronous,
+        "asynchronous module": Asynchronous(),
+        "asynchronous call": AsynchronousCall(),
+        "a class": SemanticF1,
+    }
+
+
+@pytest.mark.parametrize("name", unsuited())
+def test_a_metric_that_cannot_be_called_is_refused_at_once(name):
+    """The constructor says so, as SettingsError and as TypeError, before anything is spent."""
+    with pytest.raises(WrongType) as raised:
+        Metric(unsuited()[name])
+    assert isinstance(raised.value, (SettingsError, TypeError))
+    assert "metric" in str(raised.value)
+
+
+class Verdict:
+    """Somebody's own class for results."""
+
+    def __init__(self, score, feedback=None):
+        self.score = score
+        self.feedback = feedback
+
+
+@pytest.mark.parametrize(
+    ("returned", "score"),
+    [
+        (0.5, 0.5),
+        (1, 1.0),
+        (True, 1.0),
+        (False, 0.0),
+        (-2.5, -2.5),
+        (np.float32(0.5), 0.5),
+        (np.int64(3), 3.0),
+        (np.bool_(True), 1.0),
+        (Fraction(1, 2), 0.5),
+        (dspy.Prediction(score=0.5), 0.5),
+        (dspy.Prediction(score=0.5, feedback=None), 0.5),
+        (Verdict(0.5), 0.5),
+        ({"score": 0.5}, 0.5),
+        ({"score": 0.5, "feedback": ""}, 0.5),
+        ((0.5, None), 0.5),
+    ],
+    ids=repr,
+)
+def test_a_score_alone_comes_with_what_was_expected_and_given(returned, score):
+    """Where the metric says nothing in words, the feedback names score, label and output."""
+    judged = Metric(lambda gold, pred: returned).score(GOLD, WRONG, 0)
+    assert judged == Judgement(score, f"Score: {score:g}.\nExpected answer: 2\nGiven answer: 3")
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        (0.5, "too short"),
+        {"score": 0.5, "feedback": "too short"},
+        dspy.Prediction(score=0.5, feedback="too short"),
+        Verdict(0.5, "too short"),
+        SimpleNamespace(score=np.float64(0.5), feedback="  too short\n"),
+    ],
+    ids=repr,
+)
+def test_feedback_is_taken_from_wherever_it_stands(returned):
+    """A tuple, a dict, a Prediction and any object with both attributes say the same."""
+    judged = Metric(lambda gold, pred: returned).score(GOLD, RIGHT, 0)
+    assert judged == Judgement(0.5, "too short")
+
+
+@pytest.mark.parametrize("kind", [dict, dspy.Prediction, SimpleNamespace], ids=lambda k: k.__name__)
+def test_objective_scores_are_read(kind):
+    """Named partial scores become plain numbers."""
+    returned = kind(
+        score=1.5, feedback="ok", objective_scores={"short": True, "right": np.int64(2)}
+    )
+    judged = Metric(lambda gold, pred: returned).score(GOLD, RIGHT, 0)
+    assert judged == Judgement(1.5, "ok", {"short": 1.0, "right": 2.0})
+
+
+class Loose:
+    """Has neither a score nor a value as a number."""
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        None,
+        math.nan,
+        math.inf,
+        -math.inf,
+        "0.5",
+        b"1",
+        "right",
+        1j,
+        [0.5],
+        (0.5,),
+        (0.5, "a", "b"),
+        {},
+        {"feedback": "no score"},
+        {"score": None},
+        {"score": "0.5"},
+        dspy.Prediction(answer="x"),
+        dspy.Prediction(score=None),
+        dspy.Prediction(score=math.nan),
+        (math.nan, "text"),
+        np.array([0.5, 0.5]),
+        Loose(),
+        {"score": 1.0, "objective_scores": {"a": None}},
+        {"score": 1.0, "objective_scores": {"a": math.nan}},
+        {"score": 1.0, "objective_scores": 3},
+    ],
+    ids=repr,
+)
+def test_what_is_no_score_is_refused_with_metric_and_example(returned):
+    """The error names the metric, the example's id, what was returned and what is allowed."""
+
+    def strictness(gold, pred):
+        return returned
+
+    with pytest.raises(MetricError, match=r"(?s)strictness .*example 17.*finite number"):
+        Metric(strictness).score(GOLD, RIGHT, 17)
+
+
+def test_what_the_metric_returns_and_is_given_is_never_changed():
+    """A Prediction without feedback comes back as it was, and so do example and prediction."""
+    returned = dspy.Prediction(score=0.5, feedback=None)
+    before = (dict(returned), dict(GOLD), dict(WRONG))
+    metric = Metric(lambda gold, pred, trace, pred_name, pred_trace: returned)
+    metric.score(GOLD, WRONG, 0)
+    metric.feedback(GOLD, WRONG, [], "a", [], first_score=0.5)
+    assert (dict(returned), dict(GOLD), dict(WRONG)) == before
+
+
+def test_the_feedback_call_gives_words_only():
+    """Its score is ignored even where it is none; without words there is None."""
+    said = [dspy.Prediction(feedback="look again"), 0.7, None, {"score": "x", "feedback": "b"}]
+    answers = iter(said)
+    metric = Metric(lambda gold, pred, trace, pred_name, pred_trace: next(answers))
+    assert [metric.feedback(GOLD, RIGHT, [], "a", [], first_score=0.7) for _ in said] == [
+        "look again",
+        None,
+        None,
+        "b",
+    ]
+
+
+def test_a_score_that_changes_when_asked_about_a_component_is_warned_of_once(caplog):
+    """The first score stands, and one warning names both."""
+    metric = Metric(lambda gold, pred, trace, pred_name, pred_trace: (0.25, "more"))
+    with caplog.at_level(logging.WARNING):
+        said = [metric.feedback(GOLD, RIGHT, [], "a", [], first_score=1.0) for _ in range(3)]
+    assert said == ["more"] * 3
+    assert [record.getMessage().split(".")[0] for record in caplog.records] == [
+        "The metric <lambda> scored 1, but 0"
+    ]
+
+
+def test_long_values_are_cut_in_synthesised_feedback():
+    """A long answer does not swell every prompt."""
+    feedback = Metric(lambda g, p: 0).score(GOLD, dspy.Prediction(answer="x" * 9_999), 0).feedback
+    assert len(feedback) < 500
+
+
+def test_an_answer_that_is_no_prediction_can_be_judged():
+    """Programs may answer with text or nothing; the metric decides."""
+    metric = Metric(lambda gold, pred: pred == "2")
+    assert metric.score(GOLD, "2", 0) == Judgement(
+        1.0, "Score: 1.\nExpected answer: 2\nGiven output: 2"
+    )
+    assert metric.score(GOLD, None, 0) == Judgement(0.0, "Score: 0.\nExpected answer: 2")
+
+
+def test_an_exception_of_the_metric_passes_through():
+    """What the metric raises is the caller's business."""
+    with pytest.raises(ZeroDivisionError):
+        Metric(lambda gold, pred: 1 / 0).score(GOLD, RIGHT, 0)
+
+
+def test_dspys_own_metrics_work():
+    """Exact match compares in full, and SemanticF1 gives the measure and not pass or fail."""
+    exact = Metric(answer_exact_match)
+    assert [exact.score(GOLD, each, 0).score for each in (RIGHT, WRONG)] == [1.0, 0.0]
+    gold = dspy.Example(question="q", response="r").with_inputs("question")
+    judge = scripted_lm(answer(reasoning="half", recall=0.5, precision=0.5))
+    with dspy.context(lm=judge):
+        judged = Metric(SemanticF1()).score(gold, dspy.Prediction(response="r"), 0)
+    assert judged.score == 0.5
+
+
+def test_a_builtin_that_does_not_say_what_it_takes_is_accepted():
+    """Some built-ins have no signature to inspect, and are taken at their word."""
+    metric = Metric(max)
+    assert (metric.name, metric.asks_per_component) == ("max", False)
+
+
+def test_names_for_messages():
+    """Functions, partials and objects are named as the user knows them."""
+    named = [
+        Metric(m).name for m in (answer_exact_match, functools.partial(answer_exact_match, frac=1))
+    ]
+    assert [*named, Metric(SemanticF1()).name] == [*["answer_exact_match"] * 2, "SemanticF1"]

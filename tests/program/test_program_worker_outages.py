@@ -1,0 +1,129 @@
+"""Outages are never a score: tried again where they may pass, and a breakdown where they last."""
+
+from __future__ import annotations
+
+import dspy
+import pytest
+from model_server import model_server
+from scripted_engine import answer, scripted_lm
+from small_worker import SEED, Counted, Program, Tolerant, echo, exact, locked, rolled, worker
+
+from dspy_gepa.core.work import Breakdown, RolloutRequest
+
+
+def test_a_busy_server_is_asked_again():
+    """429 twice and then an answer: a score like any other, and one metric call."""
+    counted = Counted(exact)
+    with model_server(429, 429, 200, text=answer(answer="a!")) as server:
+        made = worker(dspy.Predict("question -> answer"), counted)
+        assert rolled(made, lm=server.lm()).rollout.score == 1.0
+        assert len(server.requests) == 3
+    assert counted.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "requests", "name"),
+    [
+        (401, 1, "LMAuthError"),
+        (404, 1, "LMUnsupportedModelError"),
+        (429, 4, "LMRateLimitError"),
+        (503, 4, "LMServerError"),
+    ],
+)
+def test_an_outage_is_a_breakdown_and_never_a_score(status, requests, name):
+    """A wrong key and an unknown model at once; a server that stays busy after some attempts."""
+    counted = Counted(exact)
+    with model_server(status, text="") as server:
+        answered = rolled(worker(metric=counted), lm=server.lm())
+        assert len(server.requests) == requests
+    assert isinstance(answered, Breakdown)
+    assert type(answered.error).__name__ == name
+    assert answered.cause.startswith(f"{name}: ")
+    assert counted.calls == 0
+
+
+def test_a_server_that_does_not_exist_is_a_breakdown():
+    """Nothing listens there, at any attempt."""
+    with model_server(200, text="") as server:
+        lm = server.lm()
+    answered = rolled(worker(), lm=lm)
+    assert isinstance(answered, Breakdown)
+    assert type(answered.error).__name__ == "LMTransportError"
+
+
+def test_no_model_is_a_breakdown():
+    """DSPy raises a ValueError, which is not the candidate's."""
+    with dspy.context(lm=None):
+        answered = worker()(RolloutRequest(SEED, 0, traced=False))
+    assert isinstance(answered, Breakdown)
+    assert "No LM is loaded" in answered.cause
+
+
+def test_a_swallowed_outage_is_a_breakdown():
+    """A program that answers "sorry" to a wrong key would score, and teach nothing but harm."""
+    answered = rolled(worker(Tolerant()), lm=scripted_lm(locked))
+    assert isinstance(answered, Breakdown)
+    assert "wrong key" in answered.cause
+
+
+def test_an_outage_swallowed_by_best_of_n_is_a_breakdown():
+    """It prints what failed and gives None, for which a metric would have to give some score."""
+
+    class Best(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.best = dspy.BestOfN(Program(), N=2, reward_fn=lambda *_: 1.0, threshold=1.0)
+
+        def forward(self, question):
+            return self.best(question=question)
+
+    metric = Counted(lambda gold, pred: 0.0)
+    assert isinstance(rolled(worker(Best(), metric), lm=scripted_lm(locked)), Breakdown)
+    assert metric.calls == 0
+
+
+def test_an_outage_swallowed_in_dspys_threads_is_a_breakdown():
+    """dspy.Parallel gives None for what failed, on which the program then crashes."""
+
+    class InParallel(Program):
+        def forward(self, question):
+            parallel = dspy.Parallel(num_threads=2, disable_progress_bar=True)
+            pairs = [(self.draft, {"question": each}) for each in (question, "fine")]
+            return dspy.Prediction(answer="".join(each.answer for each in parallel(pairs)))
+
+    lm = scripted_lm(lambda prompt: echo(prompt) if "fine" in prompt else locked(prompt))
+    assert isinstance(rolled(worker(InParallel()), lm=lm), Breakdown)
+
+
+def test_an_outage_that_was_worked_around_is_none():
+    """A program that turns to another model has answered."""
+    spare = scripted_lm(echo)
+
+    class Careful(Program):
+        def forward(self, question):
+            try:
+                return self.draft(question=question)
+            except dspy.LMError:
+                return self.final(question=question, draft="", lm=spare)
+
+    rollout = rolled(worker(Careful()), lm=scripted_lm(locked), traced=True).rollout
+    assert rollout.score == 1.0
+    assert [each.component for each in rollout.trace.steps] == ["final"]
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+def test_an_outage_of_the_metrics_own_model_is_a_breakdown(swallows):
+    """A judge without a key says nothing about a candidate, whether or not the metric notices."""
+    judge = scripted_lm(locked)
+
+    def judged(gold, pred):
+        try:
+            return float(judge(pred.answer)[0])
+        except dspy.LMError:
+            if swallows:
+                return 0.0
+            raise
+
+    counted = Counted(judged)
+    assert isinstance(rolled(worker(metric=counted)), Breakdown)
+    assert counted.calls == 1

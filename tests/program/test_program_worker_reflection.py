@@ -1,0 +1,250 @@
+"""Reflection requests: what a reflection is told, and what becomes of its answer."""
+
+from __future__ import annotations
+
+import threading
+
+import dspy
+from dspy.lm15 import ContextLengthError, RateLimitError
+from scripted_engine import scripted_lm
+from small_worker import SEED, Program, echo, exact, locked, rolled, worker
+
+from dspy_gepa.core.rollout import Rollout, Step, Trace
+from dspy_gepa.core.work import Breakdown, Evidence, ReflectionAnswer, ReflectionRequest
+from dspy_gepa.program.program import components_of
+
+
+def reflected(made, *, components=("final",), examples=(0,), candidate=SEED):
+    """The answer to a reflection on traced rollouts of the candidate."""
+    evidence = [
+        Evidence(example, rolled(made, example, candidate=candidate, traced=True).rollout)
+        for example in examples
+    ]
+    with dspy.context(lm=scripted_lm(echo)):
+        return made(ReflectionRequest(7, candidate, components, tuple(evidence)))
+
+
+def saying(texts, **more):
+    return lambda request, descriptions, feedback: ReflectionAnswer(request.ticket, texts, **more)
+
+
+def test_texts_come_back_as_a_program_would_say_them():
+    """Normal texts, with the count of the reflection's calls."""
+    made = worker(reflect=saying({"final": "\n  Say it:\n    again. \n"}, lm_calls=2))
+    assert reflected(made) == ReflectionAnswer(7, {"final": "Say it:\nagain."}, lm_calls=2)
+
+
+def test_a_text_that_is_kept_is_not_touched():
+    """The seed's own text may have indentation that DSPy would take off."""
+    student = dspy.Predict(dspy.Signature("question -> answer", "\nSay:\n  a\n  b"))
+    seed = components_of(student)
+    assert seed["self"] == "Say:\n  a\n  b"
+    made = worker(student, reflect=saying(dict(seed)))
+    assert reflected(made, components=("self",), candidate=seed).texts == dict(seed)
+
+
+def test_unusable_texts_are_part_of_the_problem():
+    """The others are used, and what the reflection itself complained of is kept."""
+    texts = {"draft": "Say it.", "final": " ", "other": "text"}
+    made = worker(reflect=saying(texts, problem="was in a hurry"))
+    answered = reflected(made, components=("draft", "final"))
+    assert answered.texts == {"draft": "Say it."}
+    assert answered.problem == (
+        "was in a hurry; the text for final cannot be used: the text is empty, and DSPy would put "
+        "its default in place of it; other was not to be rewritten"
+    )
+
+
+def test_a_reflection_sees_what_the_components_are_for():
+    """Descriptions of all components, and no component feedback that nobody asked for."""
+    seen = []
+    made = worker(reflect=lambda *given: seen.append(given) or ReflectionAnswer(7))
+    reflected(made)
+    ((_, descriptions, feedback),) = seen
+    assert list(descriptions) == ["draft", "final"]
+    assert "Asks twice." in descriptions["final"]
+    assert feedback == {}
+
+
+def test_a_reflection_that_raises_is_a_problem():
+    """A custom proposer may raise anything; the run goes on."""
+
+    def crash(request, descriptions, feedback):
+        raise ZeroDivisionError("by zero")
+
+    answered = reflected(worker(reflect=crash))
+    assert answered.texts == {}
+    assert answered.problem.startswith("The reflection raised ZeroDivisionError: by zero (in crash")
+
+
+def test_a_prompt_too_long_for_the_reflection_is_a_problem():
+    """Another parent or minibatch may fit."""
+
+    def refuse(prompt):
+        raise ContextLengthError("too long")
+
+    lm = scripted_lm(refuse)
+    answered = reflected(worker(reflect=lambda *given: lm("reflect")))
+    assert isinstance(answered, ReflectionAnswer)
+    assert "too long" in answered.problem
+
+
+def test_a_reflection_without_a_model_is_a_breakdown():
+    """Its key is wrong, and will be next time."""
+    lm = scripted_lm(locked)
+    answered = reflected(worker(reflect=lambda *given: lm("reflect")))
+    assert isinstance(answered, Breakdown)
+    assert "wrong key" in answered.cause
+
+
+def test_a_busy_reflection_model_is_asked_again():
+    """The whole reflection is done again; what disturbed it does not show."""
+    outcomes = iter([RateLimitError("busy"), RateLimitError("busy"), None])
+
+    def busy(prompt):
+        if (outcome := next(outcomes)) is not None:
+            raise outcome
+        return "Say it."
+
+    lm = scripted_lm(busy)
+
+    def reflect(request, descriptions, feedback):
+        return ReflectionAnswer(request.ticket, {"final": lm("reflect")[0]})
+
+    assert reflected(worker(reflect=reflect)).texts == {"final": "Say it."}
+
+
+def test_a_swallowed_outage_of_the_reflection_is_a_breakdown():
+    """A proposer that catches everything gives no texts; that is no problem of the candidate's."""
+    lm = scripted_lm(locked)
+
+    def reflect(request, descriptions, feedback):
+        try:
+            lm("reflect")
+        except dspy.LMError:
+            return ReflectionAnswer(request.ticket, problem="no idea")
+
+    assert isinstance(reflected(worker(reflect=reflect)), Breakdown)
+
+
+def test_nothing_of_a_reflection_lands_in_the_callers_trace():
+    """Reflections may use predictors of their own."""
+    made = worker(
+        reflect=lambda *given: (
+            dspy.Predict("question -> answer")(question="x") and ReflectionAnswer(7)
+        )
+    )
+    trace = []
+    with dspy.context(trace=trace):
+        reflected(made)
+    assert trace == []
+
+
+class Asked:
+    """A metric of dspy.GEPA's kind that notes what it is asked."""
+
+    def __init__(self):
+        self.questions = []
+        self._lock = threading.Lock()
+
+    def __call__(self, gold, pred, trace=None, pred_name=None, pred_trace=None):
+        with self._lock:
+            self.questions.append((gold.question, pred.answer, pred_name, trace, pred_trace))
+        if pred_name is None:
+            return dspy.Prediction(score=exact(gold, pred), feedback="on the whole")
+        return dspy.Prediction(score=0.1, feedback=f"{pred_name} on {gold.question}")
+
+
+def heard(metric, **given):
+    """The component feedback that a reflection is given, and the answer."""
+    seen = []
+
+    def reflect(request, descriptions, feedback):
+        seen.append(feedback)
+        return ReflectionAnswer(request.ticket, {"final": "Say it."}, metric_calls=0)
+
+    made = worker(metric=metric, reflect=reflect)
+    return made, seen, reflected(made, **given)
+
+
+def test_a_metric_that_asks_is_asked_about_every_called_component():
+    """With the live prediction, the whole trace and the component's own calls; each call counts."""
+    asked = Asked()
+    _, seen, answered = heard(asked, components=("draft", "final"), examples=(0, 1))
+    assert seen == [
+        {
+            "draft": {0: "draft on a", 1: "draft on b"},
+            "final": {0: "final on a", 1: "final on b"},
+        }
+    ]
+    assert answered.metric_calls == 4 == len(asked.questions) - 2
+    question, given, name, trace, own = asked.questions[2]
+    assert (question, given, name) == ("a", "a!", "draft")
+    assert [type(each[0]) for each in trace] == [dspy.Predict, dspy.Predict]
+    assert own == trace[:1]
+    assert own[0][1:] == ({"question": "a"}, dspy.Prediction(answer="a!"))
+
+
+def test_scoring_asks_without_a_component():
+    """While scoring such a metric gets None for all that it would be told."""
+    asked = Asked()
+    rolled(worker(metric=asked), traced=True)
+    assert asked.questions == [("a", "a!", None, None, None)]
+
+
+def test_the_same_question_is_paid_once():
+    """A second proposal from the same rollouts is told what the metric said before."""
+    asked = Asked()
+    made, seen, first = heard(asked)
+    same = Evidence(0, rolled(worker(metric=Asked()), 0, traced=True).rollout)
+    again = made(ReflectionRequest(8, SEED, ("final",), (same, same)))
+    assert (first.metric_calls, again.metric_calls) == (1, 0)
+    assert seen == [{"final": {0: "final on a"}}] * 2
+
+
+def test_what_is_no_longer_known_has_the_rollouts_own_feedback():
+    """After a resume there are no live traces; nothing is asked and nothing counted."""
+    asked = Asked()
+    made, seen, _ = heard(asked)
+    before = len(asked.questions)
+    steps = (Step("final", {"question": "b"}, {"answer": "b!"}),)
+    old = Evidence(1, Rollout(0.0, "said long ago", trace=Trace(steps=steps)))
+    answered = made(ReflectionRequest(8, SEED, ("final",), (old,)))
+    assert seen[-1] == {"final": {1: "said long ago"}}
+    assert (answered.metric_calls, len(asked.questions)) == (0, before)
+
+
+def test_a_component_that_was_not_called_is_not_asked_about():
+    """The program may have taken another way."""
+
+    class Short(Program):
+        def forward(self, question):
+            return self.draft(question=question)
+
+    asked = Asked()
+    made = worker(Short(), asked, saying({}))
+    assert reflected(made, components=("draft", "final")).metric_calls == 1
+    assert [each[2] for each in asked.questions] == [None, "draft"]
+
+
+def test_a_metric_that_raises_when_asked_was_called():
+    """The rollout's own feedback stands in, and the call counts."""
+
+    def moody(gold, pred, trace=None, pred_name=None, pred_trace=None):
+        if pred_name:
+            raise RuntimeError
+        return (0.0, "on the whole")
+
+    _, seen, answered = heard(moody)
+    assert seen == [{"final": {0: "on the whole"}}]
+    assert answered.metric_calls == 1
+
+
+def test_an_outage_while_the_metric_is_asked_is_a_breakdown():
+    """Its judge needs a key for this question too."""
+    judge = scripted_lm(locked)
+
+    def judged(gold, pred, trace=None, pred_name=None, pred_trace=None):
+        return judge("well?") if pred_name else 0.0
+
+    assert isinstance(heard(judged)[2], Breakdown)
