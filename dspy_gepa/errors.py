@@ -7,11 +7,17 @@ GEPAError
 +-- MetricError (ValueError)          a metric returned something that is no score
 +-- WorkerError (RuntimeError)        the run stopped: a model or its server cannot be used
 +-- ReflectionError (RuntimeError)    the run stopped: no reflection ever gave a usable text
++-- JournalError (OSError)            a run directory cannot be used: no room, no right, in use
+|   +-- JournalCorrupt (ValueError)      what is stored in it is damaged; names the line
+|   +-- JournalMismatch (ValueError)     it belongs to another run; lists the differences
 +-- MissingExtra (ImportError)        an optional dependency is not installed
 """
 
 __all__ = [
     "GEPAError",
+    "JournalCorrupt",
+    "JournalError",
+    "JournalMismatch",
     "MetricError",
     "MissingExtra",
     "ReflectionError",
@@ -47,6 +53,18 @@ class WorkerError(GEPAError, RuntimeError):
 
 class ReflectionError(GEPAError, RuntimeError):
     """Reflections were paid for and none gave a usable text, so there is no result to return."""
+
+
+class JournalError(GEPAError, OSError):
+    """A run directory cannot be written or read. Says which, why and what to do."""
+
+
+class JournalCorrupt(JournalError, ValueError):
+    """What is stored was changed by something else than us. Names the line; nothing is changed."""
+
+
+class JournalMismatch(JournalError, ValueError):
+    """The directory holds another run than the one that is asked for. Lists the differences."""
 
 
 class MissingExtra(GEPAError, ImportError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.frontier import mean_scores
@@ -17,6 +17,8 @@ class RunResult:
     """What a run found, what it cost and why it ended. Read as `GEPA(...).result`."""
 
     state: RunState
+    demo_metric_calls: int = 0
+    """Metric calls made to find and to validate demonstrations, after the search."""
 
     @property
     def members(self) -> Sequence[Member]:
@@ -46,7 +48,8 @@ class RunResult:
     @property
     def tally(self) -> Tally:
         """Rollouts, metric calls and reflection calls that were made."""
-        return self.state.tally
+        tally = self.state.tally
+        return replace(tally, metric_calls=tally.metric_calls + self.demo_metric_calls)
 
     @property
     def stop_reason(self) -> str:

@@ -1,43 +1,38 @@
-"""`GEPA`: checks its arguments, wires the rooms together, runs the search, returns a program."""
+"""`GEPA`: the teleprompter, under the names of dspy.GEPA and MIPROv2."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import dspy
 from dspy.teleprompt import Teleprompter
+from typing_extensions import Unpack
 
-from dspy_gepa.core.budget import proposal_cost, useful_floor
-from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.components import COMPONENT_SELECTORS, ComponentSelector
-from dspy_gepa.core.search import start
-from dspy_gepa.core.selection import SELECTIONS, Selection
-from dspy_gepa.core.state import Settings
-from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError, WrongType
-from dspy_gepa.observe.observer import FanOut, Observer
-from dspy_gepa.observe.progress import ProgressLog
-from dspy_gepa.program.auto import auto_metric_calls
-from dspy_gepa.program.details import detailed_results
-from dspy_gepa.program.examples import ExampleTable, tabulate
-from dspy_gepa.program.lm import reflection_asker
+from dspy_gepa.arguments import (
+    Arguments,
+    MIPROv2Arguments,
+    auto_budget,
+    check_names,
+    mapped_gepa_kwargs,
+)
+from dspy_gepa.core.components import ComponentSelector
+from dspy_gepa.core.selection import Selection
+from dspy_gepa.errors import SettingsError
+from dspy_gepa.observe.observer import Observer
+from dspy_gepa.program.demos import DemoSettings
+from dspy_gepa.program.examples import tabulate
 from dspy_gepa.program.metric import Metric
-from dspy_gepa.program.program import build, components_of
-from dspy_gepa.program.worker import ProgramWorker
-from dspy_gepa.reflect.reflector import Reflector
+from dspy_gepa.program.program import components_of
+from dspy_gepa.program.strategies import component_selector as as_component_selector
+from dspy_gepa.program.strategies import selection as as_selection
 from dspy_gepa.result import RunResult
-from dspy_gepa.run.executor import Executor
-from dspy_gepa.run.loop import Finish, run
-from dspy_gepa.run.serial import SerialExecutor
-from dspy_gepa.run.threads import ThreadedExecutor
-from dspy_gepa.run.worker import Worker
+from dspy_gepa.wiring import Optimization
 
 __all__ = ["GEPA"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
-
-Strategy = TypeVar("Strategy")
 
 
 class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
@@ -58,21 +53,38 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         max_metric_calls: A budget in metric calls. Never exceeded.
         reflection_minibatch_size: Training examples that a proposal learns from.
         candidate_selection_strategy: "pareto", "current_best", "epsilon_greedy", "top_k_pareto",
-            or a function from a `PoolView` and a `random.Random` to a member's id.
+            a function from a `PoolView` and a `random.Random` to a member's id, or an object
+            with `select_candidate_idx`.
         reflection_lm: A `dspy.LM` that rewrites instructions; a strong one pays. Without one,
             the LM that is configured in DSPy when `compile` is called.
         skip_perfect_score: Whether a minibatch on which all is well is not reflected on.
-        component_selector: "round_robin", "all", or a function from a `ComponentView` to names.
+        add_format_failure_as_feedback: Whether answers that could not be parsed are shown to
+            the reflection LM.
+        instruction_proposer: Rewrites in place of our own reflection: DSPy's `ProposalFn`.
+        code_proposer: Not supported yet; anything but None is refused.
+        component_selector: "round_robin", "all", a function from a `ComponentView` to names, or
+            a function of dspy.GEPA's five arguments.
         use_merge: Whether members are merged.
-        max_merge_invocations: How many merges are tried at most.
+        max_merge_invocations: How many merges are tried at most; None for none.
         num_threads: Rollouts in flight at once; as DSPy is configured where it is None. The
             result does not depend on it.
         failure_score: The score where the program or the metric fails on an example.
         perfect_score: The score that cannot be improved on.
+        log_dir: Not supported yet; anything but None is refused.
         track_stats: Whether the returned program carries `detailed_results`.
-        track_best_outputs: Whether those hold the best outputs; needs `track_stats`.
+        use_wandb: Whether the run is logged to Weights & Biases (extra `wandb`).
+        wandb_api_key: For that; never stored.
+        wandb_init_kwargs: For that.
+        track_best_outputs: Whether the statistics hold the best outputs.
+        warn_on_score_mismatch: Whether a metric is reported that scores otherwise when it is
+            asked about one predictor.
+        use_mlflow: Whether the run is logged to MLflow (extra `mlflow`).
         seed: All chance follows from it.
+        gepa_kwargs: Keys of the gepa package; mapped to the arguments here, or refused by name.
+        window: How many proposals are under way at once; 1 is the published algorithm. Part of
+            the algorithm, unlike `num_threads`.
         observers: Told of every event of the run.
+        **mipro: Names of MIPROv2's constructor, see `MIPROv2Arguments`.
 
     Raises:
         SettingsError: an argument is wrong. Says what was given and what is allowed.
@@ -85,41 +97,43 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         auto: Literal["light", "medium", "heavy"] | None = None,
         max_full_evals: int | None = None,
         max_metric_calls: int | None = None,
-        reflection_minibatch_size: int = 3,
-        candidate_selection_strategy: str | Selection = "pareto",
+        reflection_minibatch_size: int | None = 3,
+        candidate_selection_strategy: str | Selection | Any = "pareto",
         reflection_lm: dspy.BaseLM | Callable[[str], Any] | str | None = None,
         skip_perfect_score: bool = True,
-        component_selector: str | ComponentSelector = "round_robin",
+        add_format_failure_as_feedback: bool = True,
+        instruction_proposer: Any = None,
+        code_proposer: Any = None,
+        component_selector: str | ComponentSelector | Any = "round_robin",
         use_merge: bool = True,
-        max_merge_invocations: int = 5,
+        max_merge_invocations: int | None = 5,
         num_threads: int | None = None,
         failure_score: float = 0.0,
-        perfect_score: float = 1.0,
-        track_stats: bool = False,
+        perfect_score: float | None = 1.0,
+        log_dir: str | None = None,
+        track_stats: bool | None = None,
+        use_wandb: bool = False,
+        wandb_api_key: str | None = None,
+        wandb_init_kwargs: Mapping[str, Any] | None = None,
         track_best_outputs: bool = False,
-        seed: int = 0,
+        warn_on_score_mismatch: bool = True,
+        use_mlflow: bool = False,
+        seed: int | None = 0,
+        gepa_kwargs: Mapping[str, Any] | None = None,
+        window: int = 1,
         observers: Sequence[Observer] = (),
+        **mipro: Unpack[MIPROv2Arguments],
     ) -> None:
-        self.metric_fn = metric
-        self.auto = auto
-        self.max_full_evals = max_full_evals
-        self.max_metric_calls = max_metric_calls
-        self.reflection_minibatch_size = reflection_minibatch_size
-        self.candidate_selection_strategy = candidate_selection_strategy
-        self.reflection_lm = reflection_lm
-        self.skip_perfect_score = skip_perfect_score
-        self.component_selector = component_selector
-        self.use_merge = use_merge
-        self.max_merge_invocations = max_merge_invocations
-        self.num_threads = num_threads
-        self.failure_score = failure_score
-        self.perfect_score = perfect_score
-        self.track_stats = track_stats
-        self.track_best_outputs = track_best_outputs
-        self.seed = seed
-        self.observers = tuple(observers)
+        given = {name: each for name, each in locals().items() if name in Arguments.names()}
+        check_names(mipro, MIPROv2Arguments.__annotations__, "GEPA")
+        # As attributes, because DSPy and trackers read an optimizer's settings there; the metric
+        # under the name that it has in dspy.GEPA.
+        self.metric_fn = given.pop("metric")
+        self.gepa_kwargs = gepa_kwargs
+        for name, value in {**given, **mipro}.items():
+            setattr(self, name, value)
         self._result: RunResult | None = None
-        self._check_arguments()
+        self._check()
 
     @property
     def result(self) -> RunResult:
@@ -132,13 +146,42 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             raise SettingsError("There is no result yet: call compile first.")
         return self._result
 
+    def get_params(self) -> dict[str, Any]:
+        """The settings, as given."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def auto_budget(
+        self,
+        num_preds: int,
+        num_candidates: int,
+        valset_size: int,
+        minibatch_size: int = 35,
+        full_eval_steps: int = 5,
+    ) -> int:
+        """The metric calls that a budget by `auto` allows for these sizes, as in dspy.GEPA."""
+        return auto_budget(num_preds, num_candidates, valset_size, minibatch_size, full_eval_steps)
+
     def compile(
         self,
         student: dspy.Module,
         trainset: Sequence[dspy.Example],
         valset: Sequence[dspy.Example] | None = None,
         *,
-        teacher: dspy.Module | None = None,  # noqa: ARG002 - chains of optimizers pass one
+        teacher: dspy.Module | Sequence[dspy.Module] | None = None,
+        num_trials: int | None = None,
+        max_bootstrapped_demos: int | None = None,
+        max_labeled_demos: int | None = None,
+        seed: int | None = None,
+        minibatch: bool = True,
+        minibatch_size: int = 35,
+        minibatch_full_eval_steps: int = 5,
+        program_aware_proposer: bool = True,
+        data_aware_proposer: bool = True,
+        view_data_batch_size: int = 10,
+        tip_aware_proposer: bool = True,
+        fewshot_aware_proposer: bool = True,
+        requires_permission_to_run: bool | None = None,
+        provide_traceback: bool | None = None,
     ) -> dspy.Module:
         """A copy of the student with the best instructions that were found.
 
@@ -150,168 +193,69 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             trainset: Examples to learn from.
             valset: Examples to choose by. Without them the training set serves for both, and the
                 chosen program is likelier to be overfit.
-            teacher: Not used; accepted because chains of optimizers pass one.
+            teacher: Makes demonstrations, where such are asked for; otherwise not used.
+            num_trials: MIPROv2's budget, where no other is given.
+            max_bootstrapped_demos: As in the constructor.
+            max_labeled_demos: As in the constructor.
+            seed: In place of the constructor's.
+            requires_permission_to_run: MIPROv2's; True is refused, as there.
+            provide_traceback: MIPROv2's; failures are always told in full here.
+            minibatch: With `num_trials`, part of MIPROv2's budget; likewise the next two.
+            minibatch_size: See `minibatch`.
+            minibatch_full_eval_steps: See `minibatch`.
+            program_aware_proposer: MIPROv2's; no meaning here, like the next four.
+            data_aware_proposer: No meaning here.
+            view_data_batch_size: No meaning here.
+            tip_aware_proposer: No meaning here.
+            fewshot_aware_proposer: No meaning here.
 
         Raises:
             SettingsError: an argument is wrong; nothing was spent.
             WorkerError: a model or its server cannot be used.
             ReflectionError: the reflection LM never gave a usable text.
         """
-        seed = components_of(student)
+        named = {k: v for k, v in locals().items() if k in Arguments.names() and v is not None}
+        if requires_permission_to_run:
+            raise SettingsError("requires_permission_to_run=True is not supported: set it False.")
+        arguments = self._arguments(**named)
+        components_of(student)
         table = tabulate(trainset, valset)
         if not valset:
             logger.warning("No valset provided; Using trainset as valset. A separate one is safer.")
-        metric = Metric(self.metric_fn)
-        settings = self._settings(seed, table, metric)
-        worker = ProgramWorker(
-            student,
-            metric,
-            table.examples,
-            Reflector(reflection_asker(self.reflection_lm), perfect_score=self.perfect_score),
-            failure_score=self.failure_score,
-            keep_outputs=self.track_best_outputs,
+        if ignored := arguments.without_meaning:
+            logger.warning("These arguments of MIPROv2 change nothing here: %s", ", ".join(ignored))
+        demos = DemoSettings(
+            bootstrapped=arguments.max_bootstrapped_demos or 0,
+            labeled=arguments.max_labeled_demos or 0,
+            teacher=_one(teacher),
+            teacher_settings=arguments.teacher_settings or {},
+            metric_threshold=arguments.metric_threshold,
         )
-        logger.info(
-            "GEPA: components %s, %d training and %d validation examples, at most %d metric calls",
-            ", ".join(seed),
-            len(table.train),
-            len(table.validation),
-            settings.max_metric_calls,
-        )
+        if teacher is not None and not demos.is_asked_for:
+            logger.warning("The teacher is not used: it only makes demonstrations, see the README.")
+        optimization = Optimization(arguments, student, table, demos)
         self._result = None
-        finish = self._run(settings, seed, worker)
-        self._result = RunResult(finish.state)
-        return self._program(finish, student)
-
-    def _run(self, settings: Settings, seed: Candidate, worker: Worker) -> Finish:
-        threads = self.num_threads or dspy.settings.num_threads or 1
-        executor: Executor = (
-            SerialExecutor(worker) if threads == 1 else ThreadedExecutor(worker, threads)
-        )
-        listeners = [FanOut([ProgressLog(), *self.observers])]
-        try:
-            return run(start(settings, seed), executor, listeners)
-        finally:
-            executor.close()
-
-    def _program(self, finish: Finish, student: dspy.Module) -> dspy.Module:
-        state, result = finish.state, RunResult(finish.state)
-        if state.is_broken:
-            raise WorkerError(
-                f"The run stopped because its work cannot be carried out: {state.ending}\n"
-                f"{state.tally.metric_calls} metric calls were made until then. Check the model's "
-                "name, its key and that its server can be reached, then run again."
-            ) from finish.error
-        if result.failed and result.accepted == 0 and result.failed == len(result.proposals):
-            raise ReflectionError(
-                f"None of {result.failed} reflections gave a usable text, so there is nothing to "
-                f"return but the program as it was. The last one: "
-                f"{result.proposals[-1].verdict.reason}. Try a stronger reflection_lm, or one "
-                "with a larger max_tokens."
-            )
-        if not state.members:
-            logger.warning("Stopped before the program was validated: it is returned unchanged.")
-            return build(student, components_of(student))
-        program = build(student, state.members[state.best].candidate)
-        if self.track_stats:
-            program.detailed_results = detailed_results(
-                state, student, keeps_outputs=self.track_best_outputs
-            )
+        task_model = {} if arguments.task_model is None else {"lm": arguments.task_model}
+        with dspy.context(**task_model):
+            self._result = optimization.search()
+            program, self._result = optimization.program(self._result)
         return program
 
-    def _settings(self, seed: Candidate, table: ExampleTable, metric: Metric) -> Settings:
-        selector = self.component_selector
-        feedback_calls = 0
-        if metric.asks_per_component:
-            feedback_calls = 1 if selector == "round_robin" else len(seed)
-        settings = Settings(
-            train=table.train,
-            validation=table.validation,
-            max_metric_calls=self._limit(seed, table),
-            seed=self.seed,
-            minibatch_size=self.reflection_minibatch_size,
-            selection=_named(self.candidate_selection_strategy, SELECTIONS),
-            components=_named(selector, COMPONENT_SELECTORS),
-            skip_perfect_score=self.skip_perfect_score,
-            perfect_score=self.perfect_score,
-            feedback_calls=feedback_calls,
-            use_merge=self.use_merge,
-            max_merge_invocations=self.max_merge_invocations,
-        )
-        minibatch = min(settings.minibatch_size, len(table.train))
-        cost = proposal_cost(
-            parent=minibatch,
-            child=minibatch + len(table.validation),
-            feedback=feedback_calls * minibatch,
-        )
-        floor = useful_floor(validation=len(table.validation), proposal=cost)
-        if settings.max_metric_calls < floor:
-            logger.warning(
-                "A budget of %d metric calls is below the useful floor of %d: %d to validate the "
-                "program as it is, and %d for each of three proposals. What fits is done.",
-                settings.max_metric_calls,
-                floor,
-                len(table.validation),
-                cost,
-            )
-        return settings
+    def _arguments(self, **named: Any) -> Arguments:
+        """What is asked for: `compile`'s arguments first, then `gepa_kwargs`, then our own."""
+        own = {name: value for name, value in vars(self).items() if name in Arguments.names()}
+        mapped = mapped_gepa_kwargs(self.gepa_kwargs)
+        return Arguments(**{"metric": self.metric_fn, **own, **mapped, **named})
 
-    def _limit(self, seed: Candidate, table: ExampleTable) -> int:
-        if self.max_metric_calls is not None:
-            return self.max_metric_calls
-        if self.max_full_evals is not None:
-            return self.max_full_evals * len(table.examples)
-        return auto_metric_calls(
-            self.auto or "light", components=len(seed), validation=len(table.validation)
-        )
-
-    def _check_arguments(self) -> None:
+    def _check(self) -> None:
+        arguments = self._arguments()
         Metric(self.metric_fn)
-        budgets = {
-            name: value
-            for name in ("auto", "max_full_evals", "max_metric_calls")
-            if (value := getattr(self, name)) is not None
-        }
-        if len(budgets) > 1:
-            raise SettingsError(
-                f"{len(budgets)} budgets were given: {budgets}. At most one is allowed: auto, "
-                'max_full_evals or max_metric_calls. With none, auto="light" holds.'
-            )
-        if self.auto not in (None, "light", "medium", "heavy"):
-            raise SettingsError(
-                f'auto={self.auto!r} was given; "light", "medium" and "heavy" are allowed.'
-            )
-        for name, lowest in _LOWEST.items():
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise WrongType(f"{name}={value!r} was given, and a whole number is needed.")
-            if value < lowest:
-                raise SettingsError(f"{name}={value} was given; {lowest} is the lowest allowed.")
-        _named(self.candidate_selection_strategy, SELECTIONS)
-        _named(self.component_selector, COMPONENT_SELECTORS)
-        if self.track_best_outputs and not self.track_stats:
-            raise SettingsError("track_best_outputs=True needs track_stats=True to keep them in.")
+        as_selection(arguments.candidate_selection_strategy)
+        as_component_selector(arguments.component_selector, ())
 
 
-_LOWEST = {
-    "max_full_evals": 1,
-    "max_metric_calls": 1,
-    "reflection_minibatch_size": 1,
-    "max_merge_invocations": 0,
-    "num_threads": 1,
-    "seed": 0,
-}
-"""The lowest allowed value of every argument that is a whole number."""
-
-
-def _named(given: str | Strategy, known: Mapping[str, Strategy]) -> Strategy:
-    """The strategy of this name, or the given one where it is a function already."""
-    if not isinstance(given, str):
-        if not callable(given):
-            raise WrongType(f"{given!r} was given; allowed are {list(known)} or a function.")
-        return given
-    if given not in known:
-        raise SettingsError(f"{given!r} was given; allowed are {list(known)} or a function.")
-    return known[given]
+def _one(teacher: dspy.Module | Sequence[dspy.Module] | None) -> dspy.Module | None:
+    """The teacher; chains of optimizers pass a list of them."""
+    if teacher is None or isinstance(teacher, dspy.Module):
+        return teacher
+    return next(iter(teacher), None)

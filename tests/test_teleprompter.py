@@ -222,7 +222,7 @@ def test_a_budget_below_the_floor_warns_and_holds(program, capsys):
         ({"candidate_selection_strategy": "best"}, SettingsError, "'best'"),
         ({"component_selector": "first"}, SettingsError, "'first'"),
         ({"component_selector": 3}, WrongType, "3 was given"),
-        ({"track_best_outputs": True}, SettingsError, "track_stats=True"),
+        ({"track_best_outputs": True, "track_stats": False}, SettingsError, "track_stats=True"),
         ({"metric": "exact"}, WrongType, "'exact'"),
         ({"metric": lambda gold: 1.0}, WrongType, "gold"),
     ],

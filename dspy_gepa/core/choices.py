@@ -90,7 +90,8 @@ def _after_rolling(state: RunState, proposal: Proposal, evaluation: Evaluation) 
     if not called:
         return Settled(parent, Verdict("skipped", "no component was called on the minibatch"))
     evidence = tuple(map(Evidence, evaluation.examples, rollouts))
-    view = ComponentView(proposal.ticket, origin.parent, parent, origin.turn, called, evidence)
+    pool = _pool(state, proposal.ticket, origin.seen)
+    view = ComponentView(pool, origin.parent, parent, origin.turn, called, evidence)
     chosen = settings.components(view)
     components = tuple(component for component in chosen if component in seen)
     if not components:
@@ -107,11 +108,12 @@ def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Ph
         if problem:
             return Settled(parent, Verdict("failed", problem))
         return Settled(parent, Verdict("rejected", "the texts are unchanged"))
-    # Only members that every order of answers shows here: later ones are caught at the commit.
-    for position, member in enumerate(state.members):
-        is_visible = member.ticket <= proposal.ticket - state.settings.window
-        if is_visible and member.candidate == child:
-            return Settled(child, Verdict("rejected", f"member {position} has the same texts"))
+    assert isinstance(proposal.origin, Mutation)
+    # A member that came later is caught at the commit.
+    visible = _pool(state, proposal.ticket, proposal.origin.seen).candidates
+    if child in visible:
+        reason = f"member {visible.index(child)} has the same texts"
+        return Settled(child, Verdict("rejected", reason))
     return Gating(Evaluation(child, phase.evaluation.examples))
 
 
@@ -132,23 +134,39 @@ def _after_gating(state: RunState, proposal: Proposal, evaluation: Evaluation) -
     return Settled(evaluation.candidate, Verdict("rejected", reason))
 
 
+def _pool(state: RunState, ticket: int, seen: int) -> PoolView:
+    """The pool as it was when the first `seen` proposals were over."""
+    members = [member for member in state.members if member.ticket < seen]
+    return PoolView(
+        tuple(member.candidate for member in members),
+        state.scores[: len(members)],
+        ticket,
+        sum(settlement.charge for settlement in state.history[:seen]),
+    )
+
+
 def _mutation(state: RunState) -> tuple[Mutation, Phase]:
     settings, ticket = state.settings, len(state.history) + len(state.live)
-    candidates = tuple(member.candidate for member in state.members)
-    view = PoolView(candidates, state.scores, ticket)
+    view = _pool(state, ticket, len(state.history))
     parent = settings.selection(view, stream(settings.seed, "parent", ticket))
+    if parent not in range(len(view.candidates)):
+        raise ValueError(
+            f"The candidate selection returned {parent!r}; a member's id is needed, one of 0 to "
+            f"{len(view.candidates) - 1}."
+        )
     earlier = [origin for origin in state.origins() if isinstance(origin, Mutation)]
     draw = earlier[0].draw + 1 if earlier else 0
     same_parent = (origin.turn + 1 for origin in earlier if origin.parent == parent)
     turn = next(same_parent, state.members[parent].turn)
     minibatch = epoch_minibatch(settings.train, settings.minibatch_size, draw, seed=settings.seed)
-    evaluation = Evaluation(candidates[parent], minibatch)
+    evaluation = Evaluation(view.candidates[parent], minibatch)
     hold = proposal_cost(
         parent=sum(key not in state.charged for key in evaluation.keys),
         child=len({*minibatch, *settings.validation}),
         feedback=settings.feedback_calls * len(minibatch),
     )
-    return Mutation(hold, parent, minibatch, draw, turn), Rolling(evaluation)
+    origin = Mutation(hold, parent, minibatch, draw, turn, len(state.history))
+    return origin, Rolling(evaluation)
 
 
 def _merge(state: RunState) -> tuple[Merge, Phase] | None:

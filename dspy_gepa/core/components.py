@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.work import Evidence
 
 __all__ = ["COMPONENT_SELECTORS", "ComponentSelector", "ComponentView", "every", "round_robin"]
@@ -20,7 +21,8 @@ __all__ = ["COMPONENT_SELECTORS", "ComponentSelector", "ComponentView", "every",
 class ComponentView:
     """What a component selector may look at."""
 
-    ticket: int
+    pool: PoolView
+    """The pool, as it is for the proposal."""
     parent: int
     """The id of the member that is rewritten."""
     candidate: Candidate

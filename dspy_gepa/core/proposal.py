@@ -61,6 +61,8 @@ class Mutation:
     """The number of its minibatch, from 0."""
     turn: int
     """How many rewrites along this lineage came before."""
+    seen: int
+    """How many proposals were over when it was issued: what it may know of, at any time."""
 
     @property
     def parents(self) -> tuple[int, ...]:

@@ -35,7 +35,9 @@ class PoolView:
     scores: Scores
     """Shape (members, validation examples)."""
     ticket: int
-    """The number of the proposal that the parent is selected for, from 1."""
+    """The number of the proposal that something is selected for, from 1."""
+    spent: int
+    """Metric calls of all proposals that are over."""
 
 
 Selection: TypeAlias = Callable[[PoolView, Random], int]

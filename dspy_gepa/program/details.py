@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import dspy
@@ -15,7 +15,7 @@ from dspy_gepa.core.proposal import Evaluation
 from dspy_gepa.core.state import RunState
 from dspy_gepa.program.program import build
 
-__all__ = ["DetailedResults", "detailed_results"]
+__all__ = ["DetailedResults", "attach_mipro_statistics", "detailed_results"]
 
 
 class Programs(Sequence[dspy.Module]):
@@ -36,6 +36,33 @@ class Programs(Sequence[dspy.Module]):
 
     def __len__(self) -> int:
         return len(self._candidates)
+
+
+class RankedProgram(Mapping[str, Any]):
+    """A member as MIPROv2 lists it: score in percent and program, which is built when read.
+
+    A pickled copy is a plain dict.
+    """
+
+    def __init__(self, score: float, programs: Programs, member: int) -> None:
+        self._entries = {"score": score, "program": None, "full_eval": True}
+        self._programs = programs
+        self._member = member
+
+    def __getitem__(self, name: str) -> Any:
+        return self._programs[self._member] if name == "program" else self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RankedProgram:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
 
 
 class DetailedResults(DspyGEPAResult):  # type: ignore[misc]  # DSPy's class is untyped here
@@ -82,6 +109,39 @@ def detailed_results(
         num_full_val_evals=int(is_scored.all(axis=1).sum()),
         seed=state.settings.seed,
     )
+
+
+def attach_mipro_statistics(
+    program: dspy.Module, state: RunState, student: dspy.Module, *, score: float
+) -> None:
+    """Leave on the program what MIPROv2 leaves there: scores in percent, programs, trials.
+
+    `score` is the program's mean validation score.
+    """
+    means = mean_scores(state.scores).tolist()
+    programs = Programs(student, [member.candidate for member in state.members])
+    ranking = sorted(range(len(means)), key=lambda member: -means[member])
+    program.score = _percent(score)
+    program.candidate_programs = [RankedProgram(_percent(means[m]), programs, m) for m in ranking]
+    program.mb_candidate_programs = []
+    program.trial_logs = {
+        number: {
+            "full_eval_score": _percent(means[number - 1]),
+            "total_eval_calls_so_far": member.discovery_metric_calls,
+            **{
+                f"{position}_predictor_instruction": text
+                for position, text in enumerate(member.candidate.values())
+            },
+        }
+        for number, member in enumerate(state.members, start=1)
+    }
+    # MIPROv2 counts neither: it leaves both at 0.
+    program.prompt_model_total_calls = state.tally.reflection_calls
+    program.total_calls = state.tally.rollouts
+
+
+def _percent(score: float) -> float:
+    return round(100 * score, 2)
 
 
 def _best_outputs(

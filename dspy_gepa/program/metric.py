@@ -52,11 +52,11 @@ class Metric:
         WrongType: it cannot be called that way.
     """
 
-    def __init__(self, metric: Callable[..., Any]) -> None:
+    def __init__(self, metric: Callable[..., Any], *, warns_on_mismatch: bool = True) -> None:
         self.name = _name_of(metric)
         self._metric = metric
         self._arguments = arguments_of(metric, self.name)
-        self._has_warned = False
+        self._has_warned = not warns_on_mismatch
 
     @property
     def asks_per_component(self) -> bool:
@@ -82,6 +82,15 @@ class Metric:
             ) from error
         feedback = _words(returned) or _synthesised(score, example, prediction)
         return Judgement(score, feedback, objectives)
+
+    def bootstrap(self, example: Any, prediction: Any, trace: Sequence[Call]) -> float:
+        """The score for DSPy's own bootstrapping, where a metric that knows a trace may be strict.
+
+        Raises:
+            TypeError, ValueError: it returned something that is no score.
+        """
+        returned = self._call(example, prediction, {"trace": list(trace)})
+        return _finite(_part(returned, "score"))
 
     def feedback(
         self,

@@ -1,6 +1,6 @@
 """Carries out requests with a DSPy program, the user's metric and a reflection.
 
-Whatever user code raises is caught in one place here, and said in the answer.
+Whatever user code raises is said in the answer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dspy_gepa.core.work import (
     RolloutRequest,
 )
 from dspy_gepa.errors import GEPAError, MetricError, SettingsError
+from dspy_gepa.program.boundary import Raised, settled
 from dspy_gepa.program.metric import Judgement, Metric
 from dspy_gepa.program.outage import Outage, is_transient
 from dspy_gepa.program.program import build, describe, normalised
@@ -48,13 +49,6 @@ _RUNS_KEPT = 500
 """Traced runs that the metric can still be asked about."""
 
 ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True, slots=True)
-class _Raised:
-    """What stands in place of a result where user code raised."""
-
-    error: Exception
 
 
 class _Built(NamedTuple):
@@ -115,8 +109,8 @@ class ProgramWorker:
 
     def __call__(self, request: Request) -> Answer:
         """The answer to this request; a `Breakdown` where a model or the metric is unusable."""
-        answer = _settled(lambda: self._answer(request))
-        if not isinstance(answer, _Raised):
+        answer = settled(lambda: self._answer(request))
+        if not isinstance(answer, Raised):
             return answer
         error = answer.error.__cause__ if isinstance(answer.error, Outage) else answer.error
         assert error is not None
@@ -133,13 +127,13 @@ class ProgramWorker:
         built = self._programs.get_or_make(key.candidate, lambda: self._build(request))
         example = self._examples[request.example]
         recording, output = self._run(built, dict(example.inputs()))
-        if isinstance(output, _Raised):
+        if isinstance(output, Raised):
             failed = recording.trace(error=output.error) if request.traced else Trace()
             return self._failure(failure_text(output.error), failed, metric_calls=0)
         trace = recording.trace(output=output) if request.traced else Trace()
         judged = self._judge(example, output, request.example)
         kept = output if self._keep_outputs else None
-        if isinstance(judged, _Raised):
+        if isinstance(judged, Raised):
             text = f"The metric raised {failure_text(judged.error)}"
             return self._failure(text, trace, metric_calls=1, output=kept)
         if request.traced and self._metric.asks_per_component:
@@ -156,18 +150,18 @@ class ProgramWorker:
 
         def attempt() -> tuple[tuple[Recording, Any], BaseException | None]:
             recording = Recording(built.program, built.predictors)
-            output = _settled(lambda: recording.run(inputs))
-            error = output.error if isinstance(output, _Raised) else None
+            output = settled(lambda: recording.run(inputs))
+            error = output.error if isinstance(output, Raised) else None
             outage = recording.watch.outage(error, is_without_result=output is None)
             return (recording, output), outage
 
         return self._persistently(attempt)
 
-    def _judge(self, example: Any, output: Any, example_id: int) -> Judgement | _Raised:
+    def _judge(self, example: Any, output: Any, example_id: int) -> Judgement | Raised:
         # Not attempted again: every call of the metric is paid for, and only one is budgeted.
         return self._ask_metric(lambda: self._metric.score(example, output, example_id))
 
-    def _ask_metric(self, question: Callable[[], ResultT]) -> ResultT | _Raised:
+    def _ask_metric(self, question: Callable[[], ResultT]) -> ResultT | Raised:
         """What the metric says or raises.
 
         Raises:
@@ -176,8 +170,8 @@ class ProgramWorker:
         """
         watch = Watch()
         with watch.around([]):
-            said = _settled(question)
-        error = said.error if isinstance(said, _Raised) else None
+            said = settled(question)
+        error = said.error if isinstance(said, Raised) else None
         if isinstance(error, MetricError):
             raise error
         if outage := watch.outage(error, is_without_result=False):
@@ -198,16 +192,16 @@ class ProgramWorker:
     def _reflection(self, request: ReflectionRequest) -> ReflectionAnswer:
         feedback, metric_calls = self._component_feedback(request)
 
-        def attempt() -> tuple[ReflectionAnswer | _Raised, BaseException | None]:
+        def attempt() -> tuple[ReflectionAnswer | Raised, BaseException | None]:
             watch = Watch()
             with watch.around([]):
-                said = _settled(lambda: self._reflect(request, self._descriptions, feedback))
-            error = said.error if isinstance(said, _Raised) else None
+                said = settled(lambda: self._reflect(request, self._descriptions, feedback))
+            error = said.error if isinstance(said, Raised) else None
             is_without_result = isinstance(said, ReflectionAnswer) and not said.texts
             return said, watch.outage(error, is_without_result=is_without_result)
 
         said = self._persistently(attempt)
-        if isinstance(said, _Raised):
+        if isinstance(said, Raised):
             problem = f"The reflection raised {failure_text(said.error)}"
             return ReflectionAnswer(request.ticket, problem=problem, metric_calls=metric_calls)
         texts, problems = _usable(said.texts, request)
@@ -250,7 +244,7 @@ class ProgramWorker:
                 first_score=evidence.rollout.score,
             )
         )
-        return evidence.rollout.feedback if isinstance(said, _Raised) or said is None else said
+        return evidence.rollout.feedback if isinstance(said, Raised) or said is None else said
 
     def _persistently(self, attempt: Callable[[], tuple[ResultT, BaseException | None]]) -> ResultT:
         """The result of the first attempt that met no outage.
@@ -267,14 +261,6 @@ class ProgramWorker:
             asked_seconds = getattr(outage, "retry_after", None) or 0.0
             time.sleep(min(max(pause_seconds, asked_seconds), _LONGEST_PAUSE_SECONDS))
         raise AssertionError("the last attempt returns or raises")
-
-
-def _settled(call: Callable[[], ResultT]) -> ResultT | _Raised:
-    """What the call returns, or what it raised."""
-    try:
-        return call()
-    except Exception as error:  # noqa: BLE001 - user code may raise anything, and the run goes on
-        return _Raised(error)
 
 
 def _usable(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from dspy_gepa.core.rollout import Step
+from dspy_gepa.core.rollout import Rollout, Step
 from dspy_gepa.core.work import Evidence, ReflectionRequest
 
 __all__ = ["Call", "Record", "records_of"]
@@ -57,6 +57,7 @@ def records_of(
     feedback: Mapping[int, str] = _NO_FEEDBACK,
     perfect_score: float | None = 1.0,
     calls_per_record: int = 8,
+    shows_unparsed: bool = True,
 ) -> tuple[Record, ...]:
     """One record per rollout that says something about the component, failing ones first.
 
@@ -72,6 +73,7 @@ def records_of(
             perfect, so that every record counts as failing.
         calls_per_record: How many calls a record holds at most. Failed calls are kept first, then
             the outermost ones: the first shows the task, the last what came of it.
+        shows_unparsed: Whether rollouts count in which a reply of the component was unreadable.
     """
     found = [
         _record(
@@ -82,9 +84,16 @@ def records_of(
             calls_per_record=calls_per_record,
         )
         for evidence in request.evidence
-        if evidence.rollout.failure or evidence.rollout.trace.calls_of(component)
+        if _concerns(evidence.rollout, component, shows_unparsed=shows_unparsed)
     ]
     return tuple(sorted(found, key=lambda one: (one.passed, not one.failure, one.score)))
+
+
+def _concerns(rollout: Rollout, component: str, *, shows_unparsed: bool) -> bool:
+    steps = rollout.trace.calls_of(component)
+    if not shows_unparsed and any(step.reply for step in steps):
+        return False
+    return bool(rollout.failure or steps)
 
 
 def _record(

@@ -34,6 +34,8 @@ class Reflector:
     limits: Limits = DEFAULT_LIMITS
     perfect_score: float | None = 1.0
     """The score from which on an example counts as right; None where no score does."""
+    shows_unparsed: bool = True
+    """Whether replies that could not be parsed are part of the evidence."""
 
     def __call__(
         self,
@@ -85,6 +87,7 @@ class Reflector:
             feedback=feedback,
             perfect_score=self.perfect_score,
             calls_per_record=self.limits.calls_per_record,
+            shows_unparsed=self.shows_unparsed,
         )
         if not records:
             return _Rewriting(problem="no rollout of the evidence called it")

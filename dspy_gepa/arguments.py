@@ -1,0 +1,343 @@
+"""What `GEPA` is given: checked before anything is spent, under the names of three classes.
+
+Its own names are those of dspy.GEPA. MIPROv2's names and the keys of `gepa_kwargs` are mapped to
+them; what has no meaning here is said in one warning, what cannot be honoured is refused by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict
+
+from dspy_gepa.core.gate import Gate, at_least_as_good, strict_improvement
+from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.observe.observer import Observer
+
+__all__ = ["Arguments", "MIPROv2Arguments", "auto_budget", "check_names", "mapped_gepa_kwargs"]
+
+
+class MIPROv2Arguments(TypedDict, total=False):
+    """Names of MIPROv2's constructor that dspy.GEPA does not have."""
+
+    prompt_model: Any
+    """Reflects, where `reflection_lm` is not given."""
+    task_model: Any
+    """Runs the program, where its predictors have no model of their own."""
+    teacher_settings: dict[str, Any] | None
+    """For bootstrapping demonstrations."""
+    max_bootstrapped_demos: int | None
+    """Above 0, asked for explicitly: demonstrations are tried after the instructions."""
+    max_labeled_demos: int | None
+    """Likewise, with demonstrations taken from the training set as they are."""
+    num_candidates: int | None
+    """With `num_trials` a budget, by MIPROv2's own formula."""
+    metric_threshold: float | None
+    """The score from which on a bootstrapped demonstration is taken."""
+    max_errors: int | None
+    init_temperature: float | None
+    verbose: bool | None
+
+
+_MEANINGLESS: dict[str, Any] = {
+    "max_errors": None,
+    "init_temperature": None,
+    "verbose": None,
+    "minibatch": True,
+    "minibatch_size": 35,
+    "minibatch_full_eval_steps": 5,
+    "program_aware_proposer": True,
+    "data_aware_proposer": True,
+    "view_data_batch_size": 10,
+    "tip_aware_proposer": True,
+    "fewshot_aware_proposer": True,
+}
+"""MIPROv2's names for what this search does not have, with the values that ask for nothing."""
+
+_CANDIDATES = {"light": 6, "medium": 12, "heavy": 18}
+
+_LOWEST = {
+    "max_full_evals": 1,
+    "max_metric_calls": 1,
+    "reflection_minibatch_size": 1,
+    "max_merge_invocations": 0,
+    "num_threads": 1,
+    "window": 1,
+    "seed": 0,
+    "max_bootstrapped_demos": 0,
+    "max_labeled_demos": 0,
+    "num_candidates": 1,
+    "num_trials": 1,
+}
+
+_GATES: dict[str, Gate] = {
+    "strict_improvement": strict_improvement,
+    "improvement_or_equal": at_least_as_good,
+}
+
+_RENAMED = {
+    "run_dir": "log_dir",
+    "module_selector": "component_selector",
+    "candidate_selection_strategy": "candidate_selection_strategy",
+    "reflection_minibatch_size": "reflection_minibatch_size",
+    "skip_perfect_score": "skip_perfect_score",
+    "perfect_score": "perfect_score",
+    "use_merge": "use_merge",
+    "max_merge_invocations": "max_merge_invocations",
+    "max_metric_calls": "max_metric_calls",
+    "seed": "seed",
+    "track_best_outputs": "track_best_outputs",
+    "use_wandb": "use_wandb",
+    "wandb_api_key": "wandb_api_key",
+    "wandb_init_kwargs": "wandb_init_kwargs",
+    "use_mlflow": "use_mlflow",
+}
+"""Keys of `gepa_kwargs` that say what an argument says."""
+
+_ONLY = {
+    "frontier_type": ("instance",),
+    "val_evaluation_policy": (None, "full_eval"),
+    "batch_sampler": (None, "epoch_shuffled"),
+    "cache_evaluation": (True, False, None),
+    "use_cloudpickle": (True, False),
+    "merge_val_overlap_floor": None,
+    "display_progress_bar": (True, False),
+    "raise_on_exception": (True, False),
+    "max_reflection_cost": (None,),
+    "tracking_key_prefix": None,
+}
+"""Keys that are taken where they ask for what is done anyway; None stands for any value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Everything that `GEPA` and its `compile` were given, checked.
+
+    Raises:
+        SettingsError: an argument is wrong.
+        WrongType: an argument has a type that cannot be used.
+    """
+
+    metric: Callable[..., Any]
+    auto: str | None = None
+    max_full_evals: int | None = None
+    max_metric_calls: int | None = None
+    reflection_minibatch_size: int | None = 3
+    candidate_selection_strategy: Any = "pareto"
+    reflection_lm: Any = None
+    skip_perfect_score: bool = True
+    add_format_failure_as_feedback: bool = True
+    instruction_proposer: Any = None
+    code_proposer: Any = None
+    component_selector: Any = "round_robin"
+    use_merge: bool = True
+    max_merge_invocations: int | None = 5
+    num_threads: int | None = None
+    failure_score: float = 0.0
+    perfect_score: float | None = 1.0
+    log_dir: str | None = None
+    track_stats: bool | None = None
+    use_wandb: bool = False
+    wandb_api_key: str | None = None
+    wandb_init_kwargs: Mapping[str, Any] | None = None
+    track_best_outputs: bool = False
+    warn_on_score_mismatch: bool = True
+    use_mlflow: bool = False
+    seed: int | None = 0
+    window: int = 1
+    observers: Sequence[Observer] = ()
+
+    gate: Gate = strict_improvement
+    callbacks: Sequence[Any] = ()
+    stop_callbacks: Sequence[Callable[[Any], bool]] = ()
+    mlflow_tracking_uri: str | None = None
+    mlflow_experiment_name: str | None = None
+
+    prompt_model: Any = None
+    task_model: Any = None
+    teacher_settings: Mapping[str, Any] | None = None
+    max_bootstrapped_demos: int | None = None
+    max_labeled_demos: int | None = None
+    num_candidates: int | None = None
+    metric_threshold: float | None = None
+    max_errors: int | None = None
+    init_temperature: float | None = None
+    verbose: bool | None = None
+    num_trials: int | None = None
+    minibatch: bool = True
+    minibatch_size: int = 35
+    minibatch_full_eval_steps: int = 5
+    program_aware_proposer: bool = True
+    data_aware_proposer: bool = True
+    view_data_batch_size: int = 10
+    tip_aware_proposer: bool = True
+    fewshot_aware_proposer: bool = True
+
+    def __post_init__(self) -> None:
+        budgets = {
+            name: getattr(self, name)
+            for name in ("auto", "max_full_evals", "max_metric_calls")
+            if getattr(self, name) is not None
+        }
+        if len(budgets) > 1:
+            raise SettingsError(
+                f"{len(budgets)} budgets were given: {budgets}. At most one is allowed: auto, "
+                'max_full_evals or max_metric_calls. With none, auto="light" holds.'
+            )
+        if self.auto not in (None, *_CANDIDATES):
+            allowed = ", ".join(f'"{name}"' for name in _CANDIDATES)
+            raise SettingsError(f"auto={self.auto!r} was given; {allowed} are allowed.")
+        for name, lowest in _LOWEST.items():
+            _check_number(name, getattr(self, name), lowest)
+        if self.skip_perfect_score and self.perfect_score is None:
+            raise SettingsError("perfect_score=None needs skip_perfect_score=False.")
+        if self.track_best_outputs and self.track_stats is False:
+            raise SettingsError("track_best_outputs=True needs track_stats=True to keep them in.")
+        for name in ("code_proposer", "log_dir"):
+            if getattr(self, name) is not None:
+                raise SettingsError(f"{name} is not supported yet; leave it out.")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """What may be given, under any of the names."""
+        return tuple(field.name for field in fields(cls))
+
+    @property
+    def is_for_mipro(self) -> bool:
+        """Whether an argument was set that only MIPROv2 has."""
+        names = {*MIPROv2Arguments.__annotations__, "num_trials"}
+        return any(getattr(self, name) is not None for name in names)
+
+    @property
+    def keeps_stats(self) -> bool:
+        """Whether the returned program carries statistics. MIPROv2 does so by default."""
+        if self.track_stats is None:
+            return self.is_for_mipro or self.track_best_outputs
+        return self.track_stats
+
+    @property
+    def without_meaning(self) -> tuple[str, ...]:
+        """Which of MIPROv2's arguments were set to something and change nothing here."""
+        names = [name for name in _MEANINGLESS if getattr(self, name) != _MEANINGLESS[name]]
+        if self.num_trials is not None or self.num_candidates is not None:
+            # They shape the budget then, unless another one was given.
+            sizes = {"minibatch", "minibatch_size", "minibatch_full_eval_steps"}
+            names = [name for name in names if name not in sizes]
+            if self.auto or self.max_full_evals or self.max_metric_calls:
+                names += [n for n in ("num_trials", "num_candidates") if getattr(self, n)]
+        return tuple(names)
+
+    def limit(self, *, components: int, examples: int, validation: int) -> int:
+        """The budget in metric calls, for a program and data of these sizes.
+
+        `examples` counts training and validation examples together.
+        """
+        if self.max_metric_calls is not None:
+            return self.max_metric_calls
+        if self.max_full_evals is not None:
+            return self.max_full_evals * examples
+        trials = self.num_trials
+        if trials is None and self.num_candidates is not None:
+            trials = _trials(components, self.num_candidates)
+        if trials is None or self.auto is not None:
+            return auto_budget(components, _CANDIDATES[self.auto or "light"], validation)
+        return self._mipro_limit(trials, validation)
+
+    def _mipro_limit(self, trials: int, validation: int) -> int:
+        """The metric calls that MIPROv2 makes for so many trials."""
+        size, steps = self.minibatch_size, self.minibatch_full_eval_steps
+        if not self.minibatch or validation <= size:
+            return validation * (trials + 1)
+        return trials * size + validation * (1 + trials // steps + (trials % steps > 0))
+
+
+def mapped_gepa_kwargs(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The arguments of ours that `gepa_kwargs` stands for; they go before those given directly.
+
+    Besides names of arguments: `gate`, `callbacks`, `stop_callbacks`, and what a tracker needs.
+
+    Raises:
+        SettingsError: a key that there is not, or a value that cannot be honoured.
+    """
+    mapped: dict[str, Any] = {}
+    for key, value in (given or {}).items():
+        if key in _RENAMED:
+            mapped[_RENAMED[key]] = value
+        elif key == "acceptance_criterion":
+            mapped["gate"] = _only(key, value, _GATES)
+        elif key in ("callbacks", "stop_callbacks"):
+            several = isinstance(value, (list, tuple))
+            mapped[key] = tuple(value) if several else (value,) if value is not None else ()
+        elif key in ("mlflow_tracking_uri", "mlflow_experiment_name"):
+            mapped[key] = value
+        elif key not in _ONLY:
+            known = [*_RENAMED, "acceptance_criterion", "callbacks", "stop_callbacks", *_ONLY]
+            raise SettingsError(f"gepa_kwargs[{key!r}] is not supported. {_nearest(key, known)}")
+        elif (allowed := _ONLY[key]) is not None and value not in allowed:
+            raise SettingsError(
+                f"gepa_kwargs[{key!r}]={value!r} is not supported; "
+                f"allowed: {', '.join(map(repr, allowed))}."
+            )
+    return mapped
+
+
+def auto_budget(
+    num_preds: int,
+    num_candidates: int,
+    valset_size: int,
+    minibatch_size: int = 35,
+    full_eval_steps: int = 5,
+) -> int:
+    """The metric calls that dspy.GEPA allows for these sizes, under its names."""
+    for name, value in (("valset_size", valset_size), ("minibatch_size", minibatch_size)):
+        if value < 0:
+            raise SettingsError(f"{name}={value} was given; 0 is the lowest allowed.")
+    if full_eval_steps < 1:
+        raise SettingsError(f"full_eval_steps={full_eval_steps} was given; 1 is the lowest.")
+    trials = _trials(max(num_preds, 1), num_candidates)
+    total = valset_size + 5 * num_candidates + trials * minibatch_size
+    if trials == 0:
+        return total
+    full_evals = (trials + 1) // full_eval_steps + 1 + (trials < full_eval_steps)
+    return total + full_evals * valset_size
+
+
+def check_names(given: Iterable[str], known: Iterable[str], owner: str) -> None:
+    """Nothing, where all names are known.
+
+    Raises:
+        WrongType: one is not. Names the nearest that is.
+    """
+    allowed = list(known)
+    for name in given:
+        if name not in allowed:
+            raise WrongType(f"{owner} has no argument {name!r}. {_nearest(name, allowed)}")
+
+
+def _trials(components: int, candidates: int) -> int:
+    return int(max(4 * components * math.log2(candidates), 1.5 * candidates))
+
+
+def _check_number(name: str, value: Any, lowest: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise WrongType(f"{name}={value!r} was given, and a whole number is needed.")
+    if value < lowest:
+        raise SettingsError(f"{name}={value} was given; {lowest} is the lowest allowed.")
+
+
+def _only(key: str, value: Any, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    if value not in known:
+        raise SettingsError(
+            f"gepa_kwargs[{key!r}]={value!r} is not supported; allowed: {', '.join(known)}."
+        )
+    return known[value]
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"The nearest that is: {near[0]!r}. " if near else ""
+    return f"{hint}Supported: {', '.join(sorted(known))}."
