@@ -4,6 +4,15 @@ from dspy_gepa.core.components import ComponentView
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.result import RunResult
+from dspy_gepa.swap import install, uninstall
 from dspy_gepa.teleprompter import GEPA
 
-__all__ = ["GEPA", "ComponentView", "Observer", "PoolView", "RunResult"]
+__all__ = [
+    "GEPA",
+    "ComponentView",
+    "Observer",
+    "PoolView",
+    "RunResult",
+    "install",
+    "uninstall",
+]
