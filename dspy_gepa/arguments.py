@@ -96,6 +96,8 @@ _RENAMED = {
 }
 """Keys of `gepa_kwargs` that say what an argument says."""
 
+_TRACKING = ("mlflow_tracking_uri", "mlflow_experiment_name", "tracking_key_prefix")
+
 _ONLY = {
     "frontier_type": ("instance",),
     "val_evaluation_policy": (None, "full_eval"),
@@ -106,7 +108,6 @@ _ONLY = {
     "display_progress_bar": (True, False),
     "raise_on_exception": (True, False),
     "max_reflection_cost": (None,),
-    "tracking_key_prefix": None,
 }
 """Keys that are taken where they ask for what is done anyway; None stands for any value."""
 
@@ -154,6 +155,7 @@ class Arguments:
     stop_callbacks: Sequence[Callable[[Any], bool]] = ()
     mlflow_tracking_uri: str | None = None
     mlflow_experiment_name: str | None = None
+    tracking_key_prefix: str = "gepa/"
 
     prompt_model: Any = None
     task_model: Any = None
@@ -270,10 +272,11 @@ def mapped_gepa_kwargs(given: Mapping[str, Any] | None) -> dict[str, Any]:
         elif key in ("callbacks", "stop_callbacks"):
             several = isinstance(value, (list, tuple))
             mapped[key] = tuple(value) if several else (value,) if value is not None else ()
-        elif key in ("mlflow_tracking_uri", "mlflow_experiment_name"):
+        elif key in _TRACKING:
             mapped[key] = value
         elif key not in _ONLY:
-            known = [*_RENAMED, "acceptance_criterion", "callbacks", "stop_callbacks", *_ONLY]
+            known = [*_RENAMED, *_TRACKING, *_ONLY]
+            known += ["acceptance_criterion", "callbacks", "stop_callbacks"]
             raise SettingsError(f"gepa_kwargs[{key!r}] is not supported. {_nearest(key, known)}")
         elif (allowed := _ONLY[key]) is not None and value not in allowed:
             raise SettingsError(

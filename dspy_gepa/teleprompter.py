@@ -147,8 +147,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         return self._result
 
     def get_params(self) -> dict[str, Any]:
-        """The settings, as given."""
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        """The settings, as given; without the key, because trackers write them down."""
+        hidden = ("_", "wandb_api_key")
+        return {name: value for name, value in vars(self).items() if not name.startswith(hidden)}
 
     def auto_budget(
         self,

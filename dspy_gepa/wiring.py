@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,14 +17,17 @@ from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.core.work import Answer, Breakdown, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import ReflectionError, WorkerError
-from dspy_gepa.observe.observer import FanOut
+from dspy_gepa.observe.callbacks import CallbackObserver
+from dspy_gepa.observe.observer import FanOut, Observer
 from dspy_gepa.observe.progress import ProgressLog
+from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
 from dspy_gepa.program.demos import DemoSettings, demonstrated
 from dspy_gepa.program.details import attach_mipro_statistics, detailed_results
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.lm import reflection_asker
 from dspy_gepa.program.metric import Metric
 from dspy_gepa.program.program import build, components_of
+from dspy_gepa.program.proposer import CustomProposer
 from dspy_gepa.program.strategies import SearchView, component_selector, selection
 from dspy_gepa.program.worker import ProgramWorker, Reflect
 from dspy_gepa.reflect.reflector import Reflector
@@ -67,11 +70,12 @@ class Optimization:
         )
         worker = self._worker(self.student)
         executor = self._executor(worker)
-        observers = FanOut([ProgressLog(), *self.arguments.observers])
+        observers = FanOut(self._observers())
         try:
             finish = run(start(settings, seed), executor, [observers], self._stoppers())
         finally:
             executor.close()
+            observers.close()
         _check(finish)
         return RunResult(finish.state)
 
@@ -194,9 +198,35 @@ class Optimization:
             keep_outputs=given.track_best_outputs,
         )
 
+    def _observers(self) -> Iterator[Observer]:
+        given = self.arguments
+        yield ProgressLog()
+        yield from given.observers
+        for callback in given.callbacks:
+            yield CallbackObserver(callback, self.table.examples)
+        if given.use_mlflow:
+            yield MlflowTracker(
+                tracking_uri=given.mlflow_tracking_uri,
+                experiment_name=given.mlflow_experiment_name,
+                key_prefix=given.tracking_key_prefix,
+            )
+        if given.use_wandb:
+            yield WandbTracker(
+                wandb_api_key=given.wandb_api_key,
+                wandb_init_kwargs=given.wandb_init_kwargs,
+                key_prefix=given.tracking_key_prefix,
+            )
+
     def _reflect(self) -> Reflect:
         given = self.arguments
         lm = given.reflection_lm if given.reflection_lm is not None else given.prompt_model
+        if given.instruction_proposer is not None:
+            return CustomProposer(
+                given.instruction_proposer,
+                self.student,
+                lm=lm,
+                shows_unparsed=given.add_format_failure_as_feedback,
+            )
         return Reflector(
             reflection_asker(lm),
             perfect_score=given.perfect_score,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 from dspy_gepa.core.events import Event
@@ -16,7 +17,10 @@ logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
 
 class Observer(Protocol):
-    """Is told of everything that happens, in order, in the thread that called `compile`."""
+    """Is told of everything that happens, in order, in the thread that called `compile`.
+
+    One that has a `close` is closed when the run is over, however that came about.
+    """
 
     def __call__(self, event: Event, state: RunState) -> None:
         """Take note of an event; `state` is the one after it."""
@@ -27,17 +31,26 @@ class FanOut:
     """Tells several observers. One that raises is reported once and left out from then on."""
 
     def __init__(self, observers: Iterable[Observer]) -> None:
-        self._observers = list(observers)
+        self._all = tuple(observers)
+        self._told = list(self._all)
 
     def __call__(self, event: Event, state: RunState) -> None:
         """Tell all observers of an event."""
-        self._observers = [o for o in self._observers if self._has_taken(o, event, state)]
+        self._told = [each for each in self._told if _works(each, partial(each, event, state))]
 
-    def _has_taken(self, observer: Observer, event: Event, state: RunState) -> bool:
-        try:
-            observer(event, state)
-        except Exception:
-            # No observer is worth a run that costs money.
-            logger.exception("observer %r failed and is told no more in this run", observer)
-            return False
-        return True
+    def close(self) -> None:
+        """Close every observer that can be closed, however the run ended."""
+        for each in self._all:
+            close = getattr(each, "close", None)
+            if callable(close):
+                _works(each, close)
+
+
+def _works(observer: Observer, call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except Exception:
+        # No observer is worth a run that costs money.
+        logger.exception("observer %r failed and is told no more in this run", observer)
+        return False
+    return True

@@ -44,18 +44,25 @@ class CustomProposer:
         proposer: A function or any other object that can be called in one of these ways.
         student: The program that is improved; its signatures say how replies must look.
         lm: The reflection LM; None stands for the one that DSPy has configured during the call.
+        shows_unparsed: Whether rollouts count in which a reply could not be parsed.
 
     Raises:
         WrongType: it cannot be called so, or the LM is none.
     """
 
     def __init__(
-        self, proposer: Callable[..., object], student: dspy.Module, *, lm: object = None
+        self,
+        proposer: Callable[..., object],
+        student: dspy.Module,
+        *,
+        lm: object = None,
+        shows_unparsed: bool = True,
     ) -> None:
         self._proposer = proposer
         self._is_reflection = _is_reflection(proposer)
         self._signatures = {name: each.signature for name, each in student.named_predictors()}
         self._lm = None if lm is None else language_model(lm)
+        self._shows_unparsed = shows_unparsed
         # This one renders values itself; others are written for texts.
         self._takes_objects = isinstance(proposer, InstructionProposer)
 
@@ -112,7 +119,11 @@ class CustomProposer:
         for component in request.components:
             # No score counts as perfect here: the order alone matters, and it is by score then.
             records = records_of(
-                request, component, feedback=feedback.get(component, {}), perfect_score=None
+                request,
+                component,
+                feedback=feedback.get(component, {}),
+                perfect_score=None,
+                shows_unparsed=self._shows_unparsed,
             )
             called = [(record, call) for record in records for call in record.calls]
             if called:

