@@ -102,7 +102,7 @@ def pool_views(draw: st.DrawFn) -> PoolView:
     matrix = draw(score_matrices())
     matrix[np.isnan(matrix).all(axis=1), 0] = 0.0
     pool = tuple(Candidate.of({"only": f"text{member}"}) for member in range(len(matrix)))
-    return PoolView(pool, matrix, draw(st.integers(1, 100)))
+    return PoolView(pool, matrix, draw(st.integers(1, 100)), draw(st.integers(0, 1000)))
 
 
 @st.composite
@@ -114,7 +114,7 @@ def component_views(draw: st.DrawFn) -> ComponentView:
     evidence = st.lists(st.builds(Evidence, st.integers(0, 9), rollouts(ordered)), max_size=3)
     numbers = st.integers(0, 50)
     return ComponentView(
-        draw(numbers), draw(numbers), candidate, draw(numbers), ordered, tuple(draw(evidence))
+        draw(pool_views()), draw(numbers), candidate, draw(numbers), ordered, tuple(draw(evidence))
     )
 
 

@@ -1,0 +1,317 @@
+"""Every choice on the way of a proposal, each on the smallest task that shows it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.proposal import Merge, Mutation, Verdict
+from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.search import start
+from dspy_gepa.core.state import Settings
+from dspy_gepa.core.work import ReflectionAnswer, RolloutAnswer, RolloutRequest
+from dspy_gepa.run.loop import run
+from dspy_gepa.run.serial import SerialExecutor
+
+STUDENT = Candidate.of({"a": "a0", "b": "b0"})
+PAIR = {"train": (0, 1), "validation": (10, 11), "minibatch_size": 2, "use_merge": False}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A worker made of plain functions; by default everything scores 0.5 and texts get longer."""
+
+    score: Callable[[Candidate, int], float] = lambda candidate, example: 0.5
+    rewrite: Callable[[int, Candidate, str], str | None] = lambda ticket, candidate, name: (
+        candidate[name] + "+"
+    )
+    called: Callable[[Candidate, int], str] = lambda candidate, example: "ab"
+
+    def __call__(self, request):
+        if isinstance(request, RolloutRequest):
+            candidate, example = request.candidate, request.example
+            steps = tuple(Step(name, {}, {}) for name in self.called(candidate, example))
+            rollout = Rollout(self.score(candidate, example), trace=Trace(steps=steps))
+            return RolloutAnswer(RolloutKey(candidate.digest, example), rollout)
+        drafts = {
+            name: self.rewrite(request.ticket, request.candidate, name)
+            for name in request.components
+        }
+        texts = {name: text for name, text in drafts.items() if text is not None}
+        problem = "" if len(texts) == len(drafts) else "no text in the reply"
+        return ReflectionAnswer(request.ticket, texts, problem, lm_calls=1)
+
+
+def by_length(candidate, _example):
+    """A score that rises with every rewrite."""
+    return sum(len(text) for text in candidate.values()) / 100
+
+
+def play(task, *, limit=200, **settings):
+    """The final state of a run on a task."""
+    state = start(Settings(max_metric_calls=limit, **(PAIR | settings)), STUDENT)
+    return run(state, SerialExecutor(task)).state
+
+
+def verdicts(state, *, first=1, last=None):
+    """The verdicts on proposals, the seed left out."""
+    return [settlement.verdict for settlement in state.history[first:last]]
+
+
+def test_the_seed_is_validated_first():
+    """Ticket 0 is the student on the whole validation set; it becomes member 0."""
+    state = play(Task(), limit=2)
+    (seed,) = state.history
+    assert (seed.candidate, seed.charge) == (STUDENT, 2)
+    assert seed.verdict == Verdict("accepted", "validated")
+    assert state.members[0].scores.tolist() == [0.5, 0.5]
+    assert state.ending.startswith("the budget is used up: 2 of 2 metric calls made")
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_limit_below_the_validation_set_scores_a_part_of_it(limit):
+    """With less budget than the seed's validation needs, it is spent to the last call."""
+    state = play(Task(), limit=limit, validation=(10, 11, 12))
+    assert (state.spent, state.tally.rollouts, len(state.members)) == (limit, limit, 1)
+    assert str(state.members[0].scores.tolist()) == str(
+        [0.5] * limit + [float("nan")] * (3 - limit)
+    )
+    assert state.best == 0
+
+
+def test_better_children_become_members():
+    """A child that improves the minibatch is validated and joins the pool, with its lineage."""
+    state = play(Task(by_length), limit=20)
+    seed, first, *_ = state.members
+    assert dict(first.candidate) == {"a": "a0+", "b": "b0"}
+    assert (first.parents, first.ticket, seed.turn, first.turn) == ((0,), 1, 0, 1)
+    # The seed on 2 validation and 2 train examples and the child on its minibatch came before.
+    assert (seed.discovery_metric_calls, first.discovery_metric_calls) == (0, 6)
+    assert state.best == len(state.members) - 1
+
+
+def test_calls_before_a_discovery_include_the_gate_where_the_sets_overlap():
+    """What the gate paid came before validation, also on examples that validation uses again."""
+    state = play(Task(by_length), limit=20, validation=(0, 1, 2))
+    assert state.members[1].discovery_metric_calls == 3 + 2
+
+
+def test_round_robin_goes_through_the_components_along_a_lineage():
+    """Each rewrite of a lineage takes the next component."""
+    state = play(Task(by_length), limit=60, selection=lambda view, _random: len(view.scores) - 1)
+    newest = [dict(member.candidate) for member in state.members][:4]
+    assert [texts["a"] + texts["b"] for texts in newest] == ["a0b0", "a0+b0", "a0+b0+", "a0++b0+"]
+
+
+def test_an_equal_child_is_rejected():
+    """A child that is no better on the minibatch is not validated."""
+    state = play(Task(), limit=20)
+    assert verdicts(state)[0] == Verdict("rejected", "no better on 2 examples: 1 against 1")
+    assert len(state.members) == 1
+
+
+def test_the_gate_is_a_setting():
+    """Another gate lets other children pass."""
+    state = play(Task(), limit=20, gate=lambda child, parents: len(parents) == len(child) - 1)
+    assert len(state.members) > 1
+
+
+@pytest.mark.parametrize("chosen", [-1, 1, None, "0"])
+def test_a_selection_that_names_no_member_is_told_so(chosen):
+    """What is no member's id is refused, with what was given and what there is."""
+    with pytest.raises(ValueError, match=f"returned {chosen!r}; a member's id .* one of 0 to 0"):
+        play(Task(), selection=lambda _view, _random: chosen)
+
+
+def test_perfect_minibatches_are_skipped():
+    """A minibatch on which every score is perfect has nothing to teach, unless told otherwise."""
+    perfect = Task(lambda _candidate, example: 1.0 if example < 10 else 0.0)
+    skipped = Verdict("skipped", "every score on the minibatch is perfect")
+    assert set(verdicts(play(perfect, limit=20))) == {skipped}
+    assert skipped not in verdicts(play(perfect, limit=20, skip_perfect_score=False))
+    assert skipped not in verdicts(play(perfect, limit=20, perfect_score=2.0))
+
+
+def test_what_was_not_called_is_not_rewritten():
+    """Texts that had no part in the answers are not blamed for them."""
+    only_b = play(Task(by_length, called=lambda *_: "b"), limit=40)
+    assert {texts["a"] for texts in (m.candidate for m in only_b.members)} == {"a0"}
+    silent = play(Task(by_length, called=lambda *_: ""), limit=20)
+    reason = "no component was called on the minibatch"
+    assert set(verdicts(silent)) == {Verdict("skipped", reason)}
+
+
+def test_a_selector_that_names_what_was_not_called_is_overruled():
+    """Only called components of a selection count; where none is left, the proposal is skipped."""
+    task = Task(by_length, called=lambda *_: "b")
+    both = play(task, limit=20, components=lambda _view: ("a", "b"))
+    assert dict(both.members[1].candidate) == {"a": "a0", "b": "b0+"}
+    none = play(task, limit=20, components=lambda _view: ("a",))
+    reason = "none of the selected components ['a'] was called on the minibatch"
+    assert set(verdicts(none)) == {Verdict("skipped", reason)}
+
+
+def test_a_reflection_without_texts():
+    """Unchanged texts are rejected; without any because of a problem, the proposal failed."""
+    same = play(Task(rewrite=lambda _ticket, candidate, name: candidate[name]), limit=20)
+    assert set(verdicts(same)) == {Verdict("rejected", "the texts are unchanged")}
+    none = play(Task(rewrite=lambda *_: None), limit=20)
+    assert set(verdicts(none)) == {Verdict("failed", "no text in the reply")}
+
+
+def test_a_part_of_the_texts_is_enough():
+    """Where one of two components got a text, the proposal goes on with it."""
+    task = Task(by_length, lambda _ticket, c, name: c[name] + "+" if name == "a" else None)
+    state = play(task, limit=20, components=lambda view: view.called)
+    assert dict(state.members[1].candidate) == {"a": "a0+", "b": "b0"}
+
+
+def test_texts_of_a_member_are_not_paid_again():
+    """A child with the texts of a member is rejected before its gate, without a rollout."""
+    task = Task(by_length, lambda *_: "longer", called=lambda *_: "a")
+    state = play(task, limit=30, selection=lambda _view, _random: 0)
+    assert verdicts(state)[0].kind == "accepted"
+    assert set(verdicts(state, first=2)) == {Verdict("rejected", "member 1 has the same texts")}
+    assert [settlement.charge for settlement in state.history[2:]] == [0] * (len(state.history) - 2)
+
+
+def test_twins_in_one_window_make_one_member():
+    """Of two live proposals with the same texts the first becomes a member, and each pair is
+    paid once."""
+    task = Task(by_length, lambda *_: "longer", called=lambda *_: "a")
+    state = play(task, limit=30, window=2, selection=lambda _view, _random: 0)
+    assert verdicts(state)[:2] == [
+        Verdict("accepted", "validated"),
+        Verdict("rejected", "member 1 has the same texts"),
+    ]
+    assert [settlement.charge for settlement in state.history[:3]] == [2, 6, 0]
+
+
+def test_a_proposal_holds_its_worst_case():
+    """The hold counts what was paid already once, and shared examples once."""
+    fresh, known = play(
+        Task(), limit=50, validation=(1, 2), feedback_calls=1, selection=lambda *_: 0
+    ).history[1:3]
+    # Parent on 0 (1 is paid with the seed), child on 0, 1, 2, feedback on two; then 0 is paid too.
+    assert (fresh.origin.hold, known.origin.hold) == (1 + 3 + 2, 0 + 3 + 2)
+
+
+def test_nothing_is_begun_that_might_not_be_finished():
+    """One call less than the next worst case, and the run ends; with that one it goes on."""
+    needed = 2 + (2 + 4)
+    assert len(play(Task(), limit=needed).history) > 1
+    ended = play(Task(), limit=needed - 1)
+    assert (len(ended.history), ended.spent) == (1, 2)
+
+
+def perfect_train(_candidate, example):
+    """A score that leaves nothing to learn on train examples, but something in validation."""
+    return 1.0 if example < 100 else 0.5
+
+
+def test_a_train_set_without_failures_ends_the_run():
+    """Where two epochs asked for no rollout, the run ends and says why."""
+    state = play(Task(perfect_train), limit=10_000, validation=(100, 101))
+    assert state.ending == (
+        "nothing left to learn: the last 10 proposals needed no rollout "
+        "(every score on the minibatch is perfect)"
+    )
+    assert (state.spent, state.is_broken) == (4, False)
+
+
+def test_patience_is_two_epochs_of_a_large_train_set():
+    """The run does not give up before it has seen every example, and then all of them again."""
+    large = {"limit": 500, "train": tuple(range(60)), "validation": (100, 101)}
+    failing = Task(lambda c, example: by_length(c, 0) if example >= 59 else 1.0)
+    assert len(play(failing, **large).members) > 1
+    assert len(play(Task(perfect_train), **large).history) == 1 + 30 + 2 * 30
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_a_perfect_member_ends_the_run(window):
+    """Nothing can be told from a member that is perfect on all of validation; what is live when
+    it is found is still finished."""
+    task = Task(lambda candidate, _example: float(candidate["a"] == "a0+++"))
+    assert play(task, limit=500, gate=lambda *_: True, window=window).ending == (
+        "a candidate has a perfect score on every validation example"
+    )
+
+
+@pytest.mark.parametrize("change", [{"skip_perfect_score": False}, {"perfect_score": 2.0}])
+def test_what_counts_as_perfect_is_a_setting(change):
+    """A score of 1 ends nothing where it is not the highest there is, or is to be learned from."""
+    ever_new = Task(lambda *_: 1.0, lambda ticket, *_: f"text {ticket}")
+    state = play(ever_new, limit=60, **change)
+    assert state.ending.startswith("the budget is used up")
+
+
+def test_a_score_above_perfect_is_not_perfect():
+    """Scores above the perfect one say that it is not the highest there is."""
+    state = play(Task(lambda *_: 1.5), limit=60)
+    assert state.ending.startswith("nothing left to learn")
+
+
+def test_failing_reflections_end_the_run():
+    """So many reflections in a row without a text, and the run ends with the last problem."""
+    state = play(Task(rewrite=lambda *_: None), limit=10_000, max_failures_in_a_row=3)
+    assert state.ending == "3 reflections in a row failed; the last: no text in the reply"
+    assert len(state.history) == 1 + 3
+    assert not state.is_broken
+
+
+def test_failures_that_are_not_in_a_row_do_not():
+    """A reflection that gives a text starts the count anew."""
+    task = Task(by_length, lambda ticket, c, name: c[name] + "+" if ticket % 3 == 0 else None)
+    state = play(task, limit=100, max_failures_in_a_row=3)
+    assert state.ending.startswith("the budget is used up")
+
+
+def two_sided(candidate, example):
+    """Even examples reward changes of the first component, odd ones of the second."""
+    return len(candidate["ab"[example % 2]]) / 100
+
+
+MERGING = {
+    "validation": (10, 11),
+    "train": (0, 1),
+    "minibatch_size": 2,
+    "use_merge": True,
+    # The seed twice, so that there are siblings; then whatever is newest.
+    "selection": lambda view, _random: 0 if len(view.scores) < 3 else len(view.scores) - 1,
+}
+
+
+def test_siblings_are_merged_after_an_accepted_mutation():
+    """When a second sibling is accepted, the next ticket merges the two."""
+    state = play(Task(two_sided), limit=40, **MERGING)
+    merge = state.history[3]
+    assert merge.origin == Merge(2, (1, 2), 0)
+    assert (dict(merge.candidate), merge.verdict.kind) == ({"a": "a0+", "b": "b0+"}, "accepted")
+    assert state.members[3].parents == (1, 2)
+    assert state.members[3].turn == max(state.members[1].turn, state.members[2].turn)
+    # An accepted merge is not followed by another: mutations come in between.
+    assert isinstance(state.history[4].origin, Mutation)
+
+
+@pytest.mark.parametrize("off", [{"use_merge": False}, {"max_merge_invocations": 0}])
+def test_merges_can_be_switched_off(off):
+    """Without merges, or with none left, only mutations are proposed."""
+    state = play(Task(two_sided), limit=60, **(MERGING | off))
+    assert not [s for s in state.history if isinstance(s.origin, Merge)]
+
+
+def test_a_merge_that_is_worse_is_rejected():
+    """A merge must reach its better parent on the examples that they are compared on."""
+    task = Task(lambda c, e: -1.0 if c["a"] != "a0" and c["b"] != "b0" else two_sided(c, e))
+    state = play(task, limit=60, **MERGING)
+    merge = state.history[3]
+    assert isinstance(merge.origin, Merge)
+    assert merge.verdict == Verdict("rejected", "no better on 2 examples: -2 against 0.05")
+
+
+def test_a_merge_that_is_as_good_is_accepted():
+    """A merge need not beat its better parent."""
+    task = Task(lambda candidate, example: min(0.03, two_sided(candidate, example)))
+    state = play(task, limit=60, merge_examples=1, **MERGING)
+    assert [s.verdict.kind for s in state.history if isinstance(s.origin, Merge)] == ["accepted"]

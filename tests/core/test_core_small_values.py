@@ -1,0 +1,84 @@
+"""Gates, budgets, rollouts and the keys of work."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dspy_gepa.core.budget import Tally, proposal_cost, useful_floor
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.gate import at_least_as_good, strict_improvement
+from dspy_gepa.core.proposal import Evaluation, Merge, Mutation, Seed
+from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.work import ReflectionRequest, RolloutRequest
+from dspy_gepa.testing.strategies import scores
+
+ROW = st.lists(scores(), min_size=3, max_size=3)
+
+
+@given(ROW, st.lists(ROW, min_size=1, max_size=2))
+def test_gates_compare_with_the_better_parent(child, parents):
+    """One gate wants more than every parent's sum, the other at least as much."""
+    assert strict_improvement(child, parents) == all(sum(child) > sum(p) for p in parents)
+    assert at_least_as_good(child, parents) == all(sum(child) >= sum(p) for p in parents)
+
+
+@given(ROW)
+def test_an_equal_child_passes_one_gate_only(row):
+    """A tie is no improvement."""
+    assert (strict_improvement(row, [row]), at_least_as_good(row, [row])) == (False, True)
+
+
+def test_a_tally_grows_by_what_was_done():
+    """Adding to a tally gives another one; what is not named stays."""
+    tally = Tally(1, 2, 3)
+    assert tally.plus(rollouts=10, metric_calls=20) == Tally(11, 22, 3)
+    assert tally.plus(reflection_calls=30) == Tally(1, 2, 33)
+    assert tally.plus() == tally == Tally(1, 2, 3)
+
+
+def test_costs_add_up():
+    """A proposal costs its parts; a useful run needs the seed and three proposals."""
+    assert proposal_cost(parent=3, child=13, feedback=6) == 22
+    assert useful_floor(validation=10, proposal=22) == 76
+
+
+@pytest.mark.parametrize(("metric_calls", "charge"), [(0, 1), (1, 1)])
+def test_a_rollout_is_paid_for_even_if_it_was_never_scored(metric_calls, charge):
+    """A crash before the metric costs as much as a scored rollout."""
+    assert Rollout(0.0, metric_calls=metric_calls).charge == charge
+
+
+def test_a_trace_gives_the_calls_of_one_component():
+    """Every call of a component is found, in order, and nobody else's."""
+    steps = [Step(name, {"turn": turn}, {}) for turn, name in enumerate("abca")]
+    trace = Trace(steps=tuple(steps))
+    assert trace.calls_of("a") == (steps[0], steps[3])
+    assert trace.calls_of("d") == ()
+
+
+def test_what_was_recorded_beside_a_rollout_does_not_change_it():
+    """Rollouts with the same score and feedback are equal, with or without trace and output."""
+    traced = Rollout(0.5, "good", trace=Trace(steps=(Step("a", {}, {}),)), output=object())
+    assert traced == Rollout(0.5, "good")
+
+
+def test_work_is_named_by_what_it_is():
+    """A rollout is named by texts and example, traced or not; a reflection by its ticket."""
+    candidate = Candidate.of({"a": "text"})
+    for traced in (True, False):
+        request = RolloutRequest(candidate, 7, traced=traced)
+        assert request.key == RolloutKey(candidate.digest, 7)
+    assert ReflectionRequest(3, candidate, ("a",), ()).key == 3
+
+
+def test_an_evaluation_is_its_rollouts():
+    """An evaluation's keys come in its examples' order."""
+    candidate = Candidate.of({"a": "text"})
+    keys = (RolloutKey(candidate.digest, 2), RolloutKey(candidate.digest, 1))
+    assert Evaluation(candidate, (2, 1)).keys == keys
+
+
+def test_origins_name_their_parents():
+    """The seed has no parent, a mutation one, a merge two."""
+    origins = (Seed(5), Mutation(9, 4, (1, 2), 0, 0, 5), Merge(5, (1, 3), 0))
+    assert [origin.parents for origin in origins] == [(), (4,), (1, 3)]

@@ -1,0 +1,53 @@
+"""A run does not depend on the process that it runs in."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+RUN = """
+import hashlib
+
+from dspy_gepa.core.search import start
+from dspy_gepa.core.state import Settings
+from dspy_gepa.core.streams import stream
+from dspy_gepa.run.loop import run
+from dspy_gepa.run.serial import SerialExecutor
+from dspy_gepa.testing.witness import Recording
+from dspy_gepa.testing.worlds import ChanceWorld, RuleWorld
+
+print(hash("a string"))
+for world in (RuleWorld(names=("a", "b", "c")), ChanceWorld(names=("a", "b"), words=6)):
+    recording = Recording()
+    settings = Settings(
+        train=tuple(range(9)), validation=tuple(range(5, 15)), max_metric_calls=400, window=3
+    )
+    state = run(start(settings, world.student), SerialExecutor(world), [recording]).state
+    written = repr((recording.events, state.scores.tolist(), state.tally))
+    print(len(state.members), hashlib.sha256(written.encode()).hexdigest())
+print(stream(3, "parent", 4).random(), world.student.digest)
+"""
+
+
+def printed(hash_seed):
+    """What a fresh process with this hash seed prints, line by line."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_hash_seed_changes_nothing():
+    """In three processes, strings hash differently, and every event of a run is the same."""
+    hashes, *runs = zip(*map(printed, ("0", "1", "4242")), strict=True)
+    assert len(set(hashes)) == 3
+    assert [len(set(lines)) for lines in runs] == [1, 1, 1]
+    assert int(runs[0][0].split()[0]) > 3

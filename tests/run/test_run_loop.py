@@ -1,0 +1,227 @@
+"""The loop: listeners, interrupts and breakdowns."""
+
+from functools import reduce
+
+import pytest
+
+from dspy_gepa.core.events import Ended, Issued, RolledOut
+from dspy_gepa.core.search import evolve, start
+from dspy_gepa.core.state import Settings
+from dspy_gepa.core.work import Breakdown, ReflectionRequest, RolloutRequest
+from dspy_gepa.run.loop import Finish, run
+from dspy_gepa.run.serial import SerialExecutor
+from dspy_gepa.run.threads import ThreadedExecutor
+from dspy_gepa.testing.orders import OrderedExecutor, VirtualTimeExecutor
+from dspy_gepa.testing.witness import Recording, Witness, outcome
+from dspy_gepa.testing.worlds import RuleWorld
+
+WORLD = RuleWorld(names=("a", "b"))
+SETTINGS = Settings(
+    train=tuple(range(6)), validation=tuple(range(4, 10)), max_metric_calls=150, window=3
+)
+
+
+def begin():
+    """A run that has not begun."""
+    return start(SETTINGS, WORLD.student)
+
+
+class Interrupted(VirtualTimeExecutor):
+    """An executor in which Ctrl-C is pressed while it waits for the given answers."""
+
+    def __init__(self, worker, at):
+        super().__init__(worker, 3, lambda _request: 1.0)
+        self._at = set(at)
+        self.waits = 0
+        self.submitted = []
+
+    def submit(self, request):
+        self.submitted.append(request.key)
+        super().submit(request)
+
+    def next_answer(self):
+        self.waits += 1
+        if self.waits in self._at:
+            raise KeyboardInterrupt
+        return super().next_answer()
+
+
+def test_listeners_are_told_everything_in_order():
+    """Each listener gets every event with the state after it, the first listener first."""
+    one, other, order = Recording(), Recording(), []
+    listeners = [
+        one,
+        lambda *_: order.append("one"),
+        other,
+        lambda *_: order.append("other"),
+    ]
+    finish = run(begin(), SerialExecutor(WORLD), listeners)
+    assert one.events == other.events
+    assert one.states[-1] is finish.state
+    assert reduce(evolve, one.events, begin()) == finish.state
+    assert order == ["one", "other"] * len(one.events)
+
+
+def test_each_request_is_submitted_once():
+    """However long it takes to be answered, a request is handed out once."""
+    executor = Interrupted(WORLD, at=())
+    finish = run(begin(), executor)
+    assert len(executor.submitted) == len(set(executor.submitted))
+    rollouts = [key for key in executor.submitted if not isinstance(key, int)]
+    assert set(rollouts) == set(finish.state.known)
+
+
+@pytest.mark.parametrize("wait", [1, 2, 7, 20, 33])
+def test_the_first_interrupt_finishes_what_runs(wait):
+    """After Ctrl-C nothing new is begun, what runs is counted, and the run has a result."""
+    witness = Witness(WORLD)
+    executor = Interrupted(witness, at=[wait])
+    recording = Recording()
+    finish = run(begin(), executor, [recording])
+    assert finish.state.ending == "interrupted from the keyboard"
+    assert (finish.state.is_broken, finish.error, executor.in_flight) == (False, None, 0)
+    assert finish.state.tally == witness.tally
+    ended = recording.events.index(Ended("interrupted from the keyboard"))
+    assert sum(isinstance(event, RolledOut) for event in recording.events[ended:]) <= 3
+
+
+def test_an_interrupted_run_can_be_carried_on():
+    """The events of an interrupted run without its end lead to the run that nobody interrupted."""
+    recording = Recording()
+    run(begin(), Interrupted(WORLD, at=[25]), [recording])
+    events = [event for event in recording.events if not isinstance(event, Ended)]
+    resumed = run(reduce(evolve, events, begin()), SerialExecutor(WORLD)).state
+    assert outcome(resumed) == outcome(run(begin(), SerialExecutor(WORLD)).state)
+
+
+def test_the_second_interrupt_is_raised_at_once():
+    """Who presses Ctrl-C again does not wait for what runs."""
+    with pytest.raises(KeyboardInterrupt):
+        run(begin(), Interrupted(WORLD, at=[20, 21]))
+
+
+def test_an_interrupt_inside_the_serial_worker_is_a_stop():
+    """In one thread Ctrl-C hits the worker itself: the request is lost, the run ends in order."""
+    calls = []
+
+    def worker(request):
+        calls.append(request)
+        if len(calls) == 15:
+            raise KeyboardInterrupt
+        return WORLD(request)
+
+    finish = run(begin(), SerialExecutor(worker))
+    assert finish.state.ending == "interrupted from the keyboard"
+    assert (len(calls), len(finish.state.members) > 0) == (15, True)
+
+
+@pytest.mark.parametrize("num_threads", [None, 2])
+def test_a_breakdown_ends_the_run_with_its_cause(num_threads):
+    """The first breakdown's words and error are kept, and no work is begun after it."""
+    errors = [ConnectionError("first"), ConnectionError("second")]
+
+    def worker(request):
+        if isinstance(request, ReflectionRequest):
+            error = errors[min(request.ticket - 1, 1)]
+            return Breakdown(f"the server said {error}", error)
+        return WORLD(request)
+
+    executor = ThreadedExecutor(worker, num_threads) if num_threads else SerialExecutor(worker)
+    finish = run(begin(), executor)
+    executor.close()
+    assert finish.state.is_broken
+    assert finish.error in errors
+    assert finish.state.ending == f"the server said {finish.error}"
+    assert finish.state.tally.reflection_calls == 0
+    assert executor.in_flight == 0
+
+
+def test_a_breakdown_after_an_interrupt_is_still_told():
+    """What breaks while the last requests are awaited is the error of the finish."""
+    error = ConnectionError("gone")
+
+    class Breaking(Interrupted):
+        def next_answer(self):
+            answer = super().next_answer()
+            return Breakdown("gone", error) if self.waits > 12 else answer
+
+    finish = run(begin(), Breaking(WORLD, at=[12]))
+    assert (finish.state.ending, finish.state.is_broken, finish.error) == ("gone", True, error)
+
+
+def test_a_breakdown_of_the_seed_leaves_no_member():
+    """Where the very first rollout breaks, the run ends without a pool."""
+    finish = run(begin(), SerialExecutor(lambda _request: Breakdown("no key")))
+    assert (len(finish.state.members), finish.state.ending, finish.error) == (0, "no key", None)
+
+
+def test_a_stopper_ends_the_run_after_a_commit():
+    """As soon as a stopper gives a reason the run ends with it; what runs is still counted, and
+    what was committed stays."""
+    witness, recording = Witness(WORLD), Recording()
+    finish = run(
+        begin(),
+        Interrupted(witness, at=()),
+        [recording],
+        [lambda _state: "", lambda state: "three are enough" if len(state.members) > 2 else ""],
+    )
+    state = finish.state
+    assert (state.ending, state.is_broken, finish.error) == ("three are enough", False, None)
+    assert len(state.members) == 3
+    assert state.tally == witness.tally
+    ended = recording.events.index(Ended("three are enough"))
+    assert not [event for event in recording.events[ended:] if isinstance(event, Issued)]
+
+
+def test_the_first_stopper_with_a_reason_is_the_one_that_is_told():
+    """Stoppers are asked in order, for the first time when the seed is in the pool."""
+    asked = []
+
+    def never(state):
+        asked.append(len(state.members))
+        return ""
+
+    reasons = [never, lambda _state: "one", lambda _state: "other"]
+    finish = run(begin(), SerialExecutor(WORLD), stoppers=reasons)
+    assert (finish.state.ending, asked, len(finish.state.history)) == ("one", [1], 1)
+
+
+def test_stoppers_are_asked_once_a_commit_at_most():
+    """A stopper sees every growth of the history, and a run that it never stops is unchanged."""
+    seen = []
+    finish = run(begin(), SerialExecutor(WORLD), stoppers=[lambda state: seen.append(state) or ""])
+    lengths = [len(state.history) for state in seen]
+    assert lengths == sorted(set(lengths))
+    assert lengths[-1] <= len(finish.state.history)
+    assert outcome(finish.state) == outcome(run(begin(), SerialExecutor(WORLD)).state)
+
+
+def test_a_run_that_has_ended_is_finished_at_once():
+    """Carrying on an ended run does nothing and asks nobody."""
+    ended = run(begin(), SerialExecutor(WORLD)).state
+
+    def nobody(_request):
+        raise AssertionError
+
+    recording = Recording()
+    assert run(ended, SerialExecutor(nobody), [recording]) == Finish(ended)
+    assert recording.events == []
+
+
+def test_an_answer_that_nobody_asked_for_does_no_harm():
+    """Answers from elsewhere are kept if they are new rollouts, and the run is the same run."""
+    stray = WORLD(RolloutRequest(WORLD.student, 99, traced=False))
+
+    class Stray(OrderedExecutor):
+        strays = 3
+
+        def next_answer(self):
+            if self.strays:
+                self.strays -= 1
+                return stray
+            return super().next_answer()
+
+    expected = run(begin(), SerialExecutor(WORLD)).state
+    found = run(begin(), Stray(WORLD)).state
+    assert list(found.history) == list(expected.history)
+    assert set(found.known) == {*expected.known, stray.key}

@@ -1,0 +1,339 @@
+"""The shape of the package: who may import whom, and what stands nowhere.
+
+Read from the source, so that imports inside functions count too.
+"""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "dspy_gepa"
+FILES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+TREES = {module: ast.parse(path.read_text("utf-8")) for module, path in FILES.items()}
+
+# What each room may import of ours, beside itself. A room is a folder or a module at the top.
+EVERY_ROOM = {"core", "reflect", "store", "run", "program", "observe", "result", "errors"}
+MAY_IMPORT = {
+    "core": set(),
+    "errors": set(),
+    "reflect": {"core", "errors"},
+    "store": {"core", "errors"},
+    "observe": {"core", "errors"},
+    "result": {"core", "errors"},
+    "run": {"core", "store", "observe", "errors"},
+    "program": {"core", "reflect", "run.worker", "errors"},
+    "testing": {"core", "run", "errors"},
+    "demo": {"__init__", "errors"},
+    "edge": EVERY_ROOM,
+    "__init__": EVERY_ROOM | {"edge"},
+    "__main__": {"demo"},
+}
+KNOWS_DSPY = {"program", "edge", "__init__", "demo"}
+CATCH_EVERYTHING = {"program", "observe"}
+IMPURE = {
+    "asyncio", "concurrent", "contextvars", "datetime", "io", "logging", "multiprocessing", "os",
+    "pathlib", "queue", "secrets", "shutil", "signal", "socket", "subprocess", "sys", "tempfile",
+    "threading", "time", "uuid", "warnings",
+}  # fmt: skip
+IMPORTS = (ast.Import, ast.ImportFrom)
+PICKLES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "copyreg", "joblib"}
+
+
+def room_of(module):
+    """The folder that a module of ours belongs to, and for one at the top the module itself; the
+    teleprompter and what is split off from it are the edge, which knows every room."""
+    _, room, *_ = [*module.split("."), "__init__"]
+    is_at_top = FILES[module].parent == PACKAGE if module in FILES else False
+    return "edge" if is_at_top and room not in MAY_IMPORT else room
+
+
+def imports_of(tree):
+    """Every import in a module, wherever it stands: (statement, imported module or name)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def our_imports(module):
+    """The modules of ours that a module imports."""
+    for _, name in imports_of(TREES[module]):
+        if name.split(".")[0] == "dspy_gepa":
+            yield name if name in TREES else name.rpartition(".")[0]
+
+
+def found(check):
+    """Every place in the package where a check of one syntax node holds."""
+    return [
+        f"{module}:{node.lineno}"
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if check(module, node)
+    ]
+
+
+def test_every_module_belongs_to_a_known_room():
+    """There is no room without rules."""
+    assert {room_of(module) for module in TREES} <= set(MAY_IMPORT)
+
+
+def test_imports_go_in_the_agreed_directions():
+    """A room imports itself and what it may know of the others, lazily or not."""
+    wrong = []
+    for module in TREES:
+        room = room_of(module)
+        for imported in our_imports(module):
+            inside = imported.removeprefix("dspy_gepa").removeprefix(".") or "__init__"
+            allowed = MAY_IMPORT[room] | ({room} if room != "__init__" else set())
+            if not {inside, room_of(imported)} & allowed:
+                wrong.append(f"{module} imports {imported}")
+    assert wrong == []
+
+
+def test_there_is_no_import_cycle():
+    """No module imports itself over any number of others, not even inside a function."""
+    edges = {module: sorted({*our_imports(module)} - {module}) for module in TREES}
+    done = set()
+
+    def follow(module, path):
+        assert module not in path, " -> ".join([*path, module])
+        if module not in done:
+            for imported in edges.get(module, ()):
+                follow(imported, [*path, module])
+            done.add(module)
+
+    for module in TREES:
+        follow(module, [])
+
+
+def test_imports_are_absolute():
+    """There is one way to name a module."""
+    assert found(lambda _module, node: isinstance(node, ast.ImportFrom) and node.level) == []
+
+
+def test_underscore_names_stay_in_their_module():
+    """Nothing imports what another module, ours or not, keeps to itself."""
+
+    def is_private(_module, node):
+        return isinstance(node, ast.ImportFrom) and any(
+            part.startswith("_") and not part.endswith("__")
+            for part in [*node.module.split("."), *(alias.name for alias in node.names)]
+        )
+
+    assert found(is_private) == []
+
+
+def test_dspy_is_known_at_the_edge_only():
+    """Only the rooms that are about DSPy import it."""
+    wrong = [
+        module
+        for module, tree in TREES.items()
+        if any(name.split(".")[0] == "dspy" for _, name in imports_of(tree))
+        and room_of(module) not in KNOWS_DSPY
+    ]
+    assert wrong == []
+
+
+def test_core_imports_the_standard_library_and_numpy_only():
+    """The core has no clock, thread, file, log or environment at hand."""
+    allowed = (set(sys.stdlib_module_names) - IMPURE) | {"numpy", "dspy_gepa", "__future__"}
+    wrong = [
+        f"{module} imports {name}"
+        for module, tree in TREES.items()
+        if room_of(module) == "core"
+        for _, name in imports_of(tree)
+        if name.split(".")[0] not in allowed
+    ]
+    assert wrong == []
+
+
+def test_core_reads_and_writes_nothing():
+    """The core calls nothing that reaches the outside world."""
+    builtins = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}
+
+    def reaches_out(module, node):
+        is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        return room_of(module) == "core" and is_call and node.func.id in builtins
+
+    assert found(reaches_out) == []
+
+
+def test_core_has_no_global_chance():
+    """Of Python's `random` the core uses generators only, and of numpy's nothing."""
+    global_names = {name for name in dir(__import__("random")) if name != "Random"}
+
+    def is_global_chance(module, node):
+        if room_of(module) != "core":
+            return False
+        if isinstance(node, ast.ImportFrom) and node.module == "random":
+            return any(alias.name != "Random" for alias in node.names)
+        if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
+            return False
+        is_module = any(name == "random" for _, name in imports_of(TREES[module]))
+        return (node.value.id, node.attr) == ("np", "random") or (
+            is_module and node.value.id == "random" and node.attr in global_names
+        )
+
+    assert found(is_global_chance) == []
+
+
+def is_set(node, named):
+    """Whether an expression is certainly a set."""
+    if isinstance(node, ast.BinOp):
+        return is_set(node.left, named) or is_set(node.right, named)
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in {"set", "frozenset"}
+    return isinstance(node, ast.Set | ast.SetComp) or (
+        isinstance(node, ast.Name) and node.id in named
+    )
+
+
+def set_iterations(tree):
+    """Where a module goes through a set in the set's own order, as far as syntax shows it."""
+    ordered = {"list", "tuple", "iter", "enumerate", "map", "zip", "next", "reversed"}
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)] or [tree]
+    for scope in functions:
+        named = {
+            target.id
+            for node in ast.walk(scope)
+            if isinstance(node, ast.Assign) and is_set(node.value, set())
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(scope):
+            walked = []
+            if isinstance(node, ast.For | ast.comprehension):
+                walked = [node.iter]
+            elif isinstance(node, ast.Starred):
+                walked = [node.value]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                walked = node.args if node.func.id in ordered else []
+            yield from (part.lineno for part in walked if is_set(part, named))
+
+
+def test_core_iterates_over_no_set():
+    """What the core does never hangs on the order of a set, which hash seeds change."""
+    cores = {module: tree for module, tree in TREES.items() if room_of(module) == "core"}
+    wrong = {module: sorted({*set_iterations(tree)}) for module, tree in cores.items()}
+    assert {module: lines for module, lines in wrong.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "is_wrong"),
+    [
+        ("for x in {1, 2}: pass", True),
+        ("for x in sorted({1, 2}): pass", False),
+        ("[x for x in set(y)]", True),
+        ("{x for x in y}", False),
+        ("def f():\n    a = frozenset(y)\n    return list(a)", True),
+        ("def f():\n    a = frozenset(y)\n    return [b for b in c if b in a]", False),
+        ("f(*(set(y) | z))", True),
+    ],
+)
+def test_the_rule_on_sets_sees_what_it_forbids(source, is_wrong):
+    """The check above is no empty one."""
+    assert any(set_iterations(ast.parse(source))) == is_wrong
+
+
+def test_everything_is_caught_in_two_places_only():
+    """`except Exception` stands at the worker boundary and the observer fan-out, once each."""
+
+    def catches_everything(_module, node):
+        if not isinstance(node, ast.ExceptHandler):
+            return False
+        names = (
+            {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)} if node.type else set()
+        )
+        return node.type is None or bool(names & {"Exception", "BaseException"})
+
+    rooms = [room_of(place.split(":")[0]) for place in found(catches_everything)]
+    assert sorted(rooms) == sorted(set(rooms)), found(catches_everything)
+    assert set(rooms) <= CATCH_EVERYTHING, found(catches_everything)
+
+
+def test_nothing_configures_dspy():
+    """Settings of DSPy are the caller's."""
+    assert found(lambda _, node: isinstance(node, ast.Attribute) and node.attr == "configure") == []
+
+
+def test_nothing_is_pickled():
+    """Of pickle nothing is used but its error, which copying an object may raise."""
+
+    def pickles(_module, node):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            return node.value.id == "pickle" and node.attr != "PickleError"
+        names = [name for _, name in imports_of(node)] if isinstance(node, IMPORTS) else []
+        return any(name.split(".")[0] in PICKLES and name != "pickle" for name in names)
+
+    assert found(pickles) == []
+
+
+def test_the_gepa_package_is_not_imported():
+    """The engine is our own: only tests and benchmarks may import the other one."""
+    wrong = [
+        module
+        for module, tree in TREES.items()
+        if any(name.split(".")[0] == "gepa" for _, name in imports_of(tree))
+    ]
+    assert wrong == []
+
+
+def test_files_and_functions_are_short():
+    """No file has more than 400 lines, no function's body more than 50.
+
+    Signature and docstring are not counted: `compile` has to name every argument of MIPROv2.
+    """
+    files = {m: len(path.read_text("utf-8").splitlines()) for m, path in FILES.items()}
+    assert {module: lines for module, lines in files.items() if lines > 400} == {}
+
+    def is_long(_module, node):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return False
+        body = node.body[1:] if ast.get_docstring(node) else node.body
+        return bool(body) and node.end_lineno - body[0].lineno >= 50
+
+    assert found(is_long) == []
+
+
+def test_every_module_says_what_it_is():
+    """A module begins with its docstring, before any import."""
+    assert [module for module, tree in TREES.items() if not ast.get_docstring(tree)] == []
+
+
+IMPORT = """
+import sys
+
+# What these two do when they are imported is theirs; urllib3, for one, tries out IPv6.
+import dspy
+import litellm
+
+seen = []
+watched = {"socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen"}
+sys.addaudithook(lambda event, arguments: seen.append(event) if event in watched else None)
+import dspy_gepa
+
+optional = ("xllamacpp", "hypothesis", "matplotlib", "mlflow", "wandb", "dask", "ray", "pytest")
+print(seen, [name for name in optional if name in sys.modules])
+"""
+
+
+def test_importing_the_package_starts_nothing():
+    """`import dspy_gepa` opens no connection, starts no server or process, and loads no extra."""
+    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("[] []", "")
