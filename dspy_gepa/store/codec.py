@@ -1,0 +1,290 @@
+"""Events as JSON values and back: `decode(encode(event)) == event`, to the last bit.
+
+The format is the table below, field by field; a change of the core changes nothing here by itself.
+A field that has the value named in the table as usual is left out of the file.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.events import (
+    Advanced,
+    Committed,
+    Ended,
+    Event,
+    Issued,
+    Reflected,
+    RolledOut,
+)
+from dspy_gepa.core.proposal import (
+    Drafted,
+    Evaluation,
+    Gating,
+    Merge,
+    Mutation,
+    Reflecting,
+    Rolling,
+    Seed,
+    Settled,
+    Validating,
+    Verdict,
+)
+from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.work import ReflectionAnswer
+from dspy_gepa.errors import JournalCorrupt
+from dspy_gepa.store.plain import Json, packed, unpacked
+
+__all__ = ["FORMAT", "RECORDS", "Record", "decode", "encode"]
+
+FORMAT = 1
+"""The version of what is written. A later one reads this one, or refuses it by its number."""
+
+
+class _Codec(NamedTuple):
+    pack: Callable[[Any], Json]
+    unpack: Callable[[Json], Any]
+
+
+class _Usual(NamedTuple):
+    """A field that is left out where it has its usual value."""
+
+    codec: _Codec
+    value: object
+
+
+class Record:
+    """How values of one dataclass are stored: as a dictionary with these fields."""
+
+    def __init__(self, kind: type, /, **fields: _Codec | _Usual) -> None:
+        self.kind = kind
+        self.fields: Mapping[str, _Codec | _Usual] = MappingProxyType(fields)
+        self._slots = [
+            (name, slot.codec, slot) if isinstance(slot, _Usual) else (name, slot, None)
+            for name, slot in fields.items()
+        ]
+        self._required = [name for name, _, usual in self._slots if usual is None]
+
+    def pack(self, value: object) -> dict[str, Json]:
+        """The fields that are not as usual."""
+        stored = {}
+        for name, codec, usual in self._slots:
+            held = getattr(value, name)
+            if usual is None or not _is_same(held, usual.value):
+                stored[name] = codec.pack(held)
+        return stored
+
+    def unpack(self, stored: Json) -> Any:
+        """The value.
+
+        Raises:
+            JournalCorrupt: a field is missing, unknown or of the wrong type.
+        """
+        name = self.kind.__name__
+        if not isinstance(stored, dict):
+            raise JournalCorrupt(f"{name} is not stored as a {type(stored).__name__}")
+        if missing := [field for field in self._required if field not in stored]:
+            raise JournalCorrupt(f"{name} lacks {missing}")
+        if unknown := [field for field in stored if field not in self.fields]:
+            raise JournalCorrupt(f"{name} has no fields {unknown}")
+        held = {
+            field: codec.unpack(stored[field]) if field in stored else _value_of(usual)
+            for field, codec, usual in self._slots
+        }
+        return self.kind(**held)
+
+    @property
+    def codec(self) -> _Codec:
+        """For use as a field of another record."""
+        return _Codec(self.pack, self.unpack)
+
+
+def encode(event: Event) -> dict[str, Json]:
+    """The event as a JSON value: a dictionary whose first entry, "event", says which it is."""
+    stored: dict[str, Json] = _EVENT.pack(event)
+    return stored
+
+
+def decode(stored: Json) -> Event:
+    """The event that was encoded.
+
+    Raises:
+        JournalCorrupt: this is no event.
+    """
+    event: Event = _EVENT.unpack(stored)
+    return event
+
+
+def _is_same(held: object, usual: object) -> bool:
+    return held is usual or (type(held) is type(usual) and held == usual)
+
+
+def _value_of(usual: _Usual | None) -> object:
+    assert usual is not None
+    # A record must not share a dictionary with another one.
+    return dict(usual.value) if isinstance(usual.value, dict) else usual.value
+
+
+def _leaf(make: Callable[[Any], object], *kinds: type) -> _Codec:
+    """A value of one of these types; `make` gives the exact type to a value of a similar one."""
+
+    def unpack(stored: Json) -> object:
+        value = unpacked(stored)
+        if type(value) not in kinds:
+            raise JournalCorrupt(f"{value!r:.80} is no {kinds[0].__name__}")
+        return value
+
+    return _Codec(lambda value: packed(value if type(value) in kinds else make(value)), unpack)
+
+
+def _exact_text(value: str) -> str:
+    # `str` would ask a subclass what it says, which for an enumeration is its name.
+    return "".join(list(value))
+
+
+def _listed(stored: Json) -> list[Json]:
+    if not isinstance(stored, list):
+        raise JournalCorrupt(f"{stored!r:.80} is no list")
+    return stored
+
+
+def _many(codec: _Codec) -> _Codec:
+    return _Codec(
+        lambda values: [codec.pack(value) for value in values],
+        lambda stored: tuple(codec.unpack(item) for item in _listed(stored)),
+    )
+
+
+def _fixed(make: Callable[..., Any], *codecs: _Codec) -> _Codec:
+    """A tuple of known length."""
+
+    def unpack(stored: Json) -> Any:
+        if len(_listed(stored)) != len(codecs):
+            raise JournalCorrupt(f"{stored!r:.80} does not have {len(codecs)} parts")
+        return make(*(codec.unpack(part) for codec, part in zip(codecs, stored, strict=True)))
+
+    return _Codec(
+        lambda value: [codec.pack(part) for codec, part in zip(codecs, value, strict=True)], unpack
+    )
+
+
+def _tagged(key: str, records: Mapping[str, Record]) -> _Codec:
+    """One of several records, with its name under this key."""
+    names = {record.kind: name for name, record in records.items()}
+
+    def pack(value: object) -> Json:
+        name = names[type(value)]
+        return {key: name, **records[name].pack(value)}
+
+    def unpack(stored: Json) -> Any:
+        fields = dict(stored) if isinstance(stored, dict) else {}
+        name = fields.pop(key, None)
+        if not isinstance(name, str) or name not in records:
+            raise JournalCorrupt(f"there is no {key} {name!r:.80}")
+        return records[name].unpack(fields)
+
+    return _Codec(pack, unpack)
+
+
+_ANY = _Codec(packed, unpacked)
+_TEXT, _FLAG = _leaf(_exact_text, str), _leaf(bool, bool)
+_WHOLE, _NUMBER = _leaf(operator.index, int), _leaf(float, float, int)
+_FIELDS = _leaf(dict, dict)
+_WHOLES, _NAMES = _many(_WHOLE), _many(_TEXT)
+_PAIR = _fixed(lambda *pair: pair, _TEXT, _TEXT)
+_KEY = _fixed(RolloutKey, _TEXT, _WHOLE)
+_PAIRS = _many(_PAIR)
+_CANDIDATE = _Codec(
+    lambda candidate: _PAIRS.pack(candidate.items_in_order),
+    lambda stored: Candidate(_PAIRS.unpack(stored)),
+)
+
+_STEP = Record(
+    Step,
+    component=_TEXT,
+    inputs=_FIELDS,
+    outputs=_FIELDS,
+    failure=_Usual(_TEXT, ""),
+    reply=_Usual(_TEXT, ""),
+)
+_TRACE = Record(
+    Trace,
+    inputs=_Usual(_FIELDS, {}),
+    outputs=_Usual(_FIELDS, {}),
+    steps=_Usual(_many(_STEP.codec), ()),
+)
+_ROLLOUT = Record(
+    Rollout,
+    score=_NUMBER,
+    feedback=_Usual(_TEXT, ""),
+    objectives=_Usual(_FIELDS, {}),
+    failure=_Usual(_TEXT, ""),
+    metric_calls=_Usual(_WHOLE, 1),
+    trace=_Usual(_TRACE.codec, Trace()),
+    output=_Usual(_ANY, None),
+)
+_REFLECTION = Record(
+    ReflectionAnswer,
+    ticket=_WHOLE,
+    texts=_Usual(_FIELDS, {}),
+    problem=_Usual(_TEXT, ""),
+    metric_calls=_Usual(_WHOLE, 0),
+    lm_calls=_Usual(_WHOLE, 0),
+)
+_VERDICT = Record(Verdict, kind=_TEXT, reason=_TEXT)
+_EVALUATION = Record(Evaluation, candidate=_CANDIDATE, examples=_WHOLES)
+_ORIGINS = {
+    "seed": Record(Seed, hold=_WHOLE),
+    "mutation": Record(
+        Mutation,
+        hold=_WHOLE,
+        parent=_WHOLE,
+        minibatch=_WHOLES,
+        draw=_WHOLE,
+        turn=_WHOLE,
+        seen=_WHOLE,
+    ),
+    "merge": Record(
+        Merge,
+        hold=_WHOLE,
+        parents=_fixed(lambda *pair: pair, _WHOLE, _WHOLE),
+        ancestor=_WHOLE,
+    ),
+}
+_PHASES = {
+    "rolling": Record(Rolling, evaluation=_EVALUATION.codec),
+    "reflecting": Record(Reflecting, evaluation=_EVALUATION.codec, components=_NAMES),
+    "drafted": Record(
+        Drafted, evaluation=_EVALUATION.codec, components=_NAMES, reflection=_REFLECTION.codec
+    ),
+    "gating": Record(Gating, evaluation=_EVALUATION.codec),
+    "validating": Record(Validating, evaluation=_EVALUATION.codec),
+    "settled": Record(Settled, candidate=_CANDIDATE, verdict=_VERDICT.codec),
+}
+_ORIGIN, _PHASE = _tagged("origin", _ORIGINS), _tagged("phase", _PHASES)
+_EVENTS = {
+    "issued": Record(Issued, ticket=_WHOLE, origin=_ORIGIN, phase=_PHASE),
+    "rolled_out": Record(RolledOut, key=_KEY, rollout=_ROLLOUT.codec),
+    "reflected": Record(Reflected, reflection=_REFLECTION.codec),
+    "advanced": Record(Advanced, ticket=_WHOLE, phase=_PHASE),
+    "committed": Record(Committed, ticket=_WHOLE, verdict=_VERDICT.codec),
+    "ended": Record(Ended, reason=_TEXT, is_breakdown=_Usual(_FLAG, value=False)),
+}
+_EVENT = _tagged("event", _EVENTS)
+
+RECORDS: Mapping[type, Record] = MappingProxyType(
+    {
+        record.kind: record
+        for record in (
+            *_EVENTS.values(),
+            *_ORIGINS.values(),
+            *_PHASES.values(),
+            *(_EVALUATION, _VERDICT, _REFLECTION, _ROLLOUT, _TRACE, _STEP),
+        )
+    }
+)
+"""Every type that is stored field by field."""

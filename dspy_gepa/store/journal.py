@@ -1,0 +1,278 @@
+"""`events.jsonl`: a header line, then one line an event, each with a checksum over all before it.
+
+A line is handed to the system in one write before anything follows from its event: killing the
+process loses nothing that was answered. A loss of power loses at most the rollouts that were
+answered within `FLUSH_SECONDS` after the last flush; everything else is flushed when it happens.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from dspy_gepa.core.events import Event, RolledOut
+from dspy_gepa.core.state import RunState
+from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
+from dspy_gepa.store.blobs import LARGE, MARK, Blobs
+from dspy_gepa.store.codec import FORMAT, decode, encode
+from dspy_gepa.store.files import flush_folder, unusable
+from dspy_gepa.store.plain import Json, dumps, loads
+from dspy_gepa.store.secret import Redactor
+
+__all__ = ["FLUSH_SECONDS", "Contents", "Journal", "read_journal"]
+
+FLUSH_SECONDS = 0.1
+"""The least time between two flushes for rollouts alone. Our choice: a flush takes milliseconds."""
+_LONGEST_SHARE = 20
+"""On slow disks rollouts alone are flushed less often: at most this fraction of the time."""
+
+_BEGINNING = b'{"journal":"dspy_gepa"'
+_SEAL = ',"crc":"%08x"}'
+_SEAL_LENGTH = len(_SEAL % 0)
+_READERS = {1: decode}
+"""By format version; an event of an older one is read as what it means today."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What stands in a journal."""
+
+    fingerprint: str = ""
+    """Of the run that it belongs to; empty where nothing was written yet."""
+    events: list[Event] = field(default_factory=list)
+    """Those that hold, in order: what a `reopen` took back is left out."""
+    size: int = 0
+    """Bytes up to the end of the last line that was written whole."""
+    checksum: int = 0
+    """Of all those lines."""
+
+
+def read_journal(path: Path, blobs: Blobs) -> Contents:
+    """The journal's content, without a last line that was only written in part.
+
+    Changes nothing, so another process may be writing.
+
+    Raises:
+        JournalCorrupt: a line was changed. Names it.
+        JournalMismatch: it is in a format that this version cannot read. Names it.
+        JournalError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read(path, file, blobs)
+    except FileNotFoundError:
+        return Contents()
+    except JournalError:
+        raise
+    except OSError as error:
+        raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+class Journal:
+    """Writes events to a journal; a listener of the run loop. One writer at a time: see `Lock`.
+
+    Args:
+        path: The file; made where it is not there.
+        contents: What `read_journal` found; what follows it in the file is cut off.
+        fingerprint: For the header of a new journal.
+        blobs: Takes what is too large for a line.
+        redact: Takes secrets out of what is written.
+        clock: Seconds, for the pace of flushing.
+
+    Raises:
+        JournalError: there is no room or no right to write.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        contents: Contents,
+        fingerprint: str,
+        blobs: Blobs,
+        redact: Redactor,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._blobs = blobs
+        self._redact = redact
+        self._clock = clock
+        self._size, self._checksum = contents.size, contents.checksum
+        self._problem: OSError | None = None
+        self._next_flush_seconds = clock()
+        self._descriptor: int | None = _opened(path, self._size)
+        try:
+            if not self._size:
+                self._write({"journal": "dspy_gepa", "format": FORMAT, "fingerprint": fingerprint})
+                flush_folder(path.parent)
+            self.flush()
+        except OSError as error:
+            os.close(self._descriptor)
+            if isinstance(error, JournalError):
+                raise
+            raise unusable(path, "cannot be flushed to the disk", error) from error
+
+    def __call__(self, event: Event, state: RunState) -> None:  # noqa: ARG002 - a listener's
+        """Write an event down; see `append`."""
+        self.append(event)
+
+    def append(self, event: Event) -> None:
+        """Write an event down, and flush it unless it is a rollout soon after the last flush.
+
+        Raises:
+            JournalError: there is no room or no right to write. The journal is as it was before
+                this event, and takes no more.
+        """
+        self._write(encode(event))
+        if not isinstance(event, RolledOut) or self._clock() >= self._next_flush_seconds:
+            self.flush()
+
+    def reopen(self, kept: int, events: Sequence[Event]) -> None:
+        """Take back all events from number `kept` on, and put these in their place: in one write.
+
+        Raises:
+            JournalError: there is no room or no right to write; then nothing is taken back.
+        """
+        self._write({"reopened": kept, "events": [encode(event) for event in events]})
+        self.flush()
+
+    def flush(self) -> None:
+        """Have everything on the disk.
+
+        Raises:
+            JournalError: the disk refuses.
+        """
+        if self._descriptor is None:
+            raise JournalError(f"{self._path} is closed.")
+        began_seconds = self._clock()
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._problem = error
+            raise unusable(self._path, "cannot be flushed to the disk", error) from error
+        ended_seconds = self._clock()
+        pause_seconds = max(FLUSH_SECONDS, _LONGEST_SHARE * (ended_seconds - began_seconds))
+        self._next_flush_seconds = ended_seconds + pause_seconds
+
+    def close(self) -> None:
+        """Flush and let go of the file. Nothing can be appended afterwards."""
+        if self._descriptor is None:
+            return
+        try:
+            if self._problem is None:
+                self.flush()
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _write(self, fields: dict[str, Json]) -> None:
+        if self._descriptor is None:
+            raise JournalError(f"{self._path} is closed.")
+        if self._problem is not None:
+            raise unusable(self._path, "takes no more, because something is missing", self._problem)
+        body = dumps(fields)
+        if len(body) >= LARGE:
+            body = dumps(self._blobs.thinned(fields))
+        unsealed = self._redact(body)[:-1].encode()
+        checksum = zlib.crc32(unsealed, self._checksum)
+        line = unsealed + (_SEAL % checksum).encode() + b"\n"
+        try:
+            _write_all(self._descriptor, line)
+        except OSError as error:
+            self._problem = error
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)
+            raise unusable(self._path, "takes no more", error) from error
+        self._size += len(line)
+        self._checksum = checksum
+
+
+def _opened(path: Path, size: int) -> int:
+    """The file, made where it is not there, cut to this size and open for appending."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise unusable(path, "cannot be opened for writing", error) from error
+    try:
+        os.ftruncate(descriptor, size)
+    except OSError as error:
+        os.close(descriptor)
+        raise unusable(path, "cannot be written", error) from error
+    return descriptor
+
+
+def _write_all(descriptor: int, line: bytes) -> None:
+    """One write, unless the system takes only a part: then the next one says why."""
+    rest = memoryview(line)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _read(path: Path, file: BinaryIO, blobs: Blobs) -> Contents:
+    events: list[Event] = []
+    fingerprint, size, checksum = "", 0, 0
+    read_event: Callable[[Json], Event] = decode
+    for number, line in enumerate(file, start=1):
+        if number == 1:
+            read_event = _reader(path, line)
+        content = _unsealed(line, checksum)
+        if content is None:
+            is_last = not file.read(1)
+            if is_last and (number > 1 or _is_begun(line)):
+                break
+            raise JournalCorrupt(
+                f"{path}, line {number} is damaged, and lines follow it: something else than a "
+                "run wrote here. Restore the file from a copy, or give the run another log_dir."
+            )
+        try:
+            if number == 1:
+                fingerprint = str(content.get("fingerprint"))
+            elif "reopened" in content:
+                whole = blobs.whole(content)
+                events[whole["reopened"] :] = map(read_event, whole["events"])
+            else:
+                has_blobs = f'"{MARK}"'.encode() in line
+                events.append(read_event(blobs.whole(content) if has_blobs else content))
+        except JournalCorrupt as error:
+            raise JournalCorrupt(f"{path}, line {number}: {error}") from None
+        size += len(line)
+        checksum = int(line[-11:-3], 16)
+    return Contents(fingerprint, events, size, checksum)
+
+
+def _is_begun(line: bytes) -> bool:
+    """Whether this is a part of our header, and not the content of some other file."""
+    # After a loss of power a file can have its length already, and zeros for content.
+    written = line.strip(b"\0")
+    return written.startswith(_BEGINNING) or _BEGINNING.startswith(written)
+
+
+def _unsealed(line: bytes, checksum: int) -> dict[str, Json] | None:
+    """What a line holds without its seal; None where it is not as it was written."""
+    unsealed, seal = line[: -_SEAL_LENGTH - 1], line[-_SEAL_LENGTH - 1 :]
+    if seal != (_SEAL % zlib.crc32(unsealed, checksum)).encode() + b"\n":
+        return None
+    content = loads(unsealed + b"}")
+    return content if isinstance(content, dict) else None
+
+
+def _reader(path: Path, header: bytes) -> Callable[[Json], Event]:
+    """How to read events in the format that the header names."""
+    try:
+        fields = loads(header)
+    except JournalCorrupt:
+        return decode  # it is damaged, which its seal shows
+    version = fields.get("format") if isinstance(fields, dict) else None
+    if isinstance(version, int) and version not in _READERS:
+        raise JournalMismatch(
+            f"{path} is in format {version!r:.20}, and this version of dspy_gepa reads "
+            f"{sorted(_READERS)}. Use the version that wrote it, or another log_dir."
+        )
+    return _READERS[version] if isinstance(version, int) else decode

@@ -1,0 +1,88 @@
+"""One writer at a time: a lock that the system gives back when its process dies."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import threading
+from pathlib import Path
+
+from dspy_gepa.errors import JournalError
+from dspy_gepa.store.files import unusable
+
+__all__ = ["Lock"]
+
+_held_here: set[str] = set()
+"""The system's lock is the process's: of two runs in one process it would stop neither."""
+_guard = threading.Lock()
+_LOCKED_BYTE = 1 << 30
+"""Far behind the text, which stays readable for others where a lock forbids reading."""
+
+
+class Lock:
+    """Holds a lock file from its making to `close`.
+
+    Raises:
+        JournalError: another process, which is named, or another run of this process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._name = str(path.resolve())
+        with _guard:
+            if self._name in _held_here:
+                raise JournalError(
+                    f"{path.parent} is in use by another run of this process. Wait for that one, "
+                    "or give this one another log_dir."
+                )
+            self._descriptor = _locked(path)
+            _held_here.add(self._name)
+
+    def close(self) -> None:
+        """Give the lock back. The file stays, because removing it could take away another's."""
+        with _guard:
+            if self._name in _held_here:
+                _held_here.remove(self._name)
+                os.close(self._descriptor)
+
+
+def _locked(path: Path) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise unusable(path, "cannot be opened for writing", error) from error
+    try:
+        _lock(descriptor)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {platform.node() or 'this host'}".encode())
+    except (BlockingIOError, PermissionError) as error:
+        holder = os.read(descriptor, 200).decode("utf-8", "replace") or "another process"
+        os.close(descriptor)
+        raise JournalError(
+            f"{path.parent} is in use by {holder}. One run writes to a directory at a time: wait "
+            "for that one or end it, or give this one another log_dir."
+        ) from error
+    except OSError as error:
+        os.close(descriptor)
+        raise unusable(path, "cannot be locked", error) from error
+    return descriptor
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        # Of the two kinds of lock the one that a forked process does not inherit: children that
+        # outlive a killed run must not keep its directory locked.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCKED_BYTE)

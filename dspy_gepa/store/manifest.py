@@ -1,0 +1,206 @@
+"""What a run is: its program, data, seed, settings and models, to compare and to put on record.
+
+Ids in a journal mean nothing without it, so it is compared before anything is read or paid for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.search import start
+from dspy_gepa.core.state import RunState, Settings
+from dspy_gepa.errors import JournalCorrupt
+from dspy_gepa.store.plain import Json, dumps, packed, unpacked
+from dspy_gepa.store.secret import public
+
+__all__ = ["Difference", "Manifest", "digest"]
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_SHOWN = 60
+"""Characters of a text that a difference shows."""
+
+
+class Difference(NamedTuple):
+    """One thing in which a run differs from the one that a directory holds."""
+
+    name: str
+    """Of what differs: "seed", "settings.window", "training examples", "component answer"."""
+    given: str
+    stored: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.given} given, {self.stored} stored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a run is. Whatever names a secret is left out of it: see `public`."""
+
+    candidate: Candidate
+    """The program's texts at the start."""
+    examples: tuple[str, ...]
+    """A digest for each example; its id is its position."""
+    train: tuple[int, ...]
+    """Ids."""
+    validation: tuple[int, ...]
+    """Ids."""
+    max_metric_calls: int
+    seed: int = 0
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Everything else that decides what happens, by name: strategies, the metric's name."""
+    models: Mapping[str, object] = field(default_factory=dict)
+    """Names and parameters of the language models, by what they are used for."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of this package, DSPy and Python. On record, not compared: an upgrade may go on."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of what the ids in a journal stand for: texts and examples."""
+        return digest(
+            [self.candidate.items_in_order, self.examples, list(self.train), list(self.validation)]
+        )
+
+    @property
+    def begun(self) -> RunState:
+        """The state before the first event, sufficient to apply stored events to.
+
+        Its strategies are not the run's: it can be read, and not carried on.
+        """
+        settings = Settings(
+            train=self.train,
+            validation=self.validation,
+            max_metric_calls=self.max_metric_calls,
+            seed=self.seed,
+        )
+        return start(settings, self.candidate)
+
+    def differences(self, stored: Manifest) -> tuple[Difference, ...]:
+        """In what this run differs from the stored one; versions aside."""
+        return (
+            *_texts_differ(self.candidate, stored.candidate),
+            *_examples_differ("training examples", self.training, stored.training),
+            *_examples_differ("validation examples", self.validating, stored.validating),
+            *self._ids_differ(stored),
+            *_values_differ(self._compared(), stored._compared()),
+        )
+
+    @property
+    def training(self) -> list[str]:
+        """The digests of the training examples, in order."""
+        return [self.examples[example] for example in self.train]
+
+    @property
+    def validating(self) -> list[str]:
+        """The digests of the validation examples, in order."""
+        return [self.examples[example] for example in self.validation]
+
+    @property
+    def as_json(self) -> dict[str, Json]:
+        """For a file; without secrets."""
+        return {
+            "versions": public(self.versions),
+            "seed": self.seed,
+            "max_metric_calls": self.max_metric_calls,
+            "settings": public(self.settings),
+            "models": public(self.models),
+            "components": [[packed(name), packed(text)] for name, text in self.candidate.items()],
+            "train": list(self.train),
+            "validation": list(self.validation),
+            "examples": list(self.examples),
+        }
+
+    @classmethod
+    def of_json(cls, stored: Json) -> Manifest:
+        """The manifest that a file holds.
+
+        Raises:
+            JournalCorrupt: it holds something else.
+        """
+        try:
+            return cls(
+                candidate=Candidate(
+                    tuple((unpacked(name), unpacked(text)) for name, text in stored["components"])
+                ),
+                examples=tuple(stored["examples"]),
+                train=tuple(stored["train"]),
+                validation=tuple(stored["validation"]),
+                max_metric_calls=int(stored["max_metric_calls"]),
+                seed=int(stored["seed"]),
+                settings=dict(stored["settings"]),
+                models=dict(stored["models"]),
+                versions=dict(stored["versions"]),
+            )
+        except (LookupError, TypeError, ValueError) as error:
+            raise JournalCorrupt(f"this is no manifest of a run: {error}") from None
+
+    def _ids_differ(self, stored: Manifest) -> Iterator[Difference]:
+        is_same_data = (self.training, self.validating) == (stored.training, stored.validating)
+        if is_same_data and (self.train, self.validation) != (stored.train, stored.validation):
+            yield Difference(
+                "examples in both sets", str(_shared(self)), f"{_shared(stored)} in the directory"
+            )
+
+    def _compared(self) -> dict[str, Json]:
+        named = {"seed": self.seed, "max_metric_calls": self.max_metric_calls}
+        for group, values in (("settings", self.settings), ("models", self.models)):
+            named |= {f"{group}.{name}": value for name, value in public(values).items()}
+        return named
+
+
+def digest(value: object) -> str:
+    """16 hexadecimal digits that depend on the value only, not on the order of names in it.
+
+    Of objects that are not plain the text counts, without the address that it may name.
+    """
+    written = _ADDRESS.sub("", dumps(packed(value), sort_keys=True))
+    return hashlib.sha256(written.encode()).hexdigest()[:16]
+
+
+def _shared(manifest: Manifest) -> int:
+    return len({*manifest.train} & {*manifest.validation})
+
+
+def _texts_differ(given: Candidate, stored: Candidate) -> Iterator[Difference]:
+    for name in dict.fromkeys([*given, *stored]):
+        if given.get(name) != stored.get(name):
+            yield Difference(f"component {name}", _shown(given.get(name)), _shown(stored.get(name)))
+    if list(given) != list(stored) and set(given) == set(stored):
+        yield Difference("order of components", _shown(list(given)), _shown(list(stored)))
+
+
+def _examples_differ(
+    name: str, given: Sequence[str], stored: Sequence[str]
+) -> Iterator[Difference]:
+    if given == stored:
+        return
+    if sorted(given) == sorted(stored):
+        yield Difference(name, "the same ones in another order", "another order")
+        return
+    others = [
+        position
+        for position, (one, other) in enumerate(zip(given, stored, strict=False))
+        if one != other
+    ]
+    first = f", the first other one at position {others[0]}" if others else ""
+    yield Difference(name, f"{len(given)}{first}", str(len(stored)))
+
+
+def _values_differ(given: Mapping[str, Json], stored: Mapping[str, Json]) -> Iterator[Difference]:
+    for name in dict.fromkeys([*given, *stored]):
+        one, other = (
+            _shown(values[name]) if name in values else "none" for values in (given, stored)
+        )
+        if (name in given) != (name in stored) or given[name] != stored[name]:
+            yield Difference(name, one, other)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "none"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,239 @@
+"""Any value as JSON and back: plain values exactly, containers as such, other objects as text.
+
+Loading makes numbers, texts and containers only; no code of a stored value's type is run. A mark
+is a dictionary with one key that begins with `$`; a user's own such dictionary is stored in pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any, TypeAlias
+
+import ujson
+
+from dspy_gepa.errors import JournalCorrupt
+
+__all__ = ["Json", "Opaque", "dumps", "loads", "packed", "unpacked"]
+
+Json: TypeAlias = Any
+"""None, bool, int, float, str without surrogates, or lists and dictionaries of those."""
+
+_DEEPEST = 100
+"""Levels of containers that are kept; what lies deeper is stored as text."""
+_SPEECHLESS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a user's `__str__` or mapping may raise. It must not end a run that is paid for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """An object of which only the text is stored."""
+
+    text: str
+    """What `str` said about it."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def dumps(value: Json, *, sort_keys: bool = False) -> str:
+    """The value as JSON in one line, legible in any language."""
+    return ujson.dumps(
+        value,
+        ensure_ascii=False,
+        escape_forward_slashes=False,
+        allow_nan=False,
+        sort_keys=sort_keys,
+    )
+
+
+def loads(text: str | bytes) -> Json:
+    """The value that a JSON text stands for.
+
+    Raises:
+        JournalCorrupt: it is no JSON.
+    """
+    try:
+        return ujson.loads(text)
+    except ValueError as error:
+        raise JournalCorrupt(f"this is not JSON: {error}") from None
+
+
+def packed(value: object) -> Json:
+    """The value in JSON's terms."""
+    return _packed(value, 0)
+
+
+def unpacked(value: Json) -> Any:
+    """The value that was packed: equal for plain ones, an `Opaque` with the same text for others.
+
+    Raises:
+        JournalCorrupt: nothing that `packed` returns.
+    """
+    if isinstance(value, list):
+        return [unpacked(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((mark, content),) = value.items()
+        if mark.startswith("$"):
+            return _unmarked(mark, content)
+    return {name: unpacked(item) for name, item in value.items()}
+
+
+def _packed(value: object, depth: int) -> Json:
+    pack = _PACKERS.get(type(value))
+    if pack is not None:
+        return pack(value, depth)
+    try:
+        for kind, pack_as in _KINDS:
+            if isinstance(value, kind):
+                return pack_as(value, depth)
+    except _SPEECHLESS:
+        pass
+    return _pack_opaque(_spoken(value))
+
+
+def _spoken(value: object) -> str:
+    """What `str` says about it."""
+    try:
+        return str(value)
+    except _SPEECHLESS:
+        return f"<a {type(value).__name__} that cannot be put into words>"
+
+
+def _pack_as_is(value: Any, _depth: int) -> Json:
+    return value
+
+
+def _pack_text(value: str, _depth: int = 0) -> Json:
+    # Two surrogates in a row would come back as one character, and one alone is no UTF-8.
+    return value if _is_clean(value) else {"$text": value.encode("utf-8", "surrogatepass").hex()}
+
+
+def _pack_float(value: float, _depth: int) -> Json:
+    return value if math.isfinite(value) else {"$float": str(value)}
+
+
+def _pack_number_like(value: Any, depth: int) -> Json:
+    """A number of the user's own type, which in a container is written as the number it is."""
+    number: int | float = float.__float__(value) if isinstance(value, float) else int.__int__(value)
+    written = str(value)
+    return _packed(number, depth) if depth or written == str(number) else _pack_opaque(written)
+
+
+def _pack_text_like(value: str, _depth: int) -> Json:
+    raw = value.encode("utf-8", "surrogatepass")
+    return _pack_text(raw.decode("utf-8", "surrogatepass"))
+
+
+def _pack_list(value: Any, depth: int) -> Json:
+    if depth >= _DEEPEST:
+        return _pack_opaque("...")
+    return [_packed(item, depth + 1) for item in list(value)]
+
+
+def _pack_tuple(value: Any, depth: int) -> Json:
+    items = _pack_list(value, depth)
+    return {"$tuple": items} if isinstance(items, list) else items
+
+
+def _pack_set(value: Any, depth: int) -> Json:
+    mark = "$set" if isinstance(value, set) else "$frozenset"
+    items = _pack_list(value, depth)
+    # In the same order whatever the hash seed.
+    return {mark: sorted(items, key=dumps)} if isinstance(items, list) else items
+
+
+def _pack_dict(value: Any, depth: int) -> Json:
+    if depth >= _DEEPEST:
+        return _pack_opaque("...")
+    pairs = list(value.items())
+    if all(type(key) is str and key[:1] != "$" and _is_clean(key) for key, _ in pairs):
+        return {key: _packed(item, depth + 1) for key, item in pairs}
+    return {"$pairs": [[_pack_key(key, depth), _packed(item, depth + 1)] for key, item in pairs]}
+
+
+def _pack_key(key: object, depth: int) -> Json:
+    # A prompt shows what `str` says about a key, also where it is a text or number of some kind.
+    return _packed(key, depth + 1) if type(key) in _PACKERS else _pack_opaque(_spoken(key))
+
+
+def _pack_opaque(text: str) -> Json:
+    return {"$opaque": _pack_text(text)}
+
+
+def _is_clean(text: str) -> bool:
+    """Whether it holds no surrogate."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+_PACKERS: dict[type, Callable[[Any, int], Json]] = {
+    NoneType: _pack_as_is,
+    bool: _pack_as_is,
+    int: _pack_as_is,
+    float: _pack_float,
+    str: _pack_text,
+    list: _pack_list,
+    dict: _pack_dict,
+    tuple: _pack_tuple,
+    set: _pack_set,
+    frozenset: _pack_set,
+    Opaque: lambda value, _depth: _pack_opaque(value.text),
+}
+_KINDS: tuple[tuple[type, Callable[[Any, int], Json]], ...] = (
+    (str, _pack_text_like),
+    (int, _pack_number_like),
+    (float, _pack_number_like),
+    (Mapping, _pack_dict),
+    (list, _pack_list),
+    (tuple, _pack_tuple),
+    (AbstractSet, _pack_set),
+)
+"""What values of other types are taken for, because a prompt shows them like that too."""
+
+
+def _unmarked(mark: str, content: Json) -> Any:
+    if mark not in _UNPACKERS:
+        raise JournalCorrupt(f"there is no mark {mark!r}")
+    try:
+        return _UNPACKERS[mark](content)
+    except (TypeError, ValueError, LookupError) as error:
+        raise JournalCorrupt(f"{mark} does not fit what it marks: {error}") from None
+
+
+def _text(content: Json) -> str:
+    value = unpacked(content)
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} is no text")
+    return value
+
+
+_UNPACKERS: dict[str, Callable[[Json], Any]] = {
+    "$text": lambda content: bytes.fromhex(content).decode("utf-8", "surrogatepass"),
+    "$float": lambda content: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[content],
+    "$tuple": lambda content: tuple(unpacked(content)),
+    "$set": lambda content: set(unpacked(content)),
+    "$frozenset": lambda content: frozenset(unpacked(content)),
+    "$pairs": lambda content: {unpacked(key): unpacked(item) for key, item in content},
+    "$opaque": lambda content: Opaque(_text(content)),
+}

@@ -1,0 +1,237 @@
+"""A run directory: one run, its manifest and journal, and texts that go with it.
+
+Nothing is written outside of it, and it is made sure to be this run's before anything is written.
+
+    manifest.json   what the run is                      events.jsonl   what happened
+    blobs/          what is too large for a line         run.lock       who is writing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import final
+
+import ujson
+
+from dspy_gepa.core.events import Event
+from dspy_gepa.core.state import RunState
+from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
+from dspy_gepa.store.blobs import Blobs
+from dspy_gepa.store.files import remove_unfinished, unusable, write_whole
+from dspy_gepa.store.journal import Contents, Journal, read_journal
+from dspy_gepa.store.lock import Lock
+from dspy_gepa.store.manifest import Manifest
+from dspy_gepa.store.plain import loads
+from dspy_gepa.store.resume import reopening, replayed
+from dspy_gepa.store.secret import Redactor
+
+__all__ = ["RunDir", "StoredRun", "read_run"]
+
+_JOURNAL, _MANIFEST, _BLOBS, _LOCK = "events.jsonl", "manifest.json", "blobs", "run.lock"
+_IDENTITY = (
+    "component ",
+    "order of components",
+    "training examples",
+    "validation examples",
+    "examples in both sets",
+)
+"""How names of differences begin that no one can adopt."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """What a run directory holds."""
+
+    manifest: Manifest
+    events: tuple[Event, ...]
+
+    @property
+    def state(self) -> RunState:
+        """The run's state, to be read and not to be carried on: see `Manifest.begun`."""
+        return replayed(self.manifest.begun, self.events)
+
+
+def read_run(path: Path | str) -> StoredRun:
+    """What a run directory holds; changes nothing, also while its run is under way.
+
+    Raises:
+        JournalError: there is no run, or it cannot be read.
+        JournalCorrupt: what is stored was changed.
+    """
+    folder = Path(path)
+    manifest = _stored_manifest(folder)
+    if manifest is None:
+        raise JournalError(f"{folder} holds no run: it has no {_MANIFEST}.")
+    contents = read_journal(folder / _JOURNAL, Blobs(folder / _BLOBS, Redactor()))
+    _check_fingerprint(folder, manifest, contents)
+    return StoredRun(manifest, tuple(contents.events))
+
+
+@final
+class RunDir:
+    """A run directory that this process writes to, from its making to `close`.
+
+    Args:
+        path: The directory. Made where it is not there; other files in it are left alone.
+        manifest: What the run is.
+        adopt: Names of differences from the stored manifest that are meant, for instance
+            "max_metric_calls" to go on with a larger budget. Texts and examples cannot be among
+            them, because what was paid for would mean something else.
+        secrets: Texts that must not reach the disk, such as API keys.
+
+    Raises:
+        JournalMismatch: the directory holds another run. Lists the differences.
+        JournalCorrupt: what it holds was changed.
+        JournalError: another run writes to it, or it cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        manifest: Manifest,
+        *,
+        adopt: Iterable[str] = (),
+        secrets: Iterable[str] = (),
+    ) -> None:
+        self.path = Path(path).absolute()
+        self._redact = Redactor(secrets)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unusable(self.path, "cannot be made", error) from error
+        self._lock = Lock(self.path / _LOCK)
+        is_open = False
+        try:
+            self._open(manifest, frozenset(adopt))
+            is_open = True
+        finally:
+            # Whatever went wrong, Ctrl-C in a notebook included.
+            if not is_open:
+                self._lock.close()
+
+    def _open(self, manifest: Manifest, adopt: frozenset[str]) -> None:
+        blobs = Blobs(self.path / _BLOBS, self._redact)
+        try:
+            for folder in (self.path, self.path / _BLOBS):
+                remove_unfinished(folder)
+        except OSError as error:
+            raise unusable(self.path, "cannot be written", error) from error
+        stored = _stored_manifest(self.path)
+        contents = read_journal(self.path / _JOURNAL, blobs)
+        if contents.events:
+            _check_same(self.path, manifest, stored, contents, adopt)
+        if not contents.events:
+            contents = Contents()  # nothing was paid for yet, so there is nothing to keep
+        if stored is None or stored.as_json != manifest.as_json:
+            written = ujson.dumps(manifest.as_json, indent=1, escape_forward_slashes=False)
+            self.write_text(_MANIFEST, written + "\n")
+        self._events = tuple(contents.events)
+        self.journal = Journal(
+            self.path / _JOURNAL, contents, manifest.fingerprint, blobs, self._redact
+        )
+
+    def resumed(self, begun: RunState) -> RunState:
+        """The state from which to carry on: `begun` where nothing was stored yet.
+
+        Call it once, before anything is added to the journal.
+
+        Raises:
+            JournalCorrupt: the stored events do not follow from one another.
+        """
+        try:
+            reopened = reopening(begun, self._events)
+            state = replayed(begun, self._events) if reopened is None else reopened.state
+        except (AssertionError, LookupError, ValueError) as error:
+            raise JournalCorrupt(
+                f"{self.path / _JOURNAL} is whole, but its events do not follow from one another "
+                f"in this version of dspy_gepa ({type(error).__name__}: {error}). Carry the run on "
+                "with the version in its manifest.json, or choose another log_dir."
+            ) from error
+        if reopened is not None:
+            self.journal.reopen(reopened.kept, reopened.events)
+        return state
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Put a text into the directory at once, in place of an earlier one of this name.
+
+        Returns the file's path.
+
+        Raises:
+            ValueError: the name is no plain file name, or one of the store's own files.
+            JournalError: there is no room or no right to; an earlier text stays as it was.
+        """
+        path = self.path / name
+        is_plain = path.parent == self.path and path.name == name and name != ".."
+        if not is_plain or name in {_JOURNAL, _LOCK, _BLOBS}:
+            raise ValueError(f"{name!r} does not name a file for texts in a run directory")
+        write_whole(path, self._redact(text).encode("utf-8", "backslashreplace"))
+        return path
+
+    def close(self) -> None:
+        """Flush the journal and let another run write here."""
+        try:
+            self.journal.close()
+        finally:
+            self._lock.close()
+
+    def __enter__(self) -> RunDir:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # What ended the run says more than that the disk is full, which it may have said itself.
+        with suppress(*(JournalError,) if error is not None else ()):
+            self.close()
+
+
+def _stored_manifest(folder: Path) -> Manifest | None:
+    path = folder / _MANIFEST
+    try:
+        return Manifest.of_json(loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except JournalCorrupt as error:
+        raise JournalCorrupt(f"{path}: {error}") from None
+    except OSError as error:
+        raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _check_fingerprint(folder: Path, manifest: Manifest, contents: Contents) -> None:
+    if contents.fingerprint and contents.fingerprint != manifest.fingerprint:
+        raise JournalMismatch(
+            f"{folder / _MANIFEST} and {folder / _JOURNAL} belong to different runs: the texts or "
+            "examples of one are not those of the other. Restore the one that was changed."
+        )
+
+
+def _check_same(
+    folder: Path,
+    given: Manifest,
+    stored: Manifest | None,
+    contents: Contents,
+    adopt: frozenset[str],
+) -> None:
+    """That the run is the one that the directory holds, but for what is adopted."""
+    if stored is None:
+        _check_fingerprint(folder, given, contents)
+        return
+    _check_fingerprint(folder, stored, contents)
+    differences = [
+        difference
+        for difference in given.differences(stored)
+        if difference.name not in adopt or difference.name.startswith(_IDENTITY)
+    ]
+    if differences:
+        listed = "\n".join(f"  {difference}" for difference in differences)
+        raise JournalMismatch(
+            f"{folder} holds another run. It differs in:\n{listed}\nGive what the stored run had "
+            "to carry it on, or another log_dir to begin anew; nothing was changed or paid for."
+        )

@@ -1,0 +1,309 @@
+"""What survives the process: real kills, two writers, a full disk.
+
+Children are forked from a process that has imported everything and does nothing else, because a
+fresh start takes seconds. How many are killed is set by the profile of the suite.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import dspy_gepa
+from dspy_gepa.core.search import start
+from dspy_gepa.core.state import Settings
+from dspy_gepa.run.loop import run
+from dspy_gepa.run.serial import SerialExecutor
+from dspy_gepa.store.run_dir import read_run
+from dspy_gepa.testing.witness import outcome
+from dspy_gepa.testing.worlds import RuleWorld
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills are told apart by signals")
+
+KILLS = 200 if os.environ.get("DSPY_GEPA_TESTS") == "thorough" else 20
+ROOT = Path(dspy_gepa.__file__).parents[1]
+SETTINGS = {
+    "train": tuple(range(6)),
+    "validation": tuple(range(4, 12)),
+    "max_metric_calls": 160,
+    "window": 3,
+}
+
+NURSERY = """
+import os, socket
+import resource, sys
+from dataclasses import dataclass
+from dspy_gepa.core.events import RolledOut
+from dspy_gepa.core.search import start
+from dspy_gepa.core.state import Settings
+from dspy_gepa.core.work import RolloutRequest
+from dspy_gepa.errors import JournalError
+from dspy_gepa.run.loop import run
+from dspy_gepa.run.serial import SerialExecutor
+from dspy_gepa.run.threads import ThreadedExecutor
+from dspy_gepa.store.manifest import Manifest
+from dspy_gepa.store.run_dir import RunDir, read_run
+from dspy_gepa.testing.worlds import RuleWorld
+
+def manifest(world, settings):
+    examples = tuple(f"digest{i}" for i in range(12))
+    return Manifest(candidate=world.student, examples=examples, train=settings.train,
+                    validation=settings.validation, max_metric_calls=settings.max_metric_calls,
+                    seed=settings.seed)
+
+control = socket.socket(fileno=0)
+while True:
+    code, (descriptor, *_), _, _ = socket.recv_fds(control, 100_000, 1)
+    if not code:
+        break
+    child = os.fork()
+    if child == 0:
+        with socket.socket(fileno=descriptor) as parent:
+            parent.sendall(f"{os.getpid():10}".encode())
+            exec(code.decode(), {**globals(), "parent": parent})
+        os._exit(0)
+    os.close(descriptor)
+    os.waitpid(child, 0)
+"""
+
+RUN = """
+settings = Settings(**{settings!r}, seed={seed})
+world = RuleWorld(names=("a", "b"), seed={seed})
+side_log = os.open({side_log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+def worker(request):
+    if isinstance(request, RolloutRequest):
+        key = request.key
+        os.write(side_log, f"{{key.candidate}} {{key.example}}\\n".encode())
+        parent.recv(1)  # waits until it may be answered
+    return world(request)
+
+def listen(event, state):
+    if isinstance(event, RolledOut):
+        parent.sendall(b"j")
+
+threads = {threads}
+executor = SerialExecutor(worker) if threads == 1 else ThreadedExecutor(worker, threads)
+with RunDir({path!r}, manifest(world, settings)) as directory:
+    state = directory.resumed(start(settings, world.student))
+    run(state, executor, [directory.journal, listen])
+parent.sendall(b"e")
+"""
+
+
+class Nursery:
+    """A process that forks children, one at a time, and hands out a line to each."""
+
+    def __init__(self):
+        self._control, end = socket.socketpair()
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with end:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", NURSERY], stdin=end, env=environment
+            )
+
+    def child(self, code):
+        """A new child that runs this: its id, and the line to it."""
+        line, end = socket.socketpair()
+        line.settimeout(60)
+        with end:
+            socket.send_fds(self._control, [code.encode()], [end.fileno()])
+        return int(line.recv(10)), line
+
+    def close(self):
+        """End it."""
+        self._control.close()
+        self._process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    """One nursery for all tests."""
+    made = Nursery()
+    yield made
+    made.close()
+
+
+def said(line):
+    """Everything that a child says until it ends."""
+    words = b""
+    while word := line.recv(10_000):
+        words += word
+    line.close()
+    return words.decode()
+
+
+def life(nursery, code, threads, answers, spins):
+    """One life of a run: killed after so many answers and a little later, unless it ends before.
+
+    Returns whether it ended. At any time at most `threads` answers have not been written down.
+    """
+    child, line = nursery.child(code)
+    with line:
+        line.sendall(b"." * threads)
+        while word := line.recv(1):
+            if word == b"e":
+                return True
+            answers -= 1
+            line.sendall(b".")
+            if answers <= 0:
+                for _ in range(spins):
+                    pass
+                os.kill(child, signal.SIGKILL)
+                # Until its end has come and the lock is free; what it said before is still here.
+                with contextlib.suppress(ConnectionError):
+                    return "e" in said(line)
+                return False
+    raise AssertionError("the child ended before its run")
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_killed_runs_end_as_if_they_had_not_been(tmp_path, nursery, threads):
+    """Killed at random moments and started again until it ends, a run is the one that was never
+    killed, and of each life at most the rollouts in flight are paid for again."""
+    chance = random.Random(threads)
+    kills, seed = 0, 0
+    while kills < KILLS // 2:
+        seed += 1
+        path, side_log = tmp_path / f"run{seed}", tmp_path / f"log{seed}"
+        code = RUN.format(
+            settings=SETTINGS, seed=seed, path=str(path), side_log=str(side_log), threads=threads
+        )
+        lives = 1
+        while not life(nursery, code, threads, chance.randint(1, 40), chance.randrange(60_000)):
+            lives += 1
+            kills += 1
+        world = RuleWorld(names=("a", "b"), seed=seed)
+        settings = Settings(**SETTINGS, seed=seed)
+        expected = run(start(settings, world.student), SerialExecutor(world)).state
+        found = read_run(path).state
+        assert outcome(found) == outcome(expected)
+        begun = [line.split() for line in side_log.read_text().splitlines()]
+        paid = {(candidate, int(example)) for candidate, example in begun}
+        assert paid == set(found.known)
+        again = len(begun) - len(paid)
+        # With threads: one in each, and as many that were answered and not taken up yet.
+        assert again <= (lives - 1) * (1 if threads == 1 else 2 * threads)
+    assert kills >= KILLS // 2
+
+
+def test_a_second_process_is_told_who_writes(tmp_path, nursery):
+    """Two writers do not share a directory; the first is named, and is not disturbed. When it is
+    killed the directory is free at once."""
+    hold = f"""
+world = RuleWorld(names=("a", "b"))
+settings = Settings(**{SETTINGS!r})
+try:
+    with RunDir({str(tmp_path)!r}, manifest(world, settings)):
+        parent.sendall(b"holds")
+        parent.recv(1)
+except JournalError as error:
+    parent.sendall(str(error).encode())
+"""
+    others = Nursery()
+    first, line = nursery.child(hold)
+    assert line.recv(5) == b"holds"
+    _, other_line = others.child(hold)
+    assert f"in use by process {first} on" in said(other_line)
+    os.kill(first, signal.SIGKILL)
+    assert said(line) == ""
+    _, other_line = others.child(hold)
+    assert other_line.recv(5) == b"holds"
+    other_line.close()
+    others.close()
+
+
+@pytest.mark.parametrize("room", [40, 5_000, 30_000])
+def test_a_full_disk_ends_a_run_that_can_be_carried_on(tmp_path, nursery, room):
+    """Where a file cannot grow any more the run ends with an error that says so; what was written
+    is whole, and with room again the run ends as if nothing had happened."""
+    code = f"""
+world = RuleWorld(names=("a", "b"))
+settings = Settings(**{SETTINGS!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (%d, resource.RLIM_INFINITY))
+try:
+    with RunDir({str(tmp_path)!r}, manifest(world, settings)) as directory:
+        state = directory.resumed(start(settings, world.student))
+        run(state, SerialExecutor(world), [directory.journal])
+    parent.sendall(b"ended")
+except JournalError as error:
+    parent.sendall(str(error).encode())
+"""
+    _, line = nursery.child(code % room)
+    assert "File too large. Check that the disk has room" in said(line)
+    if room > 40:
+        assert read_run(tmp_path).events
+        assert (tmp_path / "events.jsonl").read_bytes().endswith(b"}\n")
+    _, line = nursery.child(code % 10_000_000)
+    assert said(line) == "ended"
+    world = RuleWorld(names=("a", "b"))
+    expected = run(start(Settings(**SETTINGS), world.student), SerialExecutor(world)).state
+    assert outcome(read_run(tmp_path).state) == outcome(expected)
+
+
+def test_who_may_not_write_can_still_read(nursery):
+    """For a user without the right to write, a run is an error that names the file and says what
+    to do, and nothing is changed; the run that is stored there can be read."""
+    # Not pytest's own directory, which no other user may enter.
+    with tempfile.TemporaryDirectory() as made:
+        code = f"""
+world = RuleWorld(names=("a", "b"))
+settings = Settings(**{SETTINGS!r})
+with RunDir({made!r}, manifest(world, settings)) as directory:
+    state = directory.resumed(start(settings, world.student))
+    run(state, SerialExecutor(world), [directory.journal])
+for root, folders, files in os.walk({made!r}):
+    os.chmod(root, 0o555)
+    for file in files:
+        os.chmod(os.path.join(root, file), 0o444)
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setuid(65534)  # root could write anywhere
+try:
+    RunDir({made!r}, manifest(world, settings))
+except JournalError as error:
+    parent.sendall(str(error).encode())
+parent.sendall(f" {{len(read_run({made!r}).events)}} events".encode())
+"""
+        _, line = nursery.child(code)
+        words = said(line)
+        assert "run.lock cannot be opened for writing: Permission denied" in words
+        assert words.endswith(f" {len(read_run(made).events)} events")
+        Path(made).chmod(0o755)
+
+
+def test_nothing_is_written_outside_of_the_directory(tmp_path, nursery):
+    """A whole run opens for writing, renames and removes nothing elsewhere, and starts nothing."""
+    code = f"""
+path = {str(tmp_path / "run")!r}
+seen = []
+
+def watch(event, arguments):
+    flags = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
+    if event == "open" and arguments[2] & flags or event in (
+        "os.rename", "os.remove", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod",
+    ):
+        names = map(str, arguments[:2])
+        seen.extend(name for name in names if name[:1] == "/" and not name.startswith(path))
+    if event.startswith(("socket.connect", "socket.bind", "subprocess", "os.exec", "os.system")):
+        seen.append(event)
+
+sys.addaudithook(watch)
+world = RuleWorld(names=("a", "b"))
+settings = Settings(**{SETTINGS!r})
+with RunDir(path, manifest(world, settings)) as directory:
+    state = directory.resumed(start(settings, world.student))
+    run(state, SerialExecutor(world), [directory.journal])
+    directory.write_text("best_program.json", "x" * 100_000)
+parent.sendall(repr(seen).encode())
+"""
+    _, line = nursery.child(code)
+    assert said(line) == "[]"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

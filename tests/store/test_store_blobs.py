@@ -1,0 +1,101 @@
+"""Blobs: what is too large for a line."""
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dspy_gepa.errors import JournalCorrupt, JournalError
+from dspy_gepa.store.blobs import LARGE, Blobs
+from dspy_gepa.store.plain import dumps
+from dspy_gepa.store.secret import Redactor
+
+DOCUMENT = "ж" * LARGE
+
+
+def blobs_in(folder, *secrets):
+    """The blobs of this folder."""
+    return Blobs(folder, Redactor(secrets))
+
+
+def files_in(folder):
+    """Names of all files in it."""
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def test_what_is_small_stays(tmp_path):
+    """No folder is made where nothing is large."""
+    fields = {"a": "x" * (LARGE - 1), "b": [1, {"c": None}]}
+    assert blobs_in(tmp_path / "blobs").thinned(fields) == fields
+    assert files_in(tmp_path / "blobs") == []
+
+
+def test_large_texts_are_shared(tmp_path):
+    """Equal texts are one file, named by its content, over lines and over restarts."""
+    folder = tmp_path / "blobs"
+    thin = [
+        blobs_in(folder).thinned({"line": number, "texts": [DOCUMENT, "short", {"d": DOCUMENT}]})
+        for number in range(3)
+    ]
+    address = hashlib.sha256(dumps(DOCUMENT).encode()).hexdigest()
+    assert files_in(folder) == [f"{address}.json"]
+    reference = {"$blob": address}
+    assert thin[1] == {"line": 1, "texts": [reference, "short", {"d": reference}]}
+    assert blobs_in(folder).whole(thin[1]) == {
+        "line": 1,
+        "texts": [DOCUMENT, "short", {"d": DOCUMENT}],
+    }
+
+
+@pytest.mark.parametrize(
+    "value", [list(range(LARGE)), {f"key{n}": "v" * 40 for n in range(LARGE // 40)}]
+)
+def test_large_containers_become_files_too(tmp_path, value):
+    """What is large by the number of its parts does not stay in a line either."""
+    blobs = blobs_in(tmp_path)
+    thin = blobs.thinned({"output": value})
+    assert len(dumps(thin)) < 200
+    assert blobs.whole(thin) == {"output": value}
+
+
+@given(value=st.recursive(st.integers() | st.sampled_from(["x", DOCUMENT]), st.lists))
+def test_whatever_is_thinned_comes_back(tmp_path_factory, value):
+    """Large parts within large parts included."""
+    blobs = blobs_in(tmp_path_factory.mktemp("blobs"))
+    assert blobs.whole(blobs.thinned({"value": value})) == {"value": value}
+
+
+def test_damage_is_seen(tmp_path):
+    """A file that was changed or is gone is named; one that is damaged is written anew."""
+    blobs = blobs_in(tmp_path)
+    thin = blobs.thinned({"text": DOCUMENT})
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(JournalCorrupt, match=r"\.json was changed"):
+        blobs.whole(thin)
+    blobs_in(tmp_path).thinned({"text": DOCUMENT})
+    assert blobs.whole(thin) == {"text": DOCUMENT}
+    file.unlink()
+    with pytest.raises(JournalCorrupt, match=r"\.json is missing"):
+        blobs.whole(thin)
+    file.mkdir()
+    with pytest.raises(JournalError, match="cannot be read"):
+        blobs.whole(thin)
+    with pytest.raises(JournalError, match="cannot be written"):
+        blobs_in(tmp_path).thinned({"text": DOCUMENT})
+
+
+@pytest.mark.parametrize("address", ["../" * 10 + "etc/passwd", "A" * 64, "", 3, None])
+def test_an_address_leads_nowhere_else(tmp_path, address):
+    """Only a digest is an address."""
+    with pytest.raises(JournalCorrupt, match="is no address"):
+        blobs_in(tmp_path).whole({"$blob": address})
+
+
+def test_secrets_are_taken_out_of_files(tmp_path):
+    """As they are of lines."""
+    secret = "sk-0123456789abcdef"
+    blobs_in(tmp_path, secret).thinned({"text": DOCUMENT + secret})
+    (file,) = tmp_path.iterdir()
+    assert secret not in file.read_text("utf-8")

@@ -1,0 +1,329 @@
+"""The journal: lines, what is cut off, what is refused, what a failing disk leaves."""
+
+import json
+import os
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from journals import recorded
+
+from dspy_gepa.core.events import Committed, Ended, Reflected, RolledOut
+from dspy_gepa.core.proposal import Verdict
+from dspy_gepa.core.rollout import Rollout, RolloutKey
+from dspy_gepa.core.work import ReflectionAnswer
+from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
+from dspy_gepa.store.blobs import LARGE, Blobs
+from dspy_gepa.store.journal import FLUSH_SECONDS, Contents, Journal, read_journal
+from dspy_gepa.store.secret import Redactor
+
+EVENTS, _ = recorded()
+ROLLED_OUT = RolledOut(RolloutKey("d1", 1), Rollout(0.5))
+COMMITTED = Committed(1, Verdict("rejected", "no better"))
+
+
+def opened(folder, **others):
+    """The journal of a folder, ready to be written to."""
+    redact = Redactor(others.pop("secrets", ()))
+    blobs = Blobs(folder / "blobs", redact)
+    path = folder / "events.jsonl"
+    return Journal(path, read_journal(path, blobs), "print", blobs, redact, **others)
+
+
+def read(folder):
+    """What stands in the journal of a folder."""
+    return read_journal(folder / "events.jsonl", Blobs(folder / "blobs", Redactor()))
+
+
+def written(folder, events):
+    """The lines of a journal with these events."""
+    journal = opened(folder)
+    for event in events:
+        journal.append(event)
+    journal.close()
+    return (folder / "events.jsonl").read_bytes().splitlines(keepends=True)
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory):
+    """The lines of a whole run's journal."""
+    return written(tmp_path_factory.mktemp("run"), EVENTS)
+
+
+def test_what_was_appended_is_read(tmp_path):
+    """All events in order, over any number of openings."""
+    for event in EVENTS:
+        journal = opened(tmp_path)
+        journal(event, None)
+        journal.close()
+    assert read(tmp_path).events == EVENTS
+    assert read(tmp_path).fingerprint == "print"
+
+
+def test_every_line_is_json(lines):
+    """A header, then one line an event: any tool that knows JSON lines reads it."""
+    header, *events = map(json.loads, lines)
+    assert (header["journal"], header["format"], header["fingerprint"]) == (
+        "dspy_gepa",
+        1,
+        "print",
+    )
+    assert len(events) == len(EVENTS)
+
+
+def test_a_journal_that_is_not_there_is_empty(tmp_path):
+    """So is a file without content."""
+    assert read(tmp_path) == Contents()
+    (tmp_path / "events.jsonl").touch()
+    assert read(tmp_path) == Contents()
+
+
+@given(st.data())
+def test_a_torn_end_is_cut_off(tmp_path_factory, lines, data):
+    """Whatever byte a file ends at, all whole lines are read, and writing goes on after them."""
+    folder = tmp_path_factory.mktemp("torn")
+    content = b"".join(lines)
+    size = data.draw(st.integers(0, len(content)))
+    zeros = data.draw(st.sampled_from((0, 1, 4096)))
+    (folder / "events.jsonl").write_bytes(content[:size] + bytes(zeros))
+    whole = max(0, content[:size].count(b"\n") - 1)
+    assert read(folder).events == EVENTS[:whole]
+    assert (folder / "events.jsonl").stat().st_size == size + zeros  # reading changes nothing
+    journal = opened(folder)
+    journal.append(COMMITTED)
+    journal.close()
+    assert read(folder).events == [*EVENTS[:whole], COMMITTED]
+
+
+@given(st.data())
+def test_a_changed_byte_is_named(tmp_path_factory, lines, data):
+    """Any other byte anywhere before the last line is an error that names the line."""
+    folder = tmp_path_factory.mktemp("changed")
+    content = bytearray(b"".join(lines))
+    place = data.draw(st.integers(0, len(content) - len(lines[-1]) - len(lines[-2]) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    number = bytes(content[:place]).count(b"\n") + 1
+    (folder / "events.jsonl").write_bytes(bytes(content))
+    with pytest.raises((JournalCorrupt, JournalMismatch)) as raised:
+        read(folder)
+    # Only the header's version is looked at before its seal.
+    assert f"line {number} " in str(raised.value) or (number == 1 and "format" in str(raised.value))
+    assert (folder / "events.jsonl").read_bytes() == bytes(content)
+
+
+@pytest.mark.parametrize("change", ["removed", "doubled", "swapped"])
+def test_lines_are_known_by_what_stands_before_them(tmp_path, lines, change):
+    """Lines that are whole, but not in their place, are damage."""
+    changed = {
+        "removed": lines[:4] + lines[5:],
+        "doubled": [*lines[:5], lines[4], *lines[5:]],
+        "swapped": [*lines[:4], lines[5], lines[4], *lines[6:]],
+    }[change]
+    (tmp_path / "events.jsonl").write_bytes(b"".join(changed))
+    with pytest.raises(JournalCorrupt, match=r"line \d+ is damaged"):
+        read(tmp_path)
+
+
+def test_a_file_of_somebody_else_is_not_touched(tmp_path):
+    """What does not begin as a journal does is refused, not cut off."""
+    (tmp_path / "events.jsonl").write_text("my notes")
+    with pytest.raises(JournalCorrupt, match="line 1"):
+        opened(tmp_path)
+    assert (tmp_path / "events.jsonl").read_text() == "my notes"
+
+
+@pytest.mark.parametrize("version", [0, 2, 99])
+def test_another_version_is_refused_by_its_number(tmp_path, version):
+    """Whatever its lines look like."""
+    (tmp_path / "events.jsonl").write_text(f'{{"journal":"dspy_gepa","format":{version}}}\n?\n')
+    with pytest.raises(JournalMismatch, match=f"format {version}, and .* reads"):
+        read(tmp_path)
+
+
+def test_a_line_that_is_whole_but_no_event_is_named(tmp_path):
+    """A missing blob is damage of the line that points to it."""
+    folder = tmp_path
+    written(folder, [COMMITTED, Ended("x" * LARGE), COMMITTED])
+    (blob,) = (folder / "blobs").iterdir()
+    blob.unlink()
+    with pytest.raises(JournalCorrupt, match=r"events\.jsonl, line 3: .* is missing"):
+        read(folder)
+
+
+def test_large_events_come_back(tmp_path):
+    """A line stays short, whatever is in its event; a reopening too."""
+    large = RolledOut(RolloutKey("d1", 1), Rollout(0.5, "f" * 1_000_000, output=["o" * LARGE] * 9))
+    lines = written(tmp_path, [large, large])
+    assert max(map(len, lines)) < 2000
+    journal = opened(tmp_path)
+    journal.reopen(1, [large, COMMITTED])
+    journal.close()
+    found = read(tmp_path).events
+    assert found == [large, large, COMMITTED]
+    assert found[1].rollout.output == large.rollout.output
+
+
+def test_what_was_taken_back_is_not_read(tmp_path):
+    """A reopening replaces the events from a number on; it can be followed and be reopened."""
+    journal = opened(tmp_path)
+    for event in (ROLLED_OUT, Ended("one"), COMMITTED):
+        journal.append(event)
+    journal.reopen(1, [COMMITTED])
+    journal.append(Ended("two"))
+    journal.reopen(2, [])
+    journal.append(Ended("three"))
+    journal.close()
+    assert read(tmp_path).events == [ROLLED_OUT, COMMITTED, Ended("three")]
+
+
+class Disk:
+    """A clock that moves on as it is told, and a count of the flushes of a file."""
+
+    def __init__(self, monkeypatch):
+        self.seconds = 0.0
+        self.flush_seconds = 0.0
+        self.flushes = 0
+        self._fsync = os.fsync
+        monkeypatch.setattr(os, "fsync", self.flush)
+
+    def clock(self):
+        return self.seconds
+
+    def flush(self, descriptor):
+        self.flushes += 1
+        self.seconds += self.flush_seconds
+        self._fsync(descriptor)
+
+
+def test_everything_but_rollouts_is_flushed_at_once(tmp_path, monkeypatch):
+    """A commit, a reflection and an end are on the disk when `append` returns."""
+    disk = Disk(monkeypatch)
+    journal = opened(tmp_path, clock=disk.clock)
+    for event in (COMMITTED, Reflected(ReflectionAnswer(1)), Ended("enough")):
+        before = disk.flushes
+        journal.append(event)
+        assert disk.flushes == before + 1
+
+
+@pytest.mark.parametrize("flush_seconds", [0.0, 0.004, 0.5])
+def test_flushing_rollouts_takes_a_small_share_of_the_time(tmp_path, monkeypatch, flush_seconds):
+    """Rollouts that come fast are flushed together; what is not on the disk yet was answered
+    shortly after the last flush. On a slow disk it is flushed a twentieth of the time."""
+    disk = Disk(monkeypatch)
+    disk.flush_seconds = flush_seconds
+    journal = opened(tmp_path, clock=disk.clock)
+    flushed = [disk.seconds]
+    for _ in range(3000):
+        disk.seconds += 0.01
+        before = disk.flushes
+        journal.append(ROLLED_OUT)
+        if disk.flushes > before:
+            flushed.append(disk.seconds)
+    pause_seconds = max(FLUSH_SECONDS, 20 * flush_seconds)
+    gaps = [b - a - flush_seconds for a, b in pairwise(flushed)]
+    assert gaps
+    assert all(pause_seconds - 1e-6 <= gap <= pause_seconds + 0.02 for gap in gaps[1:])
+
+
+def test_a_rollout_that_comes_late_is_flushed_at_once(tmp_path, monkeypatch):
+    """Where rollouts take long, each is on the disk before the next one is waited for."""
+    disk = Disk(monkeypatch)
+    journal = opened(tmp_path, clock=disk.clock)
+    for _ in range(5):
+        disk.seconds += FLUSH_SECONDS
+        before = disk.flushes
+        journal.append(ROLLED_OUT)
+        assert disk.flushes == before + 1
+
+
+@pytest.mark.parametrize("accepted", [0, 1, 30])
+def test_a_full_disk_leaves_a_readable_journal(tmp_path, monkeypatch, accepted):
+    """An event that the disk takes only in part is taken back, the error says why, and nothing
+    more is accepted, because it would follow an event that is missing."""
+    journal = opened(tmp_path)
+    journal.append(COMMITTED)
+    write = os.write
+    left = [accepted]
+
+    def write_some(descriptor, content):
+        taken = bytes(content)[: left[0]]
+        if not taken:
+            raise OSError(28, "No space left on device")
+        left[0] -= len(taken)
+        return write(descriptor, taken)
+
+    monkeypatch.setattr(os, "write", write_some)
+    with pytest.raises(JournalError, match=r"events\.jsonl takes no more: No space left"):
+        journal.append(ROLLED_OUT)
+    monkeypatch.undo()
+    with pytest.raises(JournalError, match="something is missing: No space left"):
+        journal.append(ROLLED_OUT)
+    journal.close()
+    assert read(tmp_path).events == [COMMITTED]
+    again = opened(tmp_path)
+    again.append(ROLLED_OUT)
+    again.close()
+    assert read(tmp_path).events == [COMMITTED, ROLLED_OUT]
+
+
+def test_a_disk_that_refuses_to_flush_is_an_error(tmp_path, monkeypatch):
+    """What could not be flushed is not reported as safe."""
+    journal = opened(tmp_path)
+
+    def refuse(_descriptor):
+        raise OSError(5, "Input/output error")
+
+    (tmp_path / "new").mkdir()
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(JournalError, match="cannot be flushed to the disk: Input/output error"):
+        journal.append(COMMITTED)
+    with pytest.raises(JournalError, match="takes no more"):
+        journal.append(COMMITTED)
+    journal.close()
+    with pytest.raises(JournalError, match="cannot be flushed"):
+        opened(tmp_path / "new")
+
+
+@pytest.mark.parametrize("call", ["write", "ftruncate", "fsync"])
+def test_a_disk_that_refuses_from_the_beginning_is_an_error(tmp_path, monkeypatch, call):
+    """The error names the file, and a later run begins anew."""
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        with pytest.raises(JournalError, match=r"events\.jsonl .*: No space left"):
+            opened(tmp_path)
+    opened(tmp_path).close()
+    assert read(tmp_path).fingerprint == "print"
+
+
+def test_a_path_that_cannot_be_a_file_is_an_error(tmp_path):
+    """Where the system refuses to open it, the error names it and says what to do."""
+    (tmp_path / "events.jsonl").mkdir()
+    with pytest.raises(JournalError, match=r"events\.jsonl cannot be read"):
+        read(tmp_path)
+    blobs = Blobs(tmp_path / "blobs", Redactor())
+    with pytest.raises(JournalError, match="cannot be opened for writing"):
+        Journal(tmp_path / "events.jsonl", Contents(), "print", blobs, Redactor())
+
+
+def test_a_closed_journal_takes_nothing(tmp_path):
+    """It can be closed twice."""
+    journal = opened(tmp_path)
+    journal.close()
+    journal.close()
+    for use in (journal.flush, lambda: journal.append(COMMITTED)):
+        with pytest.raises(JournalError, match="is closed"):
+            use()
+
+
+def test_no_secret_reaches_a_line(tmp_path):
+    """Not even one that a server repeated in what it said."""
+    secret = "sk-0123456789abcdef"
+    journal = opened(tmp_path, secrets=[secret])
+    journal.append(Ended(f"wrong key: {secret}", is_breakdown=True))
+    journal.close()
+    assert read(tmp_path).events == [Ended("wrong key: [removed]", is_breakdown=True)]
