@@ -197,9 +197,8 @@ class Arguments:
             raise SettingsError("perfect_score=None needs skip_perfect_score=False.")
         if self.track_best_outputs and self.track_stats is False:
             raise SettingsError("track_best_outputs=True needs track_stats=True to keep them in.")
-        for name in ("code_proposer", "log_dir"):
-            if getattr(self, name) is not None:
-                raise SettingsError(f"{name} is not supported yet; leave it out.")
+        if self.code_proposer is not None:
+            raise SettingsError("code_proposer is not supported yet; leave it out.")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -70,7 +70,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             result does not depend on it.
         failure_score: The score where the program or the metric fails on an example.
         perfect_score: The score that cannot be improved on.
-        log_dir: Not supported yet; anything but None is refused.
+        log_dir: A run directory. What was paid for is kept there, and the same call carries on
+            a run that was killed or interrupted, also with a larger budget.
         track_stats: Whether the returned program carries `detailed_results`.
         use_wandb: Whether the run is logged to Weights & Biases (extra `wandb`).
         wandb_api_key: For that; never stored.
@@ -212,8 +213,10 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
 
         Raises:
             SettingsError: an argument is wrong; nothing was spent.
+            MetricError: the metric returned something that is no score.
             WorkerError: a model or its server cannot be used.
             ReflectionError: the reflection LM never gave a usable text.
+            JournalError: `log_dir` holds another run, or cannot be used.
         """
         named = {k: v for k, v in locals().items() if k in Arguments.names() and v is not None}
         if requires_permission_to_run:

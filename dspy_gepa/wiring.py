@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -16,10 +18,11 @@ from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.core.work import Answer, Breakdown, RolloutAnswer, RolloutRequest
-from dspy_gepa.errors import ReflectionError, WorkerError
+from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
 from dspy_gepa.observe.callbacks import CallbackObserver
 from dspy_gepa.observe.observer import FanOut, Observer
 from dspy_gepa.observe.progress import ProgressLog
+from dspy_gepa.observe.scores import RangeCheck
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
 from dspy_gepa.program.demos import DemoSettings, demonstrated
 from dspy_gepa.program.details import attach_mipro_statistics, detailed_results
@@ -30,6 +33,7 @@ from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.proposer import CustomProposer
 from dspy_gepa.program.strategies import SearchView, component_selector, selection
 from dspy_gepa.program.worker import ProgramWorker, Reflect
+from dspy_gepa.recording import opened, save_best
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.executor import Executor
@@ -37,6 +41,7 @@ from dspy_gepa.run.loop import Finish, run
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.run.worker import Worker
+from dspy_gepa.store.run_dir import RunDir
 
 __all__ = ["Optimization"]
 
@@ -56,6 +61,7 @@ class Optimization:
         """Run the search to its end.
 
         Raises:
+            MetricError: the metric returned something that is no score.
             WorkerError: a model or its server cannot be used.
             ReflectionError: no reflection ever gave a usable text.
         """
@@ -68,14 +74,17 @@ class Optimization:
             len(self.table.validation),
             settings.max_metric_calls,
         )
-        worker = self._worker(self.student)
-        executor = self._executor(worker)
-        observers = FanOut(self._observers())
-        try:
-            finish = run(start(settings, seed), executor, [observers], self._stoppers())
-        finally:
-            executor.close()
-            observers.close()
+        begun, journal = start(settings, seed), []
+        with ExitStack() as closing:
+            if self.arguments.log_dir is not None:
+                run_dir = closing.enter_context(self._run_dir(self.arguments.log_dir, settings))
+                # First among the listeners: what happened is written before anybody acts on it.
+                begun, journal = run_dir.resumed(begun), [run_dir.journal]
+            observers = FanOut(self._observers())
+            closing.callback(observers.close)
+            executor = self._executor(self._worker(self.student))
+            closing.callback(executor.close)
+            finish = run(begun, executor, [*journal, observers], self._stoppers())
         _check(finish)
         return RunResult(finish.state)
 
@@ -128,6 +137,8 @@ class Optimization:
             )
         if self.arguments.keeps_stats and self.arguments.is_for_mipro:
             attach_mipro_statistics(chosen, result.state, self.student, score=score)
+        if self.arguments.log_dir is not None:
+            save_best(Path(self.arguments.log_dir), chosen)
         return chosen, result
 
     def _demonstrated(self, best: dspy.Module, score: float) -> tuple[dspy.Module, float, int]:
@@ -201,6 +212,7 @@ class Optimization:
     def _observers(self) -> Iterator[Observer]:
         given = self.arguments
         yield ProgressLog()
+        yield RangeCheck(perfect_score=given.perfect_score, failure_score=given.failure_score)
         yield from given.observers
         for callback in given.callbacks:
             yield CallbackObserver(callback, self.table.examples)
@@ -217,9 +229,14 @@ class Optimization:
                 key_prefix=given.tracking_key_prefix,
             )
 
-    def _reflect(self) -> Reflect:
+    @property
+    def _reflection_lm(self) -> Any:
+        """What reflects, as it was given; None for the model that DSPy has configured."""
         given = self.arguments
-        lm = given.reflection_lm if given.reflection_lm is not None else given.prompt_model
+        return given.reflection_lm if given.reflection_lm is not None else given.prompt_model
+
+    def _reflect(self) -> Reflect:
+        given, lm = self.arguments, self._reflection_lm
         if given.instruction_proposer is not None:
             return CustomProposer(
                 given.instruction_proposer,
@@ -231,6 +248,20 @@ class Optimization:
             reflection_asker(lm),
             perfect_score=given.perfect_score,
             shows_unparsed=given.add_format_failure_as_feedback,
+        )
+
+    def _run_dir(self, path: str, settings: Settings) -> RunDir:
+        return opened(
+            path,
+            seed=components_of(self.student),
+            settings=settings,
+            table=self.table,
+            metric=self.metric.name,
+            models={
+                "program": dspy.settings.lm,
+                "reflection": self._reflection_lm,
+                **{name: each.lm for name, each in self.student.named_predictors() if each.lm},
+            },
         )
 
     def _executor(self, worker: Worker) -> Executor:
@@ -274,6 +305,8 @@ def _stopper(callback: Callable[[Any], bool]) -> Callable[[RunState], str]:
 
 def _check(finish: Finish) -> None:
     state, result = finish.state, RunResult(finish.state)
+    if isinstance(finish.error, MetricError):
+        raise finish.error
     if state.is_broken:
         raise WorkerError(
             f"The run stopped because its work cannot be carried out: {state.ending}\n"

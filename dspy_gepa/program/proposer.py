@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import dspy
-from dspy.teleprompt.gepa.instruction_proposal import InstructionProposer
+from dspy.teleprompt.gepa import instruction_proposal
 from dspy.utils.callback import BaseCallback
 
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
@@ -29,6 +29,8 @@ _BY_KEYWORD = ("candidate", "reflective_dataset", "components_to_update")
 """What dspy.GEPA passes to a proposer."""
 _OUR_OWN = ("request", "descriptions", "feedback")
 """What the worker passes to a reflection."""
+_TAKES_OBJECTS = getattr(instruction_proposal, "InstructionProposer", ())
+"""The proposer that renders values itself; before DSPy 3.4.1 there was none."""
 
 
 class CustomProposer:
@@ -63,8 +65,8 @@ class CustomProposer:
         self._signatures = {name: each.signature for name, each in student.named_predictors()}
         self._lm = None if lm is None else language_model(lm)
         self._shows_unparsed = shows_unparsed
-        # This one renders values itself; others are written for texts.
-        self._takes_objects = isinstance(proposer, InstructionProposer)
+        # Others are written for texts.
+        self._takes_objects = isinstance(proposer, _TAKES_OBJECTS)
 
     def __call__(
         self,

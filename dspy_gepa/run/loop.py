@@ -15,7 +15,7 @@ from dspy_gepa.run.executor import Executor
 __all__ = ["Finish", "Listener", "Stopper", "run"]
 
 Listener: TypeAlias = Callable[[Event, RunState], None]
-"""Told of every event, with the state after it. Must not raise."""
+"""Told of every event, with the state after it. Only a journal may raise, which ends the run."""
 
 Stopper: TypeAlias = Callable[[RunState], str]
 """Asked after every commit: why the run should end, or nothing where it should go on."""

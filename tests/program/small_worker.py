@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dspy
-from dspy.lm15 import AuthError
-from scripted_engine import answer, scripted_lm
+from scripted_engine import AuthError, answer, scripted_lm
 
 from dspy_gepa.core.work import RolloutRequest
 from dspy_gepa.program.metric import Metric

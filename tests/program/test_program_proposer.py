@@ -8,10 +8,10 @@ import threading
 
 import dspy
 import pytest
-from dspy.lm15 import AuthError
-from dspy.teleprompt.gepa import InstructionProposer
+from dspy.teleprompt.gepa import instruction_proposal
 from dspy.teleprompt.gepa.instruction_proposal import MultiModalInstructionProposer
-from scripted_engine import answer, scripted_lm
+from dspy_versions import since
+from scripted_engine import AuthError, answer, scripted_lm
 from small_worker import SEED, Program, echo, exact, rolled, worker
 
 from dspy_gepa.core.candidate import Candidate
@@ -19,6 +19,8 @@ from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Breakdown, Evidence, ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import WrongType
 from dspy_gepa.program.proposer import CustomProposer
+
+has_proposer = since("3.4.1", "InstructionProposer")
 
 CALL = Step("final", {"question": "a", "draft": 1}, {"answer": 2})
 UNREAD = Step("final", {"question": "b"}, {}, failure="The reply could not be read.", reply="hm")
@@ -159,12 +161,18 @@ def test_a_second_history_and_a_field_of_that_name_keep_their_names():
 
 
 def test_values_of_dspys_own_types_stay_objects():
-    """An image is no use as text; dspy's own proposer takes everything as it is."""
+    """An image is no use as text."""
     step = Step("final", {"image": IMAGE, "n": 1, "past": HISTORY}, {"answer": 2})
     (record,) = shown(evidence(step))
     assert record["Inputs"]["image"] is IMAGE
     assert (record["Inputs"]["n"], record["Generated Outputs"]) == ("1", {"answer": "2"})
-    (record,) = shown(evidence(step), proposer=InstructionProposer())
+
+
+@has_proposer
+def test_dspys_own_proposer_takes_every_value_as_it_is():
+    """It renders them itself."""
+    step = Step("final", {"image": IMAGE, "n": 1, "past": HISTORY}, {"answer": 2})
+    (record,) = shown(evidence(step), proposer=instruction_proposal.InstructionProposer())
     assert record["Inputs"] == {"Context": HISTORY, "image": IMAGE, "n": 1}
     assert record["Generated Outputs"] == {"answer": 2}
 
@@ -246,7 +254,7 @@ async def waiting(candidate, reflective_dataset, components_to_update):
     [
         ("a text", "The instruction_proposer is 'a text'"),
         (lambda one, two, three: {}, "takes .one, two, three.*reflective_dataset"),
-        (InstructionProposer, "Pass an instance, not the class"),
+        (MultiModalInstructionProposer, "Pass an instance, not the class"),
         (waiting, "asynchronous"),
     ],
 )
@@ -335,10 +343,11 @@ def reflected(made, *, components=("final",), lm=None):
         return made(ReflectionRequest(7, SEED, components, items))
 
 
+@has_proposer
 def test_dspys_own_proposer_works_unchanged():
     """It asks the reflection LM once a component, in its own format, and its text is used."""
     lm = scripted_lm(json.dumps({"new_instruction": "Say it twice."}))
-    proposer = InstructionProposer(additional_instructions="Be brief.")
+    proposer = instruction_proposal.InstructionProposer(additional_instructions="Be brief.")
     made = worker(reflect=CustomProposer(proposer, Program(), lm=lm))
     answered = reflected(made, components=("draft", "final"))
     assert answered == ReflectionAnswer(
@@ -379,7 +388,8 @@ def test_a_proposer_without_a_model_that_answers_is_a_breakdown():
     def locked(prompt):
         raise AuthError("wrong key")
 
-    made = worker(reflect=CustomProposer(InstructionProposer(), Program(), lm=scripted_lm(locked)))
+    proposer = MultiModalInstructionProposer()
+    made = worker(reflect=CustomProposer(proposer, Program(), lm=scripted_lm(locked)))
     assert isinstance(reflected(made), Breakdown)
 
 

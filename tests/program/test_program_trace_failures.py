@@ -8,10 +8,9 @@ import json
 
 import dspy
 import pytest
-from dspy.lm15 import ContextLengthError
 from dspy.utils.exceptions import AdapterParseError
 from recorded_run import called, echo, recorded, step
-from scripted_engine import answer, scripted_lm
+from scripted_engine import ContextLengthError, answer, scripted_lm
 
 from dspy_gepa.core.rollout import Step, Trace
 from dspy_gepa.program.trace import failure_text

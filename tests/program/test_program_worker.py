@@ -5,8 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import dspy
-from dspy.lm15 import ContextLengthError
-from scripted_engine import scripted_lm
+from scripted_engine import ContextLengthError, scripted_lm
 from small_worker import EXAMPLES, SEED, Counted, Program, Tolerant, echo, exact, rolled, worker
 
 from dspy_gepa.core.candidate import Candidate

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 
 import dspy
-from dspy.lm15 import ContextLengthError, RateLimitError
-from scripted_engine import scripted_lm
+from scripted_engine import ContextLengthError, RateLimitError, scripted_lm
 from small_worker import SEED, Program, echo, exact, locked, rolled, worker
 
 from dspy_gepa.core.rollout import Rollout, Step, Trace

@@ -1,0 +1,50 @@
+"""Says when a metric's scores do not fit the settings that name its range."""
+
+from __future__ import annotations
+
+import logging
+
+from dspy_gepa.core.events import Event, RolledOut
+from dspy_gepa.core.state import RunState
+
+__all__ = ["RangeCheck"]
+
+logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
+
+
+class RangeCheck:
+    """Warns at the first score above the perfect one, and at the first below that of a failure.
+
+    Args:
+        perfect_score: None where no score counts as perfect.
+        failure_score: What a crash scores.
+    """
+
+    def __init__(self, *, perfect_score: float | None, failure_score: float) -> None:
+        self._highest = float("inf") if perfect_score is None else perfect_score
+        self._lowest = failure_score
+
+    def __call__(self, event: Event, state: RunState) -> None:  # noqa: ARG002 - an Observer
+        """Compare the score of a rollout that did not fail."""
+        if not isinstance(event, RolledOut) or event.rollout.failure:
+            return
+        score = event.rollout.score
+        if score > self._highest:
+            logger.warning(
+                "The metric scored %g, above perfect_score=%g: %g and more counts as perfect, and "
+                "is not learned from. Pass the highest score there is, for instance "
+                "perfect_score=%g.",
+                score,
+                self._highest,
+                self._highest,
+                score,
+            )
+            self._highest = float("inf")
+        if score < self._lowest:
+            logger.warning(
+                "The metric scored %g, below failure_score=%g: a crash counts for more than that "
+                "answer. Pass a failure_score that is no higher than the lowest score.",
+                score,
+                self._lowest,
+            )
+            self._lowest = float("-inf")

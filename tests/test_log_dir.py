@@ -1,0 +1,108 @@
+"""`log_dir`: a run is kept, and carried on where it stopped."""
+
+import json
+
+import dspy
+import label_task
+import pytest
+
+from dspy_gepa import GEPA
+from dspy_gepa.errors import JournalMismatch
+
+LEARNED = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
+
+
+@pytest.fixture(autouse=True)
+def _configured():
+    with dspy.context(lm=label_task.task_lm()):
+        yield
+
+
+@pytest.fixture
+def program():
+    return dspy.Predict("message -> code")
+
+
+class Counting:
+    """The metric, with its calls; interrupts the run at one of them."""
+
+    __name__ = "counting"
+
+    def __init__(self, interrupt_at=None):
+        self.calls = 0
+        self.interrupt_at = interrupt_at
+
+    def __call__(self, gold, pred, trace=None):
+        self.calls += 1
+        if self.calls == self.interrupt_at:
+            raise KeyboardInterrupt
+        return label_task.metric(gold, pred)
+
+
+def compiled(metric, folder, program, **settings):
+    given = {"max_metric_calls": 200, "num_threads": 1, **settings}
+    lm = label_task.reflection_lm()
+    optimizer = GEPA(metric, reflection_lm=lm, log_dir=str(folder), **given)
+    train, val = label_task.examples(12), label_task.examples(8)
+    return optimizer.compile(program, train, val), optimizer.result
+
+
+def outcome(result):
+    return result.members, result.proposals, result.mean_scores
+
+
+def test_an_interrupted_run_goes_on_without_paying_twice(program, tmp_path):
+    """Ctrl-C at any metric call, then the same call again: the same run, each pair paid once."""
+    whole = Counting()
+    expected, reference = compiled(whole, tmp_path / "whole", program)
+    for moment in range(1, whole.calls, 5):
+        folder = tmp_path / str(moment)
+        first, second = Counting(moment), Counting()
+        compiled(first, folder, program)
+        improved, result = compiled(second, folder, program)
+        assert outcome(result) == outcome(reference)
+        assert improved.signature.instructions == expected.signature.instructions == LEARNED
+        # The call that was interrupted is made again; nothing else is.
+        assert first.calls + second.calls == whole.calls + 1
+
+
+def test_a_finished_run_costs_nothing_again(program, tmp_path):
+    """The same call on a finished directory returns the program from disk."""
+    first, second = Counting(), Counting()
+    compiled(first, tmp_path, program)
+    improved, _ = compiled(second, tmp_path, program)
+    assert improved.signature.instructions == LEARNED
+    assert second.calls == 0
+
+
+def test_a_larger_budget_carries_on(program, tmp_path):
+    """What a small budget found is kept, and not paid again."""
+    small, large = Counting(), Counting()
+    compiled(small, tmp_path, program, max_metric_calls=30)
+    improved, result = compiled(large, tmp_path, program, max_metric_calls=200)
+    assert improved.signature.instructions == LEARNED
+    assert result.tally.metric_calls == small.calls + large.calls
+
+
+def test_the_best_program_lies_in_the_directory(program, tmp_path):
+    """As DSPy saves it; no key is written."""
+    lm = label_task.reflection_lm()
+    lm.kwargs["api_key"] = "a-key-that-must-not-be-written"
+    optimizer = GEPA(
+        label_task.metric, max_metric_calls=200, reflection_lm=lm, log_dir=str(tmp_path)
+    )
+    optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    stored = json.loads((tmp_path / "best_program.json").read_text())
+    assert stored["signature"]["instructions"] == LEARNED
+    written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any("a-key-that-must-not-be-written" in text for text in written)
+
+
+def test_another_run_is_refused_with_the_differences(program, tmp_path):
+    """Another seed, another metric, another program: each is named, nothing is spent."""
+    compiled(Counting(), tmp_path, program)
+    with pytest.raises(JournalMismatch, match="seed"):
+        compiled(Counting(), tmp_path, program, seed=1)
+    other = dspy.Predict(program.signature.with_instructions("Something else."))
+    with pytest.raises(JournalMismatch, match="component self"):
+        compiled(Counting(), tmp_path, other)
