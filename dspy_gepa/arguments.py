@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict
 
+from dspy_gepa.core.columns import FRONTIERS, FrontierKind
 from dspy_gepa.core.gate import Gate, at_least_as_good, strict_improvement
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.observe.observer import Observer
@@ -93,13 +94,13 @@ _RENAMED = {
     "wandb_api_key": "wandb_api_key",
     "wandb_init_kwargs": "wandb_init_kwargs",
     "use_mlflow": "use_mlflow",
+    "frontier_type": "frontier_type",
 }
 """Keys of `gepa_kwargs` that say what an argument says."""
 
 _TRACKING = ("mlflow_tracking_uri", "mlflow_experiment_name", "tracking_key_prefix")
 
 _ONLY = {
-    "frontier_type": ("instance",),
     "val_evaluation_policy": (None, "full_eval"),
     "batch_sampler": (None, "epoch_shuffled"),
     "cache_evaluation": (True, False, None),
@@ -151,6 +152,7 @@ class Arguments:
     observers: Sequence[Observer] = ()
 
     gate: Gate = strict_improvement
+    frontier_type: FrontierKind = "instance"
     callbacks: Sequence[Any] = ()
     stop_callbacks: Sequence[Callable[[Any], bool]] = ()
     mlflow_tracking_uri: str | None = None
@@ -193,6 +195,11 @@ class Arguments:
             raise SettingsError(f"auto={self.auto!r} was given; {allowed} are allowed.")
         for name, lowest in _LOWEST.items():
             _check_number(name, getattr(self, name), lowest)
+        if self.frontier_type not in FRONTIERS:
+            allowed = ", ".join(map(repr, FRONTIERS))
+            raise SettingsError(
+                f"frontier_type={self.frontier_type!r} was given; allowed: {allowed}."
+            )
         if self.skip_perfect_score and self.perfect_score is None:
             raise SettingsError("perfect_score=None needs skip_perfect_score=False.")
         if self.track_best_outputs and self.track_stats is False:

@@ -106,6 +106,7 @@ class Optimization:
             selection=selection(given.candidate_selection_strategy),
             components=component_selector(given.component_selector, table.examples),
             gate=given.gate,
+            frontier=given.frontier_type,
             skip_perfect_score=given.skip_perfect_score,
             perfect_score=1.0 if given.perfect_score is None else given.perfect_score,
             feedback_calls=feedback_calls,
@@ -133,7 +134,10 @@ class Optimization:
         result = replace(result, demo_metric_calls=calls)
         if self.arguments.keeps_stats:
             chosen.detailed_results = detailed_results(
-                result.state, self.student, keeps_outputs=self.arguments.track_best_outputs
+                result.state,
+                self.student,
+                keeps_outputs=self.arguments.track_best_outputs,
+                log_dir=self.arguments.log_dir,
             )
         if self.arguments.keeps_stats and self.arguments.is_for_mipro:
             attach_mipro_statistics(chosen, result.state, self.student, score=score)
@@ -297,7 +301,8 @@ def _stopper(callback: Callable[[Any], bool]) -> Callable[[RunState], str]:
 
     def reason(state: RunState) -> str:
         texts: tuple[Candidate, ...] = tuple(member.candidate for member in state.members)
-        view = SearchView(PoolView(texts, state.scores, len(state.history), state.spent))
+        pool = PoolView(texts, state.scores, state.columns, len(state.history), state.spent)
+        view = SearchView(pool)
         return f"the stop callback {name} asked for it" if callback(view) else ""
 
     return reason

@@ -172,11 +172,32 @@ class TestGepaKwargs:
         assert len(optimizer.result.members) == 2
         assert "enough" in optimizer.result.stop_reason
 
+    @pytest.mark.parametrize("kind", ["objective", "hybrid", "cartesian"])
+    def test_frontiers_of_objectives(self, program, kind):
+        """A metric with objective_scores has them as columns and in the statistics."""
+
+        def metric(gold, pred, trace=None):
+            score, feedback = label_task.metric(gold, pred)
+            objectives = {"right": score, "brief": 1.0 / len(pred.code)}
+            return dspy.Prediction(score=score, feedback=feedback, objective_scores=objectives)
+
+        optimizer = gepa(metric, track_stats=True, gepa_kwargs={"frontier_type": kind})
+        found = compiled(optimizer, program).detailed_results
+        assert found.val_aggregate_subscores[2] == {"brief": 0.5, "right": 1.0}
+        assert found.per_objective_best_candidates == {"brief": {2}, "right": {2}}
+        assert found.objective_pareto_front == {"brief": 0.5, "right": 1.0}
+
+    def test_a_frontier_of_objectives_needs_some(self, program):
+        """A metric without objectives is told so."""
+        optimizer = gepa(gepa_kwargs={"frontier_type": "objective"})
+        with pytest.raises(ValueError, match="objective_scores"):
+            compiled(optimizer, program)
+
     @pytest.mark.parametrize(
         ("kwargs", "words"),
         [
             ({"frontier_typ": "instance"}, "frontier_type"),
-            ({"frontier_type": "cartesian"}, "'cartesian'"),
+            ({"frontier_type": "pareto"}, "'cartesian'"),
             ({"reflection_strategy": object()}, "reflection_strategy"),
             ({"acceptance_criterion": "never"}, "strict_improvement"),
             ({"max_reflection_cost": 3.0}, "max_reflection_cost"),

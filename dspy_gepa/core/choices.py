@@ -48,7 +48,16 @@ def next_phase(state: RunState, proposal: Proposal) -> Phase | None:
 
 
 def next_proposal(state: RunState) -> tuple[Mutation | Merge, Phase] | None:
-    """How the next proposal begins; None where its worst case does not fit into the budget."""
+    """How the next proposal begins; None where its worst case does not fit into the budget.
+
+    Raises:
+        ValueError: the frontier is made of objectives, and the metric scores none.
+    """
+    if state.settings.frontier != "instance" and not state.objectives:
+        raise ValueError(
+            f"The frontier {state.settings.frontier!r} needs objectives, and the metric scored "
+            'none. Return objective_scores={"name": number}, or take the frontier "instance".'
+        )
     begun = _merge(state) or _mutation(state)
     return begun if begun[0].hold <= state.available else None
 
@@ -140,6 +149,7 @@ def _pool(state: RunState, ticket: int, seen: int) -> PoolView:
     return PoolView(
         tuple(member.candidate for member in members),
         state.scores[: len(members)],
+        state.columns[: len(members)],
         ticket,
         sum(settlement.charge for settlement in state.history[:seen]),
     )
@@ -185,7 +195,7 @@ def _merge(state: RunState) -> tuple[Merge, Phase] | None:
             Lineage(member.candidate, member.parents, mean)
             for member, mean in zip(state.members, means, strict=True)
         ],
-        survivors(tops(scores), means),
+        survivors(tops(state.columns), means),
         [(*origin.parents, origin.ancestor) for origin in earlier],
         stream(settings.seed, "merge", ticket),
     )

@@ -7,20 +7,23 @@ pair that was not scored. All functions are pure and need one pass over the matr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["Flags", "Scores", "coverage", "mean_scores", "survivors", "tops"]
+__all__ = ["Flags", "Scores", "Vector", "coverage", "mean_scores", "survivors", "tops"]
 
-Scores: TypeAlias = npt.NDArray[np.float64]
+# Spelled out, because DSPy up to 3.4.0 leaves a numpy behind from which `numpy.typing` cannot be
+# imported until somebody has used it.
+Scores: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 """Shape (members, columns)."""
-Flags: TypeAlias = npt.NDArray[np.bool_]
+Flags: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 """Shape (members, columns)."""
+Vector: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+"""A row or a column of scores."""
 
 
-def mean_scores(scores: Scores) -> npt.NDArray[np.float64]:
+def mean_scores(scores: Scores) -> Vector:
     """For every member, the mean of its scored columns; -inf where it has none."""
     scored = ~np.isnan(scores)
     counts = scored.sum(axis=1)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
-
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import next_phase, next_proposal, obstacle
+from dspy_gepa.core.columns import columns, objective_names
 from dspy_gepa.core.events import (
     Advanced,
     Committed,
@@ -229,14 +228,13 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
 
 def _member(state: RunState, accepted: Proposal, charge: int) -> Member:
     *earlier, validation = accepted.evaluations
-    rows = dict(zip(validation.examples, state.rollouts(validation), strict=True))
-    scores = np.array(
-        [
-            rows[example].score if example in rows else np.nan
-            for example in state.settings.validation
-        ]
-    )
-    scores.setflags(write=False)
+    rollouts = state.validated(validation.candidate)
+    # The first member says which objectives there are.
+    names = state.objectives if state.members else objective_names(filter(None, rollouts))
+    scores = columns("instance", rollouts, names)
+    row = columns(state.settings.frontier, rollouts, names)
+    for kept in (scores, row):
+        kept.setflags(write=False)
     before = {key for evaluation in earlier for key in evaluation.keys}
     unpaid = sum(
         state.known[key].charge
@@ -257,4 +255,5 @@ def _member(state: RunState, accepted: Proposal, charge: int) -> Member:
         turn,
         state.spent + charge - unpaid,
         scores,
+        row,
     )

@@ -33,7 +33,10 @@ class PoolView:
     candidates: tuple[Candidate, ...]
     """The members' texts; a member's id is its position."""
     scores: Scores
-    """Shape (members, validation examples)."""
+    """Shape (members, validation examples): what means are taken of."""
+    columns: Scores
+    """Shape (members, columns): what the frontier is made of. The scores themselves, unless the
+    frontier has columns for objectives."""
     ticket: int
     """The number of the proposal that something is selected for, from 1."""
     spent: int
@@ -49,7 +52,7 @@ def pareto(view: PoolView, random: Random) -> int:
 
     Paper, algorithm 2.
     """
-    return _drawn(coverage(tops(view.scores), mean_scores(view.scores).tolist()), random)
+    return _drawn(coverage(tops(view.columns), mean_scores(view.scores).tolist()), random)
 
 
 def current_best(view: PoolView, random: Random) -> int:  # noqa: ARG001 - a selection's signature
@@ -81,7 +84,7 @@ class TopKPareto:
         means = mean_scores(view.scores)
         # A stable sort: of members that are tied, the older ranks higher.
         ranked = np.argsort(-means, kind="stable")
-        top = tops(view.scores)
+        top = tops(view.columns)
         top[ranked[self.k :]] = False
         held = coverage(top, means.tolist())
         return _drawn(held, random) if held else int(ranked[0])

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.columns import FrontierKind, objective_names
 from dspy_gepa.core.components import ComponentSelector, round_robin
-from dspy_gepa.core.frontier import Scores, mean_scores
+from dspy_gepa.core.frontier import Scores, Vector, mean_scores
 from dspy_gepa.core.gate import Gate, strict_improvement
 from dspy_gepa.core.ledger import Ledger, Log
 from dspy_gepa.core.proposal import Evaluation, Origin, Proposal, Verdict
@@ -41,6 +41,7 @@ class Settings:
     selection: Selection = pareto
     components: ComponentSelector = round_robin
     gate: Gate = strict_improvement
+    frontier: FrontierKind = "instance"
     skip_perfect_score: bool = True
     perfect_score: float = 1.0
     feedback_calls: int = 0
@@ -66,9 +67,11 @@ class Member:
     """How many rewrites its lineage has seen."""
     discovery_metric_calls: int
     """Metric calls charged before its validation began."""
-    scores: npt.NDArray[np.float64] = field(compare=False)
+    scores: Vector = field(compare=False)
     """One for every validation example, NaN where it was not run. Kept beside the rollouts that
     it is read from, because a proposal reads all members' scores."""
+    columns: Vector = field(compare=False)
+    """Its row of the frontier; kept for the same reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,24 @@ class RunState:
         columns = len(self.settings.validation)
         rows = [member.scores for member in self.members]
         return np.array(rows, dtype=np.float64).reshape(len(rows), columns)
+
+    @property
+    def columns(self) -> Scores:
+        """What the members are compared on, shape (members, columns of the frontier)."""
+        rows = [member.columns for member in self.members]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The objectives that the metric scores, as seen on the seed's validation; ascending."""
+        if not self.members:
+            return ()
+        return objective_names(filter(None, self.validated(self.members[0].candidate)))
+
+    def validated(self, candidate: Candidate) -> tuple[Rollout | None, ...]:
+        """A candidate's rollouts on the validation examples; None where it was not run."""
+        keys = Evaluation(candidate, self.settings.validation).keys
+        return tuple(self.known.get(key) for key in keys)
 
     @property
     def best(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from dspy.teleprompt.gepa.gepa import DspyGEPAResult
 
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.columns import objective_means
 from dspy_gepa.core.frontier import mean_scores, tops
 from dspy_gepa.core.proposal import Evaluation
 from dspy_gepa.core.state import RunState
@@ -83,7 +84,7 @@ class DetailedResults(DspyGEPAResult):  # type: ignore[misc]  # DSPy's class is 
 
 
 def detailed_results(
-    state: RunState, student: dspy.Module, *, keeps_outputs: bool
+    state: RunState, student: dspy.Module, *, keeps_outputs: bool, log_dir: str | None = None
 ) -> DetailedResults:
     """The finished run's statistics, with validation examples numbered from 0.
 
@@ -107,8 +108,30 @@ def detailed_results(
         best_outputs_valset=_best_outputs(state, best) if keeps_outputs else None,
         total_metric_calls=state.tally.metric_calls,
         num_full_val_evals=int(is_scored.all(axis=1).sum()),
+        log_dir=log_dir,
         seed=state.settings.seed,
+        **_objective_statistics(state),
     )
+
+
+def _objective_statistics(state: RunState) -> dict[str, Any]:
+    """The fields on objectives; nothing where the metric scores none."""
+    names = state.objectives
+    if not names:
+        return {}
+    means = np.array(
+        [objective_means(state.validated(member.candidate), names) for member in state.members]
+    )
+    top = tops(means)
+    return {
+        "val_aggregate_subscores": [dict(zip(names, row, strict=True)) for row in means.tolist()],
+        "per_objective_best_candidates": {
+            name: set(top[:, i].nonzero()[0].tolist()) for i, name in enumerate(names)
+        },
+        "objective_pareto_front": {
+            name: float(np.nanmax(means[:, i])) for i, name in enumerate(names)
+        },
+    }
 
 
 def attach_mipro_statistics(

@@ -102,7 +102,7 @@ def pool_views(draw: st.DrawFn) -> PoolView:
     matrix = draw(score_matrices())
     matrix[np.isnan(matrix).all(axis=1), 0] = 0.0
     pool = tuple(Candidate.of({"only": f"text{member}"}) for member in range(len(matrix)))
-    return PoolView(pool, matrix, draw(st.integers(1, 100)), draw(st.integers(0, 1000)))
+    return PoolView(pool, matrix, matrix, draw(st.integers(1, 100)), draw(st.integers(0, 1000)))
 
 
 @st.composite

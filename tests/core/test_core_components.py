@@ -11,7 +11,7 @@ from dspy_gepa.testing.conformance import check_component_selector
 from dspy_gepa.testing.strategies import component_views
 
 ABC = Candidate.of(dict.fromkeys("abc", "text"))
-POOL = PoolView((ABC,), np.zeros((1, 1)), ticket=1, spent=1)
+POOL = PoolView((ABC,), np.zeros((1, 1)), np.zeros((1, 1)), ticket=1, spent=1)
 
 
 @pytest.mark.parametrize("name", COMPONENT_SELECTORS)

@@ -45,7 +45,8 @@ def chances(selection, view, parts):
 def pool(*rows):
     """A pool with these scores."""
     names = tuple(Candidate.of({"only": str(number)}) for number in range(len(rows)))
-    return PoolView(names, np.array(rows, dtype=float), ticket=1, spent=len(rows))
+    scores = np.array(rows, dtype=float)
+    return PoolView(names, scores, scores, ticket=1, spent=len(rows))
 
 
 @pytest.mark.parametrize("name", SELECTIONS)

@@ -24,7 +24,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.columns import columns
 from dspy_gepa.core.frontier import coverage, mean_scores, survivors, tops
+from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.selection import EpsilonGreedy, PoolView, TopKPareto, current_best
 from dspy_gepa.testing.strategies import pool_views, score_matrices
 
@@ -116,7 +118,7 @@ def test_the_odds_of_top_k_selection(scores, k):
             return [population[0]]
 
     pool = tuple(Candidate.of({"only": str(member)}) for member in range(len(scores)))
-    fallback = TopKPareto(k)(PoolView(pool, scores, 1, 0), Weights())
+    fallback = TopKPareto(k)(PoolView(pool, scores, scores, 1, 0), Weights())
     assert Counter(ours.drawn_from) == Counter(urn.drawn_from)
     if not urn.drawn_from:
         assert fallback == chosen
@@ -136,3 +138,37 @@ def test_epsilon_greedy(epsilon, view, seed):
     theirs = EpsilonGreedyCandidateSelector(epsilon, Random(seed))
     expected = theirs.select_candidate_idx(gepa_state(view.scores))
     assert EpsilonGreedy(epsilon)(view, Random(seed)) == expected
+
+
+@st.composite
+def objective_runs(draw):
+    """Members' scores and objective scores on a few validation examples; seldom one is missing."""
+    names = ["clarity", "cost", "truth"][: draw(st.integers(1, 3))]
+    size, examples = draw(st.integers(1, 5)), draw(st.integers(1, 4))
+    score = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+    return names, [
+        [(draw(score), {name: draw(score) for name in names}) for _ in range(examples)]
+        for _ in range(size)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["instance", "objective", "hybrid", "cartesian"])
+@given(run=objective_runs())
+def test_every_kind_of_frontier_holds_the_same_members(kind, run):
+    """Column by column, who is best is the same in gepa's fronts and in ours."""
+    names, rows = run
+
+    def evaluation(row):
+        return ValsetEvaluation(
+            {}, dict(enumerate(s for s, _ in row)), dict(enumerate(o for _, o in row))
+        )
+
+    state = GEPAState({"only": "0"}, evaluation(rows[0]), frontier_type=kind)
+    for number, row in enumerate(rows[1:], 1):
+        state.update_state_with_new_program([0], {"only": str(number)}, evaluation(row), None, 0)
+    theirs = Counter(frozenset(front) for front in state.get_pareto_front_mapping().values())
+
+    ours_rows = [columns(kind, [Rollout(s, objectives=o) for s, o in row], names) for row in rows]
+    top = tops(np.array(ours_rows))
+    ours = Counter(frozenset(column.nonzero()[0].tolist()) for column in top.T)
+    assert ours == theirs

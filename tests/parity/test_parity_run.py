@@ -72,7 +72,8 @@ class Shared:
         pool = tuple(map(Candidate.of, state.program_candidates))
         columns = range(len(self.settings.validation))
         rows = [[row[column] for column in columns] for row in state.prog_candidate_val_subscores]
-        view = PoolView(pool, np.array(rows, dtype=float), ticket, 0)
+        scores = np.array(rows, dtype=float)
+        view = PoolView(pool, scores, scores, ticket, 0)
         return self.settings.selection(view, stream(self.settings.seed, "parent", ticket))
 
     def next_minibatch_ids(self, loader, state):

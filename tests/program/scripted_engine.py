@@ -15,11 +15,14 @@ try:
     from dspy import lm15
     from dspy.lm15 import AuthError, ContextLengthError, RateLimitError
 except ImportError:
-    from dspy.utils.exceptions import ContextWindowExceededError as ContextLengthError
     from dspy.utils.exceptions import LMAuthError as AuthError
     from dspy.utils.exceptions import LMRateLimitError as RateLimitError
 
     lm15 = None
+
+    def ContextLengthError(message: str) -> Exception:  # noqa: N802 - stands for a class
+        return dspy.ContextWindowExceededError(message=message)
+
 
 __all__ = [
     "AuthError",
@@ -80,7 +83,7 @@ class _WithoutEngines(dspy.LM):
             return said(request={"model": self.model, "messages": asked, **settings})
         except dspy.LMError as error:
             # DSPy names the model where it says in its own words what litellm raised.
-            raise type(error)(error.message, model=self.model) from error
+            raise type(error)(message=error.message, model=self.model) from error
 
     async def aforward(self, prompt: Any = None, messages: Any = None, **settings: Any) -> Any:
         return self.forward(prompt, messages, **settings)
