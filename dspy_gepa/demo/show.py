@@ -1,0 +1,173 @@
+"""One demonstration from start to end: scores before, search, scores after, saved program.
+
+One rule: the search is over before any program meets the test split.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dspy
+
+from dspy_gepa import GEPA
+from dspy_gepa.demo.errors import ModelFailed, NoOutput
+from dspy_gepa.demo.facility import facility
+from dspy_gepa.demo.house_labels import house_labels
+from dspy_gepa.demo.models import ModelChoice, models
+from dspy_gepa.demo.scoring import Progress, Score, score
+from dspy_gepa.demo.task import Graded, Metric, Task, limited
+
+__all__ = ["TASKS", "Show", "show"]
+
+TASKS: dict[str, Callable[[Path | None], Task]] = {
+    "house-labels": lambda _folder: house_labels(),
+    "facility": facility,
+}
+"""Each task by the name that `--task` takes; told the folder of `--data-dir`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What the user asked for."""
+
+    models: ModelChoice
+    output: Path
+    task: str = "house-labels"
+    folder: Path | None = None
+    limit: int | None = None
+    """Examples of each split at most."""
+    budget: int | None = None
+    """Metric calls of the search at most; the task's own where it is None."""
+    seed: int = 0
+    num_threads: int = 1
+
+
+class Compared(NamedTuple):
+    """A split's scores with the program as it was and as it became."""
+
+    split: str
+    before: Score
+    after: Score
+
+
+def show(wanted: Show) -> None:
+    """Carry out the demonstration and print it as it goes.
+
+    Raises:
+        GEPAError: something that the user can put right; the message says how.
+        KeyboardInterrupt: Ctrl-C. What the search had found by then is saved.
+    """
+    began = time.monotonic()
+    _check_output(wanted.output)
+    task = TASKS[wanted.task](wanted.folder)
+    task = replace(
+        task,
+        splits=limited(task.splits, wanted.limit),
+        metric_calls=wanted.budget or task.metric_calls,
+    )
+    train, validation, test = map(len, task.splits)
+    print(f"Task: {task.title}")
+    print(f"Examples: {train} train, {validation} validation, {test} unseen test")
+    with models(wanted.models, answer_tokens=task.answer_tokens) as lms:
+        print(f"Model: {lms.place}")
+        try:
+            with dspy.context(lm=lms.student):
+                better, compared = _improve(wanted, task, lms.reflection)
+        except dspy.LMError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelFailed(
+                f"The model does not answer: {reason}. Check its name, its key in the environment "
+                "and --api-base."
+            ) from error
+    _print_table(compared)
+    _print_instructions(task.program, better)
+    print(f"\nSaved: {wanted.output}. To use it:\n")
+    print(f'{task.recipe}\nprogram.load("{wanted.output.as_posix()}")')
+    minutes, seconds = divmod(round(time.monotonic() - began), 60)
+    print(f"\nThis took {minutes} min {seconds} s.")
+
+
+def _improve(wanted: Show, task: Task, reflection: dspy.LM) -> tuple[dspy.Module, list[Compared]]:
+    """The improved and saved program, and how both compare on every split."""
+    rate = partial(score, task=task, num_threads=wanted.num_threads)
+    train, _, test = task.splits
+    began = time.monotonic()
+    train_before = rate(task.program, examples=train, title="train, before")
+    calls_left = task.metric_calls + len(train) + 2 * len(test)
+    # A third more for the reflections.
+    minutes = 1.33 * calls_left * (time.monotonic() - began) / len(train) / 60
+    print(f"This will take about {minutes:.0f} minutes.", flush=True)
+    better, validation = _search(wanted, task, reflection)
+    train_after = rate(better, examples=train, title="train, after")
+    test_before = rate(task.program, examples=test, title="unseen test, before")
+    test_after = rate(better, examples=test, title="unseen test, after")
+    return better, [
+        Compared("train", train_before, train_after),
+        validation,
+        Compared("unseen test", test_before, test_after),
+    ]
+
+
+def _search(wanted: Show, task: Task, reflection: dspy.LM) -> tuple[dspy.Module, Compared]:
+    """The improved program, saved, and how it compares on the validation split."""
+    optimizer = GEPA(
+        _watched(task.metric, Progress("search, metric calls", task.metric_calls)),
+        reflection_lm=reflection,
+        max_metric_calls=task.metric_calls,
+        num_threads=wanted.num_threads,
+        seed=wanted.seed,
+    )
+    train, validation, _ = task.splits
+    better = optimizer.compile(task.program, trainset=train, valset=validation)
+    better.save(str(wanted.output))
+    result = optimizer.result
+    if "keyboard" in result.stop_reason:
+        raise KeyboardInterrupt
+    before, after = (
+        Score(result.mean_scores[member], len(validation), {}) for member in (0, result.best)
+    )
+    return better, Compared("validation", before, after)
+
+
+def _watched(metric: Metric, progress: Progress) -> Metric:
+    """The same metric, which reports each of its calls."""
+
+    @wraps(metric)
+    def watched(*given: Any, **named: Any) -> Graded:
+        graded = metric(*given, **named)
+        progress.step(graded.score)
+        return graded
+
+    return watched
+
+
+def _check_output(output: Path) -> None:
+    if output.suffix != ".json":
+        raise NoOutput(f"--output {output} was given; the name of a .json file is needed.")
+    folder = output.absolute().parent
+    if not folder.is_dir() or not os.access(output if output.exists() else folder, os.W_OK):
+        raise NoOutput(
+            f"{output} cannot be written. Give --output a folder that exists and is yours."
+        )
+
+
+def _print_table(compared: list[Compared]) -> None:
+    print(f"\n{'':<14}{'examples':>10}{'before':>10}{'after':>10}")
+    for split, before, after in compared:
+        print(f"{split:<14}{after.examples:>10}{before.mean:>10.3f}{after.mean:>10.3f}")
+        for name, part in after.parts.items():
+            print(f"  {name:<22}{before.parts.get(name, 0.0):>10.3f}{part:>10.3f}")
+
+
+def _print_instructions(before: dspy.Module, after: dspy.Module) -> None:
+    improved = dict(after.named_predictors())
+    for name, predictor in before.named_predictors():
+        label = "" if name == "self" else f" of {name}"
+        print(f"\nInstruction{label} before:\n{predictor.signature.instructions}")
+        print(f"\nInstruction{label} after:\n{improved[name].signature.instructions}")
