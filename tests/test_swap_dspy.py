@@ -1,7 +1,5 @@
 """Pipelines that were written for dspy.GEPA and MIPROv2 run with this class in their place."""
 
-import warnings
-
 import dspy
 import label_task
 import pytest
@@ -366,12 +364,3 @@ class TestBetterTogether:
         assert not best.flag_compilation_error_occurred
         assert [each["strategy"] for each in best.candidate_programs]
         assert best.signature.instructions == LEARNED
-
-
-def test_nothing_of_ours_warns_of_a_deprecation(program):
-    """A run raises no DeprecationWarning from our frames."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        compiled(gepa(track_stats=True), program)
-    ours = [each for each in caught if "dspy_gepa" in each.filename]
-    assert ours == []

@@ -71,7 +71,6 @@ def obstacle(state: RunState) -> str:
     """
     settings = state.settings
     for member in state.members[-settings.window :]:
-        # Exactly perfect: scores above it say that it is not the highest there is.
         if settings.skip_perfect_score and (member.scores == settings.perfect_score).all():
             return "a candidate has a perfect score on every validation example"
     patience = max(10, 2 * -(-len(settings.train) // settings.minibatch_size))
@@ -92,7 +91,8 @@ def _after_rolling(state: RunState, proposal: Proposal, evaluation: Evaluation) 
     settings, origin = state.settings, proposal.origin
     assert isinstance(origin, Mutation)
     parent, rollouts = evaluation.candidate, state.rollouts(evaluation)
-    if settings.skip_perfect_score and all(r.score >= settings.perfect_score for r in rollouts):
+    # A score above it says that it is not the highest there is, so that there is more to learn.
+    if settings.skip_perfect_score and all(r.score == settings.perfect_score for r in rollouts):
         return Settled(parent, Verdict("skipped", "every score on the minibatch is perfect"))
     seen = {step.component for rollout in rollouts for step in rollout.trace.steps}
     called = tuple(component for component in parent if component in seen)

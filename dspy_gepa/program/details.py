@@ -123,7 +123,7 @@ def _objective_statistics(state: RunState) -> dict[str, Any]:
         [objective_means(state.validated(member.candidate), names) for member in state.members]
     )
     top = tops(means)
-    return {
+    statistics = {
         "val_aggregate_subscores": [dict(zip(names, row, strict=True)) for row in means.tolist()],
         "per_objective_best_candidates": {
             name: set(top[:, i].nonzero()[0].tolist()) for i, name in enumerate(names)
@@ -132,6 +132,9 @@ def _objective_statistics(state: RunState) -> dict[str, Any]:
             name: float(np.nanmax(means[:, i])) for i, name in enumerate(names)
         },
     }
+    # Older versions of DSPy's class have no place for them.
+    known = DspyGEPAResult.__dataclass_fields__
+    return {name: value for name, value in statistics.items() if name in known}
 
 
 def attach_mipro_statistics(

@@ -69,8 +69,8 @@ def records_of(
         request: What is to be improved, with its evidence.
         component: Whose calls to show.
         feedback: Example id to feedback on this component; replaces the rollout's own feedback.
-        perfect_score: The score from which on nothing is left to improve; None where no score is
-            perfect, so that every record counts as failing.
+        perfect_score: The score that leaves nothing to improve; None where no score is perfect,
+            so that every record counts as failing.
         calls_per_record: How many calls a record holds at most. Failed calls are kept first, then
             the outermost ones: the first shows the task, the last what came of it.
         shows_unparsed: Whether rollouts count in which a reply of the component was unreadable.
@@ -106,7 +106,7 @@ def _record(
 ) -> Record:
     rollout = evidence.rollout
     steps = rollout.trace.calls_of(component)
-    reached = perfect_score is not None and rollout.score >= perfect_score
+    reached = perfect_score is not None and rollout.score == perfect_score
     return Record(
         example=evidence.example,
         score=rollout.score,

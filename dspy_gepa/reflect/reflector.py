@@ -33,7 +33,7 @@ class Reflector:
     template: Template = DEFAULT_TEMPLATE
     limits: Limits = DEFAULT_LIMITS
     perfect_score: float | None = 1.0
-    """The score from which on an example counts as right; None where no score does."""
+    """The score of an example that is right; None where no score says so."""
     shows_unparsed: bool = True
     """Whether replies that could not be parsed are part of the evidence."""
 

@@ -69,7 +69,7 @@ def test_failed_then_low_then_high_then_perfect():
         ),
         "a",
     )
-    assert [one.example for one in found] == [14, 15, 12, 11, 13, 10, 16]
+    assert [one.example for one in found] == [14, 15, 12, 11, 13, 16, 10]
     assert [one.passed for one in found] == [False] * 5 + [True] * 2
 
 
