@@ -204,8 +204,10 @@ class Arguments:
             raise SettingsError("perfect_score=None needs skip_perfect_score=False.")
         if self.track_best_outputs and self.track_stats is False:
             raise SettingsError("track_best_outputs=True needs track_stats=True to keep them in.")
-        if self.code_proposer is not None:
-            raise SettingsError("code_proposer is not supported yet; leave it out.")
+        if self.code_proposer is not None and not callable(self.code_proposer):
+            raise WrongType(
+                f"code_proposer={self.code_proposer!r} was given; a function is needed."
+            )
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

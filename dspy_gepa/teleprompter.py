@@ -61,7 +61,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         add_format_failure_as_feedback: Whether answers that could not be parsed are shown to
             the reflection LM.
         instruction_proposer: Rewrites in place of our own reflection: DSPy's `ProposalFn`.
-        code_proposer: Not supported yet; anything but None is refused.
+        code_proposer: Rewrites the source of `dspy.Flex` modules: DSPy's `CodeProposalFn`. Without
+            one, DSPy's own code proposer does, by the reflection LM.
         component_selector: "round_robin", "all", a function from a `ComponentView` to names, or
             a function of dspy.GEPA's five arguments.
         use_merge: Whether members are merged.
@@ -191,7 +192,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         load it wherever DSPy is installed. Ctrl-C ends the run and returns the best so far.
 
         Args:
-            student: The program; each of its predictors is a component.
+            student: The program; each of its predictors is a component, and the code of each of
+                its `dspy.Flex` modules.
             trainset: Examples to learn from.
             valset: Examples to choose by. Without them the training set serves for both, and the
                 chosen program is likelier to be overfit.

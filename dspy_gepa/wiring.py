@@ -24,15 +24,18 @@ from dspy_gepa.observe.observer import FanOut, Observer
 from dspy_gepa.observe.progress import ProgressLog
 from dspy_gepa.observe.scores import RangeCheck
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
+from dspy_gepa.program.code_proposer import CodeProposer
 from dspy_gepa.program.demos import DemoSettings, demonstrated
 from dspy_gepa.program.details import attach_mipro_statistics, detailed_results
 from dspy_gepa.program.examples import ExampleTable
+from dspy_gepa.program.kinds import CODE, INSTRUCTION, parts_of
 from dspy_gepa.program.lm import reflection_asker
 from dspy_gepa.program.metric import Metric
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.proposer import CustomProposer
+from dspy_gepa.program.reflection import Reflect, ReflectionByKind
 from dspy_gepa.program.strategies import SearchView, component_selector, selection
-from dspy_gepa.program.worker import ProgramWorker, Reflect
+from dspy_gepa.program.worker import ProgramWorker
 from dspy_gepa.recording import opened, save_best
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.result import RunResult
@@ -95,7 +98,8 @@ class Optimization:
         components = len(components_of(self.student))
         feedback_calls = 0
         if self.metric.asks_per_component:
-            feedback_calls = 1 if given.component_selector == "round_robin" else components
+            asked = sum(part.kind.is_asked_about for part in parts_of(self.student).values())
+            feedback_calls = min(asked, 1) if given.component_selector == "round_robin" else asked
         return Settings(
             train=table.train,
             validation=table.validation,
@@ -240,6 +244,13 @@ class Optimization:
         return given.reflection_lm if given.reflection_lm is not None else given.prompt_model
 
     def _reflect(self) -> Reflect:
+        present = {part.kind.name for part in parts_of(self.student).values()}
+        known = {INSTRUCTION.name: self._reflect_on_instructions, CODE.name: self._reflect_on_code}
+        return ReflectionByKind(
+            self.student, {kind: made() for kind, made in known.items() if kind in present}
+        )
+
+    def _reflect_on_instructions(self) -> Reflect:
         given, lm = self.arguments, self._reflection_lm
         if given.instruction_proposer is not None:
             return CustomProposer(
@@ -254,6 +265,9 @@ class Optimization:
             shows_unparsed=given.add_format_failure_as_feedback,
         )
 
+    def _reflect_on_code(self) -> Reflect:
+        return CodeProposer(self.arguments.code_proposer, self.student, lm=self._reflection_lm)
+
     def _run_dir(self, path: str, settings: Settings) -> RunDir:
         return opened(
             path,
@@ -264,7 +278,11 @@ class Optimization:
             models={
                 "program": dspy.settings.lm,
                 "reflection": self._reflection_lm,
-                **{name: each.lm for name, each in self.student.named_predictors() if each.lm},
+                **{
+                    name: part.holder.lm
+                    for name, part in parts_of(self.student).items()
+                    if part.holder.lm
+                },
             },
         )
 

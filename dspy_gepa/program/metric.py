@@ -46,7 +46,8 @@ class Metric:
     It takes `(gold, pred)`, optionally `trace`, and optionally the `pred_name` and `pred_trace` of
     dspy.GEPA, by position or by keyword. A function, a partial, a bound method, an object with
     `__call__` and a `dspy.Module` are all metrics. While scoring, everything after the prediction
-    is None: a trace would switch metrics of DSPy's other optimizers to pass or fail.
+    is None, as a trace would switch metrics of DSPy's other optimizers to pass or fail; only
+    `program_trace` is the trace where the program holds code, whose calls can then be scored.
 
     Raises:
         WrongType: it cannot be called that way.
@@ -63,13 +64,21 @@ class Metric:
         """Whether it can be asked about one component's part in a rollout."""
         return any(argument.role == "pred_name" for argument in self._arguments)
 
-    def score(self, example: Any, prediction: Any, example_id: int) -> Judgement:
+    def score(
+        self,
+        example: Any,
+        prediction: Any,
+        example_id: int,
+        *,
+        program_trace: Sequence[Call] | None = None,
+    ) -> Judgement:
         """What the metric says about this prediction. The user's metric is called exactly once.
 
         Raises:
             MetricError: it returned something that is no score.
         """
-        returned = self._call(example, prediction, {})
+        trace = None if program_trace is None else list(program_trace)
+        returned = self._call(example, prediction, {"program_trace": trace})
         try:
             score = _finite(_part(returned, "score"))
             objectives = dict(_part(returned, "objective_scores") or {})

@@ -20,7 +20,7 @@ from dspy_gepa.errors import WrongType
 from dspy_gepa.program.lm import language_model
 from dspy_gepa.reflect.records import Call, Record, records_of
 
-__all__ = ["CustomProposer", "ReflectiveDataset"]
+__all__ = ["CallCounter", "CustomProposer", "ReflectiveDataset", "checked_texts"]
 
 ReflectiveDataset: TypeAlias = "dict[str, list[dict[str, Any]]]"
 """Component to records, each with the keys "Inputs", "Generated Outputs" and "Feedback"."""
@@ -85,7 +85,7 @@ class CustomProposer:
             feedback: Component to example id to feedback on that component alone, where it
                 replaces the feedback on the whole rollout.
         """
-        counter = _Counter()
+        counter = CallCounter()
         lm = dspy.settings.lm if self._lm is None else self._lm
         callbacks = [*dspy.settings.callbacks, counter]
         with dspy.context(lm=lm, trace=[], callbacks=callbacks):
@@ -103,7 +103,7 @@ class CustomProposer:
                 reflective_dataset=dataset,
                 components_to_update=list(request.components),
             )
-        texts, problems = _checked(returned, request)
+        texts, problems = checked_texts(returned, request)
         return ReflectionAnswer(
             request.ticket, texts, "; ".join(problems), lm_calls=len(counter.calls)
         )
@@ -185,8 +185,8 @@ class CustomProposer:
         return "".join(f"{message['role']}: {message['content']}\n" for message in messages)
 
 
-class _Counter(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
-    """Notes the calls of models."""
+class CallCounter(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
+    """Counts the calls of models, in whatever thread they happen."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -246,7 +246,7 @@ def _as_answer(said: object, request: ReflectionRequest, *, lm_calls: int) -> Re
     return replace(said, ticket=request.ticket, lm_calls=max(said.lm_calls, lm_calls))
 
 
-def _checked(returned: object, request: ReflectionRequest) -> tuple[dict[str, str], list[str]]:
+def checked_texts(returned: object, request: ReflectionRequest) -> tuple[dict[str, str], list[str]]:
     """The texts that can be used, and why others cannot or are missing."""
     if returned is None or returned == {}:
         return {}, ["the proposer returned nothing"]

@@ -1,6 +1,6 @@
-"""One run of a program, with every call of its predictors.
+"""One run of a program, with every call of its predictors and of its modules of code.
 
-A call belongs to the predictor object that made it; `forward` is never replaced.
+A call belongs to the object that made it; `forward` is never replaced.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 
 from dspy_gepa.core.rollout import Step, Trace
-from dspy_gepa.program.watch import FailedCall, Watch
+from dspy_gepa.program.flex import CODE_MODULES
+from dspy_gepa.program.kinds import parts_of
+from dspy_gepa.program.watch import NotedCall, Watch
 
 __all__ = ["Call", "Predictors", "Recording", "failure_text", "fields_of"]
 
@@ -38,41 +40,47 @@ _OURS = (Path(__file__).resolve().parents[1], Path(dspy.__file__).resolve().pare
 
 
 class Predictors:
-    """Says which component of a program a predictor is."""
+    """Says which component of a program a predictor, or a module of code, is."""
 
     def __init__(self, program: dspy.Module) -> None:
-        components = {id(predictor): name for name, predictor in program.named_predictors()}
+        components = {id(part.holder): name for name, part in parts_of(program).items()}
         # Frozen sub-modules are searched as well: their predictors are no component, and must
         # not be taken for a copy of one.
-        self._known: list[tuple[dspy.Predict, str | None]] = [
-            (predictor, components.get(id(predictor)))
-            for _, predictor in program.named_sub_modules(dspy.Predict)
+        self._known: list[tuple[Any, str | None]] = [
+            (holder, components.get(id(holder)))
+            for _, holder in program.named_sub_modules((dspy.Predict, *CODE_MODULES))
         ]
 
-    def component_of(self, predictor: dspy.Predict) -> str | None:
-        """The component's name; None for a predictor that is not one of the program's.
+    def component_of(self, holder: Any, *, may_be_copy: bool = True) -> str | None:
+        """The component's name; None for an object that is not one of the program's.
 
         BestOfN and Refine call deep copies. A copy has the `stage` of its original, DSPy's random
         mark of a predictor; where even that is new, an equal signature decides.
         """
         for known, component in self._known:
-            if known is predictor:
+            if known is holder:
                 return component
-        mark = getattr(predictor, "stage", None)
+        if not may_be_copy:
+            return None
+        mark = getattr(holder, "stage", None)
         copied = [
             (known, component)
             for known, component in self._known
             if mark is not None and getattr(known, "stage", None) == mark
         ]
         if not copied:
-            return self.component_with(predictor.signature)
-        alike = [name for known, name in copied if known.signature.equals(predictor.signature)]
+            is_code = isinstance(holder, CODE_MODULES)
+            return self.component_with(holder.signature, is_code=is_code)
+        alike = [name for known, name in copied if known.signature.equals(holder.signature)]
         return alike[0] if alike else copied[0][1]
 
-    def component_with(self, signature: type[dspy.Signature]) -> str | None:
-        """The first component that has this signature; None where none has."""
+    def component_with(
+        self, signature: type[dspy.Signature], *, is_code: bool = False
+    ) -> str | None:
+        """The first component of this sort that has this signature; None where none has."""
         for known, component in self._known:
-            if component is not None and known.signature.equals(signature):
+            is_of_this_sort = isinstance(known, CODE_MODULES) == is_code
+            if component is not None and is_of_this_sort and known.signature.equals(signature):
                 return component
         return None
 
@@ -100,19 +108,21 @@ class Recording:
 
     def calls_of(self, component: str) -> list[Call]:
         """The calls of this component that gave an output, in order."""
-        return [call for call in self.calls if self._predictors.component_of(call[0]) == component]
+        return [call for call in self.calls if self._component_of(call[0]) == component]
 
     def trace(self, *, output: object = None, error: BaseException | None = None) -> Trace:
         """The run as a plain value, failed calls included, given how it ended."""
         steps = [
             (position, self._succeeded(call)) for position, call in enumerate(self.calls, start=1)
         ]
-        failed = [(call.position, self._failed(call)) for call in self.watch.failed_calls]
-        if isinstance(error, AdapterParseError) and not failed:
+        noted = [(call.position, self._noted(call)) for call in self.watch.noted_calls]
+        if isinstance(error, AdapterParseError) and not any(
+            c.error for c in self.watch.noted_calls
+        ):
             # A predictor whose `forward` was called directly is seen by no callback.
-            failed = [(len(self.calls), self._unseen(error))]
-        # The sort is stable: a failed call comes after the calls that had succeeded by then.
-        in_order = sorted(steps + failed, key=lambda placed: placed[0])
+            noted.append((len(self.calls), self._unseen(error)))
+        # The sort is stable: a noted call comes after the calls that had succeeded by then.
+        in_order = sorted(steps + noted, key=lambda placed: placed[0])
         return Trace(
             inputs=dict(self._inputs),
             outputs=fields_of(output),
@@ -121,16 +131,23 @@ class Recording:
 
     def _succeeded(self, call: Call) -> Step | None:
         predictor, inputs, output = call
-        component = self._predictors.component_of(predictor)
+        component = self._component_of(predictor)
         if component is None:
             return None
         return Step(component=component, inputs=dict(inputs), outputs=fields_of(output))
 
-    def _failed(self, call: FailedCall) -> Step | None:
-        component = self._predictors.component_of(call.predictor)
+    def _noted(self, call: NotedCall) -> Step | None:
+        component = self._component_of(call.holder)
         if component is None:
             return None
+        if call.error is None:
+            return Step(component, dict(call.inputs), fields_of(call.output))
         return _failed_step(component, call.inputs, call.error)
+
+    def _component_of(self, holder: Any) -> str | None:
+        # What code makes for itself is no copy of a component, whatever it looks like.
+        is_own = not self.watch.is_within_code(holder)
+        return self._predictors.component_of(holder, may_be_copy=is_own)
 
     def _unseen(self, error: AdapterParseError) -> Step | None:
         component = self._predictors.component_with(error.signature)

@@ -1,6 +1,7 @@
-"""What went wrong while a program or a metric ran, seen through DSPy's own callbacks.
+"""What DSPy's trace does not show of a run, seen through DSPy's own callbacks.
 
-Code may swallow an error that matters here, so nothing relies on what finally comes out of it.
+That is what went wrong while a program or a metric ran, and the calls of modules of code. Code may
+swallow an error that matters here, so nothing relies on what finally comes out of it.
 """
 
 from __future__ import annotations
@@ -14,29 +15,33 @@ import dspy
 from dspy.utils.callback import BaseCallback
 from dspy.utils.exceptions import AdapterParseError
 
+from dspy_gepa.program.flex import CODE_MODULES
 from dspy_gepa.program.outage import is_unmistakable, outage_in
 
-__all__ = ["FailedCall", "Watch"]
+__all__ = ["NotedCall", "Watch"]
 
 
 @dataclass(frozen=True)
-class FailedCall:
-    """A predictor's call that raised, for a reason that is not an outage."""
+class NotedCall:
+    """A call of a predictor that raised, for a reason that is no outage, or any call of code."""
 
-    predictor: dspy.Predict
+    holder: Any
+    """The predictor, or the module of code."""
     inputs: Mapping[str, Any]
     """Field name to value, without DSPy's own call options."""
-    error: BaseException
     position: int
-    """How many calls had succeeded by then."""
+    """How many calls of predictors had succeeded by then."""
+    output: Any = None
+    error: BaseException | None = None
 
 
 class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
-    """Notes failed calls of predictors and outages, in whatever thread of DSPy's they happen."""
+    """Notes failed calls, calls of code and outages, in whatever thread of DSPy's they happen."""
 
     def __init__(self) -> None:
-        self.failed_calls: list[FailedCall] = []
-        self._running: dict[str, tuple[dspy.Predict, dict[str, Any]]] = {}
+        self.noted_calls: list[NotedCall] = []
+        self._running: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self._within_code: dict[int, Any] = {}
         self._trace: Sized = ()
         self._outage: BaseException | None = None
         self._has_recovered = True
@@ -64,25 +69,32 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
         return self._outage if failed or not self._has_recovered else None
 
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        """Remember what a predictor is called with."""
-        if isinstance(instance, dspy.Predict):
+        """Remember what a predictor or a module of code is called with."""
+        if isinstance(instance, (dspy.Predict, *CODE_MODULES)):
             self._running[call_id] = (instance, inputs["kwargs"])
+            callers = dspy.settings.caller_modules or ()
+            if any(isinstance(caller, CODE_MODULES) for caller in callers):
+                self._within_code[id(instance)] = instance
 
     def on_module_end(
         self,
         call_id: str,
-        outputs: Any | None,  # noqa: ARG002 - passed by name
+        outputs: Any | None,
         exception: BaseException | None = None,
     ) -> None:
-        """Note how a predictor's call ended."""
+        """Note how a call of a predictor or of code ended."""
         if call_id not in self._running:
             return
-        predictor, given = self._running.pop(call_id)
-        self._note(exception)
-        if exception is not None and not outage_in(exception):
-            fields = predictor.signature.input_fields
+        holder, given = self._running.pop(call_id)
+        is_code = isinstance(holder, CODE_MODULES)
+        if not is_code:
+            # Code may end well although no model answered it.
+            self._note(exception)
+        if is_code if exception is None else not outage_in(exception):
+            fields = holder.signature.input_fields
             inputs = {name: value for name, value in given.items() if name in fields}
-            self.failed_calls.append(FailedCall(predictor, inputs, exception, len(self._trace)))
+            called = NotedCall(holder, inputs, len(self._trace), outputs, exception)
+            self.noted_calls.append(called)
 
     def on_lm_end(
         self,
@@ -92,6 +104,20 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
     ) -> None:
         """Note how a call of a model ended."""
         self._note(exception)
+
+    def on_interpreter_startup_end(
+        self,
+        call_id: str,  # noqa: ARG002 - passed by name
+        outputs: Any | None,  # noqa: ARG002 - passed by name
+        exception: BaseException | None = None,
+    ) -> None:
+        """Note that code cannot be run at all: where its sandbox is missing, say."""
+        if exception is not None:
+            self._outage, self._has_recovered = exception, False
+
+    def is_within_code(self, predictor: object) -> bool:
+        """Whether it was called by code, which makes predictors of its own."""
+        return id(predictor) in self._within_code
 
     def _note(self, error: BaseException | None) -> None:
         if error is None:

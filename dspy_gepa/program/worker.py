@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import dspy
 
-from dspy_gepa.core.rollout import Rollout, RolloutKey, Trace
+from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import (
     Answer,
     Breakdown,
@@ -25,19 +25,16 @@ from dspy_gepa.core.work import (
 )
 from dspy_gepa.errors import GEPAError, MetricError, SettingsError
 from dspy_gepa.program.boundary import Raised, settled
+from dspy_gepa.program.kinds import CODE, Part, UnboundCode, parts_of
 from dspy_gepa.program.metric import Judgement, Metric
 from dspy_gepa.program.outage import Outage, is_transient
-from dspy_gepa.program.program import build, describe, normalised
+from dspy_gepa.program.program import build, describe
 from dspy_gepa.program.recent import Recent
+from dspy_gepa.program.reflection import Reflect
 from dspy_gepa.program.trace import Call, Predictors, Recording, failure_text
 from dspy_gepa.program.watch import Watch
 
-__all__ = ["PAUSES_SECONDS", "ProgramWorker", "Reflect"]
-
-Reflect: TypeAlias = Callable[
-    [ReflectionRequest, Mapping[str, str], Mapping[str, Mapping[int, str]]], ReflectionAnswer
-]
-"""From a request, descriptions by component and feedback by component and example: new texts."""
+__all__ = ["PAUSES_SECONDS", "ProgramWorker"]
 
 PAUSES_SECONDS = (2.0, 8.0, 30.0)
 """Waits before further attempts where a server is busy or away; DSPy's own retries come first."""
@@ -54,6 +51,13 @@ ResultT = TypeVar("ResultT")
 class _Built(NamedTuple):
     program: dspy.Module
     predictors: Predictors
+
+
+class _Unbound(NamedTuple):
+    """What stands in place of a program whose code is none."""
+
+    component: str
+    failure: str
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,9 @@ class ProgramWorker:
         self._keep_outputs = keep_outputs
         self._pauses_seconds = tuple(pauses_seconds)
         self._descriptions = describe(student)
-        self._programs: Recent[str, _Built] = Recent(_PROGRAMS_KEPT)
+        self._parts = parts_of(student)
+        self._holds_code = any(part.kind is CODE for part in self._parts.values())
+        self._programs: Recent[str, _Built | _Unbound] = Recent(_PROGRAMS_KEPT)
         self._runs: Recent[RolloutKey, _Run] = Recent(_RUNS_KEPT)
 
     def __call__(self, request: Request) -> Answer:
@@ -126,12 +132,17 @@ class ProgramWorker:
     def _rollout(self, request: RolloutRequest, key: RolloutKey) -> Rollout:
         built = self._programs.get_or_make(key.candidate, lambda: self._build(request))
         example = self._examples[request.example]
-        recording, output = self._run(built, dict(example.inputs()))
+        inputs = dict(example.inputs())
+        if isinstance(built, _Unbound):
+            step = Step(built.component, inputs, {}, failure=built.failure)
+            failed = Trace(inputs, steps=(step,)) if request.traced else Trace()
+            return self._failure(built.failure, failed, metric_calls=0)
+        recording, output = self._run(built, inputs)
         if isinstance(output, Raised):
             failed = recording.trace(error=output.error) if request.traced else Trace()
             return self._failure(failure_text(output.error), failed, metric_calls=0)
         trace = recording.trace(output=output) if request.traced else Trace()
-        judged = self._judge(example, output, request.example)
+        judged = self._judge(example, output, request.example, recording.calls)
         kept = output if self._keep_outputs else None
         if isinstance(judged, Raised):
             text = f"The metric raised {failure_text(judged.error)}"
@@ -141,8 +152,11 @@ class ProgramWorker:
             self._runs.put(key, _Run(output, recording.calls, own))
         return Rollout(judged.score, judged.feedback, judged.objectives, trace=trace, output=kept)
 
-    def _build(self, request: RolloutRequest) -> _Built:
-        program = build(self._student, request.candidate)
+    def _build(self, request: RolloutRequest) -> _Built | _Unbound:
+        try:
+            program = build(self._student, request.candidate)
+        except UnboundCode as error:
+            return _Unbound(error.component, str(error))
         return _Built(program, Predictors(program))
 
     def _run(self, built: _Built, inputs: Mapping[str, Any]) -> tuple[Recording, Any]:
@@ -157,9 +171,14 @@ class ProgramWorker:
 
         return self._persistently(attempt)
 
-    def _judge(self, example: Any, output: Any, example_id: int) -> Judgement | Raised:
+    def _judge(
+        self, example: Any, output: Any, example_id: int, calls: Sequence[Call]
+    ) -> Judgement | Raised:
+        trace = calls if self._holds_code else None
         # Not attempted again: every call of the metric is paid for, and only one is budgeted.
-        return self._ask_metric(lambda: self._metric.score(example, output, example_id))
+        return self._ask_metric(
+            lambda: self._metric.score(example, output, example_id, program_trace=trace)
+        )
 
     def _ask_metric(self, question: Callable[[], ResultT]) -> ResultT | Raised:
         """What the metric says or raises.
@@ -204,7 +223,7 @@ class ProgramWorker:
         if isinstance(said, Raised):
             problem = f"The reflection raised {failure_text(said.error)}"
             return ReflectionAnswer(request.ticket, problem=problem, metric_calls=metric_calls)
-        texts, problems = _usable(said.texts, request)
+        texts, problems = _usable(said.texts, request, self._parts)
         return ReflectionAnswer(
             request.ticket,
             texts,
@@ -219,9 +238,10 @@ class ProgramWorker:
         """What the metric says about the components that were called, and its calls for that."""
         if not self._metric.asks_per_component:
             return {}, 0
-        feedback: dict[str, dict[int, str]] = {name: {} for name in request.components}
+        asked = [name for name in request.components if self._parts[name].kind.is_asked_about]
+        feedback: dict[str, dict[int, str]] = {name: {} for name in asked}
         metric_calls = 0
-        for component in request.components:
+        for component in asked:
             for evidence in request.evidence:
                 run = self._runs.get(RolloutKey(request.candidate.digest, evidence.example))
                 was_called = bool(evidence.rollout.trace.calls_of(component))
@@ -264,7 +284,7 @@ class ProgramWorker:
 
 
 def _usable(
-    texts: Mapping[str, str], request: ReflectionRequest
+    texts: Mapping[str, str], request: ReflectionRequest, parts: Mapping[str, Part]
 ) -> tuple[dict[str, str], list[str]]:
     """The texts as a program would say them, and why others cannot be used."""
     usable, problems = {}, []
@@ -275,7 +295,7 @@ def _usable(
         try:
             # A text that is kept stays as the student wrote it, which need not be normal.
             is_kept = text == request.candidate[component]
-            usable[component] = text if is_kept else normalised(text)
+            usable[component] = text if is_kept else parts[component].kind.normalised(text)
         except SettingsError as error:
             problems.append(f"the text for {component} cannot be used: {error}")
     return usable, problems
