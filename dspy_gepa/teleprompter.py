@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import dspy
 from dspy.teleprompt import Teleprompter
-from typing_extensions import Unpack
 
 from dspy_gepa.arguments import (
     Arguments,
@@ -29,6 +28,9 @@ from dspy_gepa.program.strategies import component_selector as as_component_sele
 from dspy_gepa.program.strategies import selection as as_selection
 from dspy_gepa.result import RunResult
 from dspy_gepa.wiring import Optimization
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in the standard library from Python 3.11 on
 
 __all__ = ["GEPA"]
 

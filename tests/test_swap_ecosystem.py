@@ -73,7 +73,7 @@ class TestCallbacks:
             "lm": tally.rollouts + tally.reflection_calls,
         }
 
-    @since("3.4.0", "on_compile_start")
+    @since("3.3.1", "on_compile_start")
     def test_compile_itself_is_told(self):
         """on_compile_start with the arguments by name, on_compile_end with the program."""
         noting, train = Noting(), examples(8)

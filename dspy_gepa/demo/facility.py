@@ -147,20 +147,22 @@ def _example(row: dict[str, Any]) -> dspy.Example:
     return example.with_inputs("message")
 
 
-def _source(folder: Path | None) -> Path:
-    if folder is None and (chosen := os.environ.get("DSPY_GEPA_DATA")):
-        folder = Path(chosen).expanduser()
-    if folder is not None:
-        for path in (folder / "facility" / "dataset.json", folder / "dataset.json"):
-            if path.is_file():
-                return path
-    spec = find_spec(_PACKAGE)  # reads folders; it does not run the package's code
-    for root in (spec.submodule_search_locations or []) if spec else []:
-        if (path := Path(root, _ROWS_IN_PACKAGE)).is_file():
-            return path
-    where = f"neither {folder} nor an installed package" if folder else "no installed package"
+def _source(given: Path | None) -> Path:
+    """The file of rows; a folder that was given is the only place looked at."""
+    chosen = os.environ.get("DSPY_GEPA_DATA")
+    folders = [given] if given else [Path(chosen).expanduser()] if chosen else []
+    places = [path for folder in folders for path in (folder / "facility", folder)]
+    candidates = [place / "dataset.json" for place in places]
+    if given is None:
+        spec = find_spec(_PACKAGE)  # reads folders; it does not run the package's code
+        roots = spec.submodule_search_locations if spec else None
+        candidates += [Path(root, _ROWS_IN_PACKAGE) for root in roots or []]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    looked = ", ".join(map(str, candidates)) or "no folder was given"
     raise MissingSource(
-        f"The facility-support e-mails were not found: {where} has them. Install them with "
+        f"The facility-support e-mails were not found ({looked}). Install them with "
         "pip install --no-deps llama-prompt-ops==0.0.8, or give --data-dir (or DSPY_GEPA_DATA) a "
         "folder that holds facility/dataset.json."
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,14 +60,13 @@ def serve(
         LocalModelError: damaged weights, a busy port, too little memory or disk.
     """
     _check_port(port)
+    own = None if gguf is None else checked_gguf(gguf)
     try:
         import xllamacpp  # noqa: PLC0415 - the run-time is an extra
     except ImportError as error:
         raise MissingExtra("xllamacpp", WEIGHTS[name].extra) from error
-    if gguf is None:
-        path, model = assembled(WEIGHTS[name], cache_folder(), say), WEIGHTS[name].model
-    else:
-        path, model = checked_gguf(gguf), gguf.stem
+    path = own or assembled(WEIGHTS[name], cache_folder(), say)
+    model = WEIGHTS[name].model if own is None else own.stem
     check_memory(path, available_memory_bytes())
     threads = threads or idle_cores()
     say(f"Loading {model} ...")
@@ -103,14 +103,22 @@ def available_memory_bytes() -> int | None:
 
 
 def idle_cores() -> int:
-    """How many cores nobody uses at this moment, by the load of the last minute; at least 1.
+    """How many cores nobody uses at this moment; at least 1, at most 8.
 
     A thread too many costs far more than one too few: the threads of a model wait for each other
-    at every layer, so one that has to share its core stops them all.
+    at every layer, so one that has to share its core stops them all. Looked at over one second,
+    because the load average still remembers the installation that went before.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(1, min(8, (cores or 1) - round(load)))
+    before = _processor_ticks()
+    if before is None:
+        return max(1, min(8, cores or 1))
+    time.sleep(1.0)
+    after = _processor_ticks() or before
+    idle, whole = (later - earlier for earlier, later in zip(before, after, strict=True))
+    machine = os.cpu_count() or 1
+    busy = machine * (1 - idle / max(whole, 1))
+    return max(1, min(8, (cores or 1) - round(busy)))
 
 
 def _check_port(port: int) -> None:
@@ -144,6 +152,16 @@ def _start(xllamacpp: Any, path: Path, *, port: int, threads: int) -> Any:
             f"The run-time could not load {path}. If the file is a complete GGUF model, free some "
             "memory and try again; otherwise delete it and it will be assembled anew."
         ) from error
+
+
+def _processor_ticks() -> tuple[int, int] | None:
+    """Idle and all ticks of all cores since the machine started; None where unknown."""
+    try:
+        first = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
+    except OSError:
+        return None
+    ticks = [int(count) for count in first.split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def _machine_bytes() -> int | None:
