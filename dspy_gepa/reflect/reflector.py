@@ -14,6 +14,13 @@ from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, Template, repair_note
 
 __all__ = ["Reflector"]
 
+# Small models often repeat the current text. To ask again costs one call, most of whose prompt a
+# server has in its cache; to give up costs a proposal.
+_UNCHANGED = (
+    "it repeats the current instruction word for word, with which the examples went wrong, so the "
+    "new one has to say what the feedback teaches"
+)
+
 
 class _Rewriting(NamedTuple):
     """What became of one component."""
@@ -46,7 +53,7 @@ class Reflector:
         """The texts that could be written, and for the other components why not.
 
         `lm_calls` counts every call of `ask`: one per component, and one more where the first
-        reply could not be read. What `ask` raises is passed on.
+        reply could not be read or changed nothing. What `ask` raises is passed on.
 
         Args:
             request: What to rewrite, and the evidence.
@@ -103,10 +110,14 @@ class Reflector:
             if isinstance(prompt, TooLong):
                 return _Rewriting(problem=problem or prompt.reason, lm_calls=calls - 1)
             found = read_text(self.ask(prompt + note), current=current)
-            if not isinstance(found, Unreadable):
-                # White space around a text is no change, and must not make a new candidate.
-                unchanged = found.strip() == current.strip()
-                return _Rewriting(text=current if unchanged else found, lm_calls=calls)
-            problem = f"the reply could not be used: {found.reason}"
-            note = repair_note(found.reason)
+            if isinstance(found, Unreadable):
+                problem = f"the reply could not be used: {found.reason}"
+                note = repair_note(found.reason)
+                continue
+            # White space around a text is no change, and must not make a new candidate.
+            if found.strip() != current.strip():
+                return _Rewriting(text=found, lm_calls=calls)
+            if calls == 2:
+                return _Rewriting(text=current, lm_calls=calls)
+            note = repair_note(_UNCHANGED)
         return _Rewriting(problem=problem, lm_calls=2)

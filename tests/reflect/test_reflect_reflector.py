@@ -115,11 +115,21 @@ def test_prompts_and_repairs_keep_the_limit():
     assert all(len(prompt) <= 5_000 for prompt in lm.prompts)
 
 
+def test_a_text_that_changes_nothing_is_asked_for_once_more():
+    """The second prompt says what was wrong; a text that is new then is taken."""
+    lm = Script(marked("Label the message."), marked("Label it K3."))
+    answer = Reflector(lm)(request("label"), {}, {})
+    assert answer.texts == {"label": "Label it K3."}
+    assert answer.lm_calls == 2
+    assert "repeats the current instruction" in lm.prompts[1]
+
+
 def test_white_space_around_the_same_text_is_no_new_text():
-    """A text that differs only in outer white space comes back as the current one."""
-    lm = Script(marked("\nLabel the message. \n"))
+    """A text that twice differs only in outer white space comes back as the current one."""
+    lm = Script(marked("\nLabel the message. \n"), marked(" Label the message."))
     answer = Reflector(lm)(request("label"), {}, {})
     assert answer.texts == {"label": "Label the message."}
+    assert answer.lm_calls == 2
 
 
 def test_what_the_lm_raises_is_passed_on():
