@@ -6,6 +6,7 @@ Reads the state, changes nothing. What a new proposal is chosen from are committ
 from __future__ import annotations
 
 from dspy_gepa.core.budget import proposal_cost
+from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import ComponentView
 from dspy_gepa.core.frontier import mean_scores, survivors, tops
 from dspy_gepa.core.gate import at_least_as_good
@@ -119,7 +120,7 @@ def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Ph
         return Settled(parent, Verdict("rejected", "the texts are unchanged"))
     assert isinstance(proposal.origin, Mutation)
     # A member that came later is caught at the commit.
-    visible = _pool(state, proposal.ticket, proposal.origin.seen).candidates
+    visible = _visible(state, proposal.origin.seen)
     if child in visible:
         reason = f"member {visible.index(child)} has the same texts"
         return Settled(child, Verdict("rejected", reason))
@@ -143,13 +144,18 @@ def _after_gating(state: RunState, proposal: Proposal, evaluation: Evaluation) -
     return Settled(evaluation.candidate, Verdict("rejected", reason))
 
 
+def _visible(state: RunState, seen: int) -> tuple[Candidate, ...]:
+    """The members' texts when the first `seen` proposals were over."""
+    return tuple(member.candidate for member in state.members if member.ticket < seen)
+
+
 def _pool(state: RunState, ticket: int, seen: int) -> PoolView:
     """The pool as it was when the first `seen` proposals were over."""
-    members = [member for member in state.members if member.ticket < seen]
+    candidates = _visible(state, seen)
     return PoolView(
-        tuple(member.candidate for member in members),
-        state.scores[: len(members)],
-        state.columns[: len(members)],
+        candidates,
+        state.scores[: len(candidates)],
+        state.columns[: len(candidates)],
         ticket,
         sum(settlement.charge for settlement in state.history[:seen]),
     )
