@@ -5,7 +5,6 @@ Either is shown what dspy.GEPA shows it, and trusted with nothing: what it retur
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -16,7 +15,13 @@ from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import WrongType
 from dspy_gepa.program.flex import CODE_SIGNATURE, PRIMITIVES_CATALOG, task_context
 from dspy_gepa.program.lm import language_model
-from dspy_gepa.program.proposer import CallCounter, ReflectiveDataset, checked_texts
+from dspy_gepa.program.proposer import (
+    CallCounter,
+    ReflectiveDataset,
+    check_keywords,
+    checked_texts,
+    signature_of,
+)
 from dspy_gepa.reflect.prompt import shortened, text_of
 
 __all__ = ["CodeProposer"]
@@ -117,20 +122,9 @@ def _check(proposer: object) -> None:
         f"A code_proposer is called with the keywords {', '.join(_BY_KEYWORD)}, and returns a "
         "dict from component to source."
     )
-    # Compared with None, not asked whether it is true: a proposer may well be empty.
-    if not callable(proposer):
-        raise WrongType(f"The code_proposer is {proposer!r:.200}. {needed}")
-    if any(inspect.iscoroutinefunction(each) for each in (proposer, type(proposer).__call__)):
-        raise WrongType(f"The code_proposer {proposer!r:.200} is asynchronous. {needed}")
-    try:
-        signature = inspect.signature(proposer)
-    except ValueError:
-        return  # some built-ins do not say what they take
-    try:
-        signature.bind(**dict.fromkeys(_BY_KEYWORD))
-    except TypeError as error:
-        hint = " Pass an instance, not the class." if isinstance(proposer, type) else ""
-        raise WrongType(f"The code_proposer takes {signature}: {error}. {needed}{hint}") from None
+    signature = signature_of("code_proposer", proposer, needed)
+    if signature is not None:
+        check_keywords("code_proposer", proposer, signature, _BY_KEYWORD, needed)
 
 
 def _example(rollout: Rollout, component: str) -> dict[str, Any]:

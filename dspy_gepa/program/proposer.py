@@ -20,7 +20,14 @@ from dspy_gepa.errors import WrongType
 from dspy_gepa.program.lm import language_model
 from dspy_gepa.reflect.records import Call, Record, records_of
 
-__all__ = ["CallCounter", "CustomProposer", "ReflectiveDataset", "checked_texts"]
+__all__ = [
+    "CallCounter",
+    "CustomProposer",
+    "ReflectiveDataset",
+    "check_keywords",
+    "checked_texts",
+    "signature_of",
+]
 
 ReflectiveDataset: TypeAlias = "dict[str, list[dict[str, Any]]]"
 """Component to records, each with the keys "Inputs", "Generated Outputs" and "Feedback"."""
@@ -211,25 +218,49 @@ def _is_reflection(proposer: object) -> bool:
         f"A proposer is called with the keywords {', '.join(_BY_KEYWORD)}, and returns a dict "
         "from component to text."
     )
-    # Compared with None, not asked whether it is true: a proposer may well be empty.
-    if not callable(proposer):
-        raise WrongType(f"The instruction_proposer is {proposer!r:.200}. {needed}")
-    if any(inspect.iscoroutinefunction(each) for each in (proposer, type(proposer).__call__)):
-        raise WrongType(f"The instruction_proposer {proposer!r:.200} is asynchronous. {needed}")
-    try:
-        signature = inspect.signature(proposer)
-    except ValueError:
-        return False  # some built-ins do not say what they take
+    signature = signature_of("instruction_proposer", proposer, needed)
+    if signature is None:
+        return False
     if tuple(signature.parameters)[:3] == _OUR_OWN:
         return True
+    check_keywords("instruction_proposer", proposer, signature, _BY_KEYWORD, needed)
+    return False
+
+
+def signature_of(argument: str, proposer: object, needed: str) -> inspect.Signature | None:
+    """How a proposer is called; None for a built-in that does not say so.
+
+    Raises:
+        WrongType: it cannot be called, or only be awaited. `needed` says what it should be.
+    """
+    # Compared with None, not asked whether it is true: a proposer may well be empty.
+    if not callable(proposer):
+        raise WrongType(f"The {argument} is {proposer!r:.200}. {needed}")
+    if any(inspect.iscoroutinefunction(each) for each in (proposer, type(proposer).__call__)):
+        raise WrongType(f"The {argument} {proposer!r:.200} is asynchronous. {needed}")
     try:
-        signature.bind(**dict.fromkeys(_BY_KEYWORD))
+        return inspect.signature(proposer)
+    except ValueError:
+        return None
+
+
+def check_keywords(
+    argument: str,
+    proposer: object,
+    signature: inspect.Signature,
+    keywords: tuple[str, ...],
+    needed: str,
+) -> None:
+    """Nothing, where a proposer can be called with these keywords.
+
+    Raises:
+        WrongType: it cannot.
+    """
+    try:
+        signature.bind(**dict.fromkeys(keywords))
     except TypeError as error:
         hint = " Pass an instance, not the class." if isinstance(proposer, type) else ""
-        raise WrongType(
-            f"The instruction_proposer takes {signature}: {error}. {needed}{hint}"
-        ) from None
-    return False
+        raise WrongType(f"The {argument} takes {signature}: {error}. {needed}{hint}") from None
 
 
 def _feedback(record: Record) -> str:
