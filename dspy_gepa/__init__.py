@@ -3,6 +3,7 @@
 from dspy_gepa.core.components import ComponentView
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.observe.observer import Observer
+from dspy_gepa.recording import SavedRun, load_run
 from dspy_gepa.result import RunResult
 from dspy_gepa.swap import install, uninstall
 from dspy_gepa.teleprompter import GEPA
@@ -13,6 +14,8 @@ __all__ = [
     "Observer",
     "PoolView",
     "RunResult",
+    "SavedRun",
     "install",
+    "load_run",
     "uninstall",
 ]

@@ -9,13 +9,15 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.columns import FRONTIERS, FrontierKind
 from dspy_gepa.core.gate import Gate, at_least_as_good, strict_improvement
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.observe.observer import Observer
+from dspy_gepa.program.usage import Price
 
 __all__ = ["Arguments", "MIPROv2Arguments", "auto_budget", "check_names", "mapped_gepa_kwargs"]
 
@@ -62,6 +64,10 @@ _CANDIDATES = {"light": 6, "medium": 12, "heavy": 18}
 _LOWEST = {
     "max_full_evals": 1,
     "max_metric_calls": 1,
+    "max_rollouts": 1,
+    "max_reflection_calls": 0,
+    "max_proposals": 0,
+    "max_total_tokens": 1,
     "reflection_minibatch_size": 1,
     "max_merge_invocations": 0,
     "num_threads": 1,
@@ -126,6 +132,14 @@ class Arguments:
     auto: str | None = None
     max_full_evals: int | None = None
     max_metric_calls: int | None = None
+    max_rollouts: int | None = None
+    max_reflection_calls: int | None = None
+    max_proposals: int | None = None
+    max_total_tokens: int | None = None
+    max_usd: float | None = None
+    max_seconds: float | None = None
+    price: Price | None = None
+    timeout_seconds: float | None = None
     reflection_minibatch_size: int | None = 3
     candidate_selection_strategy: Any = "pareto"
     reflection_lm: Any = None
@@ -188,13 +202,18 @@ class Arguments:
         if len(budgets) > 1:
             raise SettingsError(
                 f"{len(budgets)} budgets were given: {budgets}. At most one is allowed: auto, "
-                'max_full_evals or max_metric_calls. With none, auto="light" holds.'
+                "max_full_evals or max_metric_calls, beside limits in other units. With none, "
+                'auto="light".'
             )
         if self.auto not in (None, *_CANDIDATES):
             allowed = ", ".join(f'"{name}"' for name in _CANDIDATES)
             raise SettingsError(f"auto={self.auto!r} was given; {allowed} are allowed.")
         for name, lowest in _LOWEST.items():
             _check_number(name, getattr(self, name), lowest)
+        for name in ("max_usd", "max_seconds", "timeout_seconds"):
+            _check_amount(name, getattr(self, name))
+        if self.price is not None and not callable(self.price):
+            raise WrongType(f"price={self.price!r} was given; a function is needed.")
         if self.frontier_type not in FRONTIERS:
             allowed = ", ".join(map(repr, FRONTIERS))
             raise SettingsError(
@@ -239,11 +258,26 @@ class Arguments:
                 names += [n for n in ("num_trials", "num_candidates") if getattr(self, n)]
         return tuple(names)
 
-    def limit(self, *, components: int, examples: int, validation: int) -> int:
-        """The budget in metric calls, for a program and data of these sizes.
+    def limits(self, *, components: int, examples: int, validation: int) -> Limits:
+        """The budget, for a program and data of these sizes, in all units that were given.
 
         `examples` counts training and validation examples together.
         """
+        others = Limits(
+            rollouts=self.max_rollouts,
+            reflection_calls=self.max_reflection_calls,
+            proposals=self.max_proposals,
+            total_tokens=self.max_total_tokens,
+            usd=self.max_usd,
+            seconds=self.max_seconds,
+        )
+        by_size = (self.auto, self.max_full_evals, self.max_metric_calls, self.num_trials)
+        if others != Limits() and by_size == (None,) * 4 and self.num_candidates is None:
+            return others
+        calls = self._metric_calls(components, examples, validation)
+        return replace(others, metric_calls=calls)
+
+    def _metric_calls(self, components: int, examples: int, validation: int) -> int:
         if self.max_metric_calls is not None:
             return self.max_metric_calls
         if self.max_full_evals is not None:
@@ -338,6 +372,15 @@ def _check_number(name: str, value: Any, lowest: int) -> None:
         raise WrongType(f"{name}={value!r} was given, and a whole number is needed.")
     if value < lowest:
         raise SettingsError(f"{name}={value} was given; {lowest} is the lowest allowed.")
+
+
+def _check_amount(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise WrongType(f"{name}={value!r} was given, and a number is needed.")
+    if not 0 < value < math.inf:
+        raise SettingsError(f"{name}={value} was given; a finite number above 0 is needed.")
 
 
 def _only(key: str, value: Any, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:

@@ -48,7 +48,14 @@ class MetricError(GEPAError, ValueError):
 
 
 class WorkerError(GEPAError, RuntimeError):
-    """Work cannot go on: a model, its key or its server is unusable. `__cause__` holds why."""
+    """Work cannot go on: a model, its key or its server is unusable. `__cause__` holds why.
+
+    `program` is the best program that was found until then; None where none was validated.
+    """
+
+    def __init__(self, message: str, *, program: object = None) -> None:
+        super().__init__(message)
+        self.program = program
 
 
 class ReflectionError(GEPAError, RuntimeError):

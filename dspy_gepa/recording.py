@@ -1,23 +1,29 @@
-"""Where a run is kept: a run directory with the journal, or nowhere."""
+"""Where a run is kept: a run directory with the journal, or nowhere; and how it is read again."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import dspy
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.state import Settings
+from dspy_gepa.core.events import Committed, Event
+from dspy_gepa.core.state import RunState, Settings
+from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.examples import ExampleTable
+from dspy_gepa.program.program import build, components_of
+from dspy_gepa.result import RunResult
 from dspy_gepa.store.manifest import Manifest, digest
-from dspy_gepa.store.run_dir import RunDir
+from dspy_gepa.store.run_dir import RunDir, read_run
 
-__all__ = ["opened", "save_best"]
+__all__ = ["BestKeeper", "SavedRun", "load_run", "opened", "save_best"]
 
 _PROGRAM = "best_program.json"
 
@@ -50,7 +56,7 @@ def opened(
         examples=tuple(_digest(example) for example in table.examples),
         train=table.train,
         validation=table.validation,
-        max_metric_calls=settings.max_metric_calls,
+        limits=_given(settings.limits),
         seed=settings.seed,
         settings={**_by_name(settings), "metric": metric},
         models={use: _described(model) for use, model in models.items()},
@@ -60,7 +66,69 @@ def opened(
             "python": platform.python_version(),
         },
     )
-    return RunDir(path, manifest, adopt=["max_metric_calls"], secrets=_secrets(models))
+    # A larger budget, or a budget in other units, is how a run is carried on.
+    adopted = [f"limits.{unit.name}" for unit in fields(Limits)]
+    return RunDir(path, manifest, adopt=adopted, secrets=_secrets(models))
+
+
+class BestKeeper:
+    """An observer that keeps the best program so far in the run directory."""
+
+    def __init__(self, folder: Path, student: dspy.Module) -> None:
+        self._folder = folder
+        self._student = student
+        self._kept: Candidate | None = None
+
+    def __call__(self, event: Event, state: RunState) -> None:
+        """Save the best program where it is another one than before."""
+        if isinstance(event, Committed) and state.members:
+            best = state.members[state.best].candidate
+            if best != self._kept:
+                save_best(self._folder, build(self._student, best))
+                self._kept = best
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRun:
+    """A run as its directory holds it, under way, finished or dead."""
+
+    result: RunResult
+    """Members, proposals, costs and why it ended; empty `stop_reason` where it has not."""
+    manifest: Manifest
+    """What the run is: data, seed, settings, models, versions."""
+
+    def program(self, student: dspy.Module, member: int | None = None) -> dspy.Module:
+        """A copy of the student with a member's texts; the best member's where none is named.
+
+        Raises:
+            SettingsError: there is no such member, or the student has other components.
+        """
+        number = self.result.best if member is None and self.result.members else member
+        if number is None or not 0 <= number < len(self.result.members):
+            raise SettingsError(
+                f"member={member} was asked for; the run has {len(self.result.members)} members, "
+                "numbered from 0."
+            )
+        candidate = self.result.members[number].candidate
+        own, stored = list(components_of(student)), list(candidate)
+        if own != stored:
+            raise SettingsError(
+                f"The student has the components {own}, and the run's program had {stored}: "
+                "give the program that was compiled."
+            )
+        return build(student, candidate)
+
+
+def load_run(log_dir: str | os.PathLike[str]) -> SavedRun:
+    """What a run directory holds. Reads only: no code is executed, and nothing is changed.
+
+    Raises:
+        JournalError: there is no run, or it cannot be read.
+        JournalCorrupt: what is stored was changed.
+        JournalMismatch: it was written in a format that this version cannot read.
+    """
+    stored = read_run(Path(log_dir))
+    return SavedRun(RunResult(stored.state), stored.manifest)
 
 
 def save_best(folder: Path, program: dspy.Module) -> None:
@@ -70,13 +138,17 @@ def save_best(folder: Path, program: dspy.Module) -> None:
     unfinished.replace(folder / _PROGRAM)
 
 
+def _given(limits: Limits) -> dict[str, float]:
+    return {name: limit for name, limit in asdict(limits).items() if limit is not None}
+
+
 def _digest(example: dspy.Example) -> str:
     return digest({"fields": dict(example.items()), "inputs": sorted(example.inputs().keys())})
 
 
 def _by_name(settings: Settings) -> dict[str, object]:
     """Everything that decides what happens, functions by their names."""
-    left_out = {"train", "validation", "max_metric_calls", "seed"}
+    left_out = {"train", "validation", "limits", "seed"}
     return {
         name: value if isinstance(value, (bool, int, float)) else _name(value)
         for name in settings.__dataclass_fields__

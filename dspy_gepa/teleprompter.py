@@ -26,6 +26,7 @@ from dspy_gepa.program.metric import Metric
 from dspy_gepa.program.program import components_of
 from dspy_gepa.program.strategies import component_selector as as_component_selector
 from dspy_gepa.program.strategies import selection as as_selection
+from dspy_gepa.program.usage import Price
 from dspy_gepa.result import RunResult
 from dspy_gepa.wiring import Optimization
 
@@ -52,7 +53,21 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         auto: "light", "medium" or "heavy": a budget by the size of program and validation set.
             At most one of the three budgets; with none, "light".
         max_full_evals: A budget of so many times training and validation set.
-        max_metric_calls: A budget in metric calls. Never exceeded.
+        max_metric_calls: A budget in metric calls. Never exceeded. It and those that follow can
+            be mixed; the first that is used up ends the run.
+        max_rollouts: A limit in runs of the program. Never exceeded.
+        max_reflection_calls: A limit in calls of the reflection LM. Never exceeded, unless an
+            instruction or code proposer of your own makes more than one in a proposal.
+        max_proposals: A limit in attempts at a new candidate.
+        max_total_tokens: A limit in tokens of all model calls, those of the metric included.
+            Nothing is begun that would exceed it if it cost as much as the dearest so far.
+        max_usd: Likewise in USD, by litellm's price table or `price`. A model whose price is not
+            known is refused.
+        max_seconds: After so long nothing is begun any more, and what runs is finished.
+        price: From a model's name and a call's usage, as the provider reports it, to USD or None.
+        timeout_seconds: How long a rollout may take, its metric, and a reflection. One that takes
+            longer is recorded as failed and not tried again. None for as long as they take. Our
+            choice of 900 keeps a hung call from hanging the run.
         reflection_minibatch_size: Training examples that a proposal learns from.
         candidate_selection_strategy: "pareto", "current_best", "epsilon_greedy", "top_k_pareto",
             a function from a `PoolView` and a `random.Random` to a member's id, or an object
@@ -101,6 +116,14 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         auto: Literal["light", "medium", "heavy"] | None = None,
         max_full_evals: int | None = None,
         max_metric_calls: int | None = None,
+        max_rollouts: int | None = None,
+        max_reflection_calls: int | None = None,
+        max_proposals: int | None = None,
+        max_total_tokens: int | None = None,
+        max_usd: float | None = None,
+        max_seconds: float | None = None,
+        price: Price | None = None,
+        timeout_seconds: float | None = 900.0,
         reflection_minibatch_size: int | None = 3,
         candidate_selection_strategy: str | Selection | Any = "pareto",
         reflection_lm: dspy.BaseLM | Callable[[str], Any] | str | None = None,
@@ -245,7 +268,10 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         self._result = None
         task_model = {} if arguments.task_model is None else {"lm": arguments.task_model}
         with dspy.context(**task_model):
-            self._result = optimization.search()
+            finish = optimization.search()
+            # What it cost can be read also where it came to no result.
+            self._result = RunResult(finish.state)
+            optimization.check(finish)
             program, self._result = optimization.program(self._result)
         return program
 

@@ -3,47 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import dspy
 
 from dspy_gepa.arguments import Arguments
-from dspy_gepa.core.budget import proposal_cost, useful_floor
-from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.budget import NOTHING, Limits, proposal_cost, useful_floor
 from dspy_gepa.core.search import start
-from dspy_gepa.core.selection import PoolView
-from dspy_gepa.core.state import RunState, Settings
-from dspy_gepa.core.work import Answer, Breakdown, RolloutAnswer, RolloutRequest
+from dspy_gepa.core.state import Settings
+from dspy_gepa.equipment import Equipment
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
-from dspy_gepa.observe.callbacks import CallbackObserver
-from dspy_gepa.observe.observer import FanOut, Observer
-from dspy_gepa.observe.progress import ProgressLog
-from dspy_gepa.observe.scores import RangeCheck
-from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
-from dspy_gepa.program.code_proposer import CodeProposer
+from dspy_gepa.observe.observer import FanOut
 from dspy_gepa.program.demos import DemoSettings, demonstrated
 from dspy_gepa.program.details import attach_mipro_statistics, detailed_results
 from dspy_gepa.program.examples import ExampleTable
-from dspy_gepa.program.kinds import CODE, INSTRUCTION, parts_of
-from dspy_gepa.program.lm import reflection_asker
-from dspy_gepa.program.metric import Metric
+from dspy_gepa.program.kinds import INSTRUCTION, parts_of
 from dspy_gepa.program.program import build, components_of
-from dspy_gepa.program.proposer import CustomProposer
-from dspy_gepa.program.reflection import Reflect, ReflectionByKind
-from dspy_gepa.program.strategies import SearchView, component_selector, selection
-from dspy_gepa.program.worker import ProgramWorker
-from dspy_gepa.recording import opened, save_best
-from dspy_gepa.reflect.reflector import Reflector
+from dspy_gepa.program.strategies import component_selector, selection
+from dspy_gepa.recording import BestKeeper, opened, save_best
 from dspy_gepa.result import RunResult
-from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish, run
-from dspy_gepa.run.serial import SerialExecutor
-from dspy_gepa.run.threads import ThreadedExecutor
-from dspy_gepa.run.worker import Worker
 from dspy_gepa.store.run_dir import RunDir
 
 __all__ = ["Optimization"]
@@ -60,50 +41,60 @@ class Optimization:
     table: ExampleTable
     demos: DemoSettings
 
-    def search(self) -> RunResult:
-        """Run the search to its end.
+    def search(self) -> Finish:
+        """Run the search to its end, whatever that is: see `check`.
 
         Raises:
-            MetricError: the metric returned something that is no score.
-            WorkerError: a model or its server cannot be used.
-            ReflectionError: no reflection ever gave a usable text.
+            SettingsError: a limit is asked for that cannot be kept.
+            JournalError: the run directory cannot be used.
         """
-        seed, settings = components_of(self.student), self.settings
+        seed, settings, equipment = components_of(self.student), self.settings, self.equipment
+        equipment.check_prices()
         self._warn_below_floor(settings)
         logger.info(
-            "GEPA: components %s, %d training and %d validation examples, at most %d metric calls",
+            "GEPA: components %s, %d training and %d validation examples, limits: %s",
             ", ".join(seed),
             len(self.table.train),
             len(self.table.validation),
-            settings.max_metric_calls,
+            settings.limits.shown(NOTHING, seconds=0),
         )
         begun, journal = start(settings, seed), []
         with ExitStack() as closing:
+            observers = list(equipment.observers())
             if self.arguments.log_dir is not None:
                 run_dir = closing.enter_context(self._run_dir(self.arguments.log_dir, settings))
                 # First among the listeners: what happened is written before anybody acts on it.
                 begun, journal = run_dir.resumed(begun), [run_dir.journal]
-            observers = FanOut(self._observers())
-            closing.callback(observers.close)
-            executor = self._executor(self._worker(self.student))
+                observers.append(BestKeeper(run_dir.path, self.student))
+            told = FanOut(observers)
+            closing.callback(told.close)
+            executor = equipment.executor(equipment.worker(self.student))
             closing.callback(executor.close)
-            finish = run(begun, executor, [*journal, observers], self._stoppers())
-        _check(finish)
-        return RunResult(finish.state)
+            return run(begun, executor, [*journal, told], equipment.stoppers())
+
+    @property
+    def equipment(self) -> Equipment:
+        """What carries it out."""
+        return Equipment(self.arguments, self.student, self.table)
 
     @property
     def settings(self) -> Settings:
         """What the search is asked to do."""
         given, table = self.arguments, self.table
         components = len(components_of(self.student))
-        feedback_calls = 0
-        if self.metric.asks_per_component:
-            asked = sum(part.kind.is_asked_about for part in parts_of(self.student).values())
-            feedback_calls = min(asked, 1) if given.component_selector == "round_robin" else asked
+        parts, is_single = (
+            parts_of(self.student).values(),
+            given.component_selector == "round_robin",
+        )
+        asked = sum(part.kind.is_asked_about for part in parts)
+        asks = self.equipment.metric.asks_per_component
+        rewritten = 1 if is_single else components
+        # Our own reflection may ask once more; of others nothing is known.
+        is_ours = given.instruction_proposer is None and all(p.kind is INSTRUCTION for p in parts)
         return Settings(
             train=table.train,
             validation=table.validation,
-            max_metric_calls=max(self._limit(components) - self._demo_calls, 1),
+            limits=self._limits,
             seed=given.seed or 0,
             minibatch_size=given.reflection_minibatch_size or 3,
             window=given.window,
@@ -113,16 +104,10 @@ class Optimization:
             frontier=given.frontier_type,
             skip_perfect_score=given.skip_perfect_score,
             perfect_score=1.0 if given.perfect_score is None else given.perfect_score,
-            feedback_calls=feedback_calls,
+            feedback_calls=(min(asked, 1) if is_single else asked) if asks else 0,
+            reflection_calls=2 * rewritten if is_ours else rewritten,
             use_merge=given.use_merge and given.max_merge_invocations is not None,
             max_merge_invocations=given.max_merge_invocations or 0,
-        )
-
-    @property
-    def metric(self) -> Metric:
-        """The user's metric, in the one shape that we call."""
-        return Metric(
-            self.arguments.metric, warns_on_mismatch=self.arguments.warn_on_score_mismatch
         )
 
     def program(self, result: RunResult) -> tuple[dspy.Module, RunResult]:
@@ -134,7 +119,12 @@ class Optimization:
             logger.warning("Stopped before the program was validated: it is returned unchanged.")
             return build(self.student, components_of(self.student)), result
         best = build(self.student, result.members[result.best].candidate)
-        chosen, score, calls = self._demonstrated(best, result.mean_scores[result.best])
+        score, calls = result.mean_scores[result.best], 0
+        try:
+            chosen, score, calls = self._demonstrated(best, score)
+        except KeyboardInterrupt:
+            logger.warning("Interrupted while demonstrations were tried: there are none.")
+            chosen = best
         result = replace(result, demo_metric_calls=calls)
         if self.arguments.keeps_stats:
             chosen.detailed_results = detailed_results(
@@ -155,7 +145,12 @@ class Optimization:
             return best, score, 0
         trainset = [self.table.examples[example] for example in self.table.train]
         tried = demonstrated(
-            best, self.student, trainset, self.metric, self.demos, seed=self.arguments.seed or 0
+            best,
+            self.student,
+            trainset,
+            self.equipment.metric,
+            self.demos,
+            seed=self.arguments.seed or 0,
         )
         if tried.problem:
             logger.warning("No demonstrations: %s", tried.problem)
@@ -174,19 +169,17 @@ class Optimization:
 
     def _validated(self, program: dspy.Module) -> tuple[list[float], int]:
         """A program's scores on the validation examples, and the metric calls made."""
-        executor, texts = self._executor(self._worker(program)), components_of(program)
-        answers: list[Answer] = []
+        settings = replace(
+            self.settings, limits=Limits(metric_calls=len(self.table.validation), proposals=0)
+        )
+        executor = self.equipment.executor(self.equipment.worker(program))
         try:
-            for example in self.table.validation:
-                executor.submit(RolloutRequest(texts, example, traced=False))
-            while executor.in_flight:
-                answers.append(executor.next_answer())
+            state = run(start(settings, components_of(program)), executor).state
         finally:
             executor.close()
-        if broken := next((a for a in answers if isinstance(a, Breakdown)), None):
-            logger.warning("Demonstrations could not be validated: %s", broken.cause)
-        done = [answer.rollout for answer in answers if isinstance(answer, RolloutAnswer)]
-        return [r.score for r in done], sum(r.metric_calls for r in done)
+        if state.is_broken:
+            logger.warning("Demonstrations could not be validated: %s", state.ending)
+        return state.scores.ravel().tolist(), state.tally.metric_calls
 
     @property
     def _demo_calls(self) -> int:
@@ -195,78 +188,24 @@ class Optimization:
         if not calls:
             return 0
         calls += len(self.table.validation)
-        components = len(components_of(self.student))
-        return calls if calls + len(self.table.validation) <= self._limit(components) else 0
-
-    def _limit(self, components: int) -> int:
-        table = self.table
-        return self.arguments.limit(
-            components=components,
-            examples=len(table.examples),
-            validation=len(table.validation),
-        )
-
-    def _worker(self, student: dspy.Module) -> Worker:
-        given = self.arguments
-        return ProgramWorker(
-            student,
-            self.metric,
-            self.table.examples,
-            self._reflect(),
-            failure_score=given.failure_score,
-            keep_outputs=given.track_best_outputs,
-        )
-
-    def _observers(self) -> Iterator[Observer]:
-        given = self.arguments
-        yield ProgressLog()
-        yield RangeCheck(perfect_score=given.perfect_score, failure_score=given.failure_score)
-        yield from given.observers
-        for callback in given.callbacks:
-            yield CallbackObserver(callback, self.table.examples)
-        if given.use_mlflow:
-            yield MlflowTracker(
-                tracking_uri=given.mlflow_tracking_uri,
-                experiment_name=given.mlflow_experiment_name,
-                key_prefix=given.tracking_key_prefix,
-            )
-        if given.use_wandb:
-            yield WandbTracker(
-                wandb_api_key=given.wandb_api_key,
-                wandb_init_kwargs=given.wandb_init_kwargs,
-                key_prefix=given.tracking_key_prefix,
-            )
+        limit = self._given_limits.metric_calls
+        return calls if limit is None or calls + len(self.table.validation) <= limit else 0
 
     @property
-    def _reflection_lm(self) -> Any:
-        """What reflects, as it was given; None for the model that DSPy has configured."""
-        given = self.arguments
-        return given.reflection_lm if given.reflection_lm is not None else given.prompt_model
+    def _limits(self) -> Limits:
+        """The limits of the search."""
+        given = self._given_limits
+        if given.metric_calls is None:
+            return given
+        return replace(given, metric_calls=max(given.metric_calls - self._demo_calls, 1))
 
-    def _reflect(self) -> Reflect:
-        present = {part.kind.name for part in parts_of(self.student).values()}
-        known = {INSTRUCTION.name: self._reflect_on_instructions, CODE.name: self._reflect_on_code}
-        return ReflectionByKind(
-            self.student, {kind: made() for kind, made in known.items() if kind in present}
+    @property
+    def _given_limits(self) -> Limits:
+        return self.arguments.limits(
+            components=len(components_of(self.student)),
+            examples=len(self.table.examples),
+            validation=len(self.table.validation),
         )
-
-    def _reflect_on_instructions(self) -> Reflect:
-        given, lm = self.arguments, self._reflection_lm
-        if given.instruction_proposer is not None:
-            return CustomProposer(
-                given.instruction_proposer,
-                self.student,
-                lm=lm,
-                shows_unparsed=given.add_format_failure_as_feedback,
-            )
-        return Reflector(
-            reflection_asker(lm),
-            perfect_score=given.perfect_score,
-            shows_unparsed=given.add_format_failure_as_feedback,
-        )
-
-    def _reflect_on_code(self) -> Reflect:
-        return CodeProposer(self.arguments.code_proposer, self.student, lm=self._reflection_lm)
 
     def _run_dir(self, path: str, settings: Settings) -> RunDir:
         return opened(
@@ -274,24 +213,9 @@ class Optimization:
             seed=components_of(self.student),
             settings=settings,
             table=self.table,
-            metric=self.metric.name,
-            models={
-                "program": dspy.settings.lm,
-                "reflection": self._reflection_lm,
-                **{
-                    name: part.holder.lm
-                    for name, part in parts_of(self.student).items()
-                    if part.holder.lm
-                },
-            },
+            metric=self.equipment.metric.name,
+            models=self.equipment.models,
         )
-
-    def _executor(self, worker: Worker) -> Executor:
-        threads = self.arguments.num_threads or dspy.settings.num_threads or 1
-        return SerialExecutor(worker) if threads == 1 else ThreadedExecutor(worker, threads)
-
-    def _stoppers(self) -> Sequence[Callable[[RunState], str]]:
-        return [_stopper(callback) for callback in self.arguments.stop_callbacks]
 
     def _warn_below_floor(self, settings: Settings) -> None:
         minibatch, validation = settings.minibatch_size, len(settings.validation)
@@ -300,46 +224,50 @@ class Optimization:
             parent=minibatch,
             child=minibatch + validation,
             feedback=settings.feedback_calls * minibatch,
+            reflection_calls=settings.reflection_calls,
+        ).metric_calls
+        floor, limit = (
+            useful_floor(validation=validation, proposal=cost),
+            settings.limits.metric_calls,
         )
-        floor = useful_floor(validation=validation, proposal=cost)
-        if settings.max_metric_calls < floor:
+        if limit is not None and limit < floor:
             logger.warning(
                 "A budget of %d metric calls is below the useful floor of %d: %d to validate the "
                 "program as it is, and %d for each of three proposals. What fits is done.",
-                settings.max_metric_calls,
+                limit,
                 floor,
                 validation,
                 cost,
             )
 
+    def check(self, finish: Finish) -> None:
+        """Nothing, where the run came to a result.
 
-def _stopper(callback: Callable[[Any], bool]) -> Callable[[RunState], str]:
-    """A stop callback of the gepa package's kind, asked after every proposal."""
-    name = getattr(callback, "__name__", type(callback).__name__)
-
-    def reason(state: RunState) -> str:
-        texts: tuple[Candidate, ...] = tuple(member.candidate for member in state.members)
-        pool = PoolView(texts, state.scores, state.columns, len(state.history), state.spent)
-        view = SearchView(pool)
-        return f"the stop callback {name} asked for it" if callback(view) else ""
-
-    return reason
-
-
-def _check(finish: Finish) -> None:
-    state, result = finish.state, RunResult(finish.state)
-    if isinstance(finish.error, MetricError):
-        raise finish.error
-    if state.is_broken:
-        raise WorkerError(
-            f"The run stopped because its work cannot be carried out: {state.ending}\n"
-            f"{state.tally.metric_calls} metric calls were made until then. Check the model's "
-            "name, its key and that its server can be reached, then run again."
-        ) from finish.error
-    if result.failed and result.failed == len(result.proposals):
-        raise ReflectionError(
-            f"None of {result.failed} reflections gave a usable text, so there is nothing to "
-            f"return but the program as it was. The last one: "
-            f"{result.proposals[-1].verdict.reason}. Try a stronger reflection_lm, or one "
-            "with a larger max_tokens."
-        )
+        Raises:
+            MetricError: the metric returned something that is no score.
+            WorkerError: a model or its server cannot be used, or the program or the metric.
+            ReflectionError: no reflection ever gave a usable text.
+        """
+        state, result = finish.state, RunResult(finish.state)
+        if isinstance(finish.error, MetricError):
+            raise finish.error
+        if state.is_broken:
+            best = result.members[result.best].candidate if result.members else None
+            kept = (
+                f" What was paid for is in {self.arguments.log_dir}: the same call carries on."
+                if self.arguments.log_dir is not None
+                else " With log_dir=... a later call could carry on."
+            )
+            raise WorkerError(
+                f"The run stopped because its work cannot be carried out: {state.ending}\n"
+                f"{state.tally.metric_calls} metric calls were made until then. Check the model's "
+                f"name, its key and that its server can be reached, then run again.{kept}",
+                program=build(self.student, best) if best is not None else None,
+            ) from finish.error
+        if result.failed and result.failed == len(result.proposals):
+            raise ReflectionError(
+                f"None of {result.failed} reflections gave a usable text, so there is nothing to "
+                f"return but the program as it was. The last one: "
+                f"{result.proposals[-1].verdict.reason}. Try a stronger reflection_lm, or one "
+                "with a larger max_tokens."
+            )

@@ -1,42 +1,165 @@
-"""What a run may spend, in metric calls, and what it has spent.
+"""What a run may spend, and what it has spent, in every unit that people pay in.
 
-The worst case of a proposal is held from its issue until its commit, so the limit is never
-exceeded: spent by committed proposals + held for live ones <= limit, always.
+What can be counted beforehand is held: the worst case of a proposal in metric calls, rollouts and
+calls of the reflection LM is held from its issue until its commit, so such a limit is never
+exceeded: spent by committed proposals + held for live ones + lost <= limit, always. What a model
+call costs in tokens and USD is known afterwards only: see `Limits.afford`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 
-__all__ = ["Tally", "proposal_cost", "useful_floor"]
+__all__ = ["FREE", "NOTHING", "Limits", "Tally", "Usage", "proposal_cost", "useful_floor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What model calls cost."""
+
+    total_tokens: int = 0
+    """Prompt and completion."""
+    usd: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.total_tokens + other.total_tokens, self.usd + other.usd)
+
+    def times(self, count: int) -> Usage:
+        """So many times this."""
+        return Usage(self.total_tokens * count, self.usd * count)
+
+    def highest(self, other: Usage) -> Usage:
+        """The higher one of two, in either unit."""
+        return Usage(max(self.total_tokens, other.total_tokens), max(self.usd, other.usd))
+
+
+FREE = Usage()
+"""No model was called, or a cache answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What was really done so far, as an instrumented metric and LM would count it."""
+    """Counts of what is paid for, as an instrumented program, metric and LM would count it."""
 
     rollouts: int = 0
+    """Runs of the program."""
     metric_calls: int = 0
     """Calls of the user's metric, those for feedback on single components included."""
     reflection_calls: int = 0
     """Calls of the reflection LM."""
+    proposals: int = 0
+    """Attempts at a new candidate that are over."""
+    total_tokens: int = 0
+    """Of all model calls in rollouts, metric and reflections; calls answered from a cache are
+    free."""
+    usd: float = 0.0
+    """Where prices are known; 0 where no limit in USD asks for them."""
 
-    def plus(self, *, rollouts: int = 0, metric_calls: int = 0, reflection_calls: int = 0) -> Tally:
-        """This tally with so much more done."""
-        return Tally(
-            self.rollouts + rollouts,
-            self.metric_calls + metric_calls,
-            self.reflection_calls + reflection_calls,
-        )
+    @classmethod
+    def of(cls, usage: Usage, **counts: int) -> Tally:
+        """These counts, and what model calls cost."""
+        return cls(**counts, total_tokens=usage.total_tokens, usd=usage.usd)
+
+    @property
+    def usage(self) -> Usage:
+        """What model calls cost."""
+        return Usage(self.total_tokens, self.usd)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
 
 
-def proposal_cost(*, parent: int, child: int, feedback: int) -> int:
-    """The most metric calls that a reflective proposal can need.
+NOTHING = Tally()
+"""Nothing was done."""
 
-    Rollouts of the parent on the minibatch, of the child on minibatch and validation set, and
-    the calls that its reflection may make for feedback on single components.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most that a run may spend, in any mix of units; None for no limit in that unit."""
+
+    metric_calls: int | None = None
+    rollouts: int | None = None
+    reflection_calls: int | None = None
+    proposals: int | None = None
+    total_tokens: int | None = None
+    usd: float | None = None
+    seconds: float | None = None
+    """Of this call: after that nothing is begun, and what runs is finished."""
+
+    @property
+    def rollouts_at_most(self) -> int | None:
+        """How many rollouts fit, if nothing else is done; None for any number."""
+        given = [limit for limit in (self.metric_calls, self.rollouts) if limit is not None]
+        return min(given, default=None)
+
+    def obstacle(self, *, used: Tally, more: Tally) -> str:
+        """The unit of which there is not enough for more; empty where all suffice.
+
+        What model calls will cost is not known: there, something must be left.
+        """
+        needed = used + more
+        for name in ("metric_calls", "rollouts", "reflection_calls", "proposals"):
+            limit = getattr(self, name)
+            if limit is not None and getattr(needed, name) > limit:
+                return name
+        return self._used_up(used.usage)
+
+    def afford(self, used: Usage, running: Usage, following: Usage) -> str:
+        """The unit of which there is not enough to begin what follows; empty where all suffice.
+
+        Our choice: whatever runs is expected to cost as much as the dearest of its kind so far. So
+        a limit is exceeded by no more than what runs at that moment costs above that.
+        """
+        if unit := self._used_up(used):
+            return unit
+        expected = used + running + following
+        if self.total_tokens is not None and expected.total_tokens > self.total_tokens:
+            return "total_tokens"
+        return "usd" if self.usd is not None and expected.usd > self.usd else ""
+
+    @property
+    def asks_for_usage(self) -> bool:
+        """Whether what model calls cost is limited."""
+        return self.total_tokens is not None or self.usd is not None
+
+    def shown(self, used: Tally, *, seconds: float | None = None) -> str:
+        """Used and limit in every unit that has a limit, for people."""
+        parts = []
+        for field in fields(self):
+            limit = getattr(self, field.name)
+            amount = seconds if field.name == "seconds" else getattr(used, field.name)
+            if limit is not None and amount is not None:
+                parts.append(f"{_amount(amount)}/{_amount(limit)} {unit_in_words(field.name)}")
+        return ", ".join(parts)
+
+    def _used_up(self, used: Usage) -> str:
+        if self.total_tokens is not None and used.total_tokens >= self.total_tokens:
+            return "total_tokens"
+        return "usd" if self.usd is not None and used.usd >= self.usd else ""
+
+
+def unit_in_words(name: str) -> str:
+    """The name of a unit for people."""
+    return {"usd": "USD", "total_tokens": "tokens"}.get(name, name.replace("_", " "))
+
+
+def _amount(value: float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and value < 1000 else f"{value:.0f}"
+
+
+def proposal_cost(*, parent: int, child: int, feedback: int, reflection_calls: int) -> Tally:
+    """The most that a reflective proposal can need.
+
+    Rollouts of the parent on the minibatch, of the child on minibatch and validation set, the
+    metric calls that its reflection may make for feedback on single components, and the calls of
+    the reflection LM.
     """
-    return parent + child + feedback
+    return Tally(
+        rollouts=parent + child,
+        metric_calls=parent + child + feedback,
+        reflection_calls=reflection_calls,
+        proposals=1,
+    )
 
 
 def useful_floor(*, validation: int, proposal: int) -> int:

@@ -5,7 +5,9 @@ Reads the state, changes nothing. What a new proposal is chosen from are committ
 
 from __future__ import annotations
 
-from dspy_gepa.core.budget import proposal_cost
+import numpy as np
+
+from dspy_gepa.core.budget import Tally, proposal_cost
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import ComponentView
 from dspy_gepa.core.frontier import mean_scores, survivors, tops
@@ -31,7 +33,7 @@ from dspy_gepa.core.state import RunState
 from dspy_gepa.core.streams import stream
 from dspy_gepa.core.work import Evidence
 
-__all__ = ["next_phase", "next_proposal", "obstacle"]
+__all__ = ["breakage", "next_phase", "next_proposal", "obstacle"]
 
 
 def next_phase(state: RunState, proposal: Proposal) -> Phase | None:
@@ -48,19 +50,36 @@ def next_phase(state: RunState, proposal: Proposal) -> Phase | None:
     return None
 
 
-def next_proposal(state: RunState) -> tuple[Mutation | Merge, Phase] | None:
-    """How the next proposal begins; None where its worst case does not fit into the budget.
+def next_proposal(state: RunState) -> tuple[tuple[Mutation | Merge, Phase], str]:
+    """How the next proposal begins, and the unit in which its worst case is over the budget.
 
     Raises:
         ValueError: the frontier is made of objectives, and the metric scores none.
     """
-    if state.settings.frontier != "instance" and not state.objectives:
+    if state.settings.frontier != "instance" and state.members and not state.objectives:
         raise ValueError(
             f"The frontier {state.settings.frontier!r} needs objectives, and the metric scored "
             'none. Return objective_scores={"name": number}, or take the frontier "instance".'
         )
     begun = _merge(state) or _mutation(state)
-    return begun if begun[0].hold <= state.available else None
+    limits = state.settings.limits
+    return begun, limits.obstacle(used=state.committed, more=begun[0].hold)
+
+
+def breakage(state: RunState) -> str:
+    """Why nothing can be learned at all; empty where something can.
+
+    Our choice: where the program or the metric fails on each of the seed's first validation
+    examples, then it is not a text that is at fault.
+    """
+    if state.members or not state.live or not isinstance(state.live[0].phase, Validating):
+        return ""
+    first = state.live[0].phase.evaluation.keys[: state.settings.max_failures_in_a_row]
+    rollouts = [state.known.get(key) for key in first]
+    if not all(rollout is not None and rollout.is_broken for rollout in rollouts):
+        return ""
+    failures = [rollout.failure for rollout in rollouts if rollout is not None]
+    return f"it failed on each of the first {len(first)} examples; on the first one: {failures[0]}"
 
 
 def obstacle(state: RunState) -> str:
@@ -76,7 +95,7 @@ def obstacle(state: RunState) -> str:
             return "a candidate has a perfect score on every validation example"
     patience = max(10, 2 * -(-len(settings.train) // settings.minibatch_size))
     recent = state.history[-patience:] if len(state.history) > patience else ()
-    if recent and not any(settlement.charge for settlement in recent):
+    if recent and not any(settlement.charge.metric_calls for settlement in recent):
         return (
             f"nothing left to learn: the last {patience} proposals needed no rollout "
             f"({recent[-1].verdict.reason})"
@@ -129,7 +148,7 @@ def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Ph
 
 def _after_gating(state: RunState, proposal: Proposal, evaluation: Evaluation) -> Phase:
     parents = [
-        Evaluation(state.members[parent].candidate, evaluation.examples)
+        Evaluation(_candidate(state, parent), evaluation.examples)
         for parent in proposal.origin.parents
     ]
     child_scores = [rollout.score for rollout in state.rollouts(evaluation)]
@@ -150,21 +169,32 @@ def _visible(state: RunState, seen: int) -> tuple[Candidate, ...]:
 
 
 def _pool(state: RunState, ticket: int, seen: int) -> PoolView:
-    """The pool as it was when the first `seen` proposals were over."""
+    """The pool as it was when the first `seen` proposals were over; at first, the seed unscored."""
     candidates = _visible(state, seen)
+    if not candidates:
+        unknown = np.full((1, len(state.settings.validation)), np.nan)
+        return PoolView((_candidate(state, 0),), unknown, unknown, ticket, 0)
     return PoolView(
         candidates,
         state.scores[: len(candidates)],
         state.columns[: len(candidates)],
         ticket,
-        sum(settlement.charge for settlement in state.history[:seen]),
+        sum(settlement.charge.metric_calls for settlement in state.history[:seen]),
     )
+
+
+def _candidate(state: RunState, member: int) -> Candidate:
+    """A member's texts; those of the seed before it is a member too."""
+    if state.members:
+        return state.members[member].candidate
+    return state.live[0].evaluations[0].candidate
 
 
 def _mutation(state: RunState) -> tuple[Mutation, Phase]:
     settings, ticket = state.settings, len(state.history) + len(state.live)
     view = _pool(state, ticket, len(state.history))
-    parent = settings.selection(view, stream(settings.seed, "parent", ticket))
+    random = stream(settings.seed, "parent", ticket)
+    parent = settings.selection(view, random) if state.members else 0
     if parent not in range(len(view.candidates)):
         raise ValueError(
             f"The candidate selection returned {parent!r}; a member's id is needed, one of 0 to "
@@ -173,13 +203,14 @@ def _mutation(state: RunState) -> tuple[Mutation, Phase]:
     earlier = [origin for origin in state.origins() if isinstance(origin, Mutation)]
     draw = earlier[0].draw + 1 if earlier else 0
     same_parent = (origin.turn + 1 for origin in earlier if origin.parent == parent)
-    turn = next(same_parent, state.members[parent].turn)
+    turn = next(same_parent, state.members[parent].turn if state.members else 0)
     minibatch = epoch_minibatch(settings.train, settings.minibatch_size, draw, seed=settings.seed)
     evaluation = Evaluation(view.candidates[parent], minibatch)
     hold = proposal_cost(
         parent=sum(key not in state.charged for key in evaluation.keys),
         child=len({*minibatch, *settings.validation}),
         feedback=settings.feedback_calls * len(minibatch),
+        reflection_calls=settings.reflection_calls,
     )
     origin = Mutation(hold, parent, minibatch, draw, turn, len(state.history))
     return origin, Rolling(evaluation)
@@ -188,8 +219,8 @@ def _mutation(state: RunState) -> tuple[Mutation, Phase]:
 def _merge(state: RunState) -> tuple[Merge, Phase] | None:
     """A merge, due after a mutation was accepted, where two frontier members can be merged."""
     settings, ticket = state.settings, len(state.history) + len(state.live)
-    last = state.history[-1]
-    if not settings.use_merge or last.verdict.kind != "accepted":
+    last = state.history[-1] if state.history else None
+    if not settings.use_merge or last is None or last.verdict.kind != "accepted":
         return None
     earlier = [origin for origin in state.origins() if isinstance(origin, Merge)]
     if not isinstance(last.origin, Mutation) or len(earlier) >= settings.max_merge_invocations:
@@ -211,5 +242,7 @@ def _merge(state: RunState) -> tuple[Merge, Phase] | None:
     examples = merge_examples(
         scores, settings.validation, plan.parents, settings.merge_examples, random
     )
-    origin = Merge(len(settings.validation), plan.parents, plan.ancestor)
+    rollouts = len(settings.validation)
+    hold = Tally(rollouts=rollouts, metric_calls=rollouts, proposals=1)
+    origin = Merge(hold, plan.parents, plan.ancestor)
     return origin, Gating(Evaluation(plan.child, examples))

@@ -1,6 +1,6 @@
 """What happens in a run. The journal, callbacks, progress and reports read this stream only.
 
-Six types. An event says what was decided; `evolve` applies it and makes no choice of its own.
+Seven types. An event says what was decided; `evolve` applies it and makes no choice of its own.
 """
 
 from __future__ import annotations
@@ -8,11 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dspy_gepa.core.budget import NOTHING, Tally
 from dspy_gepa.core.proposal import Origin, Phase, Verdict
 from dspy_gepa.core.rollout import Rollout, RolloutKey
-from dspy_gepa.core.work import ReflectionAnswer
+from dspy_gepa.core.work import ReflectionAnswer, RequestKey
 
-__all__ = ["Advanced", "Committed", "Ended", "Event", "Issued", "Reflected", "RolledOut"]
+__all__ = [
+    "Advanced",
+    "Committed",
+    "Ended",
+    "Event",
+    "Faltered",
+    "Issued",
+    "Reflected",
+    "RolledOut",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,17 @@ class Reflected:
     """A reflection was answered."""
 
     reflection: ReflectionAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Faltered:
+    """A request could not be carried out. It is asked for again, unless the run ends."""
+
+    key: RequestKey
+    cause: str
+    """In words, for people."""
+    lost: Tally = NOTHING
+    """What was paid for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +86,4 @@ class Ended:
     """Whether it ended because work could not be carried out."""
 
 
-Event: TypeAlias = Issued | RolledOut | Reflected | Advanced | Committed | Ended
+Event: TypeAlias = Issued | RolledOut | Reflected | Faltered | Advanced | Committed | Ended

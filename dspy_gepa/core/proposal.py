@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
 
+from dspy_gepa.core.budget import NOTHING, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.work import ReflectionAnswer
@@ -39,7 +40,7 @@ __all__ = [
 class Seed:
     """The student's own texts."""
 
-    hold: int
+    hold: Tally
 
     @property
     def parents(self) -> tuple[int, ...]:
@@ -51,8 +52,8 @@ class Seed:
 class Mutation:
     """Texts rewritten by reflection."""
 
-    hold: int
-    """The most metric calls that it can need."""
+    hold: Tally
+    """The most that it can need."""
     parent: int
     """A member's id."""
     minibatch: tuple[int, ...]
@@ -74,7 +75,7 @@ class Mutation:
 class Merge:
     """Texts taken from two members."""
 
-    hold: int
+    hold: Tally
     parents: tuple[int, int]
     """Ascending ids."""
     ancestor: int
@@ -169,5 +170,5 @@ class Proposal:
     phase: Phase
     evaluations: tuple[Evaluation, ...] = ()
     """All rollouts that it has asked for, in order."""
-    feedback_calls: int = 0
-    """Metric calls that its reflection made for feedback on single components."""
+    reflection_charge: Tally = NOTHING
+    """What its reflection cost."""

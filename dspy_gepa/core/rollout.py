@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["Rollout", "RolloutKey", "Step", "Trace"]
+from dspy_gepa.core.budget import FREE, Tally, Usage
+
+__all__ = ["Opaque", "Rollout", "RolloutKey", "Step", "Trace"]
 
 
 class RolloutKey(NamedTuple):
@@ -19,6 +21,17 @@ class RolloutKey(NamedTuple):
     """The candidate's digest."""
     example: int
     """The example's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """An object of which only the text was stored."""
+
+    text: str
+    """What `str` said about it."""
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +76,18 @@ class Rollout:
     """Named partial scores; empty where the metric gives none."""
     failure: str = ""
     """Why there is no answer to score (a crash, an unreadable reply); empty where there is."""
+    is_broken: bool = False
+    """Whether the program or the metric itself failed, which no text may be able to mend."""
     metric_calls: int = 1
     """How often the user's metric was called for it: 0 where a failure left nothing to score."""
+    usage: Usage = FREE
+    """What its model calls cost, those of the metric included."""
     trace: Trace = field(default_factory=Trace, compare=False)
     """Empty unless it was asked for."""
     output: object = field(default=None, compare=False)
     """The program's answer, where outputs are kept; opaque to the core."""
 
     @property
-    def charge(self) -> int:
-        """What it costs of the budget, in metric calls: a rollout that failed was paid for too."""
-        return max(1, self.metric_calls)
+    def charge(self) -> Tally:
+        """What it costs of the budget. One that failed before the metric counts as a call of it."""
+        return Tally.of(self.usage, rollouts=1, metric_calls=max(1, self.metric_calls))

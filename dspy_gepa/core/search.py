@@ -7,17 +7,19 @@ answers give the same run in whatever order they come.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from dspy_gepa.core.budget import NOTHING, Tally, unit_in_words
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.choices import next_phase, next_proposal, obstacle
+from dspy_gepa.core.choices import breakage, next_phase, next_proposal, obstacle
 from dspy_gepa.core.columns import columns, objective_names
 from dspy_gepa.core.events import (
     Advanced,
     Committed,
     Ended,
     Event,
+    Faltered,
     Issued,
     Reflected,
     RolledOut,
@@ -37,10 +39,10 @@ from dspy_gepa.core.proposal import (
     Validating,
     Verdict,
 )
+from dspy_gepa.core.rollout import Rollout, RolloutKey
 from dspy_gepa.core.state import Member, RunState, Settings, Settlement
 from dspy_gepa.core.work import (
     Answer,
-    Breakdown,
     Evidence,
     ReflectionAnswer,
     ReflectionRequest,
@@ -48,10 +50,11 @@ from dspy_gepa.core.work import (
     RequestKey,
     RolloutAnswer,
     RolloutRequest,
+    Setback,
     Stop,
 )
 
-__all__ = ["decide", "evolve", "requests", "start"]
+__all__ = ["decide", "evolve", "requests", "shortage", "start"]
 
 
 def start(settings: Settings, seed: Candidate) -> RunState:
@@ -59,37 +62,62 @@ def start(settings: Settings, seed: Candidate) -> RunState:
 
     Where the limit is below the size of the validation set, on as many examples as it allows.
     """
-    examples = settings.validation[: settings.max_metric_calls]
+    examples = settings.validation[: settings.limits.rollouts_at_most]
     phase = Validating(Evaluation(seed, examples))
-    return RunState(settings, (_begun(0, Seed(len(examples)), phase),))
+    hold = Tally(rollouts=len(examples), metric_calls=len(examples))
+    return RunState(settings, (_begun(0, Seed(hold), phase),))
 
 
 def requests(state: RunState) -> tuple[Request, ...]:
     """The work that is outstanding, the lowest ticket's first; each key comes once.
 
-    Nothing once the run is ending.
+    Nothing once the run is ending. Before the first answer one rollout only, and the seed's
+    validation, which is long, comes after other work: where a model, the program, the metric or
+    the reflection cannot be used at all, that shows before much is paid.
     """
     if state.ending:
         return ()
     wanted: dict[RequestKey, Request] = {}
-    for proposal in state.live:
+    for proposal in sorted(state.live, key=lambda proposal: isinstance(proposal.origin, Seed)):
         for request in _wanted(state, proposal):
             wanted.setdefault(request.key, request)
-    return tuple(wanted.values())
+    return tuple(wanted.values()) if state.known else tuple(wanted.values())[:1]
+
+
+def shortage(state: RunState, running: Sequence[Request], following: Request) -> str:
+    """Why there may not be money enough to begin this request now; empty where there is.
+
+    Until it is known what a rollout and a reflection cost, one of either runs at a time.
+    """
+    limits = state.settings.limits
+    if not limits.asks_for_usage:
+        return ""
+    reflecting = sum(isinstance(request, ReflectionRequest) for request in running)
+    expected = state.dearest_reflection.times(reflecting) + state.dearest_rollout.times(
+        len(running) - reflecting
+    )
+    if isinstance(following, ReflectionRequest):
+        next_one, is_first = state.dearest_reflection, not state.tally.reflection_calls
+    else:
+        next_one, is_first = state.dearest_rollout, not state.known
+    if is_first and any(type(request) is type(following) for request in running):
+        return "the first one of its kind shows what it costs"
+    unit = limits.afford(state.tally.usage, expected, next_one)
+    return _used_up(state, unit) if unit else ""
 
 
 def decide(state: RunState, said: Answer | Stop | None) -> tuple[Event, ...]:
     """What follows from an answer (or from nothing, at the start): the events, in order."""
-    events: list[Event] = []
-    event = _heard(state, said) or _chosen(state)
-    while event is not None:
-        events.append(event)
+    events = list(_heard(state, said))
+    for event in events:
         state = evolve(state, event)
-        event = _chosen(state)
+    while (chosen := _chosen(state)) is not None:
+        events.append(chosen)
+        state = evolve(state, chosen)
     return tuple(events)
 
 
-def evolve(state: RunState, event: Event) -> RunState:
+def evolve(state: RunState, event: Event) -> RunState:  # noqa: PLR0911 - one for each type
     """The state after an event."""
     match event:
         case Issued(ticket, origin, phase):
@@ -97,48 +125,57 @@ def evolve(state: RunState, event: Event) -> RunState:
         case Advanced(ticket, phase):
             return _with(state, _entered(_live(state, ticket), phase))
         case RolledOut(key, rollout):
-            tally = state.tally.plus(rollouts=1, metric_calls=rollout.metric_calls)
-            return replace(state, known=state.known.plus(key, rollout), tally=tally)
+            return _rolled_out(state, key, rollout)
         case Reflected(reflection):
             return _drafted(state, reflection)
+        case Faltered(key, _, lost):
+            vain = {**state.vain, key: state.vain.get(key, 0) + 1}
+            return replace(state, tally=state.tally + lost, lost=state.lost + lost, vain=vain)
         case Committed(_, verdict):
             return _committed(state, verdict)
         case Ended(reason, is_breakdown):
             return replace(state, ending=reason, is_broken=is_breakdown)
 
 
-def _heard(state: RunState, said: Answer | Stop | None) -> Event | None:
-    """The event that records what was said; None where it is late, repeated or nothing."""
+def _heard(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
+    """The events that record what was said; none where it is late, repeated or nothing."""
     match said:
         case RolloutAnswer(key, rollout) if key not in state.known:
-            return RolledOut(key, rollout)
+            yield RolledOut(key, rollout)
         case ReflectionAnswer(ticket):
             live = {proposal.ticket: proposal for proposal in state.live}
             if ticket in live and isinstance(live[ticket].phase, Reflecting):
-                return Reflected(said)
-        case Breakdown(cause) if not state.is_broken:
-            return Ended(cause, is_breakdown=True)
+                yield Reflected(said)
+        case Setback(key, cause, is_lasting):
+            yield Faltered(key, cause, said.lost)
+            attempts = state.vain.get(key, 0) + 1
+            if state.is_broken or state.ending:
+                return
+            if is_lasting or attempts >= state.settings.max_setbacks_in_a_row:
+                tried = f" ({attempts} attempts in a row)" if attempts > 1 else ""
+                yield Ended(f"{cause}{tried}", is_breakdown=True)
         case Stop(reason) if not state.ending:
-            return Ended(reason)
-    return None
+            yield Ended(reason)
 
 
 def _chosen(state: RunState) -> Event | None:
     """The one next event that follows from the state alone; None where the run has to wait."""
+    if not state.ending and (broken := breakage(state)):
+        return Ended(broken, is_breakdown=True)
+    if not state.ending and (unit := _overdrawn(state)):
+        return Ended(_used_up(state, unit))
     for proposal in state.live:
         phase = next_phase(state, proposal)
         if phase is not None:
             return Advanced(proposal.ticket, phase)
     blocked = state.ending or obstacle(state)
-    if not blocked and state.members and len(state.live) < state.settings.window:
-        begun = next_proposal(state)
-        if begun is not None:
+    # The first proposal does not wait for the seed's validation: its parent can only be the seed.
+    window = state.settings.window if state.members else 2
+    if not blocked and len(state.live) < window and (state.members or state.live):
+        begun, unit = next_proposal(state)
+        if not unit:
             return Issued(len(state.history) + len(state.live), *begun)
-        blocked = (
-            f"the budget is used up: {state.tally.metric_calls} of "
-            f"{state.settings.max_metric_calls} metric calls made, "
-            "and another proposal might need more than is left"
-        )
+        blocked = _used_up(state, unit)
     if state.live:
         return _commitment(state, state.live[0])
     return Ended(blocked) if blocked and not state.ending else None
@@ -196,17 +233,47 @@ def _drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
     proposal = _live(state, reflection.ticket)
     assert isinstance(proposal.phase, Reflecting)
     phase = Drafted(proposal.phase.evaluation, proposal.phase.components, reflection)
-    drafted = replace(proposal, phase=phase, feedback_calls=reflection.metric_calls)
-    tally = state.tally.plus(
-        metric_calls=reflection.metric_calls, reflection_calls=reflection.lm_calls
+    drafted = replace(proposal, phase=phase, reflection_charge=reflection.charge)
+    return replace(
+        _with(state, drafted),
+        tally=state.tally + reflection.charge,
+        dearest_reflection=state.dearest_reflection.highest(reflection.usage),
+        vain={},
     )
-    return replace(_with(state, drafted), tally=tally)
+
+
+def _rolled_out(state: RunState, key: RolloutKey, rollout: Rollout) -> RunState:
+    done = replace(rollout.charge, metric_calls=rollout.metric_calls)
+    return replace(
+        state,
+        known=state.known.plus(key, rollout),
+        tally=state.tally + done,
+        dearest_rollout=state.dearest_rollout.highest(rollout.usage),
+        vain={},
+    )
+
+
+def _overdrawn(state: RunState) -> str:
+    """The unit of which what was lost has left too little for the work under way; mostly none."""
+    if state.lost == NOTHING:
+        return ""
+    counted = replace(state.committed, total_tokens=0, usd=0.0)
+    return state.settings.limits.obstacle(used=counted, more=NOTHING)
+
+
+def _used_up(state: RunState, unit: str) -> str:
+    limit, used = getattr(state.settings.limits, unit), getattr(state.tally, unit)
+    return (
+        f"the budget is used up: {used:g} of {limit:g} {unit_in_words(unit)}, "
+        "and what comes next might need more than is left"
+    )
 
 
 def _committed(state: RunState, verdict: Verdict) -> RunState:
     first, *rest = state.live
     assert isinstance(first.phase, Settled)
-    charged, charge = state.charged, first.feedback_calls
+    is_seed = isinstance(first.origin, Seed)
+    charged, charge = state.charged, first.reflection_charge + Tally(proposals=not is_seed)
     for evaluation in first.evaluations:
         for key in evaluation.keys:
             if key in state.known and key not in charged:
@@ -215,7 +282,7 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
     settlement = Settlement(first.origin, first.phase.candidate, verdict, charge)
     members = state.members
     if verdict.kind == "accepted":
-        members = members.plus(_member(state, first, charge))
+        members = members.plus(_member(state, first, charge.metric_calls))
     return replace(
         state,
         live=tuple(rest),
@@ -223,6 +290,7 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
         members=members,
         charged=charged,
         spent=state.spent + charge,
+        tally=state.tally + Tally(proposals=not is_seed),
     )
 
 
@@ -237,7 +305,7 @@ def _member(state: RunState, accepted: Proposal, charge: int) -> Member:
         kept.setflags(write=False)
     before = {key for evaluation in earlier for key in evaluation.keys}
     unpaid = sum(
-        state.known[key].charge
+        state.known[key].charge.metric_calls
         for key in validation.keys
         if key not in state.charged and key not in before
     )
@@ -253,7 +321,7 @@ def _member(state: RunState, accepted: Proposal, charge: int) -> Member:
         accepted.origin.parents,
         accepted.ticket,
         turn,
-        state.spent + charge - unpaid,
+        state.spent.metric_calls + charge - unpaid,
         scores,
         row,
     )

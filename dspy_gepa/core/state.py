@@ -5,12 +5,12 @@ Everything else (frontier, means, best, outstanding work, minibatches) is comput
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dspy_gepa.core.budget import Tally
+from dspy_gepa.core.budget import FREE, NOTHING, Limits, Tally, Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import FrontierKind, objective_names
 from dspy_gepa.core.components import ComponentSelector, round_robin
@@ -20,6 +20,7 @@ from dspy_gepa.core.ledger import Ledger, Log
 from dspy_gepa.core.proposal import Evaluation, Origin, Proposal, Verdict
 from dspy_gepa.core.rollout import Rollout, RolloutKey
 from dspy_gepa.core.selection import Selection, pareto
+from dspy_gepa.core.work import RequestKey
 
 __all__ = ["Member", "RunState", "Settings", "Settlement"]
 
@@ -32,8 +33,8 @@ class Settings:
     """Examples that proposals learn from; not empty."""
     validation: tuple[int, ...]
     """Examples that members are compared on; not empty. May share examples with `train`."""
-    max_metric_calls: int
-    """The limit, never exceeded."""
+    limits: Limits
+    """What may be spent; in units that can be counted beforehand never exceeded."""
     seed: int = 0
     minibatch_size: int = 3
     window: int = 1
@@ -46,12 +47,17 @@ class Settings:
     perfect_score: float = 1.0
     feedback_calls: int = 0
     """The most metric calls that a reflection makes an example for single components."""
+    reflection_calls: int = 2
+    """The most calls of the reflection LM that a proposal makes."""
     use_merge: bool = True
     max_merge_invocations: int = 5
     merge_examples: int = 5
     """On how many validation examples a merge is compared with its parents."""
     max_failures_in_a_row: int = 10
-    """After so many reflections in a row without a usable text the run ends. Our choice."""
+    """After so many reflections in a row without a usable text the run ends; and where the program
+    or the metric breaks on so many of the first validation examples, all in a row. Our choice."""
+    max_setbacks_in_a_row: int = 4
+    """After so many vain attempts at a request, with nothing else answered, the run ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +88,8 @@ class Settlement:
     candidate: Candidate
     """What was proposed; the parent's texts where nothing was."""
     verdict: Verdict
-    charge: int
-    """Metric calls that it added to what was spent."""
+    charge: Tally
+    """What it added to what was spent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +106,28 @@ class RunState:
     """Every rollout that was answered."""
     charged: Ledger[RolloutKey, int] = field(default_factory=Ledger)
     """Rollouts that a committed proposal used, with the ticket of the first that did."""
-    spent: int = 0
-    """Metric calls charged to committed proposals. Unlike the tally it does not depend on the
-    order in which answers came, so decisions may read it. spent + held <= limit, always."""
-    tally: Tally = field(default_factory=Tally)
-    """What was really done, by live proposals too."""
+    spent: Tally = NOTHING
+    """Charged to committed proposals. Unlike the tally it does not depend on the order in which
+    answers came, so decisions may read it. spent + held + lost <= limit, always."""
+    tally: Tally = NOTHING
+    """What was really done, by live proposals too, and what was lost."""
+    lost: Tally = NOTHING
+    """What was paid for work that could not be carried out."""
+    dearest_rollout: Usage = FREE
+    """The most that model calls cost in one rollout."""
+    dearest_reflection: Usage = FREE
+    """The most that model calls cost in one reflection."""
+    vain: Mapping[RequestKey, int] = field(default_factory=dict)
+    """Attempts at requests that could not be carried out since the last answer."""
     ending: str = ""
     """Why no more proposals are issued; empty while they are."""
     is_broken: bool = False
     """Whether it ends because work could not be carried out."""
 
     @property
-    def available(self) -> int:
-        """Metric calls that a new proposal may still hold."""
-        held = sum(proposal.origin.hold for proposal in self.live)
-        return self.settings.max_metric_calls - self.spent - held
+    def committed(self) -> Tally:
+        """What is spent, held for live proposals, or lost: not to be had any more."""
+        return sum((proposal.origin.hold for proposal in self.live), self.spent + self.lost)
 
     @property
     def scores(self) -> Scores:

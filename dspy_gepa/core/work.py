@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from dspy_gepa.core.budget import FREE, Tally, Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, RolloutKey
 
 __all__ = [
     "Answer",
-    "Breakdown",
     "Evidence",
     "ReflectionAnswer",
     "ReflectionKey",
@@ -23,6 +23,7 @@ __all__ = [
     "RequestKey",
     "RolloutAnswer",
     "RolloutRequest",
+    "Setback",
     "Stop",
 ]
 
@@ -95,17 +96,40 @@ class ReflectionAnswer:
     """Metric calls made for feedback on single components."""
     lm_calls: int = 0
     """Calls of the reflection LM."""
+    usage: Usage = FREE
+    """What all model calls cost, those of the metric included."""
+
+    @property
+    def charge(self) -> Tally:
+        """What it costs of the budget."""
+        return Tally.of(self.usage, metric_calls=self.metric_calls, reflection_calls=self.lm_calls)
 
 
 @dataclass(frozen=True, slots=True)
-class Breakdown:
-    """A request that cannot be answered because what carries it out is broken.
+class Setback:
+    """A request that could not be carried out, because of what carries it out.
 
-    Never a score: a wrong key, an unknown model or a dead server says nothing about a candidate.
+    Never a score: a wrong key, a busy or a dead server says nothing about a candidate. The request
+    stays outstanding.
     """
 
+    key: RequestKey
     cause: str
+    """In words, for people."""
+    is_lasting: bool = True
+    """Whether it would not help to wait and try again."""
+    metric_calls: int = 0
+    """Calls of the user's metric that it cost all the same."""
+    usage: Usage = FREE
+    """What model calls cost all the same."""
+    retry_after_seconds: float = 0.0
+    """How long the server asks to be left alone."""
     error: BaseException | None = field(default=None, compare=False)
+
+    @property
+    def lost(self) -> Tally:
+        """What was paid for nothing."""
+        return Tally.of(self.usage, metric_calls=self.metric_calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +139,4 @@ class Stop:
     reason: str
 
 
-Answer: TypeAlias = RolloutAnswer | ReflectionAnswer | Breakdown
+Answer: TypeAlias = RolloutAnswer | ReflectionAnswer | Setback

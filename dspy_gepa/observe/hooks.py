@@ -64,7 +64,7 @@ def calls_at_start(state: RunState) -> Iterator[HookCall]:
     """The calls that come before all others, given the first state that is seen."""
     settings = state.settings
     names = (
-        *("perfect_score", "seed", "max_metric_calls", "minibatch_size", "window"),
+        *("perfect_score", "seed", "minibatch_size", "window"),
         *("skip_perfect_score", "use_merge", "max_merge_invocations"),
     )
     yield (
@@ -73,7 +73,10 @@ def calls_at_start(state: RunState) -> Iterator[HookCall]:
             "seed_candidate": dict(_seed(state)),
             "trainset_size": len(settings.train),
             "valset_size": len(settings.validation),
-            "config": {name: getattr(settings, name) for name in names},
+            "config": {
+                "max_metric_calls": settings.limits.metric_calls,
+                **{name: getattr(settings, name) for name in names},
+            },
         },
     )
 
@@ -127,10 +130,13 @@ def _issued(proposal: Proposal, state: RunState, examples: Sequence[object]) -> 
     loader = _shown(train, examples)
     yield "on_iteration_start", {**iteration, "state": state, "trainset_loader": loader}
     if isinstance(origin, Mutation):
+        # The first proposal is begun while the seed is being validated.
+        is_known = bool(state.members)
+        parent = state.members[origin.parent].candidate if is_known else _seed(state)
         selected = {
             "candidate_idx": origin.parent,
-            "candidate": dict(state.members[origin.parent].candidate),
-            "score": float(mean_scores(state.scores)[origin.parent]),
+            "candidate": dict(parent),
+            "score": float(mean_scores(state.scores)[origin.parent]) if is_known else math.nan,
         }
         yield "on_candidate_selected", {**iteration, **selected}
         positions = [train.index(example) for example in origin.minibatch]
@@ -205,7 +211,7 @@ def _evaluated(proposal: Proposal, state: RunState) -> dict[str, object]:
     member, parents = None, proposal.origin.parents
     if isinstance(proposal.phase, Rolling):
         member = parents[0]
-        parents = state.members[member].parents
+        parents = state.members[member].parents if state.members else ()
     return {
         "iteration": proposal.ticket,
         "candidate_idx": member,
@@ -279,12 +285,12 @@ def _iteration_end(ticket: int, state: RunState, *, is_accepted: bool) -> Iterat
 
 def _budget(metric_calls: int, state: RunState) -> Iterator[HookCall]:
     if metric_calls:
-        used = state.tally.metric_calls
+        used, limit = state.tally.metric_calls, state.settings.limits.metric_calls
         told = {
             "iteration": _oldest(state),
             "metric_calls_used": used,
             "metric_calls_delta": metric_calls,
-            "metric_calls_remaining": state.settings.max_metric_calls - used,
+            "metric_calls_remaining": None if limit is None else limit - used,
         }
         yield "on_budget_updated", dict(told)
 

@@ -47,10 +47,15 @@ class ProgressLog:
 
     def _spent(self, state: RunState) -> str:
         tally, seconds = state.tally, int(time.monotonic() - self._began_seconds)
-        return (
-            f"{tally.metric_calls}/{state.settings.max_metric_calls} metric calls, "
-            f"{tally.reflection_calls} reflections, {seconds // 60}:{seconds % 60:02d}"
-        )
+        limits = state.settings.limits
+        parts = [limits.shown(tally, seconds=seconds)]
+        parts += [] if limits.metric_calls else [f"{tally.metric_calls} metric calls"]
+        parts += [] if limits.reflection_calls else [f"{tally.reflection_calls} reflection calls"]
+        if tally.total_tokens and not limits.total_tokens:
+            parts.append(f"{tally.total_tokens} tokens")
+        if tally.usd and not limits.usd:
+            parts.append(f"{tally.usd:.4g} USD")
+        return f"{', '.join(filter(None, parts))}, {seconds // 60}:{seconds % 60:02d}"
 
 
 def _score(state: RunState, member: int) -> str:

@@ -10,12 +10,13 @@ import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.events import Committed, Ended, Event
 from dspy_gepa.core.frontier import mean_scores
 from dspy_gepa.core.state import RunState, Settings
@@ -282,7 +283,10 @@ def _settings(settings: Settings) -> dict[str, object]:
     plain: dict[str, object] = {}
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if isinstance(value, tuple):
+        if isinstance(value, Limits):
+            given = {f"max_{unit}": limit for unit, limit in asdict(value).items()}
+            plain |= {name: limit for name, limit in given.items() if limit is not None}
+        elif isinstance(value, tuple):
             plain[f"{field.name}_examples"] = len(value)
         elif isinstance(value, (bool, int, float, str)) or value is None:
             plain[field.name] = value
@@ -301,6 +305,8 @@ def _numbers(state: RunState, ticket: int) -> dict[str, float]:
         "metric_calls": tally.metric_calls,
         "rollouts": tally.rollouts,
         "reflection_calls": tally.reflection_calls,
+        "total_tokens": tally.total_tokens,
+        "usd": tally.usd,
         "members": len(state.members),
         **{f"proposals_{kind}": counts[kind] for kind in _VERDICTS},
     }
@@ -343,7 +349,7 @@ def _tables(state: RunState) -> dict[str, Table]:
                 ", ".join(map(str, settlement.origin.parents)),
                 settlement.verdict.kind,
                 settlement.verdict.reason,
-                settlement.charge,
+                settlement.charge.metric_calls,
             )
             for ticket, settlement in enumerate(state.history)
         ],

@@ -5,41 +5,41 @@ Whatever user code raises is said in the answer.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 import dspy
+from dspy.utils.exceptions import AdapterParseError
 
+from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import (
     Answer,
-    Breakdown,
     Evidence,
     ReflectionAnswer,
     ReflectionRequest,
     Request,
     RolloutAnswer,
     RolloutRequest,
+    Setback,
 )
 from dspy_gepa.errors import GEPAError, MetricError, SettingsError
 from dspy_gepa.program.boundary import Raised, settled
 from dspy_gepa.program.kinds import CODE, Part, UnboundCode, parts_of
 from dspy_gepa.program.metric import Judgement, Metric
 from dspy_gepa.program.outage import Outage, is_transient
+from dspy_gepa.program.past_run import PastRun, revived
+from dspy_gepa.program.patience import TimedOut, within
 from dspy_gepa.program.program import build, describe
 from dspy_gepa.program.recent import Recent
 from dspy_gepa.program.reflection import Reflect
 from dspy_gepa.program.trace import Call, Predictors, Recording, failure_text
+from dspy_gepa.program.usage import Meter, Price
 from dspy_gepa.program.watch import Watch
 
-__all__ = ["PAUSES_SECONDS", "ProgramWorker"]
+__all__ = ["ProgramWorker", "WorkerSettings"]
 
-PAUSES_SECONDS = (2.0, 8.0, 30.0)
-"""Waits before further attempts where a server is busy or away; DSPy's own retries come first."""
-_LONGEST_PAUSE_SECONDS = 120.0
-"""The longest wait that a server may ask for."""
 _PROGRAMS_KEPT = 8
 """Programs that stay built: about as many as there are candidates under way at once."""
 _RUNS_KEPT = 500
@@ -60,15 +60,34 @@ class _Unbound(NamedTuple):
     failure: str
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What the metric is shown when it is asked about one component's part in a rollout."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How rollouts and reflections are carried out."""
 
-    prediction: Any
-    calls: Sequence[Call]
-    calls_by_component: Mapping[str, Sequence[Call]]
-    said: dict[str, str] = field(default_factory=dict)
-    """Component to what the metric said about it: it is asked once, and paid once."""
+    failure_score: float = 0.0
+    """The score where the program or the metric raises."""
+    keep_outputs: bool = False
+    """Whether rollouts carry what the program answered."""
+    timeout_seconds: float | None = None
+    """How long the program may take for an example, the metric for its answer, and a reflection
+    for its texts; None for as long as they take."""
+    price: Price | None = None
+    """What a model call costs; by litellm's table where it is None."""
+    must_know_price: bool = False
+    """Whether a model call of unknown price is a setback, because there is a limit in USD."""
+    must_know_usage: bool = False
+    """Whether a model call that reports no tokens is one, because there is a limit in them."""
+
+
+_AS_USUAL = WorkerSettings()
+
+
+@dataclass
+class _Account:
+    """What carrying out one request has cost so far."""
+
+    meter: Meter
+    metric_calls: int = 0
 
 
 class ProgramWorker:
@@ -83,10 +102,7 @@ class ProgramWorker:
         metric: Judges what a program answers.
         examples: An example's id is its position.
         reflect: Writes better texts.
-        failure_score: The score where the program or the metric raises.
-        keep_outputs: Whether rollouts carry what the program answered.
-        pauses_seconds: How long to wait before each further attempt at what failed because a
-            server was busy or away.
+        settings: How that is done.
     """
 
     def __init__(
@@ -95,42 +111,43 @@ class ProgramWorker:
         metric: Metric,
         examples: Sequence[dspy.Example],
         reflect: Reflect,
-        *,
-        failure_score: float = 0.0,
-        keep_outputs: bool = False,
-        pauses_seconds: Sequence[float] = PAUSES_SECONDS,
+        settings: WorkerSettings = _AS_USUAL,
     ) -> None:
         self._student = student
         self._metric = metric
         self._examples = examples
         self._reflect = reflect
-        self._failure_score = failure_score
-        self._keep_outputs = keep_outputs
-        self._pauses_seconds = tuple(pauses_seconds)
+        self._settings = settings
         self._descriptions = describe(student)
         self._parts = parts_of(student)
         self._holds_code = any(part.kind is CODE for part in self._parts.values())
         self._programs: Recent[str, _Built | _Unbound] = Recent(_PROGRAMS_KEPT)
-        self._runs: Recent[RolloutKey, _Run] = Recent(_RUNS_KEPT)
+        self._runs: Recent[RolloutKey, PastRun] = Recent(_RUNS_KEPT)
 
     def __call__(self, request: Request) -> Answer:
-        """The answer to this request; a `Breakdown` where a model or the metric is unusable."""
-        answer = settled(lambda: self._answer(request))
-        if not isinstance(answer, Raised):
+        """The answer to this request; a `Setback` where a model or the metric is unusable."""
+        given = self._settings
+        meter = Meter(
+            given.price,
+            must_know_price=given.must_know_price,
+            must_know_usage=given.must_know_usage or given.must_know_price,
+        )
+        account = _Account(meter)
+        with account.meter.around():
+            answer = settled(lambda: self._answer(request, account))
+        if not isinstance(answer, Raised) and not account.meter.unknown:
             return answer
-        error = answer.error.__cause__ if isinstance(answer.error, Outage) else answer.error
-        assert error is not None
-        cause = str(error) if isinstance(error, GEPAError) else failure_text(error)
-        return Breakdown(cause, error)
+        return _setback(request, answer, account)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request, account: _Account) -> Answer:
         if isinstance(request, RolloutRequest):
             key = RolloutKey(request.candidate.digest, request.example)
-            return RolloutAnswer(key, self._rollout(request, key))
-        return self._reflection(request)
+            rollout = self._rollout(request, key, account)
+            return RolloutAnswer(key, replace(rollout, usage=account.meter.usage))
+        return replace(self._reflection(request, account), usage=account.meter.usage)
 
-    def _rollout(self, request: RolloutRequest, key: RolloutKey) -> Rollout:
-        built = self._programs.get_or_make(key.candidate, lambda: self._build(request))
+    def _rollout(self, request: RolloutRequest, key: RolloutKey, account: _Account) -> Rollout:
+        built = self._programs.get_or_make(key.candidate, lambda: self._build(request.candidate))
         example = self._examples[request.example]
         inputs = dict(example.inputs())
         if isinstance(built, _Unbound):
@@ -140,56 +157,70 @@ class ProgramWorker:
         recording, output = self._run(built, inputs)
         if isinstance(output, Raised):
             failed = recording.trace(error=output.error) if request.traced else Trace()
-            return self._failure(failure_text(output.error), failed, metric_calls=0)
+            text, is_broken = failure_text(output.error), self._is_broken(output.error)
+            return self._failure(text, failed, metric_calls=0, is_broken=is_broken)
+        if dspy.settings.track_usage and isinstance(output, dspy.Prediction):
+            # As DSPy does it, which sees that usage is being tracked already and leaves it.
+            output.set_lm_usage(account.meter.get_total_tokens())
         trace = recording.trace(output=output) if request.traced else Trace()
-        judged = self._judge(example, output, request.example, recording.calls)
-        kept = output if self._keep_outputs else None
+        judged = self._judge(example, output, request.example, recording.calls, account)
+        kept = output if self._settings.keep_outputs else None
         if isinstance(judged, Raised):
             text = f"The metric raised {failure_text(judged.error)}"
-            return self._failure(text, trace, metric_calls=1, output=kept)
+            return self._failure(text, trace, metric_calls=1, is_broken=True, output=kept)
         if request.traced and self._metric.asks_per_component:
             own = {name: recording.calls_of(name) for name in request.candidate}
-            self._runs.put(key, _Run(output, recording.calls, own))
+            self._runs.put(key, PastRun(output, recording.calls, own))
         return Rollout(judged.score, judged.feedback, judged.objectives, trace=trace, output=kept)
 
-    def _build(self, request: RolloutRequest) -> _Built | _Unbound:
+    def _build(self, candidate: Candidate) -> _Built | _Unbound:
         try:
-            program = build(self._student, request.candidate)
+            program = build(self._student, candidate)
         except UnboundCode as error:
             return _Unbound(error.component, str(error))
         return _Built(program, Predictors(program))
 
     def _run(self, built: _Built, inputs: Mapping[str, Any]) -> tuple[Recording, Any]:
-        """The run that was not disturbed by an outage, and what came of it."""
+        """A run of the program, and what came of it.
 
-        def attempt() -> tuple[tuple[Recording, Any], BaseException | None]:
-            recording = Recording(built.program, built.predictors)
-            output = settled(lambda: recording.run(inputs))
-            error = output.error if isinstance(output, Raised) else None
-            outage = recording.watch.outage(error, is_without_result=output is None)
-            return (recording, output), outage
+        Raises:
+            Outage: a model that it asks cannot be used.
+        """
+        recording = Recording(built.program, built.predictors)
+        output = within(self._settings.timeout_seconds, lambda: recording.run(inputs))
+        error = output.error if isinstance(output, Raised) else None
+        if outage := recording.watch.outage(error, is_without_result=output is None):
+            raise Outage from outage
+        return recording, output
 
-        return self._persistently(attempt)
+    def _is_broken(self, error: BaseException) -> bool:
+        """Whether the program itself is at fault; code that is a component may be mended."""
+        return not self._holds_code and not isinstance(error, AdapterParseError)
 
     def _judge(
-        self, example: Any, output: Any, example_id: int, calls: Sequence[Call]
+        self,
+        example: Any,
+        output: Any,
+        example_id: int,
+        calls: Sequence[Call],
+        account: _Account,
     ) -> Judgement | Raised:
         trace = calls if self._holds_code else None
-        # Not attempted again: every call of the metric is paid for, and only one is budgeted.
         return self._ask_metric(
-            lambda: self._metric.score(example, output, example_id, program_trace=trace)
+            lambda: self._metric.score(example, output, example_id, program_trace=trace), account
         )
 
-    def _ask_metric(self, question: Callable[[], ResultT]) -> ResultT | Raised:
+    def _ask_metric(self, question: Callable[[], ResultT], account: _Account) -> ResultT | Raised:
         """What the metric says or raises.
 
         Raises:
             MetricError: what it returns cannot be used, here or for any other example.
             Outage: a model that it asks cannot be used.
         """
+        account.metric_calls += 1
         watch = Watch()
         with watch.around([]):
-            said = settled(question)
+            said = within(self._settings.timeout_seconds, question)
         error = said.error if isinstance(said, Raised) else None
         if isinstance(error, MetricError):
             raise error
@@ -198,31 +229,41 @@ class ProgramWorker:
         return said
 
     def _failure(
-        self, text: str, trace: Trace, *, metric_calls: int, output: object = None
+        self,
+        text: str,
+        trace: Trace,
+        *,
+        metric_calls: int,
+        is_broken: bool = False,
+        output: object = None,
     ) -> Rollout:
         return Rollout(
-            score=self._failure_score,
+            score=self._settings.failure_score,
             failure=text,
+            is_broken=is_broken,
             metric_calls=metric_calls,
             trace=trace,
             output=output,
         )
 
-    def _reflection(self, request: ReflectionRequest) -> ReflectionAnswer:
-        feedback, metric_calls = self._component_feedback(request)
-
-        def attempt() -> tuple[ReflectionAnswer | Raised, BaseException | None]:
-            watch = Watch()
-            with watch.around([]):
-                said = settled(lambda: self._reflect(request, self._descriptions, feedback))
-            error = said.error if isinstance(said, Raised) else None
-            is_without_result = isinstance(said, ReflectionAnswer) and not said.texts
-            return said, watch.outage(error, is_without_result=is_without_result)
-
-        said = self._persistently(attempt)
+    def _reflection(self, request: ReflectionRequest, account: _Account) -> ReflectionAnswer:
+        feedback = self._component_feedback(request, account)
+        metric_calls, watch = account.metric_calls, Watch()
+        with watch.around([]):
+            said = within(
+                self._settings.timeout_seconds,
+                lambda: self._reflect(request, self._descriptions, feedback),
+            )
+        error = said.error if isinstance(said, Raised) else None
+        is_without_result = isinstance(said, ReflectionAnswer) and not said.texts
+        if outage := watch.outage(error, is_without_result=is_without_result):
+            raise Outage from outage
         if isinstance(said, Raised):
             problem = f"The reflection raised {failure_text(said.error)}"
-            return ReflectionAnswer(request.ticket, problem=problem, metric_calls=metric_calls)
+            asked = int(isinstance(said.error, TimedOut))  # by then it has asked at least once
+            return ReflectionAnswer(
+                request.ticket, problem=problem, metric_calls=metric_calls, lm_calls=asked
+            )
         texts, problems = _usable(said.texts, request, self._parts)
         return ReflectionAnswer(
             request.ticket,
@@ -233,26 +274,38 @@ class ProgramWorker:
         )
 
     def _component_feedback(
-        self, request: ReflectionRequest
-    ) -> tuple[dict[str, dict[int, str]], int]:
-        """What the metric says about the components that were called, and its calls for that."""
+        self, request: ReflectionRequest, account: _Account
+    ) -> dict[str, dict[int, str]]:
+        """What the metric says about the components that were called."""
         if not self._metric.asks_per_component:
-            return {}, 0
+            return {}
         asked = [name for name in request.components if self._parts[name].kind.is_asked_about]
         feedback: dict[str, dict[int, str]] = {name: {} for name in asked}
-        metric_calls = 0
         for component in asked:
             for evidence in request.evidence:
-                run = self._runs.get(RolloutKey(request.candidate.digest, evidence.example))
+                run = self._past_run(request.candidate, evidence)
                 was_called = bool(evidence.rollout.trace.calls_of(component))
                 if run is not None and was_called and component not in run.said:
-                    run.said[component] = self._ask_about(component, evidence, run)
-                    metric_calls += 1
+                    run.said[component] = self._ask_about(component, evidence, run, account)
                 said = run.said.get(component) if run is not None else None
                 feedback[component][evidence.example] = said or evidence.rollout.feedback
-        return feedback, metric_calls
+        return feedback
 
-    def _ask_about(self, component: str, evidence: Evidence, run: _Run) -> str:
+    def _past_run(self, candidate: Candidate, evidence: Evidence) -> PastRun | None:
+        """The run that the evidence comes from; None where too little is left of it."""
+        key = RolloutKey(candidate.digest, evidence.example)
+        if (run := self._runs.get(key)) is not None:
+            return run
+        built = self._programs.get_or_make(key.candidate, lambda: self._build(candidate))
+        # A program that failed has no answer that the metric could be asked about.
+        if evidence.rollout.failure or isinstance(built, _Unbound):
+            return None
+        run = revived(evidence.rollout.trace, built.program)
+        return None if run is None else self._runs.put(key, run)
+
+    def _ask_about(
+        self, component: str, evidence: Evidence, run: PastRun, account: _Account
+    ) -> str:
         """What the metric says about one component, or else about the whole rollout."""
         said = self._ask_metric(
             lambda: self._metric.feedback(
@@ -262,25 +315,33 @@ class ProgramWorker:
                 component,
                 run.calls_by_component[component],
                 first_score=evidence.rollout.score,
-            )
+            ),
+            account,
         )
         return evidence.rollout.feedback if isinstance(said, Raised) or said is None else said
 
-    def _persistently(self, attempt: Callable[[], tuple[ResultT, BaseException | None]]) -> ResultT:
-        """The result of the first attempt that met no outage.
 
-        Raises:
-            Outage: it lasts, or there was one at every attempt.
-        """
-        for pause_seconds in (*self._pauses_seconds, None):
-            result, outage = attempt()
-            if outage is None:
-                return result
-            if pause_seconds is None or not is_transient(outage):
-                raise Outage from outage
-            asked_seconds = getattr(outage, "retry_after", None) or 0.0
-            time.sleep(min(max(pause_seconds, asked_seconds), _LONGEST_PAUSE_SECONDS))
-        raise AssertionError("the last attempt returns or raises")
+def _setback(request: Request, answer: Answer | Raised, account: _Account) -> Setback:
+    """Why the request could not be carried out, and what that cost."""
+    error: BaseException | None
+    if isinstance(answer, Raised):
+        error = answer.error.__cause__ if isinstance(answer.error, Outage) else answer.error
+    else:
+        error = SettingsError(
+            f"There is a limit in tokens or USD, and what calls of {account.meter.unknown} cost is "
+            "not known. Give a function to GEPA(price=...) that knows it, or set no such limit."
+        )
+    assert error is not None
+    asked_seconds = getattr(error, "retry_after", None)
+    return Setback(
+        request.key,
+        cause=str(error) if isinstance(error, GEPAError) else failure_text(error),
+        is_lasting=not is_transient(error),
+        metric_calls=account.metric_calls,
+        usage=account.meter.usage,
+        retry_after_seconds=asked_seconds if isinstance(asked_seconds, (int, float)) else 0.0,
+        error=error,
+    )
 
 
 def _usable(

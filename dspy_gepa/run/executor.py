@@ -7,31 +7,37 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dspy_gepa.core.work import Answer, Request
+from dspy_gepa.core.work import Answer, Request, Stop
 
 __all__ = ["Executor"]
 
 
 class Executor(Protocol):
-    """Takes requests and gives each one's answer once. Used by one thread."""
+    """Takes requests and gives each one's answer once. Used by one thread, but for `interrupt`."""
+
+    slots: int
+    """How many requests it carries out at once. The loop gives it no more."""
 
     def submit(self, request: Request) -> None:
-        """Take a request; returns at once."""
+        """Begin a request; returns at once."""
         ...
 
-    def next_answer(self) -> Answer:
-        """The next answer; waits for it. Something must be in flight."""
+    def next_answer(self, timeout_seconds: float | None = None) -> Answer | Stop | None:
+        """The next answer, or what `interrupt` was told; waits for it.
+
+        None where nothing came in time. With nothing in flight it waits for an interruption only.
+        """
         ...
 
     @property
     def in_flight(self) -> int:
-        """How many requests were taken and not answered yet."""
+        """How many requests were begun and not answered yet."""
         ...
 
-    def abandon(self) -> None:
-        """Forget the requests that have not begun; those that run are still answered."""
+    def interrupt(self, stop: Stop) -> None:
+        """Have `next_answer` give this as soon as it can. For other threads and signal handlers."""
         ...
 
     def close(self) -> None:
-        """Give back threads and the like. No answer is asked for afterwards."""
+        """Give back threads and the like, without waiting for what still runs."""
         ...

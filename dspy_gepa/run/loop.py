@@ -1,16 +1,27 @@
-"""The engine: decide, evolve, tell the observers, hand out what is new, wait for an answer."""
+"""The engine: decide, evolve, tell the observers, begin what may begin, wait for an answer."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dspy_gepa.core.events import Committed, Event, RolledOut
-from dspy_gepa.core.search import decide, evolve, requests
+from dspy_gepa.core.search import decide, evolve, requests, shortage
 from dspy_gepa.core.state import RunState
-from dspy_gepa.core.work import Answer, Breakdown, RequestKey, Stop
+from dspy_gepa.core.work import (
+    Answer,
+    ReflectionAnswer,
+    Request,
+    RequestKey,
+    Setback,
+    Stop,
+)
 from dspy_gepa.run.executor import Executor
+from dspy_gepa.run.interruption import interruptible
+from dspy_gepa.run.pace import Pace
 
 __all__ = ["Finish", "Listener", "Stopper", "run"]
 
@@ -35,34 +46,99 @@ def run(
     executor: Executor,
     listeners: Sequence[Listener] = (),
     stoppers: Sequence[Stopper] = (),
+    pace: Pace | None = None,
 ) -> Finish:
     """Carry a run on from this state until it ends.
 
     The first Ctrl-C ends it as a `Stop` does: what runs is finished and counted. The second is
     raised at once.
     """
+    desk = _Desk(executor, pace or Pace(executor.slots), _deadline(state))
     said: Answer | Stop | None = None
-    submitted: set[RequestKey] = set()
     error: BaseException | None = None
-    while True:
-        events = decide(state, said)
-        for event in events:
-            state = evolve(state, event)
-            for listen in listeners:
-                listen(event, state)
-        if stop := _stop(state, events, stoppers):
-            said = stop
-            continue
-        if state.ending:
-            executor.abandon()
-        elif said is None or not all(isinstance(event, RolledOut) for event in events):
+    with interruptible(executor):
+        while True:
+            events = decide(state, said)
+            for event in events:
+                state = evolve(state, event)
+                for listen in listeners:
+                    listen(event, state)
+            if isinstance(said, Setback) and state.is_broken and error is None:
+                error = said.error
+            if stop := _stop(state, events, stoppers):
+                said = stop
+                continue
             # An answered rollout on its own makes no new work.
-            _submit_new(state, submitted, executor)
-        if not executor.in_flight:
-            return Finish(state, error)
-        said = _next_said(executor, is_ending=bool(state.ending))
-        if isinstance(said, Breakdown) and error is None:
-            error = said.error
+            stop = desk.begin(state, is_new=not all(isinstance(e, RolledOut) for e in events))
+            if stop is None and not executor.in_flight and (state.ending or not desk.waiting):
+                return Finish(state, error)
+            said = stop or desk.next_said(is_ending=bool(state.ending))
+
+
+@dataclass
+class _Desk:
+    """What runs, and what waits to be begun."""
+
+    executor: Executor
+    pace: Pace
+    deadline_seconds: float
+    running: dict[RequestKey, Request] = field(default_factory=dict)
+    waiting: deque[Request] = field(default_factory=deque)
+
+    def begin(self, state: RunState, *, is_new: bool) -> Stop | None:
+        """Begin what may begin now; or why the run has to end, as nothing may any more."""
+        if state.ending:
+            self.waiting.clear()
+            return None
+        if time.monotonic() >= self.deadline_seconds:
+            limit = state.settings.limits.seconds
+            return Stop(f"the budget is used up: {limit:g} seconds have passed")
+        if is_new or not self.waiting:
+            self.waiting = deque(r for r in requests(state) if r.key not in self.running)
+        while self.waiting and self.executor.in_flight < self.pace.allowed:
+            if self.pace.pause_seconds:
+                break
+            if reason := shortage(state, tuple(self.running.values()), self.waiting[0]):
+                return None if self.executor.in_flight else Stop(reason)
+            request = self.waiting.popleft()
+            self.running[request.key] = request
+            self.executor.submit(request)
+        return None
+
+    def next_said(self, *, is_ending: bool) -> Answer | Stop | None:
+        """The next answer or stop; None where it is time to begin something."""
+        try:
+            said = self.executor.next_answer(self._patience_seconds(is_ending=is_ending))
+        except KeyboardInterrupt:
+            # Where the signal has no handler of ours: see `interruptible`.
+            if is_ending:
+                raise
+            return Stop("interrupted from the keyboard")
+        if said is None or isinstance(said, Stop):
+            return said
+        key = said.ticket if isinstance(said, ReflectionAnswer) else said.key
+        self.running.pop(key, None)
+        if isinstance(said, Setback):
+            self.pace.set_back(said)
+        else:
+            self.pace.answered()
+        return said
+
+    def _patience_seconds(self, *, is_ending: bool) -> float | None:
+        """How long to wait for an answer; None for as long as it takes."""
+        if is_ending:
+            return None
+        waits = []
+        if self.waiting and self.pace.pause_seconds:
+            waits.append(self.pace.pause_seconds)
+        if self.deadline_seconds < float("inf"):
+            waits.append(max(0.0, self.deadline_seconds - time.monotonic()))
+        return min(waits, default=None)
+
+
+def _deadline(state: RunState) -> float:
+    seconds = state.settings.limits.seconds
+    return float("inf") if seconds is None else time.monotonic() + seconds
 
 
 def _stop(state: RunState, events: Sequence[Event], stoppers: Sequence[Stopper]) -> Stop | None:
@@ -70,19 +146,3 @@ def _stop(state: RunState, events: Sequence[Event], stoppers: Sequence[Stopper])
         return None
     reason = next(filter(None, (stopper(state) for stopper in stoppers)), "")
     return Stop(reason) if reason else None
-
-
-def _submit_new(state: RunState, submitted: set[RequestKey], executor: Executor) -> None:
-    for request in requests(state):
-        if request.key not in submitted:
-            submitted.add(request.key)
-            executor.submit(request)
-
-
-def _next_said(executor: Executor, *, is_ending: bool) -> Answer | Stop:
-    try:
-        return executor.next_answer()
-    except KeyboardInterrupt:
-        if is_ending:
-            raise
-        return Stop("interrupted from the keyboard")

@@ -4,50 +4,80 @@ from __future__ import annotations
 
 import contextvars
 import queue
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
 
-from dspy_gepa.core.work import Answer, Request
+from dspy_gepa.core.work import Answer, Request, Stop
 from dspy_gepa.run.worker import Worker
 
 __all__ = ["ThreadedExecutor"]
 
 
 class ThreadedExecutor:
-    """Carries out up to `num_threads` requests at once, in the order in which they came.
+    """Carries out up to `num_threads` requests at once.
 
     Each request runs in a copy of the context in which the executor was made, so that a
-    `dspy.context` around the run holds in every thread.
+    `dspy.context` around the run holds in every thread. Threads are begun as they are needed and
+    are daemons: one that hangs keeps neither the run nor the process from ending.
     """
 
     def __init__(self, worker: Worker, num_threads: int) -> None:
+        self.slots = num_threads
         self._worker = worker
         self._context = contextvars.copy_context()
-        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="dspy_gepa")
-        self._answered: queue.SimpleQueue[Future[Answer]] = queue.SimpleQueue()
-        self._futures: set[Future[Answer]] = set()
+        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer | Stop | KeyboardInterrupt | None]
+        self._answers = queue.SimpleQueue()
+        self._threads = 0
+        self._in_flight = 0
 
     def submit(self, request: Request) -> None:
-        """Take a request; returns at once."""
-        future = self._threads.submit(self._context.copy().run, self._worker, request)
-        self._futures.add(future)
-        future.add_done_callback(self._answered.put)
+        """Begin a request; returns at once."""
+        self._in_flight += 1
+        if self._threads < min(self._in_flight, self.slots):
+            self._threads += 1
+            name = f"dspy_gepa-{self._threads}"
+            threading.Thread(target=self._carry_out, name=name, daemon=True).start()
+        self._requests.put(request)
 
-    def next_answer(self) -> Answer:
-        """The next answer, in the order in which they are ready."""
-        while (future := self._answered.get()) not in self._futures:
-            pass  # it was abandoned before it began
-        self._futures.remove(future)
-        return future.result()
+    def next_answer(self, timeout_seconds: float | None = None) -> Answer | Stop | None:
+        """The next answer, in the order in which they are ready.
+
+        Raises:
+            KeyboardInterrupt: a worker raised it.
+            RuntimeError: a worker raised something else, which it must not.
+        """
+        try:
+            said = self._answers.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return None
+        if not isinstance(said, Stop):
+            self._in_flight -= 1
+        if isinstance(said, KeyboardInterrupt):
+            raise said
+        if said is None:
+            raise RuntimeError("A worker raised an error, which its thread has printed.")
+        return said
 
     @property
     def in_flight(self) -> int:
-        """How many requests were taken and not answered yet."""
-        return len(self._futures)
+        """How many requests were begun and not answered yet."""
+        return self._in_flight
 
-    def abandon(self) -> None:
-        """Forget the requests that have not begun."""
-        self._futures -= {future for future in self._futures if future.cancel()}
+    def interrupt(self, stop: Stop) -> None:
+        """Have `next_answer` give this as soon as it can."""
+        self._answers.put(stop)
 
     def close(self) -> None:
-        """Wait for running requests and end the threads."""
-        self._threads.shutdown(cancel_futures=True)
+        """Let threads end when they have nothing more to do. What runs is not waited for."""
+        for _ in range(self._threads):
+            self._requests.put(None)
+
+    def _carry_out(self) -> None:
+        while (request := self._requests.get()) is not None:
+            said: Answer | KeyboardInterrupt | None = None
+            try:
+                said = self._context.copy().run(self._worker, request)
+            except KeyboardInterrupt as interrupt:
+                said = interrupt
+            finally:
+                self._answers.put(said)

@@ -13,7 +13,8 @@ class Worker(Protocol):
     """Carries out one request and answers it. Called from several threads at once.
 
     What a candidate does wrong is part of the answer (a `Rollout` with a failure text). What
-    breaks the work itself is a `Breakdown`. A worker raises nothing but KeyboardInterrupt.
+    keeps the work itself from being done is a `Setback`. A worker raises nothing but
+    KeyboardInterrupt.
     """
 
     def __call__(self, request: Request) -> Answer:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from dspy_gepa.core.budget import Tally, Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import (
     Advanced,
     Committed,
     Ended,
     Event,
+    Faltered,
     Issued,
     Reflected,
     RolledOut,
@@ -41,8 +43,8 @@ from dspy_gepa.store.plain import Json, packed, unpacked
 
 __all__ = ["FORMAT", "RECORDS", "Record", "decode", "encode"]
 
-FORMAT = 1
-"""The version of what is written. A later one reads this one, or refuses it by its number."""
+FORMAT = 2
+"""The version of what is written; 1 held costs in metric calls only, and was never released."""
 
 
 class _Codec(NamedTuple):
@@ -197,12 +199,26 @@ _FIELDS = _leaf(dict, dict)
 _WHOLES, _NAMES = _many(_WHOLE), _many(_TEXT)
 _PAIR = _fixed(lambda *pair: pair, _TEXT, _TEXT)
 _KEY = _fixed(RolloutKey, _TEXT, _WHOLE)
+_REQUEST_KEY = _Codec(
+    lambda key: _KEY.pack(key) if isinstance(key, RolloutKey) else _WHOLE.pack(key),
+    lambda stored: _KEY.unpack(stored) if isinstance(stored, list) else _WHOLE.unpack(stored),
+)
 _PAIRS = _many(_PAIR)
 _CANDIDATE = _Codec(
     lambda candidate: _PAIRS.pack(candidate.items_in_order),
     lambda stored: Candidate(_PAIRS.unpack(stored)),
 )
 
+_USAGE = Record(Usage, total_tokens=_Usual(_WHOLE, 0), usd=_Usual(_NUMBER, 0.0))
+_TALLY = Record(
+    Tally,
+    rollouts=_Usual(_WHOLE, 0),
+    metric_calls=_Usual(_WHOLE, 0),
+    reflection_calls=_Usual(_WHOLE, 0),
+    proposals=_Usual(_WHOLE, 0),
+    total_tokens=_Usual(_WHOLE, 0),
+    usd=_Usual(_NUMBER, 0.0),
+)
 _STEP = Record(
     Step,
     component=_TEXT,
@@ -223,7 +239,9 @@ _ROLLOUT = Record(
     feedback=_Usual(_TEXT, ""),
     objectives=_Usual(_FIELDS, {}),
     failure=_Usual(_TEXT, ""),
+    is_broken=_Usual(_FLAG, value=False),
     metric_calls=_Usual(_WHOLE, 1),
+    usage=_Usual(_USAGE.codec, Usage()),
     trace=_Usual(_TRACE.codec, Trace()),
     output=_Usual(_ANY, None),
 )
@@ -234,14 +252,15 @@ _REFLECTION = Record(
     problem=_Usual(_TEXT, ""),
     metric_calls=_Usual(_WHOLE, 0),
     lm_calls=_Usual(_WHOLE, 0),
+    usage=_Usual(_USAGE.codec, Usage()),
 )
 _VERDICT = Record(Verdict, kind=_TEXT, reason=_TEXT)
 _EVALUATION = Record(Evaluation, candidate=_CANDIDATE, examples=_WHOLES)
 _ORIGINS = {
-    "seed": Record(Seed, hold=_WHOLE),
+    "seed": Record(Seed, hold=_TALLY.codec),
     "mutation": Record(
         Mutation,
-        hold=_WHOLE,
+        hold=_TALLY.codec,
         parent=_WHOLE,
         minibatch=_WHOLES,
         draw=_WHOLE,
@@ -250,7 +269,7 @@ _ORIGINS = {
     ),
     "merge": Record(
         Merge,
-        hold=_WHOLE,
+        hold=_TALLY.codec,
         parents=_fixed(lambda *pair: pair, _WHOLE, _WHOLE),
         ancestor=_WHOLE,
     ),
@@ -270,6 +289,7 @@ _EVENTS = {
     "issued": Record(Issued, ticket=_WHOLE, origin=_ORIGIN, phase=_PHASE),
     "rolled_out": Record(RolledOut, key=_KEY, rollout=_ROLLOUT.codec),
     "reflected": Record(Reflected, reflection=_REFLECTION.codec),
+    "faltered": Record(Faltered, key=_REQUEST_KEY, cause=_TEXT, lost=_Usual(_TALLY.codec, Tally())),
     "advanced": Record(Advanced, ticket=_WHOLE, phase=_PHASE),
     "committed": Record(Committed, ticket=_WHOLE, verdict=_VERDICT.codec),
     "ended": Record(Ended, reason=_TEXT, is_breakdown=_Usual(_FLAG, value=False)),
@@ -283,7 +303,7 @@ RECORDS: Mapping[type, Record] = MappingProxyType(
             *_EVENTS.values(),
             *_ORIGINS.values(),
             *_PHASES.values(),
-            *(_EVALUATION, _VERDICT, _REFLECTION, _ROLLOUT, _TRACE, _STEP),
+            *(_EVALUATION, _VERDICT, _REFLECTION, _ROLLOUT, _TRACE, _STEP, _TALLY, _USAGE),
         )
     }
 )

@@ -35,7 +35,7 @@ _LONGEST_SHARE = 20
 _BEGINNING = b'{"journal":"dspy_gepa"'
 _SEAL = ',"crc":"%08x"}'
 _SEAL_LENGTH = len(_SEAL % 0)
-_READERS = {1: decode}
+_READERS = {FORMAT: decode}
 """By format version; an event of an older one is read as what it means today."""
 
 

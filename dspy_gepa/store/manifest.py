@@ -9,8 +9,9 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
@@ -49,7 +50,8 @@ class Manifest:
     """Ids."""
     validation: tuple[int, ...]
     """Ids."""
-    max_metric_calls: int
+    limits: Mapping[str, float]
+    """By unit, those that were given."""
     seed: int = 0
     settings: Mapping[str, object] = field(default_factory=dict)
     """Everything else that decides what happens, by name: strategies, the metric's name."""
@@ -74,7 +76,7 @@ class Manifest:
         settings = Settings(
             train=self.train,
             validation=self.validation,
-            max_metric_calls=self.max_metric_calls,
+            limits=Limits(**dict[str, Any](self.limits)),
             seed=self.seed,
         )
         return start(settings, self.candidate)
@@ -105,7 +107,7 @@ class Manifest:
         return {
             "versions": public(self.versions),
             "seed": self.seed,
-            "max_metric_calls": self.max_metric_calls,
+            "limits": dict(self.limits),
             "settings": public(self.settings),
             "models": public(self.models),
             "components": [[packed(name), packed(text)] for name, text in self.candidate.items()],
@@ -129,13 +131,13 @@ class Manifest:
                 examples=tuple(stored["examples"]),
                 train=tuple(stored["train"]),
                 validation=tuple(stored["validation"]),
-                max_metric_calls=int(stored["max_metric_calls"]),
+                limits=_numbers(stored["limits"]),
                 seed=int(stored["seed"]),
                 settings=dict(stored["settings"]),
                 models=dict(stored["models"]),
                 versions=dict(stored["versions"]),
             )
-        except (LookupError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise JournalCorrupt(f"this is no manifest of a run: {error}") from None
 
     def _ids_differ(self, stored: Manifest) -> Iterator[Difference]:
@@ -146,8 +148,9 @@ class Manifest:
             )
 
     def _compared(self) -> dict[str, Json]:
-        named = {"seed": self.seed, "max_metric_calls": self.max_metric_calls}
-        for group, values in (("settings", self.settings), ("models", self.models)):
+        named: dict[str, Json] = {"seed": self.seed}
+        groups = (("limits", self.limits), ("settings", self.settings), ("models", self.models))
+        for group, values in groups:
             named |= {f"{group}.{name}": value for name, value in public(values).items()}
         return named
 
@@ -159,6 +162,12 @@ def digest(value: object) -> str:
     """
     written = _ADDRESS.sub("", dumps(packed(value), sort_keys=True))
     return hashlib.sha256(written.encode()).hexdigest()[:16]
+
+
+def _numbers(stored: Json) -> dict[str, float]:
+    if not all(isinstance(limit, (int, float)) for limit in stored.values()):
+        raise ValueError(f"limits are not all numbers: {stored!r:.80}")
+    return dict(stored)
 
 
 def _shared(manifest: Manifest) -> int:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from types import NoneType
 from typing import Any, TypeAlias
 
 import ujson
 
+from dspy_gepa.core.rollout import Opaque
 from dspy_gepa.errors import JournalCorrupt
 
-__all__ = ["Json", "Opaque", "dumps", "loads", "packed", "unpacked"]
+__all__ = ["Json", "dumps", "loads", "packed", "unpacked"]
 
 Json: TypeAlias = Any
 """None, bool, int, float, str without surrogates, or lists and dictionaries of those."""
@@ -36,17 +36,6 @@ _SPEECHLESS = (
     ValueError,
 )
 """What a user's `__str__` or mapping may raise. It must not end a run that is paid for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opaque:
-    """An object of which only the text is stored."""
-
-    text: str
-    """What `str` said about it."""
-
-    def __str__(self) -> str:
-        return self.text
 
 
 def dumps(value: Json, *, sort_keys: bool = False) -> str:

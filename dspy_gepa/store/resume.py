@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-from dspy_gepa.core.events import Ended, Event, Reflected, RolledOut
+from dspy_gepa.core.events import Ended, Event, Faltered, Reflected, RolledOut
 from dspy_gepa.core.search import decide, evolve
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import Answer, RolloutAnswer
@@ -51,8 +51,9 @@ def reopening(begun: RunState, events: Sequence[Event]) -> Reopening | None:
     repeated: list[Event] = []
     for event in events[kept + 1 :]:
         answer = _answer(event)
-        if answer is not None:
-            decided = decide(state, answer)
+        if answer is not None or isinstance(event, Faltered):
+            # What was paid for nothing counts, and is no reason to end this time.
+            decided = (event,) if answer is None else decide(state, answer)
             repeated += decided
             state = replayed(state, decided)
     return Reopening(kept, tuple(repeated), state)

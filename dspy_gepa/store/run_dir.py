@@ -79,7 +79,7 @@ class RunDir:
         path: The directory. Made where it is not there; other files in it are left alone.
         manifest: What the run is.
         adopt: Names of differences from the stored manifest that are meant, for instance
-            "max_metric_calls" to go on with a larger budget. Texts and examples cannot be among
+            "limits.metric_calls" to go on with a larger budget. Texts and examples cannot be among
             them, because what was paid for would mean something else.
         secrets: Texts that must not reach the disk, such as API keys.
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.components import ComponentSelector, ComponentView
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import PoolView, Selection
 from dspy_gepa.core.state import Settings
-from dspy_gepa.core.work import RolloutRequest
+from dspy_gepa.core.work import RolloutRequest, Stop
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import run
 from dspy_gepa.run.serial import SerialExecutor
@@ -25,12 +26,12 @@ __all__ = ["check_component_selector", "check_executor", "check_selection"]
 
 
 def check_executor(make: Callable[[Worker], Executor]) -> None:
-    """An executor gives every answer once, forgets what it abandons, and changes no run."""
+    """An executor gives every answer once, passes on an interruption, and changes no run."""
     world = ChanceWorld(names=("a", "b"), feedback_calls=1)
     settings = Settings(
         train=tuple(range(6)),
         validation=tuple(range(4, 10)),
-        max_metric_calls=200,
+        limits=Limits(metric_calls=200),
         window=3,
         feedback_calls=1,
     )
@@ -40,19 +41,25 @@ def check_executor(make: Callable[[Worker], Executor]) -> None:
     found = run(start(settings, world.student), executor).state
     executor.close()
     assert outcome(found) == outcome(expected), "the run differs from that of SerialExecutor"
-    assert witness.tally == found.tally, "the work that was done differs from what was answered"
+    done = replace(found.tally, proposals=0)
+    assert witness.tally == done, "the work that was done differs from what was answered"
 
-    asked = [RolloutRequest(world.student, example, traced=False) for example in range(6)]
-    answers = [world(request) for request in asked]
     executor = make(world)
+    asked = [RolloutRequest(world.student, example, traced=False) for example in range(6)]
+    asked = asked[: executor.slots]
+    answers = [world(request) for request in asked]
     for request in asked:
         executor.submit(request)
     assert executor.in_flight == len(asked), "in_flight is not what was submitted"
-    executor.abandon()
-    assert executor.in_flight <= len(asked), "more is in flight after abandon() than before"
-    for remaining in range(executor.in_flight - 1, -1, -1):
-        answers.remove(executor.next_answer())  # fails for an answer that comes twice
+    for remaining in range(len(asked) - 1, -1, -1):
+        said = executor.next_answer()
+        assert said in answers, "an answer comes twice, or is not one that was asked for"
+        answers.remove(said)
         assert executor.in_flight == remaining, "in_flight does not fall by one an answer"
+    assert executor.next_answer(0) is None, "an answer comes from nowhere"
+    stop = Stop("enough")
+    executor.interrupt(stop)
+    assert executor.next_answer() == stop, "an interruption is not passed on"
     executor.close()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from dspy_gepa.core.streams import stream
-from dspy_gepa.core.work import Answer, Request
+from dspy_gepa.core.work import Answer, Request, Stop
 from dspy_gepa.run.worker import Worker
 
 __all__ = [
@@ -56,25 +56,27 @@ class OrderedExecutor:
     delivery is at least once.
     """
 
+    slots = 1_000_000
+
     def __init__(self, worker: Worker, order: Order = oldest_first, *, copies: int = 1) -> None:
         self._worker = worker
         self._order = order
         self._copies = copies
         self._waiting: list[Request] = []
         self._repeats: list[Answer] = []
+        self._stops: deque[Stop] = deque()
 
     def submit(self, request: Request) -> None:
         """Take a request; returns at once."""
         self._waiting.append(request)
 
-    def next_answer(self) -> Answer:
-        """The answer whose turn it is.
-
-        Raises:
-            IndexError: nothing is in flight.
-        """
+    def next_answer(self, timeout_seconds: float | None = None) -> Answer | Stop | None:
+        """The answer whose turn it is; an interruption first."""
+        if self._stops:
+            return self._stops.popleft()
         if not self.in_flight:
-            raise IndexError("nothing is in flight")
+            _check_waits(timeout_seconds)
+            return None
         position = self._order(self.in_flight)
         if position >= len(self._waiting):
             return self._repeats.pop(position - len(self._waiting))
@@ -87,9 +89,9 @@ class OrderedExecutor:
         """How many answers are still to come."""
         return len(self._waiting) + len(self._repeats)
 
-    def abandon(self) -> None:
-        """Forget the requests that have not begun."""
-        self._waiting.clear()
+    def interrupt(self, stop: Stop) -> None:
+        """Have `next_answer` give this next."""
+        self._stops.append(stop)
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -98,15 +100,14 @@ class OrderedExecutor:
 class VirtualTimeExecutor:
     """Carries out up to `slots` requests at once in simulated time, so that tests need no clock.
 
-    Requests begin in the order in which they came; answers come in the order in which they
-    would be ready.
+    Answers come in the order in which they would be ready.
     """
 
     def __init__(self, worker: Worker, slots: int, duration: Callable[[Request], float]) -> None:
+        self.slots = slots
         self._worker = worker
-        self._slots = slots
         self._duration = duration
-        self._waiting: deque[Request] = deque()
+        self._stops: deque[Stop] = deque()
         self._running: list[tuple[float, int, Request]] = []
         self._begun = 0
         self.now_seconds = 0.0
@@ -115,36 +116,34 @@ class VirtualTimeExecutor:
         """What all requests that began take together."""
 
     def submit(self, request: Request) -> None:
-        """Take a request; returns at once."""
-        self._waiting.append(request)
-        self._fill()
+        """Begin a request; returns at once."""
+        seconds = self._duration(request)
+        self._begun += 1  # of requests that are ready at once, the one that began first
+        self.busy_seconds += seconds
+        heapq.heappush(self._running, (self.now_seconds + seconds, self._begun, request))
 
-    def next_answer(self) -> Answer:
-        """The answer that is ready first; simulated time moves on to it.
-
-        Raises:
-            IndexError: nothing is in flight.
-        """
+    def next_answer(self, timeout_seconds: float | None = None) -> Answer | Stop | None:
+        """The answer that is ready first; simulated time moves on to it."""
+        if self._stops:
+            return self._stops.popleft()
+        if not self._running:
+            _check_waits(timeout_seconds)
+            return None
         self.now_seconds, _, request = heapq.heappop(self._running)
-        self._fill()
         return self._worker(request)
 
     @property
     def in_flight(self) -> int:
-        """How many requests were taken and not answered yet."""
-        return len(self._running) + len(self._waiting)
+        """How many requests were begun and not answered yet."""
+        return len(self._running)
 
-    def abandon(self) -> None:
-        """Forget the requests that have not begun; those that run are still answered."""
-        self._waiting.clear()
+    def interrupt(self, stop: Stop) -> None:
+        """Have `next_answer` give this next."""
+        self._stops.append(stop)
 
     def close(self) -> None:
         """Nothing to give back."""
 
-    def _fill(self) -> None:
-        while self._waiting and len(self._running) < self._slots:
-            request = self._waiting.popleft()
-            seconds = self._duration(request)
-            self._begun += 1  # of requests that are ready at once, the one that began first
-            self.busy_seconds += seconds
-            heapq.heappush(self._running, (self.now_seconds + seconds, self._begun, request))
+
+def _check_waits(timeout_seconds: float | None) -> None:
+    assert timeout_seconds is not None, "nothing is in flight, so this would wait for ever"

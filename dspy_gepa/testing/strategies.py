@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import ComponentView, every, round_robin
 from dspy_gepa.core.frontier import Scores
@@ -167,7 +168,7 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
     return Settings(
         train=train,
         validation=train if draw(st.booleans()) else validation,
-        max_metric_calls=draw(st.integers(1, max_metric_calls)),
+        limits=Limits(metric_calls=draw(st.integers(1, max_metric_calls))),
         seed=draw(st.integers(0, 1000)),
         minibatch_size=draw(st.integers(1, 4)),
         window=draw(st.integers(1, 6)),
@@ -176,6 +177,7 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         gate=draw(st.sampled_from((strict_improvement, at_least_as_good))),
         skip_perfect_score=draw(st.booleans()),
         feedback_calls=world.feedback_calls,
+        reflection_calls=len(world.names),
         use_merge=draw(st.booleans()),
         max_merge_invocations=draw(st.integers(0, 5)),
         merge_examples=draw(st.integers(1, 6)),

@@ -13,7 +13,7 @@ from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.events import Event
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.state import RunState
-from dspy_gepa.core.work import Answer, ReflectionAnswer, Request, RolloutAnswer
+from dspy_gepa.core.work import Answer, ReflectionAnswer, Request, RolloutAnswer, Setback
 from dspy_gepa.run.worker import Worker
 
 __all__ = ["Recording", "Witness", "outcome"]
@@ -40,13 +40,15 @@ class Witness:
 
     @property
     def tally(self) -> Tally:
-        """What was carried out, counted from the answers."""
+        """What was carried out, counted from the answers; proposals and costs are not seen here."""
         rollouts = [a.rollout for a in self.answers if isinstance(a, RolloutAnswer)]
         reflections = [a for a in self.answers if isinstance(a, ReflectionAnswer)]
+        setbacks = [a for a in self.answers if isinstance(a, Setback)]
         return Tally(
             rollouts=len(rollouts),
             metric_calls=sum(rollout.metric_calls for rollout in rollouts)
-            + sum(reflection.metric_calls for reflection in reflections),
+            + sum(reflection.metric_calls for reflection in reflections)
+            + sum(setback.metric_calls for setback in setbacks),
             reflection_calls=sum(reflection.lm_calls for reflection in reflections),
         )
 

@@ -1,0 +1,119 @@
+"""What model calls cost, in tokens and USD, as DSPy's own usage tracking reports it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import dspy
+from dspy.utils.usage_tracker import UsageTracker
+
+from dspy_gepa.core.budget import Usage
+
+__all__ = ["Meter", "Price", "listed_price"]
+
+Price: TypeAlias = Callable[[str, Mapping[str, Any]], "float | None"]
+"""From a model's name and the usage that it reported for a call (`prompt_tokens`,
+`completion_tokens` and so on) to USD; None where that is not known."""
+
+
+def listed_price(model: str, usage: Mapping[str, Any]) -> float | None:
+    """What a call cost by litellm's price table; None for a model that is not in it."""
+    import litellm  # noqa: PLC0415 - takes seconds, and many programs never need it
+
+    # Asked about an unknown model, litellm prints to the screen.
+    if not {model, model.partition("/")[2]} & litellm.model_cost.keys():
+        return None
+    named = {name: value for name, value in usage.items() if value is not None}
+    try:
+        reported = litellm.Usage(**named)
+        return float(sum(litellm.cost_per_token(model=model, usage_object=reported)))
+    except (TypeError, ValueError, litellm.exceptions.APIError):
+        return None
+
+
+def _price_if_loaded(model: str, usage: Mapping[str, Any]) -> float | None:
+    """The listed price, where litellm carried out the call or was imported anyway."""
+    return listed_price(model, usage) if "litellm" in sys.modules else None
+
+
+class Meter(UsageTracker):  # type: ignore[misc]  # DSPy is untyped here
+    """Adds up what the calls inside cost, in whatever thread of DSPy's they are made.
+
+    Calls that are answered from DSPy's cache cost nothing and are not seen here.
+
+    Args:
+        price: What a call costs; by litellm's table where it is None.
+        must_know_price: Whether calls of unknown price are to be noted.
+        must_know_usage: Whether calls that report no tokens are to be noted.
+    """
+
+    def __init__(
+        self,
+        price: Price | None = None,
+        *,
+        must_know_price: bool = False,
+        must_know_usage: bool = False,
+    ) -> None:
+        super().__init__()
+        self._price = price or (listed_price if must_know_price else _price_if_loaded)
+        self._must_know_price = must_know_price
+        self._must_know_usage = must_know_usage
+        self._silent = ""
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Add up what is called inside; a usage tracker of the caller's sees it as well."""
+        outer = dspy.settings.usage_tracker
+        try:
+            with dspy.context(usage_tracker=self):
+                yield
+        finally:
+            if outer is not None:
+                for model, entry in self._entries():
+                    outer.add_usage(model, entry)
+
+    def add_usage(self, lm: str, usage_entry: dict[str, Any]) -> None:
+        """Note one call."""
+        with self._lock:
+            super().add_usage(lm, usage_entry)
+            if not _tokens(usage_entry):
+                self._silent = lm
+
+    @property
+    def usage(self) -> Usage:
+        """What all calls so far cost; those without a known price nothing."""
+        priced = [
+            Usage(_tokens(entry), self._price(model, entry) or 0.0)
+            for model, entry in self._entries()
+        ]
+        return sum(priced, Usage())
+
+    @property
+    def unknown(self) -> str:
+        """A model with calls that must be counted or priced and cannot be; empty for none."""
+        if self._must_know_usage and self._silent:
+            return self._silent
+        if not self._must_know_price:
+            return ""
+        unpriced = (m for m, entry in self._entries() if self._price(m, entry) is None)
+        return next(unpriced, "")
+
+    def _entries(self) -> list[tuple[str, dict[str, Any]]]:
+        # Read from the tracker's own record, into which inner trackers put theirs at their end.
+        with self._lock:
+            return [(m, entry) for m, entries in self.usage_data.items() for entry in entries]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Meter:
+        # dspy.Parallel gives each of its threads a copy of the tracker; all count here.
+        return self
+
+
+def _tokens(entry: Mapping[str, Any]) -> int:
+    if (total := entry.get("total_tokens")) is not None:
+        return int(total)
+    return int((entry.get("prompt_tokens") or 0) + (entry.get("completion_tokens") or 0))

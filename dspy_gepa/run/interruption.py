@@ -1,0 +1,37 @@
+"""Ctrl-C while a run is under way: the first ends it in good order, the second at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from dspy_gepa.core.work import Stop
+from dspy_gepa.run.executor import Executor
+
+__all__ = ["interruptible"]
+
+
+@contextmanager
+def interruptible(executor: Executor) -> Iterator[None]:
+    """Turn the first Ctrl-C inside into a `Stop`; the next one raises KeyboardInterrupt.
+
+    So no step of the run is cut in two, wherever the signal comes. Only the main thread of a
+    program that has no handler of its own is told; elsewhere nothing changes.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def heard(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        executor.interrupt(Stop("interrupted from the keyboard"))
+
+    signal.signal(signal.SIGINT, heard)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
