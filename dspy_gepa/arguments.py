@@ -17,9 +17,12 @@ from dspy_gepa.core.columns import FRONTIERS, FrontierKind
 from dspy_gepa.core.gate import Gate, at_least_as_good, strict_improvement
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.observe.observer import Observer
+from dspy_gepa.planning import CANDIDATES, trials
 from dspy_gepa.program.usage import Price
 
-__all__ = ["Arguments", "MIPROv2Arguments", "auto_budget", "check_names", "mapped_gepa_kwargs"]
+__all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments", "check_names", "mapped_gepa_kwargs"]
+
+SEARCHES = ("default", "paper")
 
 
 class MIPROv2Arguments(TypedDict, total=False):
@@ -59,8 +62,6 @@ _MEANINGLESS: dict[str, Any] = {
 }
 """MIPROv2's names for what this search does not have, with the values that ask for nothing."""
 
-_CANDIDATES = {"light": 6, "medium": 12, "heavy": 18}
-
 _LOWEST = {
     "max_full_evals": 1,
     "max_metric_calls": 1,
@@ -77,6 +78,12 @@ _LOWEST = {
     "max_labeled_demos": 0,
     "num_candidates": 1,
     "num_trials": 1,
+}
+
+_ALLOWED: dict[str, tuple[Any, ...]] = {
+    "auto": (None, *CANDIDATES),
+    "search": SEARCHES,
+    "frontier_type": FRONTIERS,
 }
 
 _GATES: dict[str, Gate] = {
@@ -140,14 +147,15 @@ class Arguments:
     max_seconds: float | None = None
     price: Price | None = None
     timeout_seconds: float | None = None
-    reflection_minibatch_size: int | None = 3
-    candidate_selection_strategy: Any = "pareto"
+    search: str = "default"
+    reflection_minibatch_size: int | None = None
+    candidate_selection_strategy: Any = None
     reflection_lm: Any = None
     skip_perfect_score: bool = True
     add_format_failure_as_feedback: bool = True
     instruction_proposer: Any = None
     code_proposer: Any = None
-    component_selector: Any = "round_robin"
+    component_selector: Any = None
     use_merge: bool = True
     max_merge_invocations: int | None = 5
     num_threads: int | None = None
@@ -162,10 +170,10 @@ class Arguments:
     warn_on_score_mismatch: bool = True
     use_mlflow: bool = False
     seed: int | None = 0
-    window: int = 1
+    window: int | None = None
     observers: Sequence[Observer] = ()
 
-    gate: Gate = strict_improvement
+    gate: Gate | None = None
     frontier_type: FrontierKind = "instance"
     callbacks: Sequence[Any] = ()
     stop_callbacks: Sequence[Callable[[Any], bool]] = ()
@@ -205,28 +213,24 @@ class Arguments:
                 "max_full_evals or max_metric_calls, beside limits in other units. With none, "
                 'auto="light".'
             )
-        if self.auto not in (None, *_CANDIDATES):
-            allowed = ", ".join(f'"{name}"' for name in _CANDIDATES)
-            raise SettingsError(f"auto={self.auto!r} was given; {allowed} are allowed.")
         for name, lowest in _LOWEST.items():
             _check_number(name, getattr(self, name), lowest)
         for name in ("max_usd", "max_seconds", "timeout_seconds"):
             _check_amount(name, getattr(self, name))
-        if self.price is not None and not callable(self.price):
-            raise WrongType(f"price={self.price!r} was given; a function is needed.")
-        if self.frontier_type not in FRONTIERS:
-            allowed = ", ".join(map(repr, FRONTIERS))
-            raise SettingsError(
-                f"frontier_type={self.frontier_type!r} was given; allowed: {allowed}."
-            )
+        for name, allowed in _ALLOWED.items():
+            if getattr(self, name) not in allowed:
+                raise SettingsError(
+                    f"{name}={getattr(self, name)!r} was given; "
+                    f"allowed: {', '.join(map(repr, allowed))}."
+                )
         if self.skip_perfect_score and self.perfect_score is None:
             raise SettingsError("perfect_score=None needs skip_perfect_score=False.")
         if self.track_best_outputs and self.track_stats is False:
             raise SettingsError("track_best_outputs=True needs track_stats=True to keep them in.")
-        if self.code_proposer is not None and not callable(self.code_proposer):
-            raise WrongType(
-                f"code_proposer={self.code_proposer!r} was given; a function is needed."
-            )
+        for name in ("code_proposer", "price"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise WrongType(f"{name}={value!r} was given; a function is needed.")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -258,12 +262,10 @@ class Arguments:
                 names += [n for n in ("num_trials", "num_candidates") if getattr(self, n)]
         return tuple(names)
 
-    def limits(self, *, components: int, examples: int, validation: int) -> Limits:
-        """The budget, for a program and data of these sizes, in all units that were given.
-
-        `examples` counts training and validation examples together.
-        """
-        others = Limits(
+    @property
+    def other_limits(self) -> Limits:
+        """What is limited in other units than metric calls."""
+        return Limits(
             rollouts=self.max_rollouts,
             reflection_calls=self.max_reflection_calls,
             proposals=self.max_proposals,
@@ -271,23 +273,31 @@ class Arguments:
             usd=self.max_usd,
             seconds=self.max_seconds,
         )
-        by_size = (self.auto, self.max_full_evals, self.max_metric_calls, self.num_trials)
-        if others != Limits() and by_size == (None,) * 4 and self.num_candidates is None:
-            return others
-        calls = self._metric_calls(components, examples, validation)
-        return replace(others, metric_calls=calls)
 
-    def _metric_calls(self, components: int, examples: int, validation: int) -> int:
+    def limits(self, *, components: int, examples: int, validation: int) -> Limits | None:
+        """The budget, for a program and data of these sizes, in all units that were given.
+
+        None where it is a budget by size: see `size`. `examples` counts training and validation
+        examples together.
+        """
+        others = self.other_limits
+        if self.auto is not None:
+            return None
         if self.max_metric_calls is not None:
-            return self.max_metric_calls
+            return replace(others, metric_calls=self.max_metric_calls)
         if self.max_full_evals is not None:
-            return self.max_full_evals * examples
-        trials = self.num_trials
-        if trials is None and self.num_candidates is not None:
-            trials = _trials(components, self.num_candidates)
-        if trials is None or self.auto is not None:
-            return auto_budget(components, _CANDIDATES[self.auto or "light"], validation)
-        return self._mipro_limit(trials, validation)
+            return replace(others, metric_calls=self.max_full_evals * examples)
+        count = self.num_trials
+        if count is None and self.num_candidates is not None:
+            count = trials(components, self.num_candidates)
+        if count is not None:
+            return replace(others, metric_calls=self._mipro_limit(count, validation))
+        return others if others != Limits() else None
+
+    @property
+    def size(self) -> str:
+        """The size of the budget, where it is one by size."""
+        return self.auto or "light"
 
     def _mipro_limit(self, trials: int, validation: int) -> int:
         """The metric calls that MIPROv2 makes for so many trials."""
@@ -328,27 +338,6 @@ def mapped_gepa_kwargs(given: Mapping[str, Any] | None) -> dict[str, Any]:
     return mapped
 
 
-def auto_budget(
-    num_preds: int,
-    num_candidates: int,
-    valset_size: int,
-    minibatch_size: int = 35,
-    full_eval_steps: int = 5,
-) -> int:
-    """The metric calls that dspy.GEPA allows for these sizes, under its names."""
-    for name, value in (("valset_size", valset_size), ("minibatch_size", minibatch_size)):
-        if value < 0:
-            raise SettingsError(f"{name}={value} was given; 0 is the lowest allowed.")
-    if full_eval_steps < 1:
-        raise SettingsError(f"full_eval_steps={full_eval_steps} was given; 1 is the lowest.")
-    trials = _trials(max(num_preds, 1), num_candidates)
-    total = valset_size + 5 * num_candidates + trials * minibatch_size
-    if trials == 0:
-        return total
-    full_evals = (trials + 1) // full_eval_steps + 1 + (trials < full_eval_steps)
-    return total + full_evals * valset_size
-
-
 def check_names(given: Iterable[str], known: Iterable[str], owner: str) -> None:
     """Nothing, where all names are known.
 
@@ -359,10 +348,6 @@ def check_names(given: Iterable[str], known: Iterable[str], owner: str) -> None:
     for name in given:
         if name not in allowed:
             raise WrongType(f"{owner} has no argument {name!r}. {_nearest(name, allowed)}")
-
-
-def _trials(components: int, candidates: int) -> int:
-    return int(max(4 * components * math.log2(candidates), 1.5 * candidates))
 
 
 def _check_number(name: str, value: Any, lowest: int) -> None:

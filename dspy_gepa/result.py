@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dspy_gepa.core.budget import Tally
+from dspy_gepa.core.estimate import Standing, standings
 from dspy_gepa.core.frontier import mean_scores
+from dspy_gepa.core.proposal import Merge, Mutation
 from dspy_gepa.core.state import Member, RunState, Settlement
 
 __all__ = ["RunResult"]
@@ -28,16 +30,22 @@ class RunResult:
     @property
     def proposals(self) -> Sequence[Settlement]:
         """Every attempt at a new candidate, in order, with its verdict and what it cost."""
-        return self.state.history[1:]
+        return [each for each in self.state.history if isinstance(each.origin, Mutation | Merge)]
 
     @property
     def mean_scores(self) -> tuple[float, ...]:
-        """Each member's mean validation score."""
+        """Each member's mean score on the validation examples that it was run on."""
         return tuple(mean_scores(self.state.scores).tolist())
 
     @property
+    def standings(self) -> tuple[Standing, ...]:
+        """How good each member is by everything that is known, with an interval."""
+        pool = self.state.pool(len(self.state.history))
+        return standings(pool.estimates(self.state.settings.span), pool.scores)
+
+    @property
     def best(self) -> int:
-        """The id of the member with the highest mean score, the oldest of those tied."""
+        """The id of the member that ranks highest, the oldest of those tied."""
         return self.state.best
 
     @property

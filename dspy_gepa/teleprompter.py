@@ -12,7 +12,6 @@ from dspy.teleprompt import Teleprompter
 from dspy_gepa.arguments import (
     Arguments,
     MIPROv2Arguments,
-    auto_budget,
     check_names,
     mapped_gepa_kwargs,
 )
@@ -20,6 +19,7 @@ from dspy_gepa.core.components import ComponentSelector
 from dspy_gepa.core.selection import Selection
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.observe.observer import Observer
+from dspy_gepa.planning import Plan, auto_budget
 from dspy_gepa.program.demos import DemoSettings
 from dspy_gepa.program.examples import tabulate
 from dspy_gepa.program.metric import Metric
@@ -68,10 +68,14 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         timeout_seconds: How long a rollout may take, its metric, and a reflection. One that takes
             longer is recorded as failed and not tried again. None for as long as they take. Our
             choice of 900 keeps a hung call from hanging the run.
-        reflection_minibatch_size: Training examples that a proposal learns from.
+        search: "default", which validates in rungs and learns from failures, or "paper", the
+            published algorithm to the letter. What follows is chosen by it where it is None.
+        reflection_minibatch_size: Training examples that a proposal learns from; by default 3 to
+            8 failures, by the size of the training set, or any 3 examples in the paper's search.
         candidate_selection_strategy: "pareto", "current_best", "epsilon_greedy", "top_k_pareto",
             a function from a `PoolView` and a `random.Random` to a member's id, or an object
-            with `select_candidate_idx`.
+            with `select_candidate_idx`. By default the better a member is estimated the likelier
+            it is drawn; "pareto" in the paper's search.
         reflection_lm: A `dspy.LM` that rewrites instructions; a strong one pays. Without one,
             the LM that is configured in DSPy when `compile` is called.
         skip_perfect_score: Whether a minibatch on which all is well is not reflected on.
@@ -81,7 +85,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         code_proposer: Rewrites the source of `dspy.Flex` modules: DSPy's `CodeProposalFn`. Without
             one, DSPy's own code proposer does, by the reflection LM.
         component_selector: "round_robin", "all", a function from a `ComponentView` to names, or
-            a function of dspy.GEPA's five arguments.
+            a function of dspy.GEPA's five arguments. By default "all"; "round_robin" in the
+            paper's search.
         use_merge: Whether members are merged.
         max_merge_invocations: How many merges are tried at most; None for none.
         num_threads: Rollouts in flight at once; as DSPy is configured where it is None. The
@@ -100,8 +105,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         use_mlflow: Whether the run is logged to MLflow (extra `mlflow`).
         seed: All chance follows from it.
         gepa_kwargs: Keys of the gepa package; mapped to the arguments here, or refused by name.
-        window: How many proposals are under way at once; 1 is the published algorithm. Part of
-            the algorithm, unlike `num_threads`.
+        window: How many proposals are under way at once. Part of the algorithm, unlike
+            `num_threads`: more of them keep more threads busy and see less of each other. By
+            default 1 to 4, by the budget; 1 in the paper's search.
         observers: Told of every event of the run.
         **mipro: Names of MIPROv2's constructor, see `MIPROv2Arguments`.
 
@@ -124,14 +130,15 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         max_seconds: float | None = None,
         price: Price | None = None,
         timeout_seconds: float | None = 900.0,
-        reflection_minibatch_size: int | None = 3,
-        candidate_selection_strategy: str | Selection | Any = "pareto",
+        search: Literal["default", "paper"] = "default",
+        reflection_minibatch_size: int | None = None,
+        candidate_selection_strategy: str | Selection | Any = None,
         reflection_lm: dspy.BaseLM | Callable[[str], Any] | str | None = None,
         skip_perfect_score: bool = True,
         add_format_failure_as_feedback: bool = True,
         instruction_proposer: Any = None,
         code_proposer: Any = None,
-        component_selector: str | ComponentSelector | Any = "round_robin",
+        component_selector: str | ComponentSelector | Any = None,
         use_merge: bool = True,
         max_merge_invocations: int | None = 5,
         num_threads: int | None = None,
@@ -147,7 +154,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         use_mlflow: bool = False,
         seed: int | None = 0,
         gepa_kwargs: Mapping[str, Any] | None = None,
-        window: int = 1,
+        window: int | None = None,
         observers: Sequence[Observer] = (),
         **mipro: Unpack[MIPROv2Arguments],
     ) -> None:
@@ -186,8 +193,32 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         minibatch_size: int = 35,
         full_eval_steps: int = 5,
     ) -> int:
-        """The metric calls that a budget by `auto` allows for these sizes, as in dspy.GEPA."""
+        """The metric calls that dspy.GEPA's `auto` allows for these sizes, by its formula.
+
+        The budget by `auto` here follows what the search really does: see `plan`.
+        """
         return auto_budget(num_preds, num_candidates, valset_size, minibatch_size, full_eval_steps)
+
+    def plan(
+        self,
+        student: dspy.Module,
+        trainset: Sequence[dspy.Example],
+        valset: Sequence[dspy.Example] | None = None,
+    ) -> Plan:
+        """Print and return what `compile` will cost, without spending anything.
+
+        Tells the cost of the program as it is, of a proposal and how many proposals fit, and warns
+        where the budget is below what is of use.
+
+        Raises:
+            SettingsError: an argument is wrong.
+        """
+        components_of(student)
+        arguments = self._arguments()
+        table = tabulate(trainset, valset)
+        plan = Optimization(arguments, student, table, DemoSettings()).plan
+        print(plan)  # noqa: T201 - it is what the caller asks for
+        return plan
 
     def compile(
         self,
@@ -284,8 +315,10 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
     def _check(self) -> None:
         arguments = self._arguments()
         Metric(self.metric_fn)
-        as_selection(arguments.candidate_selection_strategy)
-        as_component_selector(arguments.component_selector, ())
+        if arguments.candidate_selection_strategy is not None:
+            as_selection(arguments.candidate_selection_strategy)
+        if arguments.component_selector is not None:
+            as_component_selector(arguments.component_selector, ())
 
 
 def _one(teacher: dspy.Module | Sequence[dspy.Module] | None) -> dspy.Module | None:

@@ -10,18 +10,21 @@ from pathlib import Path
 import dspy
 
 from dspy_gepa.arguments import Arguments
-from dspy_gepa.core.budget import NOTHING, Limits, proposal_cost, useful_floor
+from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.forecast import forecast
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.equipment import Equipment
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
 from dspy_gepa.observe.observer import FanOut
+from dspy_gepa.planning import Plan, sized_budget
+from dspy_gepa.presets import is_single_component, settings_for
 from dspy_gepa.program.demos import DemoSettings, demonstrated
 from dspy_gepa.program.details import attach_mipro_statistics, detailed_results
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.kinds import INSTRUCTION, parts_of
 from dspy_gepa.program.program import build, components_of
-from dspy_gepa.program.strategies import component_selector, selection
 from dspy_gepa.recording import BestKeeper, opened, save_best
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.loop import Finish, run
@@ -50,13 +53,14 @@ class Optimization:
         """
         seed, settings, equipment = components_of(self.student), self.settings, self.equipment
         equipment.check_prices()
-        self._warn_below_floor(settings)
+        if warning := Plan(forecast(settings), tuple(seed)).warning:
+            logger.warning("%s", warning)
         logger.info(
             "GEPA: components %s, %d training and %d validation examples, limits: %s",
             ", ".join(seed),
             len(self.table.train),
             len(self.table.validation),
-            settings.limits.shown(NOTHING, seconds=0),
+            settings.limits.listed(),
         )
         begun, journal = start(settings, seed), []
         with ExitStack() as closing:
@@ -80,35 +84,37 @@ class Optimization:
     @property
     def settings(self) -> Settings:
         """What the search is asked to do."""
-        given, table = self.arguments, self.table
-        components = len(components_of(self.student))
-        parts, is_single = (
-            parts_of(self.student).values(),
-            given.component_selector == "round_robin",
-        )
+        limits = self._limits
+        if limits is not None:
+            return self._settings_with(limits)
+        unlimited = forecast(self._settings_with(Limits()))
+        calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
+        return self._settings_with(replace(self.arguments.other_limits, metric_calls=calls))
+
+    def _settings_with(self, limits: Limits) -> Settings:
+        given, parts = self.arguments, parts_of(self.student).values()
+        is_single = is_single_component(given)
+        rewritten = 1 if is_single else len(self._components)
         asked = sum(part.kind.is_asked_about for part in parts)
         asks = self.equipment.metric.asks_per_component
-        rewritten = 1 if is_single else components
         # Our own reflection may ask once more; of others nothing is known.
         is_ours = given.instruction_proposer is None and all(p.kind is INSTRUCTION for p in parts)
-        return Settings(
-            train=table.train,
-            validation=table.validation,
-            limits=self._limits,
-            seed=given.seed or 0,
-            minibatch_size=given.reflection_minibatch_size or 3,
-            window=given.window,
-            selection=selection(given.candidate_selection_strategy),
-            components=component_selector(given.component_selector, table.examples),
-            gate=given.gate,
-            frontier=given.frontier_type,
-            skip_perfect_score=given.skip_perfect_score,
-            perfect_score=1.0 if given.perfect_score is None else given.perfect_score,
+        return settings_for(
+            given,
+            self.table,
+            limits,
             feedback_calls=(min(asked, 1) if is_single else asked) if asks else 0,
             reflection_calls=2 * rewritten if is_ours else rewritten,
-            use_merge=given.use_merge and given.max_merge_invocations is not None,
-            max_merge_invocations=given.max_merge_invocations or 0,
         )
+
+    @property
+    def plan(self) -> Plan:
+        """What it will cost."""
+        return Plan(forecast(self.settings), tuple(self._components))
+
+    @property
+    def _components(self) -> Candidate:
+        return components_of(self.student)
 
     def program(self, result: RunResult) -> tuple[dspy.Module, RunResult]:
         """The student with the best texts, and the result with all that this cost.
@@ -170,7 +176,9 @@ class Optimization:
     def _validated(self, program: dspy.Module) -> tuple[list[float], int]:
         """A program's scores on the validation examples, and the metric calls made."""
         settings = replace(
-            self.settings, limits=Limits(metric_calls=len(self.table.validation), proposals=0)
+            self.settings,
+            limits=Limits(metric_calls=len(self.table.validation), proposals=0),
+            rungs=None,
         )
         executor = self.equipment.executor(self.equipment.worker(program))
         try:
@@ -188,21 +196,22 @@ class Optimization:
         if not calls:
             return 0
         calls += len(self.table.validation)
-        limit = self._given_limits.metric_calls
+        given = self._given_limits
+        limit = None if given is None else given.metric_calls
         return calls if limit is None or calls + len(self.table.validation) <= limit else 0
 
     @property
-    def _limits(self) -> Limits:
-        """The limits of the search."""
+    def _limits(self) -> Limits | None:
+        """The limits of the search; None where it has to be measured out by size."""
         given = self._given_limits
-        if given.metric_calls is None:
+        if given is None or given.metric_calls is None:
             return given
         return replace(given, metric_calls=max(given.metric_calls - self._demo_calls, 1))
 
     @property
-    def _given_limits(self) -> Limits:
+    def _given_limits(self) -> Limits | None:
         return self.arguments.limits(
-            components=len(components_of(self.student)),
+            components=len(self._components),
             examples=len(self.table.examples),
             validation=len(self.table.validation),
         )
@@ -216,29 +225,6 @@ class Optimization:
             metric=self.equipment.metric.name,
             models=self.equipment.models,
         )
-
-    def _warn_below_floor(self, settings: Settings) -> None:
-        minibatch, validation = settings.minibatch_size, len(settings.validation)
-        minibatch = min(minibatch, len(settings.train))
-        cost = proposal_cost(
-            parent=minibatch,
-            child=minibatch + validation,
-            feedback=settings.feedback_calls * minibatch,
-            reflection_calls=settings.reflection_calls,
-        ).metric_calls
-        floor, limit = (
-            useful_floor(validation=validation, proposal=cost),
-            settings.limits.metric_calls,
-        )
-        if limit is not None and limit < floor:
-            logger.warning(
-                "A budget of %d metric calls is below the useful floor of %d: %d to validate the "
-                "program as it is, and %d for each of three proposals. What fits is done.",
-                limit,
-                floor,
-                validation,
-                cost,
-            )
 
     def check(self, finish: Finish) -> None:
         """Nothing, where the run came to a result.

@@ -8,9 +8,9 @@ call costs in tokens and USD is known afterwards only: see `Limits.afford`.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 
-__all__ = ["FREE", "NOTHING", "Limits", "Tally", "Usage", "proposal_cost", "useful_floor"]
+__all__ = ["FREE", "NOTHING", "Limits", "Tally", "Usage", "proposal_cost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,14 @@ class Tally:
         return Usage(self.total_tokens, self.usd)
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+        return Tally(
+            self.rollouts + other.rollouts,
+            self.metric_calls + other.metric_calls,
+            self.reflection_calls + other.reflection_calls,
+            self.proposals + other.proposals,
+            self.total_tokens + other.total_tokens,
+            self.usd + other.usd,
+        )
 
 
 NOTHING = Tally()
@@ -132,6 +139,12 @@ class Limits:
                 parts.append(f"{_amount(amount)}/{_amount(limit)} {unit_in_words(field.name)}")
         return ", ".join(parts)
 
+    def listed(self) -> str:
+        """Every limit that was given, for people."""
+        given = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        named = [f"{_amount(limit)} {unit_in_words(name)}" for name, limit in given if limit]
+        return ", ".join(named) or "none"
+
     def _used_up(self, used: Usage) -> str:
         if self.total_tokens is not None and used.total_tokens >= self.total_tokens:
             return "total_tokens"
@@ -160,11 +173,3 @@ def proposal_cost(*, parent: int, child: int, feedback: int, reflection_calls: i
         reflection_calls=reflection_calls,
         proposals=1,
     )
-
-
-def useful_floor(*, validation: int, proposal: int) -> int:
-    """The metric calls below which a run learns next to nothing: the seed and three proposals.
-
-    Our choice, in the sizes of the validation set and of one proposal.
-    """
-    return validation + 3 * proposal

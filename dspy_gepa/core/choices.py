@@ -1,18 +1,18 @@
-"""Every choice that the search makes: the next phase of a proposal, and the next proposal.
+"""How a proposal goes on: its next phase, chosen from the state alone.
 
-Reads the state, changes nothing. What a new proposal is chosen from are committed proposals only.
+Reads the state, changes nothing. What a proposal sees of the pool are proposals that were over
+when it was issued, so that it goes on the same way whenever its answers come.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from dspy_gepa.core.budget import Tally, proposal_cost
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import ComponentView
-from dspy_gepa.core.frontier import mean_scores, survivors, tops
-from dspy_gepa.core.gate import at_least_as_good
-from dspy_gepa.core.merge import Lineage, merge_examples, plan_merge
+from dspy_gepa.core.gate import Gate, at_least_as_good, examples_to_decide
 from dspy_gepa.core.proposal import (
     Drafted,
     Evaluation,
@@ -27,90 +27,38 @@ from dspy_gepa.core.proposal import (
     Validating,
     Verdict,
 )
-from dspy_gepa.core.sampling import epoch_minibatch
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState
-from dspy_gepa.core.streams import stream
 from dspy_gepa.core.work import Evidence
 
-__all__ = ["breakage", "next_phase", "next_proposal", "obstacle"]
+__all__ = ["next_phase"]
 
 
 def next_phase(state: RunState, proposal: Proposal) -> Phase | None:
     """The phase that a proposal may enter now; None while it waits or is settled."""
     match proposal.phase:
-        case Rolling(evaluation) if state.is_done(evaluation):
-            return _after_rolling(state, proposal, evaluation)
+        case Rolling(evaluation, looks) if state.is_done(evaluation):
+            return _after_rolling(state, proposal, evaluation, looks)
         case Drafted():
             return _after_reflecting(state, proposal, proposal.phase)
-        case Gating(evaluation) if state.is_done(evaluation):
-            return _after_gating(state, proposal, evaluation)
-        case Validating(evaluation) if state.is_done(evaluation):
-            return Settled(evaluation.candidate, Verdict("accepted", "validated"))
+        case Gating(evaluation, minibatch) if state.is_done(evaluation):
+            return _after_gating(state, proposal, evaluation, minibatch)
+        case Validating(evaluation, beside) if all(map(state.is_done, (evaluation, *beside))):
+            return _after_validating(state, proposal, evaluation, beside)
     return None
 
 
-def next_proposal(state: RunState) -> tuple[tuple[Mutation | Merge, Phase], str]:
-    """How the next proposal begins, and the unit in which its worst case is over the budget.
-
-    Raises:
-        ValueError: the frontier is made of objectives, and the metric scores none.
-    """
-    if state.settings.frontier != "instance" and state.members and not state.objectives:
-        raise ValueError(
-            f"The frontier {state.settings.frontier!r} needs objectives, and the metric scored "
-            'none. Return objective_scores={"name": number}, or take the frontier "instance".'
-        )
-    begun = _merge(state) or _mutation(state)
-    limits = state.settings.limits
-    return begun, limits.obstacle(used=state.committed, more=begun[0].hold)
-
-
-def breakage(state: RunState) -> str:
-    """Why nothing can be learned at all; empty where something can.
-
-    Our choice: where the program or the metric fails on each of the seed's first validation
-    examples, then it is not a text that is at fault.
-    """
-    if state.members or not state.live or not isinstance(state.live[0].phase, Validating):
-        return ""
-    first = state.live[0].phase.evaluation.keys[: state.settings.max_failures_in_a_row]
-    rollouts = [state.known.get(key) for key in first]
-    if not all(rollout is not None and rollout.is_broken for rollout in rollouts):
-        return ""
-    failures = [rollout.failure for rollout in rollouts if rollout is not None]
-    return f"it failed on each of the first {len(first)} examples; on the first one: {failures[0]}"
-
-
-def obstacle(state: RunState) -> str:
-    """Why no further proposal would be of use; empty where one may be.
-
-    Our choice: a member that is perfect on all validation examples cannot be told from a better
-    one; and two epochs without a single new rollout, or several reflections in a row without a
-    usable text, will go on like that.
-    """
-    settings = state.settings
-    for member in state.members[-settings.window :]:
-        if settings.skip_perfect_score and (member.scores == settings.perfect_score).all():
-            return "a candidate has a perfect score on every validation example"
-    patience = max(10, 2 * -(-len(settings.train) // settings.minibatch_size))
-    recent = state.history[-patience:] if len(state.history) > patience else ()
-    if recent and not any(settlement.charge.metric_calls for settlement in recent):
-        return (
-            f"nothing left to learn: the last {patience} proposals needed no rollout "
-            f"({recent[-1].verdict.reason})"
-        )
-    recent = state.history[-settings.max_failures_in_a_row :]
-    failed = [s for s in recent if s.verdict.kind == "failed"]
-    if len(failed) == settings.max_failures_in_a_row:
-        return f"{len(failed)} reflections in a row failed; the last: {failed[-1].verdict.reason}"
-    return ""
-
-
-def _after_rolling(state: RunState, proposal: Proposal, evaluation: Evaluation) -> Phase:
+def _after_rolling(
+    state: RunState, proposal: Proposal, looked: Evaluation, looks: tuple[int, ...]
+) -> Phase:
     settings, origin = state.settings, proposal.origin
     assert isinstance(origin, Mutation)
-    parent, rollouts = evaluation.candidate, state.rollouts(evaluation)
+    parent = looked.candidate
+    evaluation = _minibatch(state, looked)
+    more = (settings.failures_shown or 0) - len(evaluation.examples)
+    if more > 0 and len(looked.examples) < len(looks):
+        return rolling(state, parent, looks, len(looked.examples), more)
+    rollouts = state.rollouts(evaluation)
     # A score above it says that it is not the highest there is, so that there is more to learn.
     if settings.skip_perfect_score and all(r.score == settings.perfect_score for r in rollouts):
         return Settled(parent, Verdict("skipped", "every score on the minibatch is perfect"))
@@ -129,6 +77,28 @@ def _after_rolling(state: RunState, proposal: Proposal, evaluation: Evaluation) 
     return Reflecting(evaluation, components)
 
 
+def rolling(
+    state: RunState,
+    parent: Candidate,
+    looks: tuple[int, ...],
+    done: int = 0,
+    more: int | None = None,
+) -> Rolling:
+    """The next step in looking for failures: as many more as are missing at least."""
+    step = more or state.settings.failures_shown or len(looks)
+    return Rolling(Evaluation(parent, looks[: done + step]), looks)
+
+
+def _minibatch(state: RunState, looked: Evaluation) -> Evaluation:
+    """What the reflection is shown of what the proposal looked at."""
+    settings = state.settings
+    if settings.failures_shown is None:
+        return looked
+    pairs = zip(looked.examples, state.rollouts(looked), strict=True)
+    failed = [example for example, rollout in pairs if rollout.score != settings.perfect_score]
+    return Evaluation(looked.candidate, tuple(failed[: settings.failures_shown]))
+
+
 def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Phase:
     parent, reflection = phase.evaluation.candidate, phase.reflection
     child = parent.rewritten(reflection.texts)
@@ -138,111 +108,130 @@ def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Ph
             return Settled(parent, Verdict("failed", problem))
         return Settled(parent, Verdict("rejected", "the texts are unchanged"))
     assert isinstance(proposal.origin, Mutation)
-    # A member that came later is caught at the commit.
-    visible = _visible(state, proposal.origin.seen)
-    if child in visible:
-        reason = f"member {visible.index(child)} has the same texts"
-        return Settled(child, Verdict("rejected", reason))
-    return Gating(Evaluation(child, phase.evaluation.examples))
+    if duplicate := _duplicate(state, child, proposal.origin.seen):
+        return Settled(child, Verdict("rejected", duplicate))
+    return gating(state, child, phase.evaluation.examples, [parent])
 
 
-def _after_gating(state: RunState, proposal: Proposal, evaluation: Evaluation) -> Phase:
-    parents = [
-        Evaluation(_candidate(state, parent), evaluation.examples)
-        for parent in proposal.origin.parents
-    ]
-    child_scores = [rollout.score for rollout in state.rollouts(evaluation)]
-    parent_scores = [[rollout.score for rollout in state.rollouts(p)] for p in parents]
+def _duplicate(state: RunState, child: Candidate, seen: int) -> str:
+    """Why a child is nothing new; empty where it is.
+
+    A member that came later is caught at the commit.
+    """
+    for position, member in enumerate(state.members):
+        if member.ticket < seen and member.candidate == child:
+            return f"member {position} has the same texts"
+    return ""
+
+
+def gating(
+    state: RunState,
+    child: Candidate,
+    minibatch: tuple[int, ...],
+    parents: Sequence[Candidate],
+    scores: Sequence[float] = (),
+    *,
+    is_merge: bool = False,
+) -> Gating:
+    """The next step of the gate, after these scores of the child: as far as it may be decided."""
+    more = len(minibatch) - len(scores)
+    if state.settings.stops_early:
+        more = max(1, _to_decide(state, minibatch, parents, scores, is_merge=is_merge))
+    return Gating(Evaluation(child, minibatch[: len(scores) + more]), minibatch)
+
+
+def _after_gating(
+    state: RunState, proposal: Proposal, evaluation: Evaluation, minibatch: tuple[int, ...]
+) -> Phase:
+    child, is_merge = evaluation.candidate, isinstance(proposal.origin, Merge)
+    parents = [candidate_of(state, parent) for parent in proposal.origin.parents]
+    scores = [rollout.score for rollout in state.rollouts(evaluation)]
+    more = _to_decide(state, minibatch, parents, scores, is_merge=is_merge)
+    if more > 0:
+        return gating(state, child, minibatch, parents, scores, is_merge=is_merge)
+    if more == 0:
+        return validating(state, child, parents)
+    best = max(sum(row[: len(scores)]) for row in _parent_scores(state, minibatch, parents))
+    better = "not enough better" if sum(scores) > best else "no better"
+    reason = f"{better} on {len(scores)} examples: {sum(scores):g} against {best:g}"
+    return Settled(child, Verdict("rejected", reason))
+
+
+def _to_decide(
+    state: RunState,
+    minibatch: tuple[int, ...],
+    parents: Sequence[Candidate],
+    scores: Sequence[float],
+    *,
+    is_merge: bool,
+) -> int:
+    """On how many examples more a child must be run to pass; 0 where it passes, -1 where not."""
+    settings = state.settings
     # A merge may combine strengths that lie elsewhere, so it need not beat its better parent.
-    is_merge = isinstance(proposal.origin, Merge)
-    gate = at_least_as_good if is_merge else state.settings.gate
-    if gate(child_scores, parent_scores):
-        return Validating(Evaluation(evaluation.candidate, state.settings.validation))
-    best = max(sum(scores) for scores in parent_scores)
-    reason = f"no better on {len(child_scores)} examples: {sum(child_scores):g} against {best:g}"
-    return Settled(evaluation.candidate, Verdict("rejected", reason))
+    gate: Gate = at_least_as_good if is_merge else settings.gate
+    rows = _parent_scores(state, minibatch, parents)
+    seen = [*scores, *(score for row in rows for score in row)]
+    lowest, highest = min([settings.lowest_score, *seen]), max([settings.perfect_score, *seen])
+    return examples_to_decide(gate, scores, rows, lowest=lowest, highest=highest)
 
 
-def _visible(state: RunState, seen: int) -> tuple[Candidate, ...]:
-    """The members' texts when the first `seen` proposals were over."""
-    return tuple(member.candidate for member in state.members if member.ticket < seen)
+def _parent_scores(
+    state: RunState, minibatch: tuple[int, ...], parents: Sequence[Candidate]
+) -> list[list[float]]:
+    evaluations = [Evaluation(parent, minibatch) for parent in parents]
+    return [[rollout.score for rollout in state.rollouts(each)] for each in evaluations]
+
+
+def validating(state: RunState, child: Candidate, parents: Sequence[Candidate]) -> Validating:
+    """How a child is validated: beside its parents in rungs, or on the whole set."""
+    settings = state.settings
+    if settings.rungs is None:
+        return Validating(Evaluation(child, settings.validation))
+    examples = settings.validation_order[: settings.rungs.first]
+    beside = tuple(Evaluation(parent, examples) for parent in parents)
+    return Validating(Evaluation(child, examples), beside)
+
+
+def _after_validating(
+    state: RunState,
+    proposal: Proposal,
+    evaluation: Evaluation,
+    beside: tuple[Evaluation, ...],
+) -> Phase:
+    candidate, rungs = evaluation.candidate, state.settings.rungs
+    if beside and rungs is not None:
+        scores = _scores(state, evaluation)
+        parent = max((_scores(state, each) for each in beside), key=lambda row: float(row.sum()))
+        if rungs.is_worse(scores, parent):
+            reason = (
+                f"worse on {len(scores)} validation examples: "
+                f"{scores.sum():g} against {parent.sum():g}"
+            )
+            return Settled(candidate, Verdict("rejected", reason))
+    if not isinstance(proposal.origin, Merge | Mutation) and proposal.ticket > 0:
+        reason = f"run on {len(evaluation.examples)} more validation examples"
+        return Settled(candidate, Verdict("measured", reason))
+    return Settled(candidate, Verdict("accepted", "validated"))
+
+
+def _scores(
+    state: RunState, evaluation: Evaluation
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.array([rollout.score for rollout in state.rollouts(evaluation)])
 
 
 def _pool(state: RunState, ticket: int, seen: int) -> PoolView:
     """The pool as it was when the first `seen` proposals were over; at first, the seed unscored."""
-    candidates = _visible(state, seen)
-    if not candidates:
-        unknown = np.full((1, len(state.settings.validation)), np.nan)
-        return PoolView((_candidate(state, 0),), unknown, unknown, ticket, 0)
-    return PoolView(
-        candidates,
-        state.scores[: len(candidates)],
-        state.columns[: len(candidates)],
-        ticket,
-        sum(settlement.charge.metric_calls for settlement in state.history[:seen]),
-    )
+    if seen:
+        return state.pool(ticket, seen)
+    validation, train = len(state.settings.validation), len(state.settings.train)
+    unknown = np.full((1, validation), np.nan)
+    seed, training = (candidate_of(state, 0),), np.full((1, train), np.nan)
+    return PoolView(seed, unknown, unknown, ticket, 0, training, ((),))
 
 
-def _candidate(state: RunState, member: int) -> Candidate:
+def candidate_of(state: RunState, member: int) -> Candidate:
     """A member's texts; those of the seed before it is a member too."""
     if state.members:
         return state.members[member].candidate
     return state.live[0].evaluations[0].candidate
-
-
-def _mutation(state: RunState) -> tuple[Mutation, Phase]:
-    settings, ticket = state.settings, len(state.history) + len(state.live)
-    view = _pool(state, ticket, len(state.history))
-    random = stream(settings.seed, "parent", ticket)
-    parent = settings.selection(view, random) if state.members else 0
-    if parent not in range(len(view.candidates)):
-        raise ValueError(
-            f"The candidate selection returned {parent!r}; a member's id is needed, one of 0 to "
-            f"{len(view.candidates) - 1}."
-        )
-    earlier = [origin for origin in state.origins() if isinstance(origin, Mutation)]
-    draw = earlier[0].draw + 1 if earlier else 0
-    same_parent = (origin.turn + 1 for origin in earlier if origin.parent == parent)
-    turn = next(same_parent, state.members[parent].turn if state.members else 0)
-    minibatch = epoch_minibatch(settings.train, settings.minibatch_size, draw, seed=settings.seed)
-    evaluation = Evaluation(view.candidates[parent], minibatch)
-    hold = proposal_cost(
-        parent=sum(key not in state.charged for key in evaluation.keys),
-        child=len({*minibatch, *settings.validation}),
-        feedback=settings.feedback_calls * len(minibatch),
-        reflection_calls=settings.reflection_calls,
-    )
-    origin = Mutation(hold, parent, minibatch, draw, turn, len(state.history))
-    return origin, Rolling(evaluation)
-
-
-def _merge(state: RunState) -> tuple[Merge, Phase] | None:
-    """A merge, due after a mutation was accepted, where two frontier members can be merged."""
-    settings, ticket = state.settings, len(state.history) + len(state.live)
-    last = state.history[-1] if state.history else None
-    if not settings.use_merge or last is None or last.verdict.kind != "accepted":
-        return None
-    earlier = [origin for origin in state.origins() if isinstance(origin, Merge)]
-    if not isinstance(last.origin, Mutation) or len(earlier) >= settings.max_merge_invocations:
-        return None
-    scores = state.scores
-    means = mean_scores(scores).tolist()
-    plan = plan_merge(
-        [
-            Lineage(member.candidate, member.parents, mean)
-            for member, mean in zip(state.members, means, strict=True)
-        ],
-        survivors(tops(state.columns), means),
-        [(*origin.parents, origin.ancestor) for origin in earlier],
-        stream(settings.seed, "merge", ticket),
-    )
-    if plan is None:
-        return None
-    random = stream(settings.seed, "merge examples", ticket)
-    examples = merge_examples(
-        scores, settings.validation, plan.parents, settings.merge_examples, random
-    )
-    rollouts = len(settings.validation)
-    hold = Tally(rollouts=rollouts, metric_calls=rollouts, proposals=1)
-    origin = Merge(hold, plan.parents, plan.ancestor)
-    return origin, Gating(Evaluation(plan.child, examples))

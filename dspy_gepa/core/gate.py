@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["Gate", "at_least_as_good", "strict_improvement"]
+__all__ = ["Gate", "Margin", "at_least_as_good", "examples_to_decide", "strict_improvement"]
 
 Gate: TypeAlias = Callable[[Sequence[float], Sequence[Sequence[float]]], bool]
 """From the child's scores and each parent's scores on the same examples: may it be validated?"""
@@ -14,6 +15,46 @@ Gate: TypeAlias = Callable[[Sequence[float], Sequence[Sequence[float]]], bool]
 def strict_improvement(child: Sequence[float], parents: Sequence[Sequence[float]]) -> bool:
     """Whether the child's sum is above that of every parent. Paper, algorithm 1."""
     return sum(child) > max(sum(parent) for parent in parents)
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """Whether the child gains at least so much, and anything at all. Our choice.
+
+    On a minibatch of failures alone, any luck is a gain: of eight, one comes right by chance more
+    often than not. So a child must mend a share of them.
+    """
+
+    share: float = 0.25
+    """Of the examples, each by the whole span of scores."""
+    span: float = 1.0
+    """The distance between the lowest and the highest possible score."""
+
+    def __call__(self, child: Sequence[float], parents: Sequence[Sequence[float]]) -> bool:
+        """Whether the child may be validated."""
+        gain = sum(child) - max(sum(parent) for parent in parents)
+        return gain > 0 and gain >= self.share * self.span * len(child) - 1e-9
+
+
+def examples_to_decide(
+    gate: Gate,
+    child: Sequence[float],
+    parents: Sequence[Sequence[float]],
+    *,
+    lowest: float,
+    highest: float,
+) -> int:
+    """On how many examples more a child must be run before the gate can pass it.
+
+    0 where it will pass however it does on the others; -1 where it cannot pass any more.
+    `parents` have scores on all examples, the child on the first of them. Scores are taken to
+    lie between `lowest` and `highest`, and a gate to be the likelier to pass the higher they are.
+    """
+    missing = len(parents[0]) - len(child)
+    for more in range(missing + 1):
+        if gate([*child, *[highest] * more, *[lowest] * (missing - more)], parents):
+            return more
+    return -1
 
 
 def at_least_as_good(child: Sequence[float], parents: Sequence[Sequence[float]]) -> bool:

@@ -4,7 +4,9 @@ Its phase is a tagged union; each phase holds exactly what is known by then:
 
     mutation   Rolling -> Reflecting -> Drafted -> Gating -> Validating -> Settled
     merge                                          Gating -> Validating -> Settled
-    seed                                                     Validating -> Settled
+    seed, revalidation                                       Validating -> Settled
+
+Rolling and Gating may be entered several times, each time on more of their examples.
 """
 
 from __future__ import annotations
@@ -28,11 +30,13 @@ __all__ = [
     "Phase",
     "Proposal",
     "Reflecting",
+    "Revalidation",
     "Rolling",
     "Seed",
     "Settled",
     "Validating",
     "Verdict",
+    "evaluations_of",
 ]
 
 
@@ -56,10 +60,10 @@ class Mutation:
     """The most that it can need."""
     parent: int
     """A member's id."""
-    minibatch: tuple[int, ...]
-    """Training examples."""
+    looks: tuple[int, ...]
+    """Training examples that the parent is run on; the minibatch is taken from them."""
     draw: int
-    """The number of its minibatch, from 0."""
+    """How many mutations were issued before it."""
     turn: int
     """How many rewrites along this lineage came before."""
     seen: int
@@ -81,7 +85,21 @@ class Merge:
     ancestor: int
 
 
-Origin: TypeAlias = Seed | Mutation | Merge
+@dataclass(frozen=True, slots=True)
+class Revalidation:
+    """A member on more validation examples; makes no candidate."""
+
+    hold: Tally
+    member: int
+    """Its id."""
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """The one member that it is about."""
+        return (self.member,)
+
+
+Origin: TypeAlias = Seed | Mutation | Merge | Revalidation
 
 
 @dataclass(frozen=True)
@@ -100,9 +118,12 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Rolling:
-    """The parent runs on the minibatch, with traces."""
+    """The parent runs on training examples, with traces."""
 
     evaluation: Evaluation
+    """As far as it has come."""
+    looks: tuple[int, ...]
+    """All examples that it may be run on, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +131,7 @@ class Reflecting:
     """The reflection LM writes new texts for these components."""
 
     evaluation: Evaluation
-    """The parent's, which it learns from."""
+    """The parent's on the minibatch, which it learns from."""
     components: tuple[str, ...]
 
 
@@ -128,22 +149,27 @@ class Gating:
     """The child runs on the examples on which its parents' scores are known."""
 
     evaluation: Evaluation
+    """As far as it has come."""
+    minibatch: tuple[int, ...]
+    """All examples that it may be run on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Validating:
-    """The candidate runs on the validation examples."""
+    """The candidate runs on validation examples."""
 
     evaluation: Evaluation
+    beside: tuple[Evaluation, ...] = ()
+    """Its parents on the same examples, where it is compared with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How a proposal ended."""
 
-    kind: Literal["accepted", "rejected", "skipped", "failed"]
+    kind: Literal["accepted", "rejected", "skipped", "failed", "measured"]
     """Rejected: tried and no better, or nothing new. Skipped: nothing to learn from.
-    Failed: the reflection gave no usable text."""
+    Failed: the reflection gave no usable text. Measured: a member was run on more examples."""
     reason: str
     """In words, for people."""
 
@@ -160,6 +186,16 @@ class Settled:
 Phase: TypeAlias = Rolling | Reflecting | Drafted | Gating | Validating | Settled
 
 
+def evaluations_of(phase: Phase) -> tuple[Evaluation, ...]:
+    """What a phase asks to be run, the candidate's own last."""
+    match phase:
+        case Rolling(evaluation) | Gating(evaluation):
+            return (evaluation,)
+        case Validating(evaluation, beside):
+            return (*beside, evaluation)
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A proposal under way."""
@@ -170,5 +206,7 @@ class Proposal:
     phase: Phase
     evaluations: tuple[Evaluation, ...] = ()
     """All rollouts that it has asked for, in order."""
+    shown: tuple[int, ...] = ()
+    """The minibatch that its reflection sees; empty before."""
     reflection_charge: Tally = NOTHING
     """What its reflection cost."""

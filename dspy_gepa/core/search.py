@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from dspy_gepa.core.budget import NOTHING, Tally, unit_in_words
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.choices import breakage, next_phase, next_proposal, obstacle
+from dspy_gepa.core.choices import next_phase
 from dspy_gepa.core.columns import columns, objective_names
+from dspy_gepa.core.endings import breakage, obstacle
 from dspy_gepa.core.events import (
     Advanced,
     Committed,
@@ -24,12 +25,14 @@ from dspy_gepa.core.events import (
     Reflected,
     RolledOut,
 )
+from dspy_gepa.core.issuing import completion, next_proposal
 from dspy_gepa.core.proposal import (
     Drafted,
     Evaluation,
     Gating,
     Merge,
     Mutation,
+    Origin,
     Phase,
     Proposal,
     Reflecting,
@@ -38,7 +41,9 @@ from dspy_gepa.core.proposal import (
     Settled,
     Validating,
     Verdict,
+    evaluations_of,
 )
+from dspy_gepa.core.results import Results, place_of
 from dspy_gepa.core.rollout import Rollout, RolloutKey
 from dspy_gepa.core.state import Member, RunState, Settings, Settlement
 from dspy_gepa.core.work import (
@@ -62,7 +67,9 @@ def start(settings: Settings, seed: Candidate) -> RunState:
 
     Where the limit is below the size of the validation set, on as many examples as it allows.
     """
-    examples = settings.validation[: settings.limits.rollouts_at_most]
+    examples = settings.validation_order[: settings.limits.rollouts_at_most]
+    if settings.rungs is not None:
+        examples = examples[: settings.rungs.seed]
     phase = Validating(Evaluation(seed, examples))
     hold = Tally(rollouts=len(examples), metric_calls=len(examples))
     return RunState(settings, (_begun(0, Seed(hold), phase),))
@@ -158,7 +165,7 @@ def _heard(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
             yield Ended(reason)
 
 
-def _chosen(state: RunState) -> Event | None:
+def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each reason to wait
     """The one next event that follows from the state alone; None where the run has to wait."""
     if not state.ending and (broken := breakage(state)):
         return Ended(broken, is_breakdown=True)
@@ -178,7 +185,11 @@ def _chosen(state: RunState) -> Event | None:
         blocked = _used_up(state, unit)
     if state.live:
         return _commitment(state, state.live[0])
-    return Ended(blocked) if blocked and not state.ending else None
+    if not blocked or state.ending:
+        return None
+    if (last := completion(state)) is not None:
+        return Issued(len(state.history), *last)
+    return Ended(blocked)
 
 
 def _commitment(state: RunState, first: Proposal) -> Committed | None:
@@ -196,11 +207,13 @@ def _commitment(state: RunState, first: Proposal) -> Committed | None:
 
 def _wanted(state: RunState, proposal: Proposal) -> Iterator[Request]:
     match proposal.phase:
-        case Rolling(evaluation) | Gating(evaluation) | Validating(evaluation):
-            learnable = frozenset(state.settings.train)
-            for key, example in zip(evaluation.keys, evaluation.examples, strict=True):
-                if key not in state.known:
-                    yield RolloutRequest(evaluation.candidate, example, traced=example in learnable)
+        case Rolling() | Gating() | Validating():
+            learnable = place_of(state.settings.train)
+            for evaluation in evaluations_of(proposal.phase):
+                for key, example in zip(evaluation.keys, evaluation.examples, strict=True):
+                    if key not in state.known:
+                        is_learnable = example in learnable
+                        yield RolloutRequest(evaluation.candidate, example, traced=is_learnable)
         case Reflecting(evaluation, components):
             rollouts = state.rollouts(evaluation)
             pairs = zip(evaluation.examples, rollouts, strict=True)
@@ -208,16 +221,14 @@ def _wanted(state: RunState, proposal: Proposal) -> Iterator[Request]:
             yield ReflectionRequest(proposal.ticket, evaluation.candidate, components, evidence)
 
 
-def _begun(ticket: int, origin: Seed | Mutation | Merge, phase: Phase) -> Proposal:
+def _begun(ticket: int, origin: Origin, phase: Phase) -> Proposal:
     return _entered(Proposal(ticket, origin, phase), phase)
 
 
 def _entered(proposal: Proposal, phase: Phase) -> Proposal:
-    match phase:
-        case Rolling(evaluation) | Gating(evaluation) | Validating(evaluation):
-            evaluations = (*proposal.evaluations, evaluation)
-            return replace(proposal, phase=phase, evaluations=evaluations)
-    return replace(proposal, phase=phase)
+    evaluations = (*proposal.evaluations, *evaluations_of(phase))
+    shown = phase.evaluation.examples if isinstance(phase, Reflecting) else proposal.shown
+    return replace(proposal, phase=phase, evaluations=evaluations, shown=shown)
 
 
 def _live(state: RunState, ticket: int) -> Proposal:
@@ -272,17 +283,17 @@ def _used_up(state: RunState, unit: str) -> str:
 def _committed(state: RunState, verdict: Verdict) -> RunState:
     first, *rest = state.live
     assert isinstance(first.phase, Settled)
-    is_seed = isinstance(first.origin, Seed)
-    charged, charge = state.charged, first.reflection_charge + Tally(proposals=not is_seed)
+    is_proposal = isinstance(first.origin, Mutation | Merge)
+    charged, charge = state.charged, first.reflection_charge + Tally(proposals=is_proposal)
     for evaluation in first.evaluations:
         for key in evaluation.keys:
             if key in state.known and key not in charged:
                 charged = charged.plus(key, first.ticket)
                 charge += state.known[key].charge
-    settlement = Settlement(first.origin, first.phase.candidate, verdict, charge)
-    members = state.members
+    settlement = Settlement(first.origin, first.phase.candidate, verdict, charge, first.shown)
+    members = _measured(state, first)
     if verdict.kind == "accepted":
-        members = members.plus(_member(state, first, charge.metric_calls))
+        members = (*members, _member(state, first, charge.metric_calls))
     return replace(
         state,
         live=tuple(rest),
@@ -290,19 +301,48 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
         members=members,
         charged=charged,
         spent=state.spent + charge,
-        tally=state.tally + Tally(proposals=not is_seed),
+        tally=state.tally + Tally(proposals=is_proposal),
+    )
+
+
+def _measured(state: RunState, proposal: Proposal) -> tuple[Member, ...]:
+    """The members, with what a proposal found out about those that it comes from."""
+    members = list(state.members)
+    for number in proposal.origin.parents if members else ():
+        member = members[number]
+        results = _results(state, proposal, member.candidate, member.results)
+        members[number] = replace(member, results=results)
+    return tuple(members)
+
+
+def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: Results) -> Results:
+    """What is known of a candidate after a proposal's rollouts."""
+    settings = state.settings
+    found = {
+        key.example: state.known[key].score
+        for evaluation in proposal.evaluations
+        if evaluation.candidate == candidate
+        for key in evaluation.keys
+        if key in state.known
+    }
+    validation, train = place_of(settings.validation), place_of(settings.train)
+    return before.plus(
+        proposal.ticket,
+        scores={validation[e]: score for e, score in found.items() if e in validation},
+        training={train[e]: score for e, score in found.items() if e in train},
     )
 
 
 def _member(state: RunState, accepted: Proposal, charge: int) -> Member:
     *earlier, validation = accepted.evaluations
-    rollouts = state.validated(validation.candidate)
-    # The first member says which objectives there are.
-    names = state.objectives if state.members else objective_names(filter(None, rollouts))
-    scores = columns("instance", rollouts, names)
-    row = columns(state.settings.frontier, rollouts, names)
-    for kept in (scores, row):
-        kept.setflags(write=False)
+    settings, candidate = state.settings, validation.candidate
+    empty = Results.none(train=len(settings.train), validation=len(settings.validation))
+    results = _results(state, accepted, candidate, empty)
+    if settings.frontier != "instance":
+        rollouts = state.validated(candidate)
+        # The first member says which objectives there are.
+        names = state.objectives if state.members else objective_names(filter(None, rollouts))
+        results = results.with_columns(columns(settings.frontier, rollouts, names))
     before = {key for evaluation in earlier for key in evaluation.keys}
     unpaid = sum(
         state.known[key].charge.metric_calls
@@ -310,18 +350,19 @@ def _member(state: RunState, accepted: Proposal, charge: int) -> Member:
         if key not in state.charged and key not in before
     )
     match accepted.origin:
-        case Seed():
-            turn = 0
         case Mutation(turn=turn):
             turn += 1
         case Merge(parents=parents):
             turn = max(state.members[parent].turn for parent in parents)
+        case _:
+            turn = 0
+    shown = [state.members[parent].shown for parent in accepted.origin.parents if state.members]
     return Member(
-        validation.candidate,
+        candidate,
         accepted.origin.parents,
         accepted.ticket,
         turn,
         state.spent.metric_calls + charge - unpaid,
-        scores,
-        row,
+        frozenset(accepted.shown).union(*shown),
+        results,
     )

@@ -6,21 +6,26 @@ A strategy is a function of the pool's scores and a generator, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TypeAlias
 
 import numpy as np
 
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.frontier import Scores, coverage, mean_scores, tops
+from dspy_gepa.core.estimate import Estimates, estimated
+from dspy_gepa.core.frontier import Scores, Vector, coverage, mean_scores, tops
 
 __all__ = [
     "SELECTIONS",
+    "ByEstimate",
     "EpsilonGreedy",
     "PoolView",
+    "Ranking",
     "Selection",
+    "SoftEstimate",
     "TopKPareto",
+    "by_mean",
     "current_best",
     "pareto",
 ]
@@ -41,10 +46,40 @@ class PoolView:
     """The number of the proposal that something is selected for, from 1."""
     spent: int
     """Metric calls of all proposals that are over."""
+    training: Scores = field(default_factory=lambda: np.empty((0, 0)))
+    """Shape (members, training examples); NaN where a member was not run, and where reflections
+    along its lineage saw the example."""
+    parents: tuple[tuple[int, ...], ...] = ()
+    """For every member, the ids of those that it comes from."""
+
+    def estimates(self, span: float) -> Estimates:
+        """What is believed of the members' mean scores, from all examples."""
+        everything = np.concatenate([self.scores, self.training], axis=1)
+        return estimated(everything, self.parents, span=span)
 
 
 Selection: TypeAlias = Callable[[PoolView, Random], int]
 """Returns the id of a member."""
+
+Ranking: TypeAlias = Callable[[PoolView], Vector]
+"""Returns for every member how good it is."""
+
+
+def by_mean(view: PoolView) -> Vector:
+    """The members' mean scores. Members must have been run on the same examples."""
+    return mean_scores(view.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class ByEstimate:
+    """The members' estimated mean scores, which may have been run on different examples."""
+
+    span: float = 1.0
+    """The distance between the lowest and the highest possible score."""
+
+    def __call__(self, view: PoolView) -> Vector:
+        """One for every member."""
+        return view.estimates(self.span).means
 
 
 def pareto(view: PoolView, random: Random) -> int:
@@ -88,6 +123,26 @@ class TopKPareto:
         top[ranked[self.k :]] = False
         held = coverage(top, means.tolist())
         return _drawn(held, random) if held else int(ranked[0])
+
+
+@dataclass(frozen=True, slots=True)
+class SoftEstimate:
+    """A member with probability that grows exponentially with its estimate.
+
+    Our choice: a frontier over few validated columns is noise, and a raw mean over different
+    examples cannot be compared.
+    """
+
+    temperature: float = 0.1
+    """In units of the span of scores: by so much better is e times as probable."""
+    span: float = 1.0
+    """The distance between the lowest and the highest possible score."""
+
+    def __call__(self, view: PoolView, random: Random) -> int:
+        """The id of the parent."""
+        means = view.estimates(self.span).means
+        weights = np.exp((means - means.max()) / (self.temperature * self.span))
+        return random.choices(range(len(weights)), weights.tolist())[0]
 
 
 def _drawn(weights: dict[int, int], random: Random) -> int:

@@ -14,12 +14,15 @@ from dspy_gepa.core.budget import FREE, NOTHING, Limits, Tally, Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import FrontierKind, objective_names
 from dspy_gepa.core.components import ComponentSelector, round_robin
-from dspy_gepa.core.frontier import Scores, Vector, mean_scores
+from dspy_gepa.core.frontier import Scores, Vector
 from dspy_gepa.core.gate import Gate, strict_improvement
 from dspy_gepa.core.ledger import Ledger, Log
 from dspy_gepa.core.proposal import Evaluation, Origin, Proposal, Verdict
+from dspy_gepa.core.results import Results, place_of
 from dspy_gepa.core.rollout import Rollout, RolloutKey
-from dspy_gepa.core.selection import Selection, pareto
+from dspy_gepa.core.rungs import Rungs
+from dspy_gepa.core.sampling import Sampler, epochs
+from dspy_gepa.core.selection import PoolView, Ranking, Selection, by_mean, pareto
 from dspy_gepa.core.work import RequestKey
 
 __all__ = ["Member", "RunState", "Settings", "Settlement"]
@@ -36,7 +39,18 @@ class Settings:
     limits: Limits
     """What may be spent; in units that can be counted beforehand never exceeded."""
     seed: int = 0
-    minibatch_size: int = 3
+    sampler: Sampler = epochs
+    """Which training examples a proposal looks at."""
+    failures_shown: int | None = None
+    """How many failures among those make a minibatch; the parent is run on no more of them than it
+    takes to find so many. None where all of them make it, failures or not."""
+    stops_early: bool = False
+    """Whether a child is run on no more of the minibatch than it takes to decide the gate."""
+    rungs: Rungs | None = None
+    """How validation is spread over a member's life; None where a member is run on all examples
+    before it becomes one."""
+    ranking: Ranking = by_mean
+    """How good members are, to choose the best."""
     window: int = 1
     """How many proposals are under way at once; 1 is the published algorithm."""
     selection: Selection = pareto
@@ -45,6 +59,8 @@ class Settings:
     frontier: FrontierKind = "instance"
     skip_perfect_score: bool = True
     perfect_score: float = 1.0
+    lowest_score: float = 0.0
+    """With `perfect_score` the span of scores, by which a gate may be decided early."""
     feedback_calls: int = 0
     """The most metric calls that a reflection makes an example for single components."""
     reflection_calls: int = 2
@@ -58,6 +74,18 @@ class Settings:
     or the metric breaks on so many of the first validation examples, all in a row. Our choice."""
     max_setbacks_in_a_row: int = 4
     """After so many vain attempts at a request, with nothing else answered, the run ends."""
+
+    @property
+    def validation_order(self) -> tuple[int, ...]:
+        """The validation examples in the order in which members are run on them."""
+        if self.rungs is None:
+            return self.validation
+        return self.rungs.order(self.validation, seed=self.seed)
+
+    @property
+    def span(self) -> float:
+        """The distance between the lowest and the highest score."""
+        return max(self.perfect_score - self.lowest_score, 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +101,17 @@ class Member:
     """How many rewrites its lineage has seen."""
     discovery_metric_calls: int
     """Metric calls charged before its validation began."""
-    scores: Vector = field(compare=False)
-    """One for every validation example, NaN where it was not run. Kept beside the rollouts that
-    it is read from, because a proposal reads all members' scores."""
-    columns: Vector = field(compare=False)
-    """Its row of the frontier; kept for the same reason."""
+    shown: frozenset[int]
+    """Training examples that were shown to the reflections along its lineage. Its scores on these
+    say less about others."""
+    results: Results = field(compare=False)
+    """What it scored. Kept beside the rollouts that it is read from, because a proposal reads all
+    members' scores."""
+
+    @property
+    def scores(self) -> Vector:
+        """One for every validation example, NaN where it was not run."""
+        return self.results.scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +124,8 @@ class Settlement:
     verdict: Verdict
     charge: Tally
     """What it added to what was spent."""
+    shown: tuple[int, ...] = ()
+    """The minibatch that its reflection saw; empty where there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +137,7 @@ class RunState:
     """Proposals under way, in ticket order."""
     history: Log[Settlement] = field(default_factory=Log)
     """Proposals that are over, in ticket order."""
-    members: Log[Member] = field(default_factory=Log)
+    members: tuple[Member, ...] = ()
     known: Ledger[RolloutKey, Rollout] = field(default_factory=Ledger)
     """Every rollout that was answered."""
     charged: Ledger[RolloutKey, int] = field(default_factory=Ledger)
@@ -139,7 +175,7 @@ class RunState:
     @property
     def columns(self) -> Scores:
         """What the members are compared on, shape (members, columns of the frontier)."""
-        rows = [member.columns for member in self.members]
+        rows = [member.results.columns for member in self.members]
         return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
 
     @property
@@ -154,14 +190,50 @@ class RunState:
         keys = Evaluation(candidate, self.settings.validation).keys
         return tuple(self.known.get(key) for key in keys)
 
+    def pool(self, ticket: int, seen: int | None = None) -> PoolView:
+        """The pool for a proposal, as it was when the first `seen` proposals were over."""
+        over = len(self.history) if seen is None else seen
+        members = [member for member in self.members if member.ticket < over]
+        results = [member.results for member in members]
+        if over < len(self.history):
+            results = [each.before(over) for each in results]
+        widths = {
+            "scores": len(self.settings.validation),
+            "training": len(self.settings.train),
+            "columns": -1,
+        }
+        stacked = {
+            name: np.array([getattr(each, name) for each in results], dtype=np.float64).reshape(
+                len(results), width
+            )
+            for name, width in widths.items()
+        }
+        for row, member in zip(stacked["training"], members, strict=True):
+            row[[place_of(self.settings.train)[example] for example in member.shown]] = np.nan
+        spent = sum(settlement.charge.metric_calls for settlement in self.history[:over])
+        return PoolView(
+            tuple(member.candidate for member in members),
+            stacked["scores"],
+            stacked["columns"],
+            ticket,
+            spent,
+            stacked["training"],
+            tuple(member.parents for member in members),
+        )
+
+    @property
+    def ranks(self) -> Vector:
+        """How good each member is, by which the best is chosen."""
+        return self.settings.ranking(self.pool(len(self.history)))
+
     @property
     def best(self) -> int:
-        """The id of the member with the highest mean score, the oldest of those tied.
+        """The id of the member that ranks highest, the oldest of those tied.
 
         Raises:
             ValueError: there is no member yet.
         """
-        return int(np.argmax(mean_scores(self.scores)))
+        return int(np.argmax(self.ranks))
 
     def origins(self) -> Iterator[Origin]:
         """How each proposal began, the newest first."""

@@ -26,7 +26,7 @@ from dspy_gepa.core.proposal import (
     Settled,
 )
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.core.state import RunState
+from dspy_gepa.core.state import RunState, Settlement
 from dspy_gepa.errors import ReflectionError, WorkerError
 
 __all__ = ["HOOKS", "HookCall", "calls_at_end", "calls_at_start", "calls_for"]
@@ -64,7 +64,7 @@ def calls_at_start(state: RunState) -> Iterator[HookCall]:
     """The calls that come before all others, given the first state that is seen."""
     settings = state.settings
     names = (
-        *("perfect_score", "seed", "minibatch_size", "window"),
+        *("perfect_score", "seed", "sampler", "window"),
         *("skip_perfect_score", "use_merge", "max_merge_invocations"),
     )
     yield (
@@ -139,7 +139,7 @@ def _issued(proposal: Proposal, state: RunState, examples: Sequence[object]) -> 
             "score": float(mean_scores(state.scores)[origin.parent]) if is_known else math.nan,
         }
         yield "on_candidate_selected", {**iteration, **selected}
-        positions = [train.index(example) for example in origin.minibatch]
+        positions = [train.index(example) for example in origin.looks]
         sampled = {"minibatch_ids": positions, "trainset_size": len(train)}
         yield "on_minibatch_sampled", {**iteration, **sampled}
     elif isinstance(proposal.phase, Gating):
@@ -226,9 +226,8 @@ def _committed(
     settlement = state.history[ticket]
     origin, kind, reason = settlement.origin, settlement.verdict.kind, settlement.verdict.reason
     iteration, family = {"iteration": ticket}, {"parent_ids": list(origin.parents)}
-    # A mutation runs its parent on the minibatch first, and then its child.
-    gate = evaluations[1:2] if isinstance(origin, Mutation) else evaluations[:1]
-    score = sum(_scores(state, gate[0])) if gate else math.nan
+    gate = _gate(settlement, evaluations)
+    score = sum(_scores(state, gate)) if gate else math.nan
     if kind == "accepted":
         joined = {"new_candidate_idx": len(state.members) - 1}
         yield from _validated(ticket, state)
@@ -239,12 +238,22 @@ def _committed(
     elif isinstance(origin, Merge):
         yield "on_merge_rejected", {**iteration, **family, "reason": reason}
     elif kind == "rejected":
-        old = sum(_scores(state, evaluations[0])) if evaluations else math.nan
+        compared = gate.examples if gate else settlement.shown
+        parent = evaluations[0].candidate
+        old = sum(_scores(state, Evaluation(parent, compared)))
         told = {"old_score": old, "new_score": score, "reason": reason}
         yield "on_candidate_rejected", {**iteration, **told}
     elif kind == "failed":
         yield _error(ticket, ReflectionError(reason), will_continue=True)
     yield from _iteration_end(ticket, state, is_accepted=kind == "accepted")
+
+
+def _gate(settlement: Settlement, evaluations: Sequence[Evaluation]) -> Evaluation | None:
+    """The child on its minibatch, as far as it came; None where it was not run."""
+    own = [each for each in evaluations if each.candidate == settlement.candidate]
+    if isinstance(settlement.origin, Mutation):
+        own = [each for each in own if {*each.examples} <= {*settlement.shown}][::-1]
+    return own[0] if own else None
 
 
 def _validated(ticket: int, state: RunState) -> Iterator[HookCall]:

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from dspy_gepa.core.events import Committed, Ended, Event
-from dspy_gepa.core.proposal import Merge, Mutation
+from dspy_gepa.core.proposal import Merge, Mutation, Revalidation
 from dspy_gepa.core.state import RunState
 
 __all__ = ["ProgressLog"]
@@ -37,6 +37,8 @@ class ProgressLog:
                 origin = f"Proposal {ticket} (rewrite of member {parent})"
             case Merge(parents=(first, second)):
                 origin = f"Proposal {ticket} (merge of members {first} and {second})"
+            case Revalidation(member=member):
+                return f"Member {member} {settlement.verdict.reason}: {_score(state, member)}"
             case _:
                 return f"Seed: {_score(state, 0)}"
         if settlement.verdict.kind != "accepted":

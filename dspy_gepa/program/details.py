@@ -98,7 +98,7 @@ def detailed_results(
     return DetailedResults(
         candidates=Programs(student, [member.candidate for member in state.members]),
         parents=[list(member.parents) or [None] for member in state.members],
-        val_aggregate_scores=mean_scores(scores).tolist(),
+        val_aggregate_scores=state.ranks.tolist(),
         val_subscores=[
             {i: float(row[i]) for i in columns if scored[i]}
             for row, scored in zip(scores, is_scored, strict=True)

@@ -59,14 +59,15 @@ class SearchView:
     @property
     def pareto_front_valset(self) -> dict[int, float]:
         """The best score on each validation example."""
-        best = np.nanmax(self.pool.scores, axis=0)
-        return {i: float(score) for i, score in enumerate(best)}
+        rows = self.pool.scores
+        scored = np.flatnonzero(~np.isnan(rows).all(axis=0)).tolist()
+        return {i: float(np.nanmax(rows[:, i])) for i in scored}
 
     @cached_property
     def program_at_pareto_front_valset(self) -> dict[int, set[int]]:
         """The members with the best score on each validation example."""
         top = tops(self.pool.scores)
-        return {i: set(top[:, i].nonzero()[0].tolist()) for i in range(top.shape[1])}
+        return {i: set(top[:, i].nonzero()[0].tolist()) for i in self.pareto_front_valset}
 
     @property
     def total_num_evals(self) -> int:

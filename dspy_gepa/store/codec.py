@@ -30,6 +30,7 @@ from dspy_gepa.core.proposal import (
     Merge,
     Mutation,
     Reflecting,
+    Revalidation,
     Rolling,
     Seed,
     Settled,
@@ -262,7 +263,7 @@ _ORIGINS = {
         Mutation,
         hold=_TALLY.codec,
         parent=_WHOLE,
-        minibatch=_WHOLES,
+        looks=_WHOLES,
         draw=_WHOLE,
         turn=_WHOLE,
         seen=_WHOLE,
@@ -273,15 +274,18 @@ _ORIGINS = {
         parents=_fixed(lambda *pair: pair, _WHOLE, _WHOLE),
         ancestor=_WHOLE,
     ),
+    "revalidation": Record(Revalidation, hold=_TALLY.codec, member=_WHOLE),
 }
 _PHASES = {
-    "rolling": Record(Rolling, evaluation=_EVALUATION.codec),
+    "rolling": Record(Rolling, evaluation=_EVALUATION.codec, looks=_WHOLES),
     "reflecting": Record(Reflecting, evaluation=_EVALUATION.codec, components=_NAMES),
     "drafted": Record(
         Drafted, evaluation=_EVALUATION.codec, components=_NAMES, reflection=_REFLECTION.codec
     ),
-    "gating": Record(Gating, evaluation=_EVALUATION.codec),
-    "validating": Record(Validating, evaluation=_EVALUATION.codec),
+    "gating": Record(Gating, evaluation=_EVALUATION.codec, minibatch=_WHOLES),
+    "validating": Record(
+        Validating, evaluation=_EVALUATION.codec, beside=_Usual(_many(_EVALUATION.codec), ())
+    ),
     "settled": Record(Settled, candidate=_CANDIDATE, verdict=_VERDICT.codec),
 }
 _ORIGIN, _PHASE = _tagged("origin", _ORIGINS), _tagged("phase", _PHASES)

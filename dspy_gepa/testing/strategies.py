@@ -11,10 +11,20 @@ from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import ComponentView, every, round_robin
 from dspy_gepa.core.frontier import Scores
-from dspy_gepa.core.gate import at_least_as_good, strict_improvement
+from dspy_gepa.core.gate import Gate, Margin, at_least_as_good, strict_improvement
 from dspy_gepa.core.merge import Lineage
 from dspy_gepa.core.rollout import Rollout, Step, Trace
-from dspy_gepa.core.selection import SELECTIONS, PoolView
+from dspy_gepa.core.rungs import Rungs
+from dspy_gepa.core.sampling import Epochs, Looks
+from dspy_gepa.core.selection import (
+    SELECTIONS,
+    ByEstimate,
+    PoolView,
+    Ranking,
+    Selection,
+    SoftEstimate,
+    by_mean,
+)
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import Evidence
 from dspy_gepa.errors import MissingExtra
@@ -31,12 +41,18 @@ __all__ = [
     "lineages",
     "pool_views",
     "rollouts",
+    "rungs",
     "score_matrices",
     "scores",
     "settings",
     "traces",
     "worlds",
 ]
+
+
+_SELECTIONS: list[Selection] = [*SELECTIONS.values(), SoftEstimate()]
+_RANKINGS: list[Ranking] = [by_mean, ByEstimate()]
+_GATES: list[Gate] = [strict_improvement, at_least_as_good, Margin()]
 
 
 def candidates(max_components: int = 4) -> st.SearchStrategy[Candidate]:
@@ -159,6 +175,14 @@ def worlds() -> st.SearchStrategy[ChanceWorld]:
     )
 
 
+def rungs() -> st.SearchStrategy[Rungs]:
+    """Small rungs, with a pace that makes revalidations common."""
+    few = st.integers(1, 4)
+    return st.builds(
+        Rungs, seed=few, first=few, step=few, pace=st.floats(1, 9), head_start=st.integers(0, 20)
+    )
+
+
 @st.composite
 def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150) -> Settings:
     """Settings for runs in a world: small sets, disjoint, overlapping or the same."""
@@ -170,11 +194,16 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         validation=train if draw(st.booleans()) else validation,
         limits=Limits(metric_calls=draw(st.integers(1, max_metric_calls))),
         seed=draw(st.integers(0, 1000)),
-        minibatch_size=draw(st.integers(1, 4)),
+        sampler=draw(st.builds(Epochs, st.integers(1, 4)) | st.builds(Looks, st.integers(1, 5))),
+        failures_shown=draw(st.none() | st.integers(1, 4)),
+        stops_early=draw(st.booleans()),
+        rungs=draw(st.none() | rungs()),
+        lowest_score=min(world.scores),
         window=draw(st.integers(1, 6)),
-        selection=draw(st.sampled_from(list(SELECTIONS.values()))),
+        selection=draw(st.sampled_from(_SELECTIONS)),
+        ranking=draw(st.sampled_from(_RANKINGS)),
         components=draw(st.sampled_from((round_robin, every))),
-        gate=draw(st.sampled_from((strict_improvement, at_least_as_good))),
+        gate=draw(st.sampled_from(_GATES)),
         skip_perfect_score=draw(st.booleans()),
         feedback_calls=world.feedback_calls,
         reflection_calls=len(world.names),

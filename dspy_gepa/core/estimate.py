@@ -1,0 +1,98 @@
+"""How good each member is, estimated from everything that is known about all of them.
+
+Members are run on different examples, some of which are harder than others, and a child mostly does
+about as well as its parent. So a score is taken as strength of the member + ease of the example +
+noise, where a member's strength is its parents' mean strength + a step, all normal: the posterior
+is one linear system. Our choice; with every member run on every example it ranks as means do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dspy_gepa.core.frontier import Scores, Vector
+
+__all__ = ["Estimates", "Standing", "estimated", "standings"]
+
+_NOISE, _EXAMPLE, _STEP, _SEED = 0.6, 0.4, 0.05, 4.0
+"""Variances, in units of the variance of all known scores: what is left unexplained, what is due to
+the example, a step from parent to child, and what is not known of the seed beforehand."""
+_SMALLEST_SHARE = 0.02
+"""The least variance of scores, as a share of the square of their range: before both failures and
+successes were seen, scores are not taken to be all the same."""
+
+
+class Standing(NamedTuple):
+    """How good a member is, and how surely that is known."""
+
+    estimate: float
+    """Of its mean score over examples like the validation set's."""
+    low: float
+    """The lower end of a 95 % interval."""
+    high: float
+    """The upper end."""
+    examples: int
+    """On how many validation examples it was run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """What is believed of the members' mean scores."""
+
+    means: Vector
+    """One for every member."""
+    covariance: Scores
+    """Shape (members, members)."""
+
+    @property
+    def deviations(self) -> Vector:
+        """The standard deviation of every mean."""
+        return np.sqrt(np.diag(self.covariance))
+
+
+def standings(estimates: Estimates, scores: Scores) -> tuple[Standing, ...]:
+    """Each member's standing, given its validation scores."""
+    counts = (~np.isnan(scores)).sum(axis=1).tolist()
+    margins = 1.96 * estimates.deviations
+    ends = zip(estimates.means.tolist(), margins.tolist(), counts, strict=True)
+    return tuple(Standing(mean, mean - margin, mean + margin, n) for mean, margin, n in ends)
+
+
+def estimated(scores: Scores, parents: Sequence[Sequence[int]], *, span: float = 1.0) -> Estimates:
+    """The posterior of the members' strengths.
+
+    Args:
+        scores: Shape (members, examples); NaN for a pair that was not run or must not count.
+        parents: For every member, the ids of older members; empty for the seed.
+        span: The distance between the lowest and the highest possible score.
+    """
+    is_known = ~np.isnan(scores)
+    values = scores[is_known]
+    center = float(values.mean()) if len(values) else 0.0
+    floor = _SMALLEST_SHARE * span**2
+    spread = max(float(values.var()), floor) if len(values) > 1 else 10 * floor
+    weights = is_known / (_NOISE * spread)
+    centered = np.where(is_known, scores - center, 0.0) * weights
+    # The examples' effects are integrated out.
+    ease = weights / (1 / (_EXAMPLE * spread) + weights.sum(axis=0))
+    precision = np.diag(weights.sum(axis=1)) - ease @ weights.T
+    precision += _lineage(parents, spread)
+    pull = centered.sum(axis=1) - ease @ centered.sum(axis=0)
+    covariance = np.linalg.inv(precision)
+    return Estimates(center + covariance @ pull, covariance)
+
+
+def _lineage(parents: Sequence[Sequence[int]], spread: float) -> np.ndarray[Any, Any]:
+    """The prior's precision: each member differs from its parents' mean by a step."""
+    precision = np.zeros((len(parents), len(parents)))
+    for member, older in enumerate(parents):
+        step = np.zeros(len(parents))
+        step[member] = 1.0
+        for parent in older:
+            step[parent] -= 1 / len(older)
+        precision += np.outer(step, step) / ((_STEP if older else _SEED) * spread)
+    return precision

@@ -1,0 +1,92 @@
+"""What a run will cost, told before anything is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dspy_gepa.core.budget import Tally, proposal_cost
+from dspy_gepa.core.sampling import SampleView
+from dspy_gepa.core.state import Settings
+
+__all__ = ["Forecast", "forecast"]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Costs by the settings alone: of the seed, and of a proposal at least and at most."""
+
+    settings: Settings
+    seed: Tally
+    """Validating the program as it is, before the first child is compared with it."""
+    least: Tally
+    """A proposal that its minibatch already speaks against."""
+    most: Tally
+    """A proposal that goes all the way, with everything that it needs."""
+
+    @property
+    def proposals(self) -> tuple[int, int]:
+        """How many proposals fit, at least and at most; -1 where nothing limits them."""
+        return _fitting(self.settings, self.seed, self.most), _fitting(
+            self.settings, self.seed, self.least
+        )
+
+    @property
+    def floor(self) -> int:
+        """The metric calls below which a run learns next to nothing.
+
+        Our choice: the seed and three proposals that go all the way.
+        """
+        return self.seed.metric_calls + 3 * self.most.metric_calls
+
+    @property
+    def is_below_floor(self) -> bool:
+        """Whether the limit in metric calls or rollouts is below that."""
+        most = self.settings.limits.rollouts_at_most
+        return most is not None and most < self.floor
+
+
+def forecast(settings: Settings) -> Forecast:
+    """What a run with these settings will cost, where nothing is known yet."""
+    unknown = np.full(len(settings.train), np.nan)
+    nothing: frozenset[int] = frozenset()
+    view = SampleView(
+        settings.train, unknown, settings.perfect_score, nothing, {}, nothing, 0, settings.seed
+    )
+    looks = settings.sampler(view)
+    shown = min(len(looks), settings.failures_shown or len(looks))
+    validation = len(settings.validation)
+    rungs = settings.rungs
+    seeded = validation if rungs is None else min(rungs.seed, validation)
+    child = shown + validation
+    if rungs is None:
+        beside = 0
+        child -= len({*looks} & {*settings.validation})
+    else:
+        beside = max(0, min(rungs.first, validation) - seeded)
+        child = shown + min(rungs.first, validation)
+    # The least: every example looked at fails, and the first ones of the gate decide it.
+    looked = len(looks) if settings.failures_shown is None else shown
+    gated = 1 if settings.stops_early else shown
+    return Forecast(
+        settings,
+        seed=Tally(rollouts=seeded, metric_calls=seeded),
+        least=proposal_cost(parent=looked, child=gated, feedback=0, reflection_calls=1),
+        most=proposal_cost(
+            parent=len(looks) + beside,
+            child=child,
+            feedback=settings.feedback_calls * shown,
+            reflection_calls=settings.reflection_calls,
+        ),
+    )
+
+
+def _fitting(settings: Settings, seed: Tally, proposal: Tally) -> int:
+    limits = settings.limits
+    counts = [
+        (limit - getattr(seed, unit)) // getattr(proposal, unit)
+        for unit in ("metric_calls", "rollouts", "reflection_calls", "proposals")
+        if (limit := getattr(limits, unit)) is not None and getattr(proposal, unit)
+    ]
+    return max(0, min(counts)) if counts else -1

@@ -1,0 +1,225 @@
+"""How the next proposal begins, chosen from committed proposals and from what is under way."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from dspy_gepa.core.budget import Tally, proposal_cost
+from dspy_gepa.core.choices import candidate_of, gating, rolling
+from dspy_gepa.core.frontier import survivors, tops
+from dspy_gepa.core.merge import Lineage, merge_examples, plan_merge
+from dspy_gepa.core.proposal import (
+    Evaluation,
+    Merge,
+    Mutation,
+    Phase,
+    Proposal,
+    Revalidation,
+    Validating,
+)
+from dspy_gepa.core.sampling import SampleView
+from dspy_gepa.core.selection import PoolView
+from dspy_gepa.core.state import RunState
+from dspy_gepa.core.streams import stream
+
+__all__ = ["Begun", "completion", "next_proposal"]
+
+Begun = tuple[Mutation | Merge | Revalidation, Phase]
+
+
+def next_proposal(state: RunState) -> tuple[Begun, str]:
+    """How the next proposal begins, and the unit in which its worst case is over the budget.
+
+    Raises:
+        ValueError: the frontier is made of objectives, and the metric scores none.
+    """
+    if state.settings.frontier != "instance" and state.members and not state.objectives:
+        raise ValueError(
+            f"The frontier {state.settings.frontier!r} needs objectives, and the metric scored "
+            'none. Return objective_scores={"name": number}, or take the frontier "instance".'
+        )
+    begun = _due_revalidation(state) or _merge(state) or _mutation(state)
+    limits = state.settings.limits
+    return begun, limits.obstacle(used=state.committed + _reserve(state), more=begun[0].hold)
+
+
+def completion(state: RunState) -> Begun | None:
+    """The best member on validation examples that it was not run on, where the search is over.
+
+    None where it was run on all, or where all of them are too many for the budget.
+    """
+    if not state.members or not _is_completed(state):
+        return None
+    begun = _revalidation(state, state.best)
+    if begun is None or state.settings.limits.obstacle(used=state.committed, more=begun[0].hold):
+        return None
+    return begun
+
+
+def _is_completed(state: RunState) -> bool:
+    """Whether the winner is to be run on the whole validation set."""
+    rungs, most = state.settings.rungs, state.settings.limits.rollouts_at_most
+    if rungs is None:
+        return False
+    return most is None or len(state.settings.validation) <= rungs.completion_share * most
+
+
+def _reserve(state: RunState) -> Tally:
+    """What completing the winner will take."""
+    if not state.members or not _is_completed(state):
+        return Tally()
+    missing = int(np.isnan(state.members[state.best].scores).sum())
+    return Tally(rollouts=missing, metric_calls=missing)
+
+
+def _due_revalidation(state: RunState) -> Begun | None:
+    """A member to be validated further, where that has fallen behind.
+
+    Which one is drawn by how probably it is the best (Thompson sampling), so that rollouts go
+    where they may change what is returned.
+    """
+    rungs, settings = state.settings.rungs, state.settings
+    if rungs is None or not state.members:
+        return None
+    ticket = len(state.history) + len(state.live)
+    revalidated = sum(
+        origin.hold.rollouts for origin in state.origins() if isinstance(origin, Revalidation)
+    )
+    reflecting = sum(isinstance(proposal.origin, Mutation) for proposal in state.live)
+    is_due = rungs.is_due(
+        rollouts=state.spent.rollouts,
+        revalidated=revalidated,
+        reflections=state.spent.reflection_calls + reflecting,
+    )
+    if ticket <= 2 or not is_due:
+        return None
+    estimates = state.pool(ticket).estimates(settings.span)
+    random = stream(settings.seed, "revalidation", ticket)
+    chances = [random.gauss(0, 1) for _ in state.members]
+    drawn = estimates.means + np.linalg.cholesky(estimates.covariance) @ np.array(chances)
+    for member in np.argsort(-drawn, kind="stable").tolist():
+        if (begun := _revalidation(state, member)) is not None:
+            return begun
+    return None
+
+
+def _revalidation(state: RunState, member: int) -> Begun | None:
+    """A member on the next validation examples; None where it was or is run on all."""
+    settings = state.settings
+    assert settings.rungs is not None
+    candidate = state.members[member].candidate
+    under_way = {
+        key
+        for proposal in state.live
+        for evaluation in proposal.evaluations
+        for key in evaluation.keys
+    }
+    whole = Evaluation(candidate, settings.validation_order)
+    missing = [
+        example
+        for key, example in zip(whole.keys, whole.examples, strict=True)
+        if key not in state.charged and key not in under_way
+    ][: settings.rungs.step]
+    if not missing:
+        return None
+    hold = Tally(rollouts=len(missing), metric_calls=len(missing))
+    return Revalidation(hold, member), Validating(Evaluation(candidate, tuple(missing)))
+
+
+def _mutation(state: RunState) -> Begun:
+    settings, ticket = state.settings, len(state.history) + len(state.live)
+    parent = _parent(state, state.pool(ticket)) if state.members else 0
+    candidate = candidate_of(state, parent)
+    earlier = [origin for origin in state.origins() if isinstance(origin, Mutation)]
+    draw = earlier[0].draw + 1 if earlier else 0
+    same_parent = [origin for origin in earlier if origin.parent == parent]
+    member = state.members[parent] if state.members else None
+    turn = same_parent[0].turn + 1 if same_parent else member.turn if member else 0
+    tried = Counter(
+        example
+        for settlement in state.history
+        if isinstance(settlement.origin, Mutation) and settlement.origin.parent == parent
+        for example in settlement.shown
+    )
+    view = SampleView(
+        settings.train,
+        member.results.training if member else np.full(len(settings.train), np.nan),
+        settings.perfect_score,
+        member.shown if member else frozenset(),
+        tried,
+        frozenset(example for live in state.live for example in _looks(live, parent)),
+        draw,
+        settings.seed,
+    )
+    looks = settings.sampler(view)
+    shown = min(len(looks), settings.failures_shown or len(looks))
+    if settings.rungs is None:
+        beside: tuple[int, ...] = ()
+        child = len({*looks, *settings.validation})
+    else:
+        beside = settings.validation_order[: settings.rungs.first]
+        child = shown + len(beside)
+    keys = {*Evaluation(candidate, looks).keys, *Evaluation(candidate, beside).keys}
+    hold = proposal_cost(
+        parent=sum(key not in state.charged for key in keys),
+        child=child,
+        feedback=settings.feedback_calls * shown,
+        reflection_calls=settings.reflection_calls,
+    )
+    origin = Mutation(hold, parent, looks, draw, turn, len(state.history))
+    return origin, rolling(state, candidate, looks)
+
+
+def _looks(proposal: Proposal, parent: int) -> tuple[int, ...]:
+    origin = proposal.origin
+    return origin.looks if isinstance(origin, Mutation) and origin.parent == parent else ()
+
+
+def _parent(state: RunState, view: PoolView) -> int:
+    settings = state.settings
+    parent = settings.selection(view, stream(settings.seed, "parent", view.ticket))
+    if parent not in range(len(view.candidates)):
+        raise ValueError(
+            f"The candidate selection returned {parent!r}; a member's id is needed, one of 0 to "
+            f"{len(view.candidates) - 1}."
+        )
+    return parent
+
+
+def _merge(state: RunState) -> Begun | None:
+    """A merge, due after a mutation was accepted, where two frontier members can be merged."""
+    settings, ticket = state.settings, len(state.history) + len(state.live)
+    last = state.history[-1] if state.history else None
+    if not settings.use_merge or last is None or last.verdict.kind != "accepted":
+        return None
+    earlier = [origin for origin in state.origins() if isinstance(origin, Merge)]
+    if not isinstance(last.origin, Mutation) or len(earlier) >= settings.max_merge_invocations:
+        return None
+    scores = state.scores
+    means = settings.ranking(state.pool(ticket)).tolist()
+    plan = plan_merge(
+        [
+            Lineage(member.candidate, member.parents, mean)
+            for member, mean in zip(state.members, means, strict=True)
+        ],
+        survivors(tops(state.columns), means),
+        [(*origin.parents, origin.ancestor) for origin in earlier],
+        stream(settings.seed, "merge", ticket),
+    )
+    if plan is None:
+        return None
+    random = stream(settings.seed, "merge examples", ticket)
+    examples = merge_examples(
+        scores, settings.validation, plan.parents, settings.merge_examples, random
+    )
+    if not examples:
+        return None
+    rollouts = len(settings.validation)
+    if settings.rungs is not None:
+        rollouts = len(examples) + 3 * settings.rungs.first
+    hold = Tally(rollouts=rollouts, metric_calls=rollouts, proposals=1)
+    parents = [state.members[parent].candidate for parent in plan.parents]
+    phase = gating(state, plan.child, examples, parents, is_merge=True)
+    return Merge(hold, plan.parents, plan.ancestor), phase

@@ -1,0 +1,58 @@
+"""Validation in rungs: a child on few validation examples, a member on more where it pays.
+
+Full validation of every child is what most of the published search's budget goes into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dspy_gepa.core.frontier import Vector
+from dspy_gepa.core.streams import stream
+
+__all__ = ["Rungs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rungs:
+    """How many validation examples at a time, in one order that all members share. Our choice."""
+
+    seed: int = 10
+    """For the student's own texts, before the first child is compared with them."""
+    first: int = 5
+    """For a child, beside its parent."""
+    step: int = 10
+    """For a member that is looked at again."""
+    share: float = 0.5
+    """The share of rollouts, after a head start, that validates members further. Search and choice
+    get half each: that halves the reflections at equal scores, and overfits less."""
+    pace: float = 8.0
+    """Rollouts for each call of the reflection LM at least, after a head start; a reflection costs
+    about as much as so many rollouts."""
+    head_start: int = 100
+    """The first rollouts, which all go into proposals: early ones gain most."""
+    drop: float = 0.1
+    """A child is left out if its mean on the first examples is so much below its parent's. In
+    scores from 0 to 1: one in five that were right, but not a trifle of partial credit."""
+    completion_share: float = 0.25
+    """The share of the budget up to which the winner is run on all validation examples."""
+
+    def order(self, validation: Sequence[int], *, seed: int) -> tuple[int, ...]:
+        """The order in which all members are run on the validation examples."""
+        order = list(validation)
+        stream(seed, "validation order").shuffle(order)
+        return tuple(order)
+
+    def is_due(self, *, rollouts: int, revalidated: int, reflections: int) -> bool:
+        """Whether a member is validated further before the next proposal.
+
+        Given all rollouts, those that validated members further, and calls of the reflection LM.
+        """
+        is_behind = revalidated < self.share * (rollouts - self.head_start)
+        return is_behind or reflections * self.pace > rollouts + self.head_start
+
+    def is_worse(self, child: Vector, parent: Vector) -> bool:
+        """Whether a child is left out, given its and its parent's scores on the same examples."""
+        # Tenths have no exact value, and a difference of exactly so much is not enough.
+        return bool(float((child - parent).mean()) < -self.drop - 1e-9)

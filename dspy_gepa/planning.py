@@ -1,0 +1,103 @@
+"""`GEPA.plan`: what a run will cost, and budgets by size, before anything is spent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from dspy_gepa.core.forecast import Forecast
+from dspy_gepa.errors import SettingsError
+
+__all__ = ["CANDIDATES", "Plan", "auto_budget", "sized_budget", "trials"]
+
+CANDIDATES = {"light": 6, "medium": 12, "heavy": 18}
+"""The sizes of `auto`, in candidates, as in dspy.GEPA."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will cost. Printed, it is a table for people."""
+
+    forecast: Forecast
+    components: tuple[str, ...]
+
+    @property
+    def warning(self) -> str:
+        """What speaks against this budget; empty where nothing does."""
+        if not self.forecast.is_below_floor:
+            return ""
+        forecast = self.forecast
+        return (
+            f"A budget of {forecast.settings.limits.rollouts_at_most} metric calls is below the "
+            f"useful floor of {forecast.floor}: {forecast.seed.metric_calls} to validate the "
+            f"program as it is, and up to {forecast.most.metric_calls} for each of three "
+            "proposals. What fits is done."
+        )
+
+    def __str__(self) -> str:
+        forecast, settings = self.forecast, self.forecast.settings
+        lowest, highest = forecast.proposals
+        many = "not limited" if highest < 0 else f"{lowest} to {highest}"
+        lines = [
+            f"components             {', '.join(self.components)}",
+            f"training examples      {len(settings.train)}",
+            f"validation examples    {len(settings.validation)}",
+            f"program as it is       {_counted(forecast.seed.metric_calls)}",
+            f"a proposal             {forecast.least.metric_calls} to "
+            + _counted(forecast.most.metric_calls),
+            _reflections(forecast),
+            f"proposals that fit     {many}",
+            f"limits                 {settings.limits.listed()}",
+        ]
+        return "\n".join([*lines, *filter(None, [self.warning])])
+
+
+def _reflections(forecast: Forecast) -> str:
+    least, most = forecast.least.reflection_calls, forecast.most.reflection_calls
+    return f"  reflection LM        {least} to {most} calls"
+
+
+def _counted(metric_calls: int) -> str:
+    return f"{metric_calls} metric calls"
+
+
+def sized_budget(forecast: Forecast, size: str, *, components: int) -> int:
+    """The metric calls for a budget by `auto`, by what the search really does.
+
+    Our choice: the seed, a proposal for each of the trials that dspy.GEPA and MIPROv2 make for so
+    many candidates, halfway between a proposal's least and most, and the winner on all
+    validation examples.
+    """
+    count = trials(components, CANDIDATES[size])
+    proposal = -(-(forecast.least.metric_calls + forecast.most.metric_calls) // 2)
+    validation = len(forecast.settings.validation)
+    return forecast.seed.metric_calls + count * proposal + validation
+
+
+def trials(components: int, candidates: int) -> int:
+    """How many proposals dspy.GEPA and MIPROv2 plan for so many components and candidates."""
+    return int(max(4 * components * math.log2(candidates), 1.5 * candidates))
+
+
+def auto_budget(
+    num_preds: int,
+    num_candidates: int,
+    valset_size: int,
+    minibatch_size: int = 35,
+    full_eval_steps: int = 5,
+) -> int:
+    """The metric calls that dspy.GEPA allows for these sizes, under its names.
+
+    It is dspy.GEPA's own formula, for who compares budgets; our `auto` is `sized_budget`.
+    """
+    for name, value in (("valset_size", valset_size), ("minibatch_size", minibatch_size)):
+        if value < 0:
+            raise SettingsError(f"{name}={value} was given; 0 is the lowest allowed.")
+    if full_eval_steps < 1:
+        raise SettingsError(f"full_eval_steps={full_eval_steps} was given; 1 is the lowest.")
+    count = trials(max(num_preds, 1), num_candidates)
+    total = valset_size + 5 * num_candidates + count * minibatch_size
+    if count == 0:
+        return total
+    full_evals = (count + 1) // full_eval_steps + 1 + (count < full_eval_steps)
+    return total + full_evals * valset_size

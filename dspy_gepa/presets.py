@@ -1,0 +1,132 @@
+"""The two searches by name: the published algorithm, and the default with fewer rollouts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dspy_gepa.arguments import Arguments
+from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.gate import Margin, strict_improvement
+from dspy_gepa.core.rungs import Rungs
+from dspy_gepa.core.sampling import Epochs, Looks
+from dspy_gepa.core.selection import ByEstimate, SoftEstimate
+from dspy_gepa.core.state import Settings
+from dspy_gepa.program.examples import ExampleTable
+from dspy_gepa.program.strategies import component_selector, selection
+
+__all__ = ["is_single_component", "settings_for"]
+
+_PAPER_MINIBATCH = 3
+
+
+def settings_for(
+    given: Arguments,
+    table: ExampleTable,
+    limits: Limits,
+    *,
+    feedback_calls: int,
+    reflection_calls: int,
+) -> Settings:
+    """What the search is asked to do, where arguments leave it open by the search's own choice.
+
+    Args:
+        given: The arguments.
+        table: Training and validation examples.
+        limits: The budget.
+        feedback_calls: The most metric calls that a reflection makes an example.
+        reflection_calls: The most calls of the reflection LM that a proposal makes.
+    """
+    chosen = _paper(given) if given.search == "paper" else _default(given, table, limits)
+    return Settings(
+        **chosen,
+        train=table.train,
+        validation=table.validation,
+        limits=limits,
+        seed=given.seed or 0,
+        components=component_selector(_components(given), table.examples),
+        frontier=given.frontier_type,
+        skip_perfect_score=given.skip_perfect_score,
+        perfect_score=1.0 if given.perfect_score is None else given.perfect_score,
+        lowest_score=given.failure_score,
+        feedback_calls=feedback_calls,
+        reflection_calls=reflection_calls,
+        use_merge=given.use_merge and given.max_merge_invocations is not None,
+        max_merge_invocations=given.max_merge_invocations or 0,
+    )
+
+
+def is_single_component(given: Arguments) -> bool:
+    """Whether a proposal rewrites one component at a time."""
+    return bool(_components(given) == "round_robin")
+
+
+def _components(given: Arguments) -> Any:
+    """Which components a proposal rewrites.
+
+    Our choice for the default search is all of them: feedback mostly says which one is at fault,
+    and one at a time, which costs half the reflections, reached 0.35 where all reached 0.56 (mean
+    of eight simulated worlds after 400 rollouts).
+    """
+    if given.component_selector is not None:
+        return given.component_selector
+    return "round_robin" if given.search == "paper" else "all"
+
+
+def _paper(given: Arguments) -> dict[str, Any]:
+    """The published algorithm."""
+    return {
+        "sampler": Epochs(given.reflection_minibatch_size or _PAPER_MINIBATCH),
+        "selection": selection(given.candidate_selection_strategy or "pareto"),
+        "gate": given.gate or strict_improvement,
+        "window": given.window or 1,
+    }
+
+
+def _default(given: Arguments, table: ExampleTable, limits: Limits) -> dict[str, Any]:
+    """Validation in rungs, minibatches of failures, parents and winner by estimate."""
+    perfect = 1.0 if given.perfect_score is None else given.perfect_score
+    span = max(perfect - given.failure_score, 1e-9)
+    window = given.window or _window(limits)
+    strategy = given.candidate_selection_strategy
+    chosen: dict[str, Any] = {
+        "selection": SoftEstimate(span=span) if strategy is None else selection(strategy),
+        "ranking": ByEstimate(span),
+        "window": window,
+    }
+    if given.frontier_type == "instance":
+        # Columns of other kinds are means over the whole validation set.
+        chosen["rungs"] = Rungs(drop=0.1 * span)
+    size = given.reflection_minibatch_size
+    if not given.skip_perfect_score:
+        # Then no score says that an example is right, and there are no failures to look for.
+        chosen |= {
+            "sampler": Epochs(size or _PAPER_MINIBATCH),
+            "gate": given.gate or strict_improvement,
+        }
+        return chosen
+    return chosen | {
+        "sampler": Looks(shares_order=window == 1),
+        "failures_shown": size or _failures_shown(len(table.train)),
+        "stops_early": True,
+        "gate": given.gate or Margin(span=span),
+    }
+
+
+def _failures_shown(train: int) -> int:
+    """How many failures a reflection sees.
+
+    Our choice: large steps pay (2, 3, 4 and 8 failures reached 0.37, 0.45, 0.49 and 0.56 after
+    400 rollouts in simulation), but a text that was shown much of a small training set learns it
+    by heart.
+    """
+    return min(max(train // 13, 3), 8)
+
+
+def _window(limits: Limits) -> int:
+    """How many proposals are under way at once.
+
+    Our choice: a proposal that does not see the last ones wastes rollouts, the more so the
+    smaller the budget; two at once cost nothing from 400 rollouts on, four from 800 on.
+    """
+    most = limits.rollouts_at_most
+    return 4 if most is None else min(max(most // 200, 1), 4)
