@@ -16,7 +16,9 @@ def test_the_public_names_are_these():
         "Observer",
         "PoolView",
         "RunResult",
+        "SavedRun",
         "install",
+        "load_run",
         "uninstall",
     ]
     assert all(hasattr(dspy_gepa, name) for name in dspy_gepa.__all__)

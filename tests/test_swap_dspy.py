@@ -7,6 +7,7 @@ from dspy.teleprompt import BetterTogether, LabeledFewShot
 from scripted_engine import scripted_lm
 
 from dspy_gepa import GEPA
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.errors import SettingsError, WrongType
 
 LEARNED = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
@@ -93,7 +94,7 @@ class TestGepaNames:
         """max_full_evals is that often training and validation set."""
         optimizer = gepa(max_metric_calls=None, max_full_evals=2)
         compiled(optimizer, program)
-        assert optimizer.result.state.settings.max_metric_calls == 40
+        assert optimizer.result.state.settings.limits == Limits(metric_calls=40)
 
     def test_the_budget_of_auto_is_the_built_ins(self):
         """The numbers that the built-in's tutorials quote."""
@@ -116,7 +117,8 @@ class TestGepaNames:
 
         improved = compiled(gepa(candidate_selection_strategy=Newest()), program)
         assert improved.signature.instructions == LEARNED
-        assert seen == [(0, [0.0], 8), (1, [0.0, 0.5], 22)]
+        # The first proposal starts from the seed, whatever a selector would say.
+        assert seen == [(1, [0.0, 0.5], 22)]
 
     def test_a_selector_of_five_arguments(self, program):
         """A component selector is called as dspy.GEPA calls it."""
@@ -279,7 +281,7 @@ class TestMipro:
         """num_trials allows what MIPROv2 would spend on 8 validation examples."""
         optimizer = gepa(max_metric_calls=None)
         compiled(optimizer, program, **arguments)
-        assert optimizer.result.state.settings.max_metric_calls == limit
+        assert optimizer.result.state.settings.limits == Limits(metric_calls=limit)
 
     def test_statistics_are_left_as_it_leaves_them(self, program):
         """score and candidate_programs in percent, sorted; nothing becomes a parameter."""

@@ -12,7 +12,7 @@ from dspy.evaluate import CompleteAndGrounded, SemanticF1, answer_exact_match, a
 from scripted_engine import RateLimitError, answer, scripted_lm
 from swap_task import CODES, LEARNED, compiled, examples, gepa, instructions, task_lm, task_reply
 
-from dspy_gepa.errors import MetricError
+from dspy_gepa.errors import MetricError, WorkerError
 
 
 def is_right(gold, pred):
@@ -307,12 +307,28 @@ def test_a_metric_that_raises_on_some_examples():
 
     def metric(gold, pred, trace=None):
         calls.append(gold)
+        if "bill" not in gold.question:
+            return is_right(gold, pred)
         return float({code: topic for topic, code in CODES.items()}[pred.answer] in gold.question)
 
-    optimizer = gepa(metric, failure_score=-1.0)
-    learned(optimizer, seed=-1.0)
+    optimizer = gepa(metric, failure_score=-1.0, reflection_minibatch_size=8)
+    learned(optimizer, seed=-0.25)
     assert "The metric raised KeyError: 'unknown'" in optimizer.reflection_lm.engine.prompts[0]
     assert len(calls) == optimizer.result.tally.metric_calls
+
+
+def test_a_metric_that_raises_on_all_examples():
+    """It is the metric that is at fault: the run stops and says what was raised."""
+
+    def metric(gold, pred, trace=None):
+        raise KeyError("no such code")
+
+    optimizer = gepa(metric)
+    with pytest.raises(
+        WorkerError, match=r"each of the first 4 examples.*KeyError: 'no such code'"
+    ):
+        compiled(optimizer)
+    assert optimizer.result.state.is_broken
 
 
 def test_a_metric_sees_the_callers_settings_in_every_thread():

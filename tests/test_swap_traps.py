@@ -11,6 +11,7 @@ from scripted_engine import AuthError, answer, scripted_lm
 from swap_task import CODES, LEARNED, examples, instructions, task_lm, task_reply
 
 from dspy_gepa import GEPA
+from dspy_gepa.errors import WorkerError
 
 
 def metric(gold, pred, trace=None, pred_name=None, pred_trace=None):
@@ -102,9 +103,11 @@ class TestFailures:
 
             def forward(self, question):
                 found = self.answer(question=question)
+                if "bill" not in question:
+                    return found
                 return dspy.Prediction(answer={code: code for code in CODES.values()}[found.answer])
 
-        said = self.seen_by_reflection(Crashing())
+        said = self.seen_by_reflection(Crashing(), reflection_minibatch_size=8)
         assert "KeyError: 'unknown'" in said
         assert "in forward" in said
 
@@ -112,10 +115,31 @@ class TestFailures:
         """Its message is feedback too."""
 
         def raising(gold, pred, trace=None, pred_name=None, pred_trace=None):
-            raise LookupError("no such code")
+            if "bill" in gold.question:
+                raise LookupError("no such code")
+            return 0.0
 
-        said = self.seen_by_reflection(dspy.Predict("question -> answer"), metric=raising)
+        said = self.seen_by_reflection(
+            dspy.Predict("question -> answer"), metric=raising, reflection_minibatch_size=8
+        )
         assert "LookupError: no such code" in said
+
+    def test_a_program_that_always_crashes(self):
+        """Then no text is at fault: the run stops with the first failure, before a reflection."""
+
+        class Crashing(dspy.Module):
+            def __init__(self):
+                super().__init__()
+                self.answer = dspy.Predict("question -> answer")
+
+            def forward(self, question):
+                return {}[self.answer(question=question).answer]
+
+        def propose(candidate, reflective_dataset, components_to_update):
+            return dict.fromkeys(components_to_update, "Try.")
+
+        with pytest.raises(WorkerError, match=r"each of the first 4 examples.*KeyError: 'unknown'"):
+            optimized(Crashing(), propose)
 
 
 def locked(prompt):

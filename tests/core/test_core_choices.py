@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from dspy_gepa.core.budget import Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.proposal import Merge, Mutation, Verdict
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
@@ -50,7 +51,7 @@ def by_length(candidate, _example):
 
 def play(task, *, limit=200, **settings):
     """The final state of a run on a task."""
-    state = start(Settings(max_metric_calls=limit, **(PAIR | settings)), STUDENT)
+    state = start(Settings(limits=Limits(metric_calls=limit), **(PAIR | settings)), STUDENT)
     return run(state, SerialExecutor(task)).state
 
 
@@ -63,17 +64,18 @@ def test_the_seed_is_validated_first():
     """Ticket 0 is the student on the whole validation set; it becomes member 0."""
     state = play(Task(), limit=2)
     (seed,) = state.history
-    assert (seed.candidate, seed.charge) == (STUDENT, 2)
+    assert (seed.candidate, seed.charge) == (STUDENT, Tally(rollouts=2, metric_calls=2))
     assert seed.verdict == Verdict("accepted", "validated")
     assert state.members[0].scores.tolist() == [0.5, 0.5]
-    assert state.ending.startswith("the budget is used up: 2 of 2 metric calls made")
+    assert state.ending.startswith("the budget is used up: 2 of 2 metric calls,")
 
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_a_limit_below_the_validation_set_scores_a_part_of_it(limit):
     """With less budget than the seed's validation needs, it is spent to the last call."""
     state = play(Task(), limit=limit, validation=(10, 11, 12))
-    assert (state.spent, state.tally.rollouts, len(state.members)) == (limit, limit, 1)
+    assert state.spent == state.tally == Tally(rollouts=limit, metric_calls=limit)
+    assert len(state.members) == 1
     assert str(state.members[0].scores.tolist()) == str(
         [0.5] * limit + [float("nan")] * (3 - limit)
     )
@@ -173,7 +175,8 @@ def test_texts_of_a_member_are_not_paid_again():
     state = play(task, limit=30, selection=lambda _view, _random: 0)
     assert verdicts(state)[0].kind == "accepted"
     assert set(verdicts(state, first=2)) == {Verdict("rejected", "member 1 has the same texts")}
-    assert [settlement.charge for settlement in state.history[2:]] == [0] * (len(state.history) - 2)
+    free = Tally(reflection_calls=1, proposals=1)
+    assert {settlement.charge for settlement in state.history[2:]} == {free}
 
 
 def test_twins_in_one_window_make_one_member():
@@ -185,16 +188,18 @@ def test_twins_in_one_window_make_one_member():
         Verdict("accepted", "validated"),
         Verdict("rejected", "member 1 has the same texts"),
     ]
-    assert [settlement.charge for settlement in state.history[:3]] == [2, 6, 0]
+    assert [settlement.charge.metric_calls for settlement in state.history[:3]] == [2, 6, 0]
 
 
 def test_a_proposal_holds_its_worst_case():
-    """The hold counts what was paid already once, and shared examples once."""
+    """The hold counts nothing that was paid already, and shared examples once."""
     fresh, known = play(
         Task(), limit=50, validation=(1, 2), feedback_calls=1, selection=lambda *_: 0
     ).history[1:3]
-    # Parent on 0 (1 is paid with the seed), child on 0, 1, 2, feedback on two; then 0 is paid too.
-    assert (fresh.origin.hold, known.origin.hold) == (1 + 3 + 2, 0 + 3 + 2)
+    # Parent on 0 and 1, child on 0, 1, 2, feedback on two; then the parent is paid.
+    one = Tally(rollouts=2 + 3, metric_calls=2 + 3 + 2, reflection_calls=2, proposals=1)
+    other = Tally(rollouts=3, metric_calls=3 + 2, reflection_calls=2, proposals=1)
+    assert (fresh.origin.hold, known.origin.hold) == (one, other)
 
 
 def test_nothing_is_begun_that_might_not_be_finished():
@@ -202,7 +207,7 @@ def test_nothing_is_begun_that_might_not_be_finished():
     needed = 2 + (2 + 4)
     assert len(play(Task(), limit=needed).history) > 1
     ended = play(Task(), limit=needed - 1)
-    assert (len(ended.history), ended.spent) == (1, 2)
+    assert (len(ended.history), ended.spent.metric_calls) == (1, 2)
 
 
 def perfect_train(_candidate, example):
@@ -217,7 +222,10 @@ def test_a_train_set_without_failures_ends_the_run():
         "nothing left to learn: the last 10 proposals needed no rollout "
         "(every score on the minibatch is perfect)"
     )
-    assert (state.spent, state.is_broken) == (4, False)
+    assert (state.spent, state.is_broken) == (
+        Tally(rollouts=4, metric_calls=4, proposals=11),
+        False,
+    )
 
 
 def test_patience_is_two_epochs_of_a_large_train_set():
@@ -286,7 +294,7 @@ def test_siblings_are_merged_after_an_accepted_mutation():
     """When a second sibling is accepted, the next ticket merges the two."""
     state = play(Task(two_sided), limit=40, **MERGING)
     merge = state.history[3]
-    assert merge.origin == Merge(2, (1, 2), 0)
+    assert merge.origin == Merge(Tally(rollouts=2, metric_calls=2, proposals=1), (1, 2), 0)
     assert (dict(merge.candidate), merge.verdict.kind) == ({"a": "a0+", "b": "b0+"}, "accepted")
     assert state.members[3].parents == (1, 2)
     assert state.members[3].turn == max(state.members[1].turn, state.members[2].turn)

@@ -4,23 +4,25 @@ from dataclasses import replace
 
 import pytest
 
+from dspy_gepa.core.budget import Limits, Tally, Usage
 from dspy_gepa.core.events import Advanced, Committed, Ended, Issued, Reflected, RolledOut
 from dspy_gepa.core.proposal import Mutation, Reflecting, Rolling, Settled, Validating
+from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.core.work import (
-    Breakdown,
     Evidence,
     ReflectionAnswer,
     ReflectionRequest,
     RolloutRequest,
+    Setback,
     Stop,
 )
 from dspy_gepa.testing.worlds import RuleWorld
 
 WORLD = RuleWorld(names=("a", "b"))
 SETTINGS = Settings(
-    train=(0, 1, 2), validation=(2, 3), max_metric_calls=100, minibatch_size=2, window=2
+    train=(0, 1, 2), validation=(2, 3), limits=Limits(metric_calls=100), minibatch_size=2, window=2
 )
 
 
@@ -41,28 +43,41 @@ def answered(state, *, times=1):
 
 def begun(settings=SETTINGS):
     """A run whose seed is validated, with its first proposals rolling."""
-    return answered(told(start(settings, WORLD.student), None))
+    state = told(start(settings, WORLD.student), None)
+    while not state.members:
+        state = told(state, WORLD(requests(state)[-1]))
+    return state
 
 
-def test_a_run_starts_with_the_seed_on_the_validation_set():
-    """At the start the student's rollouts are outstanding, traced where they may teach."""
+def test_a_run_starts_with_the_seed_and_a_proposal_from_it():
+    """One rollout of the seed comes first; when it is answered, the rest of the first proposal's
+    minibatch and then the seed's validation are outstanding, traced where they may teach."""
     state = start(SETTINGS, WORLD.student)
-    assert requests(state) == (
-        RolloutRequest(WORLD.student, 2, traced=True),
-        RolloutRequest(WORLD.student, 3, traced=False),
+    (issued,) = decide(state, None)
+    assert isinstance(issued, Issued)
+    assert (issued.ticket, issued.origin.parent, issued.origin.seen) == (1, 0, 0)
+    state = told(state, None)
+    one, other = issued.origin.minibatch
+    assert requests(state) == (RolloutRequest(WORLD.student, one, traced=True),)
+    state = told(state, WORLD(requests(state)[0]))
+    outstanding = dict.fromkeys((other, 2, 3))
+    outstanding.pop(one, None)
+    assert requests(state) == tuple(
+        RolloutRequest(WORLD.student, example, traced=example in SETTINGS.train)
+        for example in outstanding
     )
     assert decide(state, None) == ()
 
 
 def test_the_window_is_filled_before_the_next_commit():
     """As soon as there is a member, as many proposals are begun as the window allows."""
-    state = start(SETTINGS, WORLD.student)
-    first, last = requests(state)
-    state = told(state, WORLD(first))
-    events = decide(state, WORLD(last))
+    state, events = told(start(replace(SETTINGS, window=3), WORLD.student), None), ()
+    while not state.members:
+        assert [proposal.ticket for proposal in state.live] == [0, 1]
+        last = WORLD(requests(state)[-1])
+        state, events = told(state, last), decide(state, last)
     assert [type(event) for event in events] == [RolledOut, Advanced, Committed, Issued, Issued]
-    state = told(state, WORLD(last))
-    assert [proposal.ticket for proposal in state.live] == [1, 2]
+    assert [proposal.ticket for proposal in state.live] == [1, 2, 3]
     assert decide(state, None) == ()
 
 
@@ -123,7 +138,7 @@ def test_a_stop_ends_the_run_and_keeps_what_is_in_flight():
     for request in outstanding:
         state = told(state, WORLD(request))
         assert requests(state) == ()
-    assert state.tally == before.plus(rollouts=len(outstanding), metric_calls=len(outstanding))
+    assert state.tally == before + Tally(len(outstanding), len(outstanding))
     assert [proposal.ticket for proposal in state.live] == [1, 2]
     assert decide(state, Stop("again")) == ()
 
@@ -131,7 +146,7 @@ def test_a_stop_ends_the_run_and_keeps_what_is_in_flight():
 def test_a_stop_lets_a_finished_proposal_be_committed():
     """A proposal whose last answer comes after the stop becomes a member all the same."""
     state = begun(replace(SETTINGS, window=1, use_merge=False))
-    while not (len(requests(state)) == 1 and isinstance(state.live[0].phase, Validating)):
+    while len(requests(state)) != 1 or not isinstance(state.live[0].phase, Validating):
         state = told(state, WORLD(requests(state)[0]))
     (last,) = requests(state)
     members = len(state.members)
@@ -139,18 +154,56 @@ def test_a_stop_lets_a_finished_proposal_be_committed():
     assert (len(state.members), state.live, state.ending) == (members + 1, (), "enough")
 
 
-def test_a_breakdown_ends_the_run_even_after_a_stop():
-    """A breakdown says that the run is broken; the first one is the one that is kept."""
-    state = told(begun(), Stop("enough"))
-    state = told(state, Breakdown("no such model"))
+def test_a_lasting_setback_ends_the_run():
+    """It says that the run is broken; the first one is the one that is kept, and what later ones
+    cost still counts."""
+    state = begun()
+    key = requests(state)[0].key
+    before = state.tally
+    state = told(state, Setback(key, "no such model", metric_calls=1, usage=Usage(10)))
     assert (state.ending, state.is_broken) == ("no such model", True)
-    assert decide(state, Breakdown("another")) == ()
     assert decide(state, Stop("enough")) == ()
+    state = told(state, Setback(key, "another", metric_calls=2))
+    lost = Tally(metric_calls=3, total_tokens=10)
+    assert (state.ending, state.lost, state.tally) == ("no such model", lost, before + lost)
+
+
+def test_a_setback_after_a_stop_breaks_nothing():
+    """A run that was to end anyway ends as it was to, with what it found."""
+    state = told(begun(), Stop("enough"))
+    state = told(state, Setback(RolloutKey("x", 0), "no such model"))
+    assert (state.ending, state.is_broken) == ("enough", False)
+
+
+def test_setbacks_that_pass_end_a_run_only_in_a_row():
+    """After so many vain attempts at one request with nothing answered in between; until then the
+    request stays outstanding."""
+    state = begun()
+    request = requests(state)[0]
+    passing = Setback(request.key, "busy", is_lasting=False)
+    for _ in range(state.settings.max_setbacks_in_a_row - 1):
+        state = told(state, passing)
+        assert request in requests(state)
+    state = told(told(state, WORLD(request)), Setback(requests(state)[-1].key, "busy", False))
+    assert not state.ending
+    later = requests(state)[0]
+    for _ in range(state.settings.max_setbacks_in_a_row):
+        state = told(state, Setback(later.key, "busy", is_lasting=False))
+    assert (state.ending, state.is_broken) == ("busy (4 attempts in a row)", True)
+
+
+def test_what_is_lost_is_never_spent_twice():
+    """A metric call that came to nothing is part of the budget: where too little is left for the
+    work under way, the run ends before the limit is exceeded."""
+    state = told(start(replace(SETTINGS, limits=Limits(metric_calls=2)), WORLD.student), None)
+    request = requests(state)[0]
+    state = told(state, Setback(request.key, "busy", is_lasting=False, metric_calls=1))
+    assert (state.ending[:21], state.is_broken) == ("the budget is used up", False)
 
 
 def test_an_ended_run_has_nothing_to_decide():
     """A run that ended by itself has no live proposal, wants nothing and stays as it is."""
-    state = told(start(replace(SETTINGS, max_metric_calls=30), WORLD.student), None)
+    state = told(start(replace(SETTINGS, limits=Limits(metric_calls=30)), WORLD.student), None)
     while requests(state):
         state = answered(state)
     assert state.live == ()

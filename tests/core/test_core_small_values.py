@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_gepa.core.budget import Tally, proposal_cost, useful_floor
+from dspy_gepa.core.budget import NOTHING, Tally, Usage, proposal_cost, useful_floor
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.gate import at_least_as_good, strict_improvement
 from dspy_gepa.core.proposal import Evaluation, Merge, Mutation, Seed
@@ -29,23 +29,26 @@ def test_an_equal_child_passes_one_gate_only(row):
 
 
 def test_a_tally_grows_by_what_was_done():
-    """Adding to a tally gives another one; what is not named stays."""
-    tally = Tally(1, 2, 3)
-    assert tally.plus(rollouts=10, metric_calls=20) == Tally(11, 22, 3)
-    assert tally.plus(reflection_calls=30) == Tally(1, 2, 33)
-    assert tally.plus() == tally == Tally(1, 2, 3)
+    """Adding to a tally gives another one, unit by unit; what is not named stays."""
+    tally = Tally(1, 2, 3, 4, 5, 0.5)
+    assert tally + Tally(rollouts=10, metric_calls=20) == Tally(11, 22, 3, 4, 5, 0.5)
+    assert tally + Tally.of(Usage(50, 0.25), proposals=40) == Tally(1, 2, 3, 44, 55, 0.75)
+    assert tally + NOTHING == tally == Tally(1, 2, 3, 4, 5, 0.5)
+    assert tally.usage == Usage(5, 0.5)
 
 
 def test_costs_add_up():
     """A proposal costs its parts; a useful run needs the seed and three proposals."""
-    assert proposal_cost(parent=3, child=13, feedback=6) == 22
+    cost = proposal_cost(parent=3, child=13, feedback=6, reflection_calls=2)
+    assert cost == Tally(rollouts=16, metric_calls=22, reflection_calls=2, proposals=1)
     assert useful_floor(validation=10, proposal=22) == 76
 
 
 @pytest.mark.parametrize(("metric_calls", "charge"), [(0, 1), (1, 1)])
 def test_a_rollout_is_paid_for_even_if_it_was_never_scored(metric_calls, charge):
     """A crash before the metric costs as much as a scored rollout."""
-    assert Rollout(0.0, metric_calls=metric_calls).charge == charge
+    rollout = Rollout(0.0, metric_calls=metric_calls, usage=Usage(7, 0.5))
+    assert rollout.charge == Tally(1, charge, total_tokens=7, usd=0.5)
 
 
 def test_a_trace_gives_the_calls_of_one_component():
@@ -80,5 +83,5 @@ def test_an_evaluation_is_its_rollouts():
 
 def test_origins_name_their_parents():
     """The seed has no parent, a mutation one, a merge two."""
-    origins = (Seed(5), Mutation(9, 4, (1, 2), 0, 0, 5), Merge(5, (1, 3), 0))
+    origins = (Seed(NOTHING), Mutation(NOTHING, 4, (1, 2), 0, 0, 5), Merge(NOTHING, (1, 3), 0))
     assert [origin.parents for origin in origins] == [(), (4,), (1, 3)]

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.core.work import Breakdown, ReflectionRequest
+from dspy_gepa.core.work import ReflectionRequest, Setback
 from dspy_gepa.errors import MissingExtra, SettingsError
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
 from dspy_gepa.run.loop import run
@@ -16,7 +17,9 @@ from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.worlds import RuleWorld
 
 WORLD = RuleWorld(rules=14, names=("a", "b"), skill=0.5, seed=3)
-SETTINGS = Settings(train=tuple(range(6)), validation=tuple(range(6, 12)), max_metric_calls=120)
+SETTINGS = Settings(
+    train=tuple(range(6)), validation=tuple(range(6, 12)), limits=Limits(metric_calls=120)
+)
 KEY = "local-" + "0123456789abcdef" * 3
 
 
@@ -31,7 +34,7 @@ def tracked(tracker, *, worker=WORLD, close=True):
 def dying(request):
     """A worker whose reflections break down."""
     if isinstance(request, ReflectionRequest):
-        return Breakdown("the server is gone")
+        return Setback(request.key, "the server is gone")
     return WORLD(request)
 
 

@@ -2,6 +2,7 @@
 
 from gepa.core import callbacks
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.observe.callbacks import CallbackObserver
@@ -14,7 +15,9 @@ WORLDS = [
     ChanceWorld(names=("a", "b"), refusal=0.3, scores=(0.0, 0.5, 1.0), words=8, seed=seed)
     for seed in (0, 1)
 ]
-SETTINGS = Settings(train=tuple(range(6)), validation=tuple(range(6, 12)), max_metric_calls=400)
+SETTINGS = Settings(
+    train=tuple(range(6)), validation=tuple(range(6, 12)), limits=Limits(metric_calls=400)
+)
 
 
 def documented(hook):

@@ -14,6 +14,7 @@ import pytest
 from gepa import optimize
 from gepa.core.adapter import EvaluationBatch
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.sampling import epoch_minibatch
 from dspy_gepa.core.search import decide, evolve, requests, start
@@ -140,7 +141,7 @@ def settings_for(selection, *, train, validation, seed=0):
     return Settings(
         train=train,
         validation=validation,
-        max_metric_calls=10_000,
+        limits=Limits(metric_calls=10_000),
         seed=seed,
         minibatch_size=4,
         selection=selection,
@@ -189,7 +190,12 @@ def test_the_run_is_gepas_where_chance_is_shared(selection, names, skill, first)
     assert_same_run(result, state)
     assert len(state.members) > 3
     assert set(rolled_out) == set(state.charged)
-    assert state.spent == state.tally.metric_calls <= len(rolled_out) == result.total_metric_calls
+    assert (
+        state.spent.metric_calls
+        == state.tally.metric_calls
+        <= len(rolled_out)
+        == result.total_metric_calls
+    )
 
 
 def test_difference_the_cache():

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 RUN = """
 import hashlib
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.streams import stream
@@ -22,7 +23,8 @@ print(hash("a string"))
 for world in (RuleWorld(names=("a", "b", "c")), ChanceWorld(names=("a", "b"), words=6)):
     recording = Recording()
     settings = Settings(
-        train=tuple(range(9)), validation=tuple(range(5, 15)), max_metric_calls=400, window=3
+        train=tuple(range(9)), validation=tuple(range(5, 15)),
+        limits=Limits(metric_calls=400), window=3,
     )
     state = run(start(settings, world.student), SerialExecutor(world), [recording]).state
     written = repr((recording.events, state.scores.tolist(), state.tally))

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import dspy_gepa
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.run.loop import run
@@ -32,7 +33,7 @@ ROOT = Path(dspy_gepa.__file__).parents[1]
 SETTINGS = {
     "train": tuple(range(6)),
     "validation": tuple(range(4, 12)),
-    "max_metric_calls": 160,
+    "limits": Limits(metric_calls=160),
     "window": 3,
 }
 
@@ -40,6 +41,7 @@ NURSERY = """
 import os, socket
 import resource, sys
 from dataclasses import dataclass
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.events import RolledOut
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
@@ -55,8 +57,8 @@ from dspy_gepa.testing.worlds import RuleWorld
 def manifest(world, settings):
     examples = tuple(f"digest{i}" for i in range(12))
     return Manifest(candidate=world.student, examples=examples, train=settings.train,
-                    validation=settings.validation, max_metric_calls=settings.max_metric_calls,
-                    seed=settings.seed)
+                    validation=settings.validation, seed=settings.seed,
+                    limits={"metric_calls": settings.limits.metric_calls})
 
 control = socket.socket(fileno=0)
 while True:

@@ -8,7 +8,7 @@ from scripted_engine import AuthError, answer, scripted_lm
 from dspy_gepa.core.work import RolloutRequest
 from dspy_gepa.program.metric import Metric
 from dspy_gepa.program.program import components_of
-from dspy_gepa.program.worker import ProgramWorker
+from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
 
 __all__ = [
     "EXAMPLES",
@@ -68,8 +68,9 @@ class Counted:
 
 
 def worker(student=None, metric=exact, reflect=unasked, **settings):
-    settings = {"pauses_seconds": (0, 0, 0), **settings}
-    return ProgramWorker(student or Program(), Metric(metric), EXAMPLES, reflect, **settings)
+    return ProgramWorker(
+        student or Program(), Metric(metric), EXAMPLES, reflect, WorkerSettings(**settings)
+    )
 
 
 def rolled(made, example=0, *, lm=None, candidate=None, traced=False):

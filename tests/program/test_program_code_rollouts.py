@@ -21,15 +21,15 @@ from scripted_engine import AuthError, scripted_lm
 
 from dspy_gepa.core.rollout import Step, Trace
 from dspy_gepa.core.work import (
-    Breakdown,
     Evidence,
     ReflectionAnswer,
     ReflectionRequest,
     RolloutRequest,
+    Setback,
 )
 from dspy_gepa.program.metric import Metric
 from dspy_gepa.program.program import components_of
-from dspy_gepa.program.worker import ProgramWorker
+from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
 
 
 def exact(gold, pred, trace=None):
@@ -41,8 +41,7 @@ def unasked(request, descriptions, feedback):
 
 
 def worker(student, metric=exact, reflect=unasked, **settings):
-    settings = {"pauses_seconds": (0, 0), **settings}
-    return ProgramWorker(student, Metric(metric), EXAMPLES, reflect, **settings)
+    return ProgramWorker(student, Metric(metric), EXAMPLES, reflect, WorkerSettings(**settings))
 
 
 def answered(student, *, metric=exact, lm=None, texts=None, made=None):
@@ -128,7 +127,7 @@ def test_an_unbindable_source_fails_on_every_example(example):
     candidate = components_of(student).rewritten({"code": BROKEN})
     rollout = made(RolloutRequest(candidate, example, traced=True)).rollout
     assert rollout.failure.startswith("The source of code cannot be bound: SyntaxError in line 1")
-    assert (rollout.score, rollout.metric_calls, rollout.charge) == (-1.0, 0, 1)
+    assert (rollout.score, rollout.metric_calls, rollout.charge.metric_calls) == (-1.0, 0, 1)
     inputs = dict(EXAMPLES[example].inputs())
     step = Step("code", inputs, {}, failure=rollout.failure)
     assert rollout.trace == Trace(inputs, {}, (step,))
@@ -149,7 +148,7 @@ def test_a_wrong_key_is_no_score_even_where_code_swallows_it():
 
     for text in (BASELINE, source(*body)):
         said = answered(flex(text), lm=scripted_lm(locked))
-        assert isinstance(said, Breakdown)
+        assert isinstance(said, Setback)
         assert "wrong key" in said.cause
 
 
@@ -160,7 +159,7 @@ def test_a_sandbox_that_does_not_start_is_no_score():
         return dspy.PythonInterpreter(deno_command=["no-such-command"])
 
     said = answered(flex(interpreter_factory=without_deno))
-    assert isinstance(said, Breakdown)
+    assert isinstance(said, Setback)
     assert "Deno" in said.cause
 
 

@@ -14,9 +14,10 @@ from dspy_versions import since
 from scripted_engine import AuthError, answer, scripted_lm
 from small_worker import SEED, Program, echo, exact, rolled, worker
 
+from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
-from dspy_gepa.core.work import Breakdown, Evidence, ReflectionAnswer, ReflectionRequest
+from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Setback
 from dspy_gepa.errors import WrongType
 from dspy_gepa.program.proposer import CustomProposer
 
@@ -351,7 +352,7 @@ def test_dspys_own_proposer_works_unchanged():
     made = worker(reflect=CustomProposer(proposer, Program(), lm=lm))
     answered = reflected(made, components=("draft", "final"))
     assert answered == ReflectionAnswer(
-        7, {"draft": "Say it twice.", "final": "Say it twice."}, lm_calls=2
+        7, {"draft": "Say it twice.", "final": "Say it twice."}, lm_calls=2, usage=Usage(4)
     )
     prompt = str(lm.history[-1]["messages"])
     assert "Be brief." in prompt
@@ -390,7 +391,7 @@ def test_a_proposer_without_a_model_that_answers_is_a_breakdown():
 
     proposer = MultiModalInstructionProposer()
     made = worker(reflect=CustomProposer(proposer, Program(), lm=scripted_lm(locked)))
-    assert isinstance(reflected(made), Breakdown)
+    assert isinstance(reflected(made), Setback)
 
 
 def test_several_proposals_at_once_count_their_own_calls():

@@ -8,11 +8,14 @@ import dspy
 from scripted_engine import ContextLengthError, scripted_lm
 from small_worker import EXAMPLES, SEED, Counted, Program, Tolerant, echo, exact, rolled, worker
 
+from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
-from dspy_gepa.core.work import Breakdown, RolloutAnswer, RolloutRequest
+from dspy_gepa.core.work import RolloutAnswer, RolloutRequest, Setback
 from dspy_gepa.errors import MetricError
 from dspy_gepa.program.program import components_of
+
+TWO_CALLS = Usage(total_tokens=4)
 
 
 def test_a_rollout_is_run_and_judged():
@@ -22,7 +25,7 @@ def test_a_rollout_is_run_and_judged():
         answered = worker()(request)
     assert answered == RolloutAnswer(
         RolloutKey(SEED.digest, 0),
-        Rollout(1.0, "Score: 1.\nExpected answer: a!\nGiven answer: a!"),
+        Rollout(1.0, "Score: 1.\nExpected answer: a!\nGiven answer: a!", usage=TWO_CALLS),
     )
     assert answered.key == request.key
     assert (answered.rollout.trace, answered.rollout.output) == (Trace(), None)
@@ -50,7 +53,7 @@ def test_feedback_and_objectives_reach_the_rollout():
     """What the metric said, in words and numbers."""
     said = {"score": 0.5, "feedback": "half", "objective_scores": {"short": 1}}
     assert rolled(worker(metric=lambda gold, pred: said)).rollout == Rollout(
-        0.5, "half", {"short": 1.0}
+        0.5, "half", {"short": 1.0}, usage=TWO_CALLS
     )
 
 
@@ -93,6 +96,7 @@ def test_an_unreadable_reply_is_a_failure():
         failure="The reply could not be read. Output fields expected: answer; found: none. "
         "The model's raw reply: I would rather not.",
         metric_calls=0,
+        usage=TWO_CALLS,  # a reply that cannot be read is asked for once more, in another form
     )
 
 
@@ -123,7 +127,7 @@ def test_a_metric_that_raises_was_called():
 def test_an_unusable_score_stops_the_run():
     """It is the metric's bug and not this candidate's, so it is no score."""
     answered = rolled(worker(metric=lambda gold, pred: None), example=2)
-    assert isinstance(answered, Breakdown)
+    assert isinstance(answered, Setback)
     assert isinstance(answered.error, MetricError)
     assert "example 2" in answered.cause
 
@@ -131,7 +135,7 @@ def test_an_unusable_score_stops_the_run():
 def test_a_candidate_of_another_program_is_a_breakdown():
     """A worker raises nothing."""
     answered = rolled(worker(), candidate=Candidate.of({"other": "text"}))
-    assert isinstance(answered, Breakdown)
+    assert isinstance(answered, Setback)
     assert "no components ['other']" in answered.cause
 
 

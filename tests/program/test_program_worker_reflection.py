@@ -8,8 +8,8 @@ import dspy
 from scripted_engine import ContextLengthError, RateLimitError, scripted_lm
 from small_worker import SEED, Program, echo, exact, locked, rolled, worker
 
-from dspy_gepa.core.rollout import Rollout, Step, Trace
-from dspy_gepa.core.work import Breakdown, Evidence, ReflectionAnswer, ReflectionRequest
+from dspy_gepa.core.rollout import Opaque, Rollout, Step, Trace
+from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Setback
 from dspy_gepa.program.program import components_of
 
 
@@ -88,32 +88,31 @@ def test_a_prompt_too_long_for_the_reflection_is_a_problem():
     assert "too long" in answered.problem
 
 
-def test_a_reflection_without_a_model_is_a_breakdown():
+def test_a_reflection_without_a_model_is_a_setback():
     """Its key is wrong, and will be next time."""
     lm = scripted_lm(locked)
     answered = reflected(worker(reflect=lambda *given: lm("reflect")))
-    assert isinstance(answered, Breakdown)
+    assert isinstance(answered, Setback)
     assert "wrong key" in answered.cause
 
 
-def test_a_busy_reflection_model_is_asked_again():
-    """The whole reflection is done again; what disturbed it does not show."""
-    outcomes = iter([RateLimitError("busy"), RateLimitError("busy"), None])
+def test_a_busy_reflection_model_is_a_setback_that_passes():
+    """The whole reflection can be done again a little later."""
 
     def busy(prompt):
-        if (outcome := next(outcomes)) is not None:
-            raise outcome
-        return "Say it."
+        raise RateLimitError("busy")
 
     lm = scripted_lm(busy)
 
     def reflect(request, descriptions, feedback):
         return ReflectionAnswer(request.ticket, {"final": lm("reflect")[0]})
 
-    assert reflected(worker(reflect=reflect)).texts == {"final": "Say it."}
+    answered = reflected(worker(reflect=reflect))
+    assert isinstance(answered, Setback)
+    assert (answered.key, answered.is_lasting) == (7, False)
 
 
-def test_a_swallowed_outage_of_the_reflection_is_a_breakdown():
+def test_a_swallowed_outage_of_the_reflection_is_a_setback():
     """A proposer that catches everything gives no texts; that is no problem of the candidate's."""
     lm = scripted_lm(locked)
 
@@ -123,7 +122,7 @@ def test_a_swallowed_outage_of_the_reflection_is_a_breakdown():
         except dspy.LMError:
             return ReflectionAnswer(request.ticket, problem="no idea")
 
-    assert isinstance(reflected(worker(reflect=reflect)), Breakdown)
+    assert isinstance(reflected(worker(reflect=reflect)), Setback)
 
 
 def test_nothing_of_a_reflection_lands_in_the_callers_trace():
@@ -201,16 +200,30 @@ def test_the_same_question_is_paid_once():
     assert seen == [{"final": {0: "final on a"}}] * 2
 
 
-def test_what_is_no_longer_known_has_the_rollouts_own_feedback():
-    """After a resume there are no live traces; nothing is asked and nothing counted."""
+def resumed(outputs):
+    """What is asked, told and counted after a resume, where only the stored rollout is left."""
     asked = Asked()
     made, seen, _ = heard(asked)
     before = len(asked.questions)
     steps = (Step("final", {"question": "b"}, {"answer": "b!"}),)
-    old = Evidence(1, Rollout(0.0, "said long ago", trace=Trace(steps=steps)))
+    old = Evidence(1, Rollout(0.0, "said long ago", trace=Trace({}, outputs, steps)))
     answered = made(ReflectionRequest(8, SEED, ("final",), (old,)))
-    assert seen[-1] == {"final": {1: "said long ago"}}
-    assert (answered.metric_calls, len(asked.questions)) == (0, before)
+    return asked.questions[before:], seen[-1], answered.metric_calls
+
+
+def test_a_stored_run_is_put_together_again():
+    """After a resume the metric is asked about it as if it had just been carried out."""
+    ((question, given, name, trace, own),), told, calls = resumed({"answer": "b!"})
+    assert (question, given, name) == ("b", "b!", "final")
+    assert own == trace
+    assert own[0][1:] == ({"question": "b"}, dspy.Prediction(answer="b!"))
+    assert (told, calls) == ({"final": {1: "final on b"}}, 1)
+
+
+def test_what_is_no_longer_known_has_the_rollouts_own_feedback():
+    """Where only the text of a value was stored, nothing is asked and nothing counted."""
+    opaque = Opaque("a picture")
+    assert resumed({"answer": opaque}) == ([], {"final": {1: "said long ago"}}, 0)
 
 
 def test_a_component_that_was_not_called_is_not_asked_about():
@@ -239,11 +252,11 @@ def test_a_metric_that_raises_when_asked_was_called():
     assert answered.metric_calls == 1
 
 
-def test_an_outage_while_the_metric_is_asked_is_a_breakdown():
+def test_an_outage_while_the_metric_is_asked_is_a_setback():
     """Its judge needs a key for this question too."""
     judge = scripted_lm(locked)
 
     def judged(gold, pred, trace=None, pred_name=None, pred_trace=None):
         return judge("well?") if pred_name else 0.0
 
-    assert isinstance(heard(judged)[2], Breakdown)
+    assert isinstance(heard(judged)[2], Setback)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.proposal import Merge
 from dspy_gepa.core.search import decide, start
 from dspy_gepa.core.state import Settings
@@ -115,7 +116,7 @@ def test_a_run_that_learns_is_the_same_in_every_order(window, names):
     settings = Settings(
         train=tuple(range(8)),
         validation=tuple(range(4, 14)),
-        max_metric_calls=250,
+        limits=Limits(metric_calls=250),
         window=window,
     )
     expected = finished(world, settings, SerialExecutor(world))

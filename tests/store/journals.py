@@ -1,5 +1,6 @@
 """Runs with a journal, for the tests of the store."""
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.run.loop import run
@@ -11,7 +12,7 @@ from dspy_gepa.testing.worlds import RuleWorld
 
 WORLD = RuleWorld(names=("a", "b"))
 SETTINGS = Settings(
-    train=tuple(range(6)), validation=tuple(range(4, 10)), max_metric_calls=90, window=3
+    train=tuple(range(6)), validation=tuple(range(4, 10)), limits=Limits(metric_calls=90), window=3
 )
 
 
@@ -24,7 +25,7 @@ def manifest_of(world=WORLD, run_settings=SETTINGS, **others):
         ),
         "train": run_settings.train,
         "validation": run_settings.validation,
-        "max_metric_calls": run_settings.max_metric_calls,
+        "limits": {"metric_calls": run_settings.limits.metric_calls},
         "seed": run_settings.seed,
         "settings": {"window": run_settings.window},
     }

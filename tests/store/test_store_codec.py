@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dspy_gepa.core import events as core_events
 from dspy_gepa.core import proposal as core_proposal
+from dspy_gepa.core.budget import Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Advanced, Committed, Ended, Issued, Reflected, RolledOut
 from dspy_gepa.core.proposal import Settled, Validating, Verdict
@@ -117,7 +118,11 @@ def test_events_of_whole_runs_come_back(seed):
     """As they occur: every event of a run, traces included."""
     world = ChanceWorld(names=("a", "b"), seed=seed, feedback_calls=1)
     settings = Settings(
-        train=(0, 1, 2), validation=(1, 2, 3), max_metric_calls=60, window=2, feedback_calls=1
+        train=(0, 1, 2),
+        validation=(1, 2, 3),
+        limits=Limits(metric_calls=60),
+        window=2,
+        feedback_calls=1,
     )
     recording = Recording()
     run(start(settings, world.student), SerialExecutor(world), [recording])
@@ -208,6 +213,6 @@ def test_similar_values_are_stored_as_what_they_stand_for():
 def test_phases_know_their_evaluation():
     """A decoded evaluation asks for the same rollouts."""
     phase = Validating(core_proposal.Evaluation(Candidate.of({"a": "x"}), (1, 2)))
-    event = Issued(0, core_proposal.Seed(2), phase)
+    event = Issued(0, core_proposal.Seed(Tally(rollouts=2)), phase)
     assert again(event).phase.evaluation.keys == phase.evaluation.keys
     assert isinstance(again(Reflected(core_proposal.ReflectionAnswer(1))), Reflected)

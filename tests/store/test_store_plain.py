@@ -12,11 +12,11 @@ import ujson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_gepa.core.rollout import Rollout, Step, Trace
+from dspy_gepa.core.rollout import Opaque, Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.reflect.prompt import text_of
-from dspy_gepa.store.plain import Opaque, dumps, loads, packed, unpacked
+from dspy_gepa.store.plain import dumps, loads, packed, unpacked
 
 SCALARS = st.one_of(
     st.none(),

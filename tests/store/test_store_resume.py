@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from journals import SETTINGS, WORLD, carried_on, recorded
 
 from dspy_gepa.core.events import Ended, RolledOut
+from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.search import decide, evolve, requests, start
-from dspy_gepa.core.work import Breakdown, Stop
+from dspy_gepa.core.work import Setback, Stop
 from dspy_gepa.run.loop import run
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
@@ -44,16 +45,16 @@ class Plugged(VirtualTimeExecutor):
         super().__init__(worker, 8, durations(seed))
         self._answers, self._more, self._said = answers, more, said
 
-    def next_answer(self):
+    def next_answer(self, timeout_seconds=None):
         self._answers -= 1
         if self._answers == -1:
-            if isinstance(self._said, Breakdown):
-                super().next_answer()
+            if isinstance(self._said, Setback):
+                super().next_answer(timeout_seconds)
                 return self._said
             raise KeyboardInterrupt
         if self._answers < -1 - self._more:
             raise Dead
-        return super().next_answer()
+        return super().next_answer(timeout_seconds)
 
 
 class Dead(BaseException):
@@ -113,7 +114,9 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path_factory, case, s
     folder = tmp_path_factory.mktemp("run")
     _, expected = recorded(world, settings)
     witness = Witness(world)
-    for said in data.draw(st.lists(st.sampled_from([None, Breakdown("away")]), max_size=3)):
+    for said in data.draw(
+        st.lists(st.sampled_from([None, Setback(RolloutKey("none", 0), "away")]), max_size=3)
+    ):
         answers, more = data.draw(st.integers(0, 30)), data.draw(st.integers(0, 9))
         with contextlib.suppress(Dead):
             carried_on(folder, world, settings, Plugged(witness, seed, answers, more, said))

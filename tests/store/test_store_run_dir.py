@@ -8,6 +8,7 @@ import pytest
 from journals import SETTINGS, WORLD, carried_on, manifest_of, recorded
 
 import dspy_gepa
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.search import start
 from dspy_gepa.errors import GEPAError, JournalCorrupt, JournalError, JournalMismatch
@@ -36,7 +37,9 @@ def test_reading_changes_nothing_while_a_run_is_under_way(tmp_path):
     def look(event, state):
         seen.append(outcome(read_run(tmp_path).state) == outcome(state))
 
-    carried_on(tmp_path, settings=replace(SETTINGS, max_metric_calls=20), listeners=[look])
+    carried_on(
+        tmp_path, settings=replace(SETTINGS, limits=Limits(metric_calls=20)), listeners=[look]
+    )
     assert seen
     assert all(seen)
 
@@ -51,7 +54,7 @@ def test_a_run_that_never_began_can_be_another_one(tmp_path):
 
 OTHERS = {
     "seed": ({"seed": 4}, "seed: 4 given, 0 stored"),
-    "budget": ({"max_metric_calls": 95}, "max_metric_calls: 95 given, 90 stored"),
+    "budget": ({"limits": {"metric_calls": 95}}, "limits.metric_calls: 95 given, 90 stored"),
     "setting": ({"settings": {"window": 4}}, "settings.window: 4 given, 3 stored"),
     "new setting": (
         {"settings": {"window": 3, "gate": "strict"}},
@@ -117,13 +120,13 @@ def test_all_differences_are_listed(tmp_path):
 def test_a_difference_that_is_meant_can_be_adopted(tmp_path):
     """A finished run goes on with a larger budget, and the directory is that run's then."""
     carried_on(tmp_path)
-    more = replace(SETTINGS, max_metric_calls=150)
-    with pytest.raises(JournalMismatch, match="max_metric_calls: 150 given, 90 stored"):
+    more = replace(SETTINGS, limits=Limits(metric_calls=150))
+    with pytest.raises(JournalMismatch, match=r"limits\.metric_calls: 150 given, 90 stored"):
         RunDir(tmp_path, manifest_of(run_settings=more))
-    state = carried_on(tmp_path, settings=more, adopt=["max_metric_calls"])
+    state = carried_on(tmp_path, settings=more, adopt=["limits.metric_calls"])
     assert 90 < state.tally.metric_calls <= 150
     assert outcome(read_run(tmp_path).state) == outcome(state)
-    assert read_run(tmp_path).manifest.max_metric_calls == 150
+    assert read_run(tmp_path).manifest.limits == {"metric_calls": 150}
 
 
 def test_texts_and_examples_cannot_be_adopted(tmp_path):
