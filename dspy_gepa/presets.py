@@ -9,7 +9,7 @@ from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.gate import Margin, strict_improvement
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs, Looks
-from dspy_gepa.core.selection import ByEstimate, SoftEstimate
+from dspy_gepa.core.selection import SoftEstimate, by_estimate
 from dspy_gepa.core.state import Settings
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.strategies import component_selector, selection
@@ -84,19 +84,17 @@ def _paper(given: Arguments) -> dict[str, Any]:
 
 def _default(given: Arguments, table: ExampleTable, limits: Limits) -> dict[str, Any]:
     """Validation in rungs, minibatches of failures, parents and winner by estimate."""
-    perfect = 1.0 if given.perfect_score is None else given.perfect_score
-    span = max(perfect - given.failure_score, 1e-9)
     window = given.window or _window(limits)
     strategy = given.candidate_selection_strategy
     chosen: dict[str, Any] = {
-        "selection": SoftEstimate(span=span) if strategy is None else selection(strategy),
-        "ranking": ByEstimate(span),
+        "selection": SoftEstimate() if strategy is None else selection(strategy),
+        "ranking": by_estimate,
         "window": window,
     }
     if given.frontier_type == "instance":
         # Columns of other kinds are means over the whole validation set.
-        chosen["rungs"] = Rungs(drop=0.1 * span)
-    size = given.reflection_minibatch_size
+        chosen["rungs"] = Rungs()
+    size, perfect = given.reflection_minibatch_size, given.perfect_score
     if not given.skip_perfect_score:
         # Then no score says that an example is right, and there are no failures to look for.
         chosen |= {
@@ -108,7 +106,8 @@ def _default(given: Arguments, table: ExampleTable, limits: Limits) -> dict[str,
         "sampler": Looks(shares_order=window == 1),
         "failures_shown": size or _failures_shown(len(table.train)),
         "stops_early": True,
-        "gate": given.gate or Margin(span=span),
+        "gate": given.gate
+        or Margin(perfect_score=1.0 if perfect is None else perfect),
     }
 
 

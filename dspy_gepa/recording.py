@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +36,7 @@ def opened(
     table: ExampleTable,
     metric: str,
     models: Mapping[str, Any],
+    adopt: Iterable[str] = (),
 ) -> RunDir:
     """The run directory at this path, for this run: a new one, or one to carry on from.
 
@@ -46,6 +47,7 @@ def opened(
         table: The examples.
         metric: The metric's name.
         models: What each model is used for, and the model.
+        adopt: Differences that do not matter, beside those of the budget.
 
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.
@@ -56,6 +58,7 @@ def opened(
         examples=tuple(_digest(example) for example in table.examples),
         train=table.train,
         validation=table.validation,
+        first=settings.first_examples,
         limits=_given(settings.limits),
         seed=settings.seed,
         settings={**_by_name(settings), "metric": metric},
@@ -67,7 +70,7 @@ def opened(
         },
     )
     # A larger budget, or a budget in other units, is how a run is carried on.
-    adopted = [f"limits.{unit.name}" for unit in fields(Limits)]
+    adopted = [*(f"limits.{unit.name}" for unit in fields(Limits)), *adopt]
     return RunDir(path, manifest, adopt=adopted, secrets=_secrets(models))
 
 

@@ -41,7 +41,7 @@ class RunResult:
     def standings(self) -> tuple[Standing, ...]:
         """How good each member is by everything that is known, with an interval."""
         pool = self.state.pool(len(self.state.history))
-        return standings(pool.estimates(self.state.settings.span), pool.scores)
+        return standings(pool.estimates(), pool.scores)
 
     @property
     def best(self) -> int:

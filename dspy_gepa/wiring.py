@@ -224,6 +224,8 @@ class Optimization:
             table=self.table,
             metric=self.equipment.metric.name,
             models=self.equipment.models,
+            # By default these follow from the budget, which may have been raised.
+            adopt=() if self.arguments.window else ("settings.window", "settings.sampler"),
         )
 
     def check(self, finish: Finish) -> None:

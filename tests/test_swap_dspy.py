@@ -115,7 +115,7 @@ class TestGepaNames:
                 assert state.program_at_pareto_front_valset.keys() == set(range(8))
                 return len(state.program_candidates) - 1
 
-        improved = compiled(gepa(candidate_selection_strategy=Newest()), program)
+        improved = compiled(gepa(search="paper", candidate_selection_strategy=Newest()), program)
         assert improved.signature.instructions == LEARNED
         # The first proposal starts from the seed, whatever a selector would say.
         assert seen == [(1, [0.0, 0.5], 22)]
@@ -285,9 +285,9 @@ class TestMipro:
 
     def test_statistics_are_left_as_it_leaves_them(self, program):
         """score and candidate_programs in percent, sorted; nothing becomes a parameter."""
-        improved = compiled(gepa(exact, num_candidates=6), program)
+        improved = compiled(gepa(exact, search="paper", num_candidates=6), program)
         assert improved.score == 0.0
-        improved = compiled(gepa(num_candidates=6), program)
+        improved = compiled(gepa(search="paper", num_candidates=6), program)
         assert improved.score == 100.0
         found = [entry["score"] for entry in improved.candidate_programs]
         assert found == sorted(found, reverse=True) == [100.0, 50.0, 0.0]

@@ -169,6 +169,7 @@ def test_facility_support_analyzer():
     """gepa_facilitysupportanalyzer: feedback for each predictor, statistics, lineage."""
     optimizer = GEPA(
         metric=facility_metric,
+        search="paper",
         max_metric_calls=150,
         num_threads=4,
         track_stats=True,

@@ -54,7 +54,7 @@ def test_arguments_go_by_position_or_by_keyword(program):
 @pytest.mark.parametrize("num_threads", [1, 2, 8])
 def test_the_number_of_threads_does_not_change_the_result(program, num_threads):
     """1, 2 and 8 threads give the same candidates and scores."""
-    optimizer = gepa(num_threads=num_threads, track_stats=True)
+    optimizer = gepa(search="paper", num_threads=num_threads, track_stats=True)
     improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
     found = improved.detailed_results
     texts = [each["self"] for each in found.to_dict()["candidates"]]
@@ -98,7 +98,7 @@ def test_calls_for_predictor_feedback_are_counted_too(program):
 
 def test_track_stats_leaves_dspys_own_result_on_the_program(program):
     """`detailed_results` has every field of DSPy's result, and JSON saves do not carry it."""
-    optimizer = gepa(track_stats=True, track_best_outputs=True)
+    optimizer = gepa(search="paper", track_stats=True, track_best_outputs=True)
     improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
     found = improved.detailed_results
     assert isinstance(found, dspy.teleprompt.gepa.gepa.DspyGEPAResult)
@@ -128,7 +128,7 @@ def test_no_budget_means_light(program):
     with_light = GEPA(label_task.metric, auto="light", reflection_lm=label_task.reflection_lm())
     with_light.compile(program, label_task.examples(12), label_task.examples(8))
     limits = optimizer.result.state.settings.limits
-    assert limits == with_light.result.state.settings.limits == Limits(metric_calls=412)
+    assert limits == with_light.result.state.settings.limits == Limits(metric_calls=136)
 
 
 def test_the_configured_model_reflects_where_no_other_is_given(program):
@@ -166,7 +166,9 @@ def test_strategies_may_be_functions(program):
     def first_called(view):
         return view.called[:1]
 
-    optimizer = gepa(candidate_selection_strategy=newest, component_selector=first_called)
+    optimizer = gepa(
+        search="paper", candidate_selection_strategy=newest, component_selector=first_called
+    )
     improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
     assert instructions(improved) == {"self": LEARNED}
     assert seen == [2]
@@ -207,7 +209,7 @@ def test_a_budget_below_the_floor_warns_and_holds(program, capsys):
     improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
     assert instructions(improved) == instructions(program)
     assert optimizer.result.tally.metric_calls == 5
-    assert "5 metric calls is below the useful floor of 50" in capsys.readouterr().err
+    assert "5 metric calls is below the useful floor of 68" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -296,7 +298,7 @@ def test_ctrl_c_returns_the_best_program_so_far(program):
             self.members = len(state.members)
 
     metric = WhileWaiting()
-    optimizer = gepa(metric, num_threads=1, observers=[metric.observe])
+    optimizer = gepa(metric, search="paper", num_threads=1, observers=[metric.observe])
     improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
     assert instructions(improved) == {"self": "Give the code. leak means M4; ship means Z9."}
     assert "interrupted" in optimizer.result.stop_reason

@@ -202,7 +202,9 @@ def _after_validating(
     if beside and rungs is not None:
         scores = _scores(state, evaluation)
         parent = max((_scores(state, each) for each in beside), key=lambda row: float(row.sum()))
-        if rungs.is_worse(scores, parent):
+        assert isinstance(proposal.origin, Mutation | Merge)
+        span = _pool(state, proposal.ticket, proposal.origin.seen).span
+        if rungs.is_worse(scores, parent, span=span):
             reason = (
                 f"worse on {len(scores)} validation examples: "
                 f"{scores.sum():g} against {parent.sum():g}"

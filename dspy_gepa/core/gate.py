@@ -19,21 +19,22 @@ def strict_improvement(child: Sequence[float], parents: Sequence[Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """Whether the child gains at least so much, and anything at all. Our choice.
+    """Whether the child gains a share of what can be gained, and anything at all. Our choice.
 
     On a minibatch of failures alone, any luck is a gain: of eight, one comes right by chance more
-    often than not. So a child must mend a share of them.
+    often than not. So a child must mend a share of them. What passes by luck all the same takes a
+    seat in the pool, and no more: see `estimated`.
     """
 
     share: float = 0.25
-    """Of the examples, each by the whole span of scores."""
-    span: float = 1.0
-    """The distance between the lowest and the highest possible score."""
+    perfect_score: float = 1.0
+    """What every example could be raised to."""
 
     def __call__(self, child: Sequence[float], parents: Sequence[Sequence[float]]) -> bool:
         """Whether the child may be validated."""
-        gain = sum(child) - max(sum(parent) for parent in parents)
-        return gain > 0 and gain >= self.share * self.span * len(child) - 1e-9
+        best = max(sum(parent) for parent in parents)
+        gain, attainable = sum(child) - best, self.perfect_score * len(child) - best
+        return gain > 0 and gain >= self.share * attainable - 1e-9
 
 
 def examples_to_decide(

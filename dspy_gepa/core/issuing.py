@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 
 from dspy_gepa.core.budget import Tally, proposal_cost
+from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import candidate_of, gating, rolling
 from dspy_gepa.core.frontier import survivors, tops
 from dspy_gepa.core.merge import Lineage, merge_examples, plan_merge
@@ -95,7 +96,7 @@ def _due_revalidation(state: RunState) -> Begun | None:
     )
     if ticket <= 2 or not is_due:
         return None
-    estimates = state.pool(ticket).estimates(settings.span)
+    estimates = state.pool(ticket).estimates()
     random = stream(settings.seed, "revalidation", ticket)
     chances = [random.gauss(0, 1) for _ in state.members]
     drawn = estimates.means + np.linalg.cholesky(estimates.covariance) @ np.array(chances)
@@ -154,6 +155,20 @@ def _mutation(state: RunState) -> Begun:
         settings.seed,
     )
     looks = settings.sampler(view)
+    # Fewer looks where not all of them fit into what is left.
+    fewest = min(len(looks), settings.failures_shown or len(looks))
+    reserve = _reserve(state)
+    for count in range(len(looks), fewest - 1, -1):
+        hold = _hold(state, candidate, looks[:count])
+        if not settings.limits.obstacle(used=state.committed + reserve, more=hold):
+            break
+    origin = Mutation(hold, parent, looks[:count], draw, turn, len(state.history))
+    return origin, rolling(state, candidate, looks[:count])
+
+
+def _hold(state: RunState, parent: Candidate, looks: tuple[int, ...]) -> Tally:
+    """The worst case of a mutation that looks at these examples."""
+    settings = state.settings
     shown = min(len(looks), settings.failures_shown or len(looks))
     if settings.rungs is None:
         beside: tuple[int, ...] = ()
@@ -161,15 +176,13 @@ def _mutation(state: RunState) -> Begun:
     else:
         beside = settings.validation_order[: settings.rungs.first]
         child = shown + len(beside)
-    keys = {*Evaluation(candidate, looks).keys, *Evaluation(candidate, beside).keys}
-    hold = proposal_cost(
-        parent=sum(key not in state.charged for key in keys),
+    together = tuple(dict.fromkeys((*looks, *beside)))
+    return proposal_cost(
+        parent=sum(key not in state.charged for key in Evaluation(parent, together).keys),
         child=child,
         feedback=settings.feedback_calls * shown,
         reflection_calls=settings.reflection_calls,
     )
-    origin = Mutation(hold, parent, looks, draw, turn, len(state.history))
-    return origin, rolling(state, candidate, looks)
 
 
 def _looks(proposal: Proposal, parent: int) -> tuple[int, ...]:
@@ -222,4 +235,4 @@ def _merge(state: RunState) -> Begun | None:
     hold = Tally(rollouts=rollouts, metric_calls=rollouts, proposals=1)
     parents = [state.members[parent].candidate for parent in plan.parents]
     phase = gating(state, plan.child, examples, parents, is_merge=True)
-    return Merge(hold, plan.parents, plan.ancestor), phase
+    return Merge(hold, plan.parents, plan.ancestor, len(state.history)), phase

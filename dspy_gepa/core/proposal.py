@@ -83,6 +83,8 @@ class Merge:
     parents: tuple[int, int]
     """Ascending ids."""
     ancestor: int
+    seen: int
+    """As in `Mutation`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,8 @@ class Rungs:
     head_start: int = 100
     """The first rollouts, which all go into proposals: early ones gain most."""
     drop: float = 0.1
-    """A child is left out if its mean on the first examples is so much below its parent's. In
-    scores from 0 to 1: one in five that were right, but not a trifle of partial credit."""
+    """A child is left out if its mean on the first examples is so much below its parent's, in
+    units of the span of scores: one in five that were right, but not a trifle of partial credit."""
     completion_share: float = 0.25
     """The share of the budget up to which the winner is run on all validation examples."""
 
@@ -52,7 +52,7 @@ class Rungs:
         is_behind = revalidated < self.share * (rollouts - self.head_start)
         return is_behind or reflections * self.pace > rollouts + self.head_start
 
-    def is_worse(self, child: Vector, parent: Vector) -> bool:
+    def is_worse(self, child: Vector, parent: Vector, *, span: float) -> bool:
         """Whether a child is left out, given its and its parent's scores on the same examples."""
         # Tenths have no exact value, and a difference of exactly so much is not enough.
-        return bool(float((child - parent).mean()) < -self.drop - 1e-9)
+        return bool(float((child - parent).mean()) < -self.drop * span - 1e-9)

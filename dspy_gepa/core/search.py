@@ -62,14 +62,14 @@ from dspy_gepa.core.work import (
 __all__ = ["decide", "evolve", "requests", "shortage", "start"]
 
 
-def start(settings: Settings, seed: Candidate) -> RunState:
+def start(settings: Settings, seed: Candidate, examples: tuple[int, ...] | None = None) -> RunState:
     """The state before anything happened: the seed is about to be validated.
 
-    Where the limit is below the size of the validation set, on as many examples as it allows.
+    It is validated on these examples; by default on the first rung of them or on all, as far as
+    the limit allows.
     """
-    examples = settings.validation_order[: settings.limits.rollouts_at_most]
-    if settings.rungs is not None:
-        examples = examples[: settings.rungs.seed]
+    if examples is None:
+        examples = settings.first_examples
     phase = Validating(Evaluation(seed, examples))
     hold = Tally(rollouts=len(examples), metric_calls=len(examples))
     return RunState(settings, (_begun(0, Seed(hold), phase),))

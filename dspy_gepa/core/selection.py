@@ -18,13 +18,13 @@ from dspy_gepa.core.frontier import Scores, Vector, coverage, mean_scores, tops
 
 __all__ = [
     "SELECTIONS",
-    "ByEstimate",
     "EpsilonGreedy",
     "PoolView",
     "Ranking",
     "Selection",
     "SoftEstimate",
     "TopKPareto",
+    "by_estimate",
     "by_mean",
     "current_best",
     "pareto",
@@ -52,10 +52,20 @@ class PoolView:
     parents: tuple[tuple[int, ...], ...] = ()
     """For every member, the ids of those that it comes from."""
 
-    def estimates(self, span: float) -> Estimates:
+    @property
+    def everything(self) -> Scores:
+        """All scores that say something about other examples."""
+        return np.concatenate([self.scores, self.training], axis=1)
+
+    @property
+    def span(self) -> float:
+        """The distance between the lowest and the highest score seen; 1 where all are the same."""
+        known = self.everything[~np.isnan(self.everything)]
+        return float(np.ptp(known)) or 1.0 if len(known) else 1.0
+
+    def estimates(self) -> Estimates:
         """What is believed of the members' mean scores, from all examples."""
-        everything = np.concatenate([self.scores, self.training], axis=1)
-        return estimated(everything, self.parents, span=span)
+        return estimated(self.everything, self.parents, span=self.span)
 
 
 Selection: TypeAlias = Callable[[PoolView, Random], int]
@@ -70,16 +80,9 @@ def by_mean(view: PoolView) -> Vector:
     return mean_scores(view.scores)
 
 
-@dataclass(frozen=True, slots=True)
-class ByEstimate:
+def by_estimate(view: PoolView) -> Vector:
     """The members' estimated mean scores, which may have been run on different examples."""
-
-    span: float = 1.0
-    """The distance between the lowest and the highest possible score."""
-
-    def __call__(self, view: PoolView) -> Vector:
-        """One for every member."""
-        return view.estimates(self.span).means
+    return view.estimates().means
 
 
 def pareto(view: PoolView, random: Random) -> int:
@@ -135,13 +138,11 @@ class SoftEstimate:
 
     temperature: float = 0.1
     """In units of the span of scores: by so much better is e times as probable."""
-    span: float = 1.0
-    """The distance between the lowest and the highest possible score."""
 
     def __call__(self, view: PoolView, random: Random) -> int:
         """The id of the parent."""
-        means = view.estimates(self.span).means
-        weights = np.exp((means - means.max()) / (self.temperature * self.span))
+        means = view.estimates().means
+        weights = np.exp((means - means.max()) / (self.temperature * view.span))
         return random.choices(range(len(weights)), weights.tolist())[0]
 
 

@@ -83,9 +83,10 @@ class Settings:
         return self.rungs.order(self.validation, seed=self.seed)
 
     @property
-    def span(self) -> float:
-        """The distance between the lowest and the highest score."""
-        return max(self.perfect_score - self.lowest_score, 1e-9)
+    def first_examples(self) -> tuple[int, ...]:
+        """The validation examples that the seed is run on before any other member."""
+        first = None if self.rungs is None else self.rungs.seed
+        return self.validation_order[:first][: self.limits.rollouts_at_most]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ class RunState:
         widths = {
             "scores": len(self.settings.validation),
             "training": len(self.settings.train),
-            "columns": -1,
+            "columns": len(results[0].columns) if results else 0,
         }
         stacked = {
             name: np.array([getattr(each, name) for each in results], dtype=np.float64).reshape(

@@ -73,6 +73,14 @@ class DetailedResults(DspyGEPAResult):  # type: ignore[misc]  # DSPy's class is 
     is not installed.
     """
 
+    chosen: int = 0
+    """The member that was returned."""
+
+    @property
+    def best_idx(self) -> int:
+        """The member that was returned: raw means over different examples cannot be compared."""
+        return self.chosen
+
     def __deepcopy__(self, memo: dict[int, Any]) -> DetailedResults:
         # It is never changed, and chains of optimizers copy programs at every step.
         return self
@@ -95,10 +103,10 @@ def detailed_results(
     top = tops(scores)
     columns = [i for i in range(len(examples)) if is_scored[:, i].any()]
     best = {i: {int(member) for member in top[:, i].nonzero()[0]} for i in columns}
-    return DetailedResults(
+    results = DetailedResults(
         candidates=Programs(student, [member.candidate for member in state.members]),
         parents=[list(member.parents) or [None] for member in state.members],
-        val_aggregate_scores=state.ranks.tolist(),
+        val_aggregate_scores=mean_scores(scores).tolist(),
         val_subscores=[
             {i: float(row[i]) for i in columns if scored[i]}
             for row, scored in zip(scores, is_scored, strict=True)
@@ -112,6 +120,8 @@ def detailed_results(
         seed=state.settings.seed,
         **_objective_statistics(state),
     )
+    results.chosen = state.best
+    return results
 
 
 def _objective_statistics(state: RunState) -> dict[str, Any]:

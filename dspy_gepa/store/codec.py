@@ -273,6 +273,7 @@ _ORIGINS = {
         hold=_TALLY.codec,
         parents=_fixed(lambda *pair: pair, _WHOLE, _WHOLE),
         ancestor=_WHOLE,
+        seen=_WHOLE,
     ),
     "revalidation": Record(Revalidation, hold=_TALLY.codec, member=_WHOLE),
 }

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.search import start
+from dspy_gepa.core.selection import by_estimate, by_mean
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.store.plain import Json, dumps, packed, unpacked
@@ -50,6 +51,8 @@ class Manifest:
     """Ids."""
     validation: tuple[int, ...]
     """Ids."""
+    first: tuple[int, ...]
+    """Ids of the validation examples that the program is run on as it is, before anything else."""
     limits: Mapping[str, float]
     """By unit, those that were given."""
     seed: int = 0
@@ -71,15 +74,17 @@ class Manifest:
     def begun(self) -> RunState:
         """The state before the first event, sufficient to apply stored events to.
 
-        Its strategies are not the run's: it can be read, and not carried on.
+        Its strategies are not the run's, but for the ranking: it can be read, not carried on.
         """
+        is_by_estimate = self.settings.get("ranking") == by_estimate.__qualname__
         settings = Settings(
             train=self.train,
             validation=self.validation,
             limits=Limits(**dict[str, Any](self.limits)),
             seed=self.seed,
+            ranking=by_estimate if is_by_estimate else by_mean,
         )
-        return start(settings, self.candidate)
+        return start(settings, self.candidate, self.first)
 
     def differences(self, stored: Manifest) -> tuple[Difference, ...]:
         """In what this run differs from the stored one; versions aside."""
@@ -113,6 +118,7 @@ class Manifest:
             "components": [[packed(name), packed(text)] for name, text in self.candidate.items()],
             "train": list(self.train),
             "validation": list(self.validation),
+            "first": list(self.first),
             "examples": list(self.examples),
         }
 
@@ -131,6 +137,7 @@ class Manifest:
                 examples=tuple(stored["examples"]),
                 train=tuple(stored["train"]),
                 validation=tuple(stored["validation"]),
+                first=tuple(stored["first"]),
                 limits=_numbers(stored["limits"]),
                 seed=int(stored["seed"]),
                 settings=dict(stored["settings"]),

@@ -18,11 +18,11 @@ from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs, Looks
 from dspy_gepa.core.selection import (
     SELECTIONS,
-    ByEstimate,
     PoolView,
     Ranking,
     Selection,
     SoftEstimate,
+    by_estimate,
     by_mean,
 )
 from dspy_gepa.core.state import Settings
@@ -51,7 +51,7 @@ __all__ = [
 
 
 _SELECTIONS: list[Selection] = [*SELECTIONS.values(), SoftEstimate()]
-_RANKINGS: list[Ranking] = [by_mean, ByEstimate()]
+_RANKINGS: list[Ranking] = [by_mean, by_estimate]
 _GATES: list[Gate] = [strict_improvement, at_least_as_good, Margin()]
 
 

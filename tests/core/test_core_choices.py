@@ -9,6 +9,7 @@ from dspy_gepa.core.budget import Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.proposal import Merge, Mutation, Verdict
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.sampling import Epochs
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import ReflectionAnswer, RolloutAnswer, RolloutRequest
@@ -16,7 +17,7 @@ from dspy_gepa.run.loop import run
 from dspy_gepa.run.serial import SerialExecutor
 
 STUDENT = Candidate.of({"a": "a0", "b": "b0"})
-PAIR = {"train": (0, 1), "validation": (10, 11), "minibatch_size": 2, "use_merge": False}
+PAIR = {"train": (0, 1), "validation": (10, 11), "sampler": Epochs(2), "use_merge": False}
 
 
 @dataclass(frozen=True)
@@ -283,7 +284,7 @@ def two_sided(candidate, example):
 MERGING = {
     "validation": (10, 11),
     "train": (0, 1),
-    "minibatch_size": 2,
+    "sampler": Epochs(2),
     "use_merge": True,
     # The seed twice, so that there are siblings; then whatever is newest.
     "selection": lambda view, _random: 0 if len(view.scores) < 3 else len(view.scores) - 1,
@@ -294,7 +295,7 @@ def test_siblings_are_merged_after_an_accepted_mutation():
     """When a second sibling is accepted, the next ticket merges the two."""
     state = play(Task(two_sided), limit=40, **MERGING)
     merge = state.history[3]
-    assert merge.origin == Merge(Tally(rollouts=2, metric_calls=2, proposals=1), (1, 2), 0)
+    assert merge.origin == Merge(Tally(rollouts=2, metric_calls=2, proposals=1), (1, 2), 0, 3)
     assert (dict(merge.candidate), merge.verdict.kind) == ({"a": "a0+", "b": "b0+"}, "accepted")
     assert state.members[3].parents == (1, 2)
     assert state.members[3].turn == max(state.members[1].turn, state.members[2].turn)

@@ -8,6 +8,7 @@ from dspy_gepa.core.budget import Limits, Tally, Usage
 from dspy_gepa.core.events import Advanced, Committed, Ended, Issued, Reflected, RolledOut
 from dspy_gepa.core.proposal import Mutation, Reflecting, Rolling, Settled, Validating
 from dspy_gepa.core.rollout import RolloutKey
+from dspy_gepa.core.sampling import Epochs
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.core.work import (
@@ -22,7 +23,7 @@ from dspy_gepa.testing.worlds import RuleWorld
 
 WORLD = RuleWorld(names=("a", "b"))
 SETTINGS = Settings(
-    train=(0, 1, 2), validation=(2, 3), limits=Limits(metric_calls=100), minibatch_size=2, window=2
+    train=(0, 1, 2), validation=(2, 3), limits=Limits(metric_calls=100), sampler=Epochs(2), window=2
 )
 
 
@@ -57,7 +58,7 @@ def test_a_run_starts_with_the_seed_and_a_proposal_from_it():
     assert isinstance(issued, Issued)
     assert (issued.ticket, issued.origin.parent, issued.origin.seen) == (1, 0, 0)
     state = told(state, None)
-    one, other = issued.origin.minibatch
+    one, other = issued.origin.looks
     assert requests(state) == (RolloutRequest(WORLD.student, one, traced=True),)
     state = told(state, WORLD(requests(state)[0]))
     outstanding = dict.fromkeys((other, 2, 3))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_gepa.core.budget import NOTHING, Tally, Usage, proposal_cost, useful_floor
+from dspy_gepa.core.budget import NOTHING, Tally, Usage, proposal_cost
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.gate import at_least_as_good, strict_improvement
 from dspy_gepa.core.proposal import Evaluation, Merge, Mutation, Seed
@@ -38,10 +38,9 @@ def test_a_tally_grows_by_what_was_done():
 
 
 def test_costs_add_up():
-    """A proposal costs its parts; a useful run needs the seed and three proposals."""
+    """A proposal costs its parts."""
     cost = proposal_cost(parent=3, child=13, feedback=6, reflection_calls=2)
     assert cost == Tally(rollouts=16, metric_calls=22, reflection_calls=2, proposals=1)
-    assert useful_floor(validation=10, proposal=22) == 76
 
 
 @pytest.mark.parametrize(("metric_calls", "charge"), [(0, 1), (1, 1)])
@@ -83,5 +82,5 @@ def test_an_evaluation_is_its_rollouts():
 
 def test_origins_name_their_parents():
     """The seed has no parent, a mutation one, a merge two."""
-    origins = (Seed(NOTHING), Mutation(NOTHING, 4, (1, 2), 0, 0, 5), Merge(NOTHING, (1, 3), 0))
+    origins = (Seed(NOTHING), Mutation(NOTHING, 4, (1, 2), 0, 0, 5), Merge(NOTHING, (1, 3), 0, 5))
     assert [origin.parents for origin in origins] == [(), (4,), (1, 3)]

@@ -103,7 +103,7 @@ def test_an_accepted_rewrite_is_told_step_by_step():
     ]
     said = {name: told for name, told in callback.calls if told.get("iteration") == ticket}
     member, origin = state.members[1], state.history[ticket].origin
-    scores = [WORLD.rollout(member.candidate, i).score for i in origin.minibatch]
+    scores = [WORLD.rollout(member.candidate, i).score for i in origin.looks]
     assert said["on_candidate_accepted"] == {
         "iteration": ticket,
         "new_candidate_idx": 1,

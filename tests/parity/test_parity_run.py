@@ -16,7 +16,7 @@ from gepa.core.adapter import EvaluationBatch
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.sampling import epoch_minibatch
+from dspy_gepa.core.sampling import Epochs, epoch_minibatch
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.selection import PoolView, TopKPareto, current_best, pareto
 from dspy_gepa.core.state import Settings
@@ -78,7 +78,7 @@ class Shared:
         return self.settings.selection(view, stream(self.settings.seed, "parent", ticket))
 
     def next_minibatch_ids(self, loader, state):
-        size, seed = self.settings.minibatch_size, self.settings.seed
+        size, seed = self.settings.sampler.size, self.settings.seed
         return list(epoch_minibatch(loader.all_ids(), size, state.i, seed=seed))
 
 
@@ -143,7 +143,7 @@ def settings_for(selection, *, train, validation, seed=0):
         validation=validation,
         limits=Limits(metric_calls=10_000),
         seed=seed,
-        minibatch_size=4,
+        sampler=Epochs(4),
         selection=selection,
         skip_perfect_score=False,
         use_merge=False,

@@ -58,6 +58,7 @@ def manifest(world, settings):
     examples = tuple(f"digest{i}" for i in range(12))
     return Manifest(candidate=world.student, examples=examples, train=settings.train,
                     validation=settings.validation, seed=settings.seed,
+                    first=settings.first_examples,
                     limits={"metric_calls": settings.limits.metric_calls})
 
 control = socket.socket(fileno=0)

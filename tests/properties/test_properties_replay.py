@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from dspy_gepa.core.proposal import Merge, Mutation
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.work import Stop
 from dspy_gepa.run.loop import run
@@ -86,7 +87,9 @@ def test_a_stop_at_any_moment_asks_for_nothing_more(case, seed, data):
         for event in decide(state, witness(request)):
             state = evolve(state, event)
     assert replace(state.tally, proposals=0) == replace(tally, proposals=0) + witness.tally
-    assert state.tally.proposals == max(0, len(state.history) - 1)
+    assert state.tally.proposals == sum(
+        isinstance(each.origin, Mutation | Merge) for each in state.history
+    )
     assert len(state.history) + len(state.live) == issued
     assert state.tally.metric_calls <= settings.limits.metric_calls
     assert state.ending

@@ -25,9 +25,13 @@ def manifest_of(world=WORLD, run_settings=SETTINGS, **others):
         ),
         "train": run_settings.train,
         "validation": run_settings.validation,
+        "first": run_settings.first_examples,
         "limits": {"metric_calls": run_settings.limits.metric_calls},
         "seed": run_settings.seed,
-        "settings": {"window": run_settings.window},
+        "settings": {
+            "window": run_settings.window,
+            "ranking": run_settings.ranking.__qualname__,
+        },
     }
     return Manifest(**{**known, **others})
 

@@ -114,7 +114,7 @@ def test_all_differences_are_listed(tmp_path):
     carried_on(tmp_path)
     with pytest.raises(JournalMismatch) as raised:
         RunDir(tmp_path, manifest_of(seed=3, settings={"window": 1}, train=(1, 2)))
-    assert str(raised.value).count(" given, ") == 3
+    assert str(raised.value).count(" given, ") == 4
 
 
 def test_a_difference_that_is_meant_can_be_adopted(tmp_path):
