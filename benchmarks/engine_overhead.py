@@ -270,15 +270,16 @@ def main(given: Sequence[str] | None = None) -> None:
         "accepted_ms": "ms, with validation",
         "run_seconds": "whole run, s",
     }
-    logging.disable(logging.CRITICAL)
     rows: list[list[object]] = [["members x examples", "", *engines, "ratio"]]
     records = []
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     for members, examples in arguments.sizes:
+        logging.disable(logging.CRITICAL)  # both log every proposal
         runs = {
             name: [measured(engine(members, examples, seed)) for seed in range(arguments.seeds)]
             for name, engine in engines.items()
         }
+        logging.disable(logging.NOTSET)
         for name, found in runs.items():
             seconds[name].append(float(np.mean([each["run_seconds"] for each in found])))
         record: dict[str, Any] = {"members": members, "examples": examples, "runs": runs}
