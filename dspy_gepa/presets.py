@@ -106,8 +106,7 @@ def _default(given: Arguments, table: ExampleTable, limits: Limits) -> dict[str,
         "sampler": Looks(shares_order=window == 1),
         "failures_shown": size or _failures_shown(len(table.train)),
         "stops_early": True,
-        "gate": given.gate
-        or Margin(perfect_score=1.0 if perfect is None else perfect),
+        "gate": given.gate or Margin(perfect_score=1.0 if perfect is None else perfect),
     }
 
 

@@ -48,6 +48,7 @@ from dspy_gepa.core.rollout import Rollout, RolloutKey
 from dspy_gepa.core.state import Member, RunState, Settings, Settlement
 from dspy_gepa.core.work import (
     Answer,
+    Attempt,
     Evidence,
     ReflectionAnswer,
     ReflectionRequest,
@@ -60,6 +61,9 @@ from dspy_gepa.core.work import (
 )
 
 __all__ = ["decide", "evolve", "requests", "shortage", "start"]
+
+_ATTEMPTS_SHOWN = 3
+"""How many rejected attempts a reflection is told of. Our choice: the newest say most."""
 
 
 def start(settings: Settings, seed: Candidate, examples: tuple[int, ...] | None = None) -> RunState:
@@ -218,7 +222,27 @@ def _wanted(state: RunState, proposal: Proposal) -> Iterator[Request]:
             rollouts = state.rollouts(evaluation)
             pairs = zip(evaluation.examples, rollouts, strict=True)
             evidence = tuple(Evidence(example, rollout) for example, rollout in pairs)
-            yield ReflectionRequest(proposal.ticket, evaluation.candidate, components, evidence)
+            yield ReflectionRequest(
+                proposal.ticket,
+                evaluation.candidate,
+                components,
+                evidence,
+                _attempts(state, proposal, evaluation.candidate),
+            )
+
+
+def _attempts(state: RunState, proposal: Proposal, parent: Candidate) -> tuple[Attempt, ...]:
+    """What earlier reflections on this parent wrote in vain, as known when it was issued."""
+    assert isinstance(proposal.origin, Mutation)
+    rejected = [
+        Attempt(settlement.candidate, settlement.verdict.reason)
+        for settlement in state.history[: proposal.origin.seen]
+        if settlement.verdict.kind == "rejected"
+        and isinstance(settlement.origin, Mutation)
+        and settlement.origin.parent == proposal.origin.parent
+        and settlement.candidate != parent
+    ]
+    return tuple(rejected[-_ATTEMPTS_SHOWN:])
 
 
 def _begun(ticket: int, origin: Origin, phase: Phase) -> Proposal:

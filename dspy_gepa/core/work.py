@@ -15,6 +15,7 @@ from dspy_gepa.core.rollout import Rollout, RolloutKey
 
 __all__ = [
     "Answer",
+    "Attempt",
     "Evidence",
     "ReflectionAnswer",
     "ReflectionKey",
@@ -56,6 +57,15 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a reflection on the same candidate wrote before, and why it was rejected."""
+
+    candidate: Candidate
+    reason: str
+    """In words, for people and models."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReflectionRequest:
     """Write better texts for these components of this candidate, given what it did."""
 
@@ -65,6 +75,8 @@ class ReflectionRequest:
     """Which texts to rewrite; each was called in at least one rollout of the evidence."""
     evidence: tuple[Evidence, ...]
     """The candidate's rollouts on the minibatch, traced, in the minibatch's order."""
+    attempts: tuple[Attempt, ...] = ()
+    """The newest rejected ones, the oldest of them first."""
 
     @property
     def key(self) -> RequestKey:

@@ -26,6 +26,8 @@ _VALUE_LIMITS = (8_000, 4_000, 2_000, 1_000, 500, 250)
 """Characters of one value, tried in turn until every failing record fits."""
 _WORTH_REFERRING_TO = 200
 """Characters from which on a repeated beginning is referred to and not shown again."""
+_LONGEST_ATTEMPT = 1_500
+"""Characters of a rejected text that are shown."""
 _DEEPEST = 10
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -101,6 +103,7 @@ def render(
     *,
     instruction: str,
     description: str = "",
+    attempts: Sequence[tuple[str, str]] = (),
     template: Template = DEFAULT_TEMPLATE,
     limit: int = DEFAULT_LIMITS.prompt_characters,
 ) -> str | TooLong:
@@ -114,13 +117,17 @@ def render(
         records: Failing ones first, as `records_of` gives them.
         instruction: The component's current text.
         description: What the component is for, and its fields; takes a third of the room at most.
+        attempts: Texts that were tried in its place, and why each was rejected; takes a fifth of
+            the room at most.
         template: The words around it all.
         limit: Characters of the whole prompt.
     """
     current = text_of(instruction) if instruction.strip() else "(there is none yet)"
 
-    def filled(description: str, examples: str) -> str:
-        return template.filled(description=description, instruction=current, examples=examples)
+    def filled(description: str, examples: str, attempts: str = "") -> str:
+        return template.filled(
+            description=description, instruction=current, examples=examples, attempts=attempts
+        )
 
     free = limit - len(filled("", ""))
     if free < 2 * _EXAMPLES_NEED:
@@ -129,8 +136,22 @@ def render(
             f"examples in a prompt of at most {limit:,} characters"
         )
     known = shortened(text_of(description.strip()) or "(not described)", free // 3)
-    room = limit - len(filled(known, ""))
-    return filled(known, _examples(records, room))
+    tried = _attempts(attempts, free // 5)
+    room = limit - len(filled(known, "", tried))
+    return filled(known, _examples(records, room), tried)
+
+
+def _attempts(attempts: Sequence[tuple[str, str]], room: int) -> str:
+    """What was tried before, in words, with an empty line around it; empty where nothing was."""
+    if not attempts:
+        return ""
+    heading = "\n# Texts that were tried in its place and rejected\n\nDo better than these.\n\n"
+    share = max(0, room - len(heading)) // len(attempts)
+    blocks = []
+    for text, reason in attempts:
+        title = f"## Rejected: {_cut(reason, share // 3)}\n\n"
+        blocks.append(title + _cut(text, min(_LONGEST_ATTEMPT, max(0, share - len(title)))))
+    return heading + "\n\n".join(blocks) + "\n\n"
 
 
 def _examples(records: Sequence[Record], room: int) -> str:

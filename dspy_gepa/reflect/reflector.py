@@ -98,12 +98,18 @@ class Reflector:
         )
         if not records:
             return _Rewriting(problem="no rollout of the evidence called it")
+        attempts = [
+            (attempt.candidate[component], attempt.reason)
+            for attempt in request.attempts
+            if attempt.candidate[component] != current
+        ]
         problem = note = ""
         for calls in (1, 2):
             prompt = render(
                 records,
                 instruction=current,
                 description=description,
+                attempts=attempts,
                 template=self.template,
                 limit=self.limits.prompt_characters - len(note),
             )

@@ -31,6 +31,7 @@ PLACEHOLDERS = MappingProxyType(
     {
         "description": "what the component is for, and its fields",
         "instruction": "its current text",
+        "attempts": "texts that were tried in its place and rejected, if any",
         "examples": "what it did, with feedback",
     }
 )
@@ -69,9 +70,16 @@ class Template:
                     "{{instruction}} and {{examples}} must."
                 )
 
-    def filled(self, *, description: str, instruction: str, examples: str) -> str:
+    def filled(
+        self, *, description: str, instruction: str, examples: str, attempts: str = ""
+    ) -> str:
         """The prompt with these texts in place of the placeholders, each exactly as given."""
-        texts = {"description": description, "instruction": instruction, "examples": examples}
+        texts = {
+            "description": description,
+            "instruction": instruction,
+            "attempts": attempts,
+            "examples": examples,
+        }
         return _PLACEHOLDER.sub(lambda found: texts[found[1]], self.text)
 
 
@@ -93,7 +101,7 @@ nothing else.
 <current_instruction>
 {{{{instruction}}}}
 </current_instruction>
-
+{{{{attempts}}}}
 # What the step did with the current instruction
 
 Each example shows the input, the output that the step wrote, and feedback on it. The feedback \
