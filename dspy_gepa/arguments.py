@@ -73,6 +73,7 @@ _LOWEST = {
     "max_merge_invocations": 0,
     "num_threads": 1,
     "window": 1,
+    "rollouts_per_example": 1,
     "seed": 0,
     "max_bootstrapped_demos": 0,
     "max_labeled_demos": 0,
@@ -171,6 +172,7 @@ class Arguments:
     use_mlflow: bool = False
     seed: int | None = 0
     window: int | None = None
+    rollouts_per_example: int = 1
     observers: Sequence[Observer] = ()
 
     gate: Gate | None = None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dspy_gepa.core.budget import Tally
-from dspy_gepa.core.estimate import Standing, standings
+from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.frontier import mean_scores
 from dspy_gepa.core.proposal import Merge, Mutation
 from dspy_gepa.core.state import Member, RunState, Settlement
@@ -40,8 +40,7 @@ class RunResult:
     @property
     def standings(self) -> tuple[Standing, ...]:
         """How good each member is by everything that is known, with an interval."""
-        pool = self.state.pool(len(self.state.history))
-        return standings(pool.estimates(), pool.scores)
+        return self.state.standings
 
     @property
     def best(self) -> int:

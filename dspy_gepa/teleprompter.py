@@ -21,7 +21,7 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import Plan, auto_budget
 from dspy_gepa.program.demos import DemoSettings
-from dspy_gepa.program.examples import tabulate
+from dspy_gepa.program.examples import ExampleTable, tabulate
 from dspy_gepa.program.metric import Metric
 from dspy_gepa.program.program import components_of
 from dspy_gepa.program.strategies import component_selector as as_component_selector
@@ -108,6 +108,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         window: How many proposals are under way at once. Part of the algorithm, unlike
             `num_threads`: more of them keep more threads busy and see less of each other. By
             default 1 to 4, by the budget; 1 in the paper's search.
+        rollouts_per_example: How often a member is run on each validation example, for programs
+            and metrics that vary. Replies from a cache do not: `dspy.LM(..., cache=False)`.
         observers: Told of every event of the run.
         **mipro: Names of MIPROv2's constructor, see `MIPROv2Arguments`.
 
@@ -155,6 +157,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         seed: int | None = 0,
         gepa_kwargs: Mapping[str, Any] | None = None,
         window: int | None = None,
+        rollouts_per_example: int = 1,
         observers: Sequence[Observer] = (),
         **mipro: Unpack[MIPROv2Arguments],
     ) -> None:
@@ -215,7 +218,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         """
         components_of(student)
         arguments = self._arguments()
-        table = tabulate(trainset, valset)
+        table = _table(arguments, trainset, valset)
         plan = Optimization(arguments, student, table, DemoSettings()).plan
         print(plan)  # noqa: T201 - it is what the caller asks for
         return plan
@@ -281,7 +284,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             raise SettingsError("requires_permission_to_run=True is not supported: set it False.")
         arguments = self._arguments(**named)
         components_of(student)
-        table = tabulate(trainset, valset)
+        table = _table(arguments, trainset, valset)
         if not valset:
             logger.warning("No valset provided; Using trainset as valset. A separate one is safer.")
         if ignored := arguments.without_meaning:
@@ -319,6 +322,16 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             as_selection(arguments.candidate_selection_strategy)
         if arguments.component_selector is not None:
             as_component_selector(arguments.component_selector, ())
+
+
+def _table(
+    arguments: Arguments,
+    trainset: Sequence[dspy.Example],
+    valset: Sequence[dspy.Example] | None,
+) -> ExampleTable:
+    """The examples; an example that stands several times in a set is run several times."""
+    times = arguments.rollouts_per_example
+    return tabulate(trainset, valset if times == 1 else list(valset or trainset) * times)
 
 
 def _one(teacher: dspy.Module | Sequence[dspy.Module] | None) -> dspy.Module | None:

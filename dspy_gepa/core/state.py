@@ -14,6 +14,7 @@ from dspy_gepa.core.budget import FREE, NOTHING, Limits, Tally, Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import FrontierKind, objective_names
 from dspy_gepa.core.components import ComponentSelector, round_robin
+from dspy_gepa.core.estimate import Standing, standings
 from dspy_gepa.core.frontier import Scores, Vector
 from dspy_gepa.core.gate import Gate, strict_improvement
 from dspy_gepa.core.ledger import Ledger, Log
@@ -226,6 +227,12 @@ class RunState:
     def ranks(self) -> Vector:
         """How good each member is, by which the best is chosen."""
         return self.settings.ranking(self.pool(len(self.history)))
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """How good each member is by everything that is known, with an interval."""
+        pool = self.pool(len(self.history))
+        return standings(pool.estimates(), pool.scores)
 
     @property
     def best(self) -> int:

@@ -61,5 +61,9 @@ class ProgressLog:
 
 
 def _score(state: RunState, member: int) -> str:
-    scores = state.members[member].scores
-    return f"{np.nanmean(scores):.3f} on {np.count_nonzero(~np.isnan(scores))} examples"
+    """A member's mean on what it was run on, and the interval for its score on others."""
+    scores, standing = state.members[member].scores, state.standings[member]
+    return (
+        f"{np.nanmean(scores):.3f} on {standing.examples} examples "
+        f"(95 %: {standing.low:.2f} to {standing.high:.2f})"
+    )
