@@ -96,26 +96,28 @@ def show(wanted: Show) -> None:
 def _improve(wanted: Show, task: Task, reflection: dspy.LM) -> tuple[dspy.Module, list[Compared]]:
     """The improved and saved program, and how both compare on every split."""
     rate = partial(score, task=task, num_threads=wanted.num_threads)
-    train, _, test = task.splits
+    train, validation, test = task.splits
     began = time.monotonic()
     train_before = rate(task.program, examples=train, title="train, before")
-    calls_left = task.metric_calls + len(train) + 2 * len(test)
+    calls_left = task.metric_calls + len(train) + 2 * len(validation) + 2 * len(test)
     # A third more for the reflections.
     minutes = 1.33 * calls_left * (time.monotonic() - began) / len(train) / 60
     print(f"This will take about {minutes:.0f} minutes.", flush=True)
-    better, validation = _search(wanted, task, reflection)
+    better = _search(wanted, task, reflection)
     train_after = rate(better, examples=train, title="train, after")
+    validation_before = rate(task.program, examples=validation, title="validation, before")
+    validation_after = rate(better, examples=validation, title="validation, after")
     test_before = rate(task.program, examples=test, title="unseen test, before")
     test_after = rate(better, examples=test, title="unseen test, after")
     return better, [
         Compared("train", train_before, train_after),
-        validation,
+        Compared("validation", validation_before, validation_after),
         Compared("unseen test", test_before, test_after),
     ]
 
 
-def _search(wanted: Show, task: Task, reflection: dspy.LM) -> tuple[dspy.Module, Compared]:
-    """The improved program, saved, and how it compares on the validation split."""
+def _search(wanted: Show, task: Task, reflection: dspy.LM) -> dspy.Module:
+    """The improved program, saved."""
     optimizer = GEPA(
         _watched(task.metric, Progress("search, metric calls", task.metric_calls)),
         reflection_lm=reflection,
@@ -126,13 +128,9 @@ def _search(wanted: Show, task: Task, reflection: dspy.LM) -> tuple[dspy.Module,
     train, validation, _ = task.splits
     better = optimizer.compile(task.program, trainset=train, valset=validation)
     better.save(str(wanted.output))
-    result = optimizer.result
-    if "keyboard" in result.stop_reason:
+    if "keyboard" in optimizer.result.stop_reason:
         raise KeyboardInterrupt
-    before, after = (
-        Score(result.mean_scores[member], len(validation), {}) for member in (0, result.best)
-    )
-    return better, Compared("validation", before, after)
+    return better
 
 
 def _watched(metric: Metric, progress: Progress) -> Metric:
