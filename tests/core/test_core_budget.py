@@ -41,12 +41,19 @@ def cases(draw):
     return world, replace(draw(settings(world)), limits=draw(MIXES))
 
 
-def finished(settings, worker, *, order=0):
+def must_end(state):
+    """A stopper that fails where a run goes on for ever."""
+    assert len(state.history) < 500, "the run does not end"
+    return ""
+
+
+def finished(case, worker, *, order=0):
     """The end of a run, and what was recorded on the way."""
+    world, settings = case
     recording, executor = Recording(), OrderedExecutor(worker, shuffled(order))
     pace = Pace(executor.slots, pauses_seconds=())
-    begun = start(settings, worker.worker.student)
-    return run(begun, executor, [recording], pace=pace).state, recording
+    begun = start(settings, world.student)
+    return run(begun, executor, [recording], [must_end], pace).state, recording
 
 
 def over(limits, tally):
@@ -132,7 +139,7 @@ def test_no_limit_is_exceeded_after_any_event(case, order):
     lost together; and the ledger is the worker's own count."""
     world, settings = case
     witness = Witness(world)
-    state, recording = finished(settings, witness, order=order)
+    state, recording = finished(case, witness, order=order)
     for each in recording.states:
         assert over(settings.limits, each.tally) == over(settings.limits, each.committed) == []
     assert replace(state.tally, proposals=0) == witness.tally
@@ -147,9 +154,7 @@ def test_no_limit_is_exceeded_by_what_is_lost(case, order):
     world, settings = case
     faltering = Faltering(world, feedback_calls=world.feedback_calls, seed=order)
     witness = Witness(faltering)
-    recording, executor = Recording(), OrderedExecutor(witness, shuffled(order))
-    pace = Pace(executor.slots, pauses_seconds=())
-    state = run(start(settings, world.student), executor, [recording], pace=pace).state
+    state, recording = finished(case, witness, order=order)
     ended = next(i for i, event in enumerate(recording.events) if isinstance(event, Ended))
     for position, each in enumerate(recording.states):
         assert over(settings.limits, each.tally) == []
@@ -166,16 +171,17 @@ def test_limits_do_not_depend_on_the_order_of_answers(case, order):
     """Whatever the mix, the run is that of the serial executor."""
     world, settings = case
     begun = start(settings, world.student)
-    expected = outcome(run(begun, SerialExecutor(world)).state)
+    expected = outcome(run(begun, SerialExecutor(world), stoppers=[must_end]).state)
     for chosen in (newest_first, shuffled(order)):
-        assert outcome(run(begun, OrderedExecutor(world, chosen)).state) == expected
+        executor = OrderedExecutor(world, chosen)
+        assert outcome(run(begun, executor, stoppers=[must_end]).state) == expected
 
 
 @given(cases())
 def test_a_run_that_a_limit_ends_names_its_unit(case):
     """With what is used and allowed, and never a unit that has no limit."""
     world, settings = case
-    state, _ = finished(settings, Witness(world))
+    state, _ = finished(case, world)
     if not state.ending.startswith("the budget is used up"):
         return
     named = [
@@ -190,8 +196,7 @@ def test_a_run_that_a_limit_ends_names_its_unit(case):
 @given(cases())
 def test_every_proposal_costs_at_most_what_it_held(case):
     """Unit by unit, costs that are known afterwards left out."""
-    world, settings = case
-    state, _ = finished(settings, Witness(world))
+    state, _ = finished(case, case[0])
     for settlement in state.history:
         pairs = zip(astuple(settlement.charge), astuple(settlement.origin.hold), strict=True)
         assert all(charge <= hold for charge, hold in pairs)

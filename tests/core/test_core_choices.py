@@ -1,7 +1,7 @@
 """Every choice on the way of a proposal, each on the smallest task that shows it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -227,6 +227,70 @@ def test_a_train_set_without_failures_ends_the_run():
         Tally(rollouts=4, metric_calls=4, proposals=11),
         False,
     )
+
+
+def test_feedback_on_components_is_no_rollout():
+    """Proposals that ask the metric for more words and try nothing new end the run as well, where
+    metric calls are not limited."""
+
+    def asking(request):
+        if isinstance(request, RolloutRequest):
+            return Task()(request)
+        return ReflectionAnswer(request.ticket, dict(request.candidate), metric_calls=1, lm_calls=1)
+
+    settings = Settings(limits=Limits(rollouts=100), feedback_calls=1, **PAIR)
+    begun, patience = start(settings, STUDENT), 10
+    enough = [lambda state: "endless" if len(state.history) > 10 * patience else ""]
+    state = run(begun, SerialExecutor(asking), stoppers=enough).state
+    assert state.ending == (
+        f"nothing left to learn: the last {patience} proposals needed no rollout "
+        "(the texts are unchanged)"
+    )
+
+
+def broken_on(examples):
+    """A worker whose program fails on these examples."""
+
+    def worker(request):
+        answer = Task()(request)
+        if isinstance(answer, RolloutAnswer) and answer.key.example in examples:
+            broken = Rollout(0.0, failure=f"KeyError: {answer.key.example}", is_broken=True)
+            return replace(answer, rollout=broken)
+        return answer
+
+    return worker
+
+
+@pytest.mark.parametrize(("validation", "broken"), [((10, 11), 2), (tuple(range(10, 30)), 10)])
+def test_a_program_that_fails_on_all_examples_ends_the_run(validation, broken):
+    """On each of the first ten validation examples, or on all where there are fewer; the run says
+    what was said about the first, and the examples after them are not run."""
+    state = play(broken_on(range(100)), validation=validation)
+    assert (state.ending, state.is_broken) == (
+        f"it failed on each of the first {broken} examples; on the first one: KeyError: 10",
+        True,
+    )
+    assert [key.example for key in state.known if key.example >= 10] == list(validation[:broken])
+
+
+def test_a_program_that_fails_on_some_examples_is_scored():
+    """One of the first ten that is not broken, and failures are scores like others."""
+    state = play(broken_on(range(11, 30)), limit=60, validation=tuple(range(10, 30)))
+    assert not state.is_broken
+    assert state.members[0].scores.tolist() == [0.5] + [0.0] * 19
+
+
+def test_a_text_that_mends_a_program_that_failed_is_a_result():
+    """Where a child of the seed does not fail, it was a text that was at fault."""
+
+    def worker(request):
+        answer = Task(by_length)(request)
+        if isinstance(answer, RolloutAnswer) and request.candidate == STUDENT:
+            return replace(answer, rollout=replace(answer.rollout, score=0.0, is_broken=True))
+        return answer
+
+    state = play(worker, limit=20)
+    assert (len(state.members) > 1, state.is_broken) == (True, False)
 
 
 def test_patience_is_two_epochs_of_a_large_train_set():

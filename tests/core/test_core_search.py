@@ -176,6 +176,17 @@ def test_a_setback_after_a_stop_breaks_nothing():
     assert (state.ending, state.is_broken) == ("enough", False)
 
 
+def test_a_late_setback_ends_nothing():
+    """A request that was answered is not outstanding any more, whatever is said about it later."""
+    state = told(start(SETTINGS, WORLD.student), None)
+    request = requests(state)[0]
+    state = told(state, WORLD(request))
+    for is_lasting in (True, False):
+        for _ in range(5):
+            state = told(state, Setback(request.key, "no such model", is_lasting))
+    assert (state.ending, state.is_broken) == ("", False)
+
+
 def test_setbacks_that_pass_end_a_run_only_in_a_row():
     """After so many vain attempts at one request with nothing answered in between; until then the
     request stays outstanding."""

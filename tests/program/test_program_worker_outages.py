@@ -8,6 +8,7 @@ from model_server import model_server
 from scripted_engine import scripted_lm
 from small_worker import SEED, Counted, Program, Tolerant, echo, exact, locked, rolled, worker
 
+from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.work import RolloutRequest, Setback
 
 
@@ -119,3 +120,19 @@ def test_an_outage_of_the_metrics_own_model_is_a_setback(swallows):
     answered = rolled(worker(metric=counted))
     assert isinstance(answered, Setback)
     assert counted.calls == answered.metric_calls == 1
+
+
+def test_what_a_setback_cost_is_what_was_done():
+    """The program ran and its metric was called, whatever came of it; a run that is done again is
+    a second run, as the program itself would say."""
+    runs, judge = [], scripted_lm(locked)
+
+    class Noting(Program):
+        def forward(self, question):
+            runs.append(question)
+            return super().forward(question)
+
+    answered = rolled(worker(Noting(), lambda gold, pred: judge(pred.answer)))
+    assert isinstance(answered, Setback)
+    done = Tally(rollouts=len(runs), metric_calls=1, total_tokens=4)
+    assert (len(runs), answered.lost) == (1, done)

@@ -10,7 +10,9 @@ from small_worker import SEED, Program, echo, exact, locked, rolled, worker
 
 from dspy_gepa.core.rollout import Opaque, Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Setback
+from dspy_gepa.program.lm import reflection_asker
 from dspy_gepa.program.program import components_of
+from dspy_gepa.reflect.reflector import Reflector
 
 
 def reflected(made, *, components=("final",), examples=(0,), candidate=SEED):
@@ -110,6 +112,22 @@ def test_a_busy_reflection_model_is_a_setback_that_passes():
     answered = reflected(worker(reflect=reflect))
     assert isinstance(answered, Setback)
     assert (answered.key, answered.is_lasting) == (7, False)
+
+
+def test_a_setback_of_a_reflection_counts_the_calls_of_the_reflection_lm():
+    """One was answered before the other failed: it was made, and is made again."""
+    outcomes = iter([False, True])
+
+    def reply(prompt):
+        if next(outcomes):
+            raise RateLimitError("busy")
+        return "<new_instruction></new_instruction>"
+
+    lm = scripted_lm(reply)
+    answered = reflected(worker(reflect=Reflector(reflection_asker(lm))))
+    assert isinstance(answered, Setback)
+    assert answered.lost.total_tokens == 2
+    assert answered.lost.reflection_calls == len(lm.engine.prompts) == 2
 
 
 def test_a_swallowed_outage_of_the_reflection_is_a_setback():

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from functools import reduce
 
 import pytest
 from hypothesis import given
@@ -173,3 +174,19 @@ def test_replaying_is_applying():
     """The state after the events is the state of the run that made them."""
     events, state = recorded()
     assert replayed(start(SETTINGS, WORLD.student), events) == state
+
+
+def test_a_server_that_was_away_is_asked_as_often_again():
+    """A run that gave up after so many vain attempts at a request does not give up at the first
+    one when it is carried on."""
+    state = start(SETTINGS, WORLD.student)
+    key = requests(reduce(evolve, decide(state, None), state))[0].key
+    busy, events = Setback(key, "busy", is_lasting=False), list(decide(state, None))
+    for _ in range(SETTINGS.max_setbacks_in_a_row):
+        events += decide(replayed(state, events), busy)
+    assert replayed(state, events).is_broken
+    resumed = reopening(state, events).state
+    for _ in range(SETTINGS.max_setbacks_in_a_row - 1):
+        assert resumed.ending == ""
+        resumed = replayed(resumed, decide(resumed, busy))
+    assert resumed.ending == ""

@@ -1,0 +1,213 @@
+"""Budgets in every unit that people pay in, each through a whole `GEPA(...).compile`."""
+
+import threading
+from types import SimpleNamespace
+
+import dspy
+import label_task
+import pytest
+from scripted_engine import scripted_lm
+
+from dspy_gepa import GEPA
+from dspy_gepa.errors import SettingsError
+from dspy_gepa.run import loop
+
+TRAIN, VALIDATION = label_task.examples(12), label_task.examples(20)[12:]
+USED_UP = "the budget is used up: "
+
+
+def stubborn():
+    """A reflection LM that has a new idea each time, and never a good one."""
+    ideas = iter(range(10**6))
+    lock = threading.Lock()
+
+    def reply(prompt):
+        with lock:
+            return f"<new_instruction>Idea {next(ideas)}.</new_instruction>"
+
+    return scripted_lm(reply)
+
+
+def cent(model, usage):
+    """A cent for every token."""
+    return 0.01 * usage["total_tokens"]
+
+
+class Instruments:
+    """Counts runs of the program, calls of the metric and calls of the reflection LM."""
+
+    def __init__(self):
+        self.rollouts = self.metric_calls = 0
+        self.reflection_lm = stubborn()
+        self.lm = label_task.task_lm()
+        self._lock = threading.Lock()
+        counted = self
+
+        class Student(dspy.Module):
+            def __init__(self):
+                super().__init__()
+                self.code = dspy.Predict("message -> code")
+
+            def forward(self, message):
+                with counted._lock:
+                    counted.rollouts += 1
+                return self.code(message=message)
+
+        self.student = Student()
+
+    def metric(self, gold, pred, trace=None):
+        with self._lock:
+            self.metric_calls += 1
+        # Not only zeros, so that some children are validated.
+        return float(len(self.reflection_lm.engine.prompts) % 3)
+
+    @property
+    def reflection_calls(self):
+        return len(self.reflection_lm.engine.prompts)
+
+    @property
+    def total_tokens(self):
+        return 2 * (len(self.lm.engine.prompts) + self.reflection_calls)
+
+
+def finished(instruments, **arguments):
+    """The result of a run, and that it is what the instruments say."""
+    given = {"reflection_lm": instruments.reflection_lm, "perfect_score": 10.0, **arguments}
+    optimizer = GEPA(instruments.metric, **given)
+    with dspy.context(lm=instruments.lm):
+        optimizer.compile(instruments.student, TRAIN, VALIDATION)
+    tally = optimizer.result.tally
+    assert (tally.rollouts, tally.metric_calls, tally.reflection_calls, tally.total_tokens) == (
+        instruments.rollouts,
+        instruments.metric_calls,
+        instruments.reflection_calls,
+        instruments.total_tokens,
+    )
+    assert tally.proposals == len(optimizer.result.proposals)
+    return optimizer.result
+
+
+@pytest.mark.parametrize("num_threads", [1, 8])
+@pytest.mark.parametrize(
+    ("arguments", "unit", "words", "least"),
+    [
+        ({"max_metric_calls": 70}, "metric_calls", "metric calls", 40),
+        ({"max_rollouts": 70}, "rollouts", "rollouts", 40),
+        ({"max_reflection_calls": 9}, "reflection_calls", "reflection calls", 8),
+        ({"max_proposals": 6}, "proposals", "proposals", 6),
+        ({"max_total_tokens": 150}, "total_tokens", "tokens", 149),
+        ({"max_usd": 1.5, "price": cent}, "usd", "USD", 1.47),
+    ],
+)
+def test_each_unit_ends_the_run(arguments, unit, words, least, num_threads):
+    """The reason names it, and no more is used than was allowed, nor much less."""
+    result = finished(Instruments(), num_threads=num_threads, **arguments)
+    assert result.stop_reason.startswith(USED_UP)
+    assert f" {words}, " in result.stop_reason
+    (limit,) = (value for value in arguments.values() if not callable(value))
+    assert least <= getattr(result.tally, unit) <= limit + 1e-9
+
+
+def test_seconds_end_the_run(monkeypatch):
+    """After so many nothing is begun."""
+    instruments, seconds = Instruments(), iter(range(10**6))
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
+    monkeypatch.setattr(loop, "time", clock)
+    result = finished(instruments, max_seconds=40.0, num_threads=1)
+    assert result.stop_reason == f"{USED_UP}40 seconds have passed"
+    assert 0 < result.tally.rollouts <= 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"max_metric_calls": 70, "max_proposals": 1000, "max_usd": 1000.0}, " metric calls, "),
+        ({"max_metric_calls": 70, "max_proposals": 2}, " proposals, "),
+        ({"max_rollouts": 40, "max_reflection_calls": 100}, " rollouts, "),
+        (
+            {"max_rollouts": 4000, "max_reflection_calls": 3, "max_total_tokens": 10**6},
+            "tion calls, ",
+        ),
+        ({"max_full_evals": 50, "max_total_tokens": 100}, " tokens, "),
+        ({"auto": "light", "max_usd": 0.5}, " USD, "),
+    ],
+)
+def test_of_several_limits_the_first_ends_the_run(arguments, words):
+    """Whatever is used up first is named."""
+    result = finished(Instruments(), price=cent, num_threads=1, **arguments)
+    assert result.stop_reason.startswith(USED_UP)
+    assert words in result.stop_reason
+
+
+def test_another_unit_alone_is_the_whole_budget():
+    """auto="light" is the budget where none is given at all, and nowhere else."""
+    result = finished(Instruments(), max_proposals=3, num_threads=1)
+    assert result.state.settings.limits.metric_calls is None
+    assert len(result.proposals) == 3
+
+
+def refused(match, *, reflection_lm=None, **arguments):
+    """Nothing is asked where it is said beforehand that a limit cannot be kept."""
+    instruments = Instruments()
+    given = {"reflection_lm": reflection_lm or instruments.reflection_lm, **arguments}
+    with dspy.context(lm=instruments.lm), pytest.raises(SettingsError, match=match):
+        GEPA(instruments.metric, **given).compile(instruments.student, TRAIN, VALIDATION)
+    counts = (instruments.rollouts, instruments.metric_calls, instruments.total_tokens)
+    assert counts == (0, 0, 0)
+
+
+@pytest.mark.parametrize("price", [None, lambda model, usage: None])
+def test_usd_need_a_price(price):
+    """A model of unknown price is refused by name, and what to do is said."""
+    refused(r"max_usd=1.* price of scripted/model is not known.*price=", max_usd=1.0, price=price)
+
+
+@pytest.mark.parametrize("limit", [{"max_usd": 1.0, "price": cent}, {"max_total_tokens": 100}])
+def test_a_function_that_reflects_cannot_be_counted(limit):
+    """Who limits tokens or USD gives a model that says what it used."""
+    words = f"{next(iter(limit))} was given.*reflection.*cannot be counted"
+    refused(words, reflection_lm=lambda prompt: "text", **limit)
+
+
+def test_a_function_may_reflect_where_what_it_costs_is_not_limited():
+    """As before."""
+    instruments = Instruments()
+    optimizer = GEPA(instruments.metric, max_rollouts=30, reflection_lm=lambda prompt: "text")
+    with dspy.context(lm=instruments.lm):
+        optimizer.compile(instruments.student, TRAIN, VALIDATION)
+    assert optimizer.result.tally.rollouts <= 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"max_rollouts": 0}, "max_rollouts=0"),
+        ({"max_rollouts": 1.5}, "max_rollouts=1.5"),
+        ({"max_reflection_calls": -1}, "max_reflection_calls=-1"),
+        ({"max_proposals": -1}, "max_proposals=-1"),
+        ({"max_total_tokens": 0}, "max_total_tokens=0"),
+        ({"max_usd": 0}, "max_usd=0"),
+        ({"max_usd": float("nan")}, "max_usd=nan"),
+        ({"max_usd": True}, "max_usd=True"),
+        ({"max_seconds": -1.0}, "max_seconds=-1.0"),
+        ({"max_seconds": float("inf")}, "max_seconds=inf"),
+        ({"timeout_seconds": 0}, "timeout_seconds=0"),
+        ({"price": 0.01}, "price=0.01"),
+    ],
+)
+def test_wrong_limits_are_refused_by_name(arguments, words):
+    """In the constructor."""
+    with pytest.raises(SettingsError, match=words):
+        GEPA(label_task.metric, **arguments)
+
+
+@pytest.mark.parametrize(
+    "limit", [{"max_rollouts": 60}, {"max_total_tokens": 130}, {"max_usd": 1.3, "price": cent}]
+)
+@pytest.mark.parametrize("demos", [{"max_labeled_demos": 2}, {"max_bootstrapped_demos": 2}])
+def test_demonstrations_are_part_of_the_budget(limit, demos):
+    """What is run to find and to try them is counted, and no limit is exceeded by it."""
+    result = finished(Instruments(), num_threads=1, **limit, **demos)
+    for name, most in limit.items():
+        if name != "price":
+            assert getattr(result.tally, name.removeprefix("max_")) <= most + 1e-9
