@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from dspy_gepa.core.budget import Tally
+from dspy_gepa.core.budget import NOTHING, Tally
 from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.frontier import mean_scores
 from dspy_gepa.core.proposal import Merge, Mutation
@@ -19,8 +19,8 @@ class RunResult:
     """What a run found, what it cost and why it ended. Read as `GEPA(...).result`."""
 
     state: RunState
-    demo_metric_calls: int = 0
-    """Metric calls made to find and to validate demonstrations, after the search."""
+    demo_tally: Tally = NOTHING
+    """What was done to find and to validate demonstrations, after the search."""
 
     @property
     def members(self) -> Sequence[Member]:
@@ -54,9 +54,8 @@ class RunResult:
 
     @property
     def tally(self) -> Tally:
-        """Rollouts, metric calls and reflection calls that were made."""
-        tally = self.state.tally
-        return replace(tally, metric_calls=tally.metric_calls + self.demo_metric_calls)
+        """Everything that was done, in every unit."""
+        return self.state.tally + self.demo_tally
 
     @property
     def stop_reason(self) -> str:

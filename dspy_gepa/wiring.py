@@ -10,7 +10,7 @@ from pathlib import Path
 import dspy
 
 from dspy_gepa.arguments import Arguments
-from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.forecast import forecast
 from dspy_gepa.core.search import start
@@ -125,13 +125,13 @@ class Optimization:
             logger.warning("Stopped before the program was validated: it is returned unchanged.")
             return build(self.student, components_of(self.student)), result
         best = build(self.student, result.members[result.best].candidate)
-        score, calls = result.mean_scores[result.best], 0
+        score, done = result.mean_scores[result.best], NOTHING
         try:
-            chosen, score, calls = self._demonstrated(best, score)
+            chosen, score, done = self._demonstrated(best, score)
         except KeyboardInterrupt:
             logger.warning("Interrupted while demonstrations were tried: there are none.")
             chosen = best
-        result = replace(result, demo_metric_calls=calls)
+        result = replace(result, demo_tally=done)
         if self.arguments.keeps_stats:
             chosen.detailed_results = detailed_results(
                 result.state,
@@ -145,10 +145,12 @@ class Optimization:
             save_best(Path(self.arguments.log_dir), chosen)
         return chosen, result
 
-    def _demonstrated(self, best: dspy.Module, score: float) -> tuple[dspy.Module, float, int]:
-        """The program with or without demonstrations, its score, and metric calls made for it."""
-        if not self._demo_calls:
-            return best, score, 0
+    def _demonstrated(self, best: dspy.Module, score: float) -> tuple[dspy.Module, float, Tally]:
+        """The program with or without demonstrations, its score, and what was done for it."""
+        if not self._demo_rollouts:
+            if self.demos.is_asked_for:
+                logger.warning("No demonstrations are tried: the budget does not allow for them.")
+            return best, score, NOTHING
         trainset = [self.table.examples[example] for example in self.table.train]
         tried = demonstrated(
             best,
@@ -160,9 +162,9 @@ class Optimization:
         )
         if tried.problem:
             logger.warning("No demonstrations: %s", tried.problem)
-            return best, score, tried.metric_calls
-        scores, calls = self._validated(tried.program)
-        calls += tried.metric_calls
+            return best, score, tried.tally
+        scores, done = self._validated(tried.program)
+        done += tried.tally
         reached = sum(scores) / len(scores) if scores else float("-inf")
         is_better = len(scores) == len(self.table.validation) and reached > score
         logger.info(
@@ -171,10 +173,10 @@ class Optimization:
             score,
             "kept" if is_better else "left out",
         )
-        return (tried.program, reached, calls) if is_better else (best, score, calls)
+        return (tried.program, reached, done) if is_better else (best, score, done)
 
-    def _validated(self, program: dspy.Module) -> tuple[list[float], int]:
-        """A program's scores on the validation examples, and the metric calls made."""
+    def _validated(self, program: dspy.Module) -> tuple[list[float], Tally]:
+        """A program's scores on the validation examples, and what was done for them."""
         settings = replace(
             self.settings,
             limits=Limits(metric_calls=len(self.table.validation), proposals=0),
@@ -187,26 +189,35 @@ class Optimization:
             executor.close()
         if state.is_broken:
             logger.warning("Demonstrations could not be validated: %s", state.ending)
-        return state.scores.ravel().tolist(), state.tally.metric_calls
+        return state.scores.ravel().tolist(), state.tally
 
     @property
-    def _demo_calls(self) -> int:
-        """Metric calls set aside for demonstrations; 0 where none are tried."""
-        calls = self.demos.most_examples(len(self.table.train))
-        if not calls:
+    def _demo_rollouts(self) -> int:
+        """Rollouts set aside for demonstrations; 0 where none are tried.
+
+        None where tokens or USD are limited: what DSPy's own bootstrapping costs in them cannot be
+        held to a limit.
+        """
+        given, validation = self._given_limits, len(self.table.validation)
+        rollouts = self.demos.most_examples(len(self.table.train))
+        if not rollouts or (given is not None and given.asks_for_usage):
             return 0
-        calls += len(self.table.validation)
-        given = self._given_limits
-        limit = None if given is None else given.metric_calls
-        return calls if limit is None or calls + len(self.table.validation) <= limit else 0
+        rollouts += validation
+        most = None if given is None else given.rollouts_at_most
+        return rollouts if most is None or rollouts + validation <= most else 0
 
     @property
     def _limits(self) -> Limits | None:
         """The limits of the search; None where it has to be measured out by size."""
-        given = self._given_limits
-        if given is None or given.metric_calls is None:
-            return given
-        return replace(given, metric_calls=max(given.metric_calls - self._demo_calls, 1))
+        given, aside = self._given_limits, self._demo_rollouts
+        if given is None:
+            return None
+        left = {
+            unit: max(limit - aside, 1)
+            for unit in ("metric_calls", "rollouts")
+            if (limit := getattr(given, unit)) is not None
+        }
+        return replace(given, **left)
 
     @property
     def _given_limits(self) -> Limits | None:

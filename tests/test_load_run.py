@@ -41,6 +41,7 @@ def finished(tmp_path_factory):
     copying = Copying(folder)
     optimizer = GEPA(
         label_task.metric,
+        search="paper",
         max_metric_calls=200,
         num_threads=1,
         reflection_lm=label_task.reflection_lm(),

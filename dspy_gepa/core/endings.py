@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from dspy_gepa.core.proposal import Mutation, Validating
+from dspy_gepa.core.proposal import Mutation
 from dspy_gepa.core.state import RunState
 
 __all__ = ["breakage", "obstacle"]
 
 
 def breakage(state: RunState) -> str:
-    """Why nothing can be learned at all; empty where something can.
+    """Why nothing may be learnable at all, as it looks so far; empty where something is.
 
     Our choice: where the program or the metric fails on each of the seed's first validation
-    examples, then it is not a text that is at fault.
+    examples, then it is not a text that is at fault, unless another text mends it.
     """
-    if state.members or not state.live or not isinstance(state.live[0].phase, Validating):
+    if state.members or not state.live:
         return ""
-    first = state.live[0].phase.evaluation.keys[: state.settings.max_failures_in_a_row]
+    first = state.live[0].evaluations[0].keys[: state.settings.max_failures_in_a_row]
     rollouts = [state.known.get(key) for key in first]
     if not all(rollout is not None and rollout.is_broken for rollout in rollouts):
+        return ""
+    if not all(rollout.is_broken for rollout in state.known.values()):
         return ""
     failures = [rollout.failure for rollout in rollouts if rollout is not None]
     return f"it failed on each of the first {len(first)} examples; on the first one: {failures[0]}"

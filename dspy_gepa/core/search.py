@@ -151,16 +151,15 @@ def evolve(state: RunState, event: Event) -> RunState:  # noqa: PLR0911 - one fo
 def _heard(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
     """The events that record what was said; none where it is late, repeated or nothing."""
     match said:
-        case RolloutAnswer(key, rollout) if key not in state.known:
+        case RolloutAnswer(key, rollout) if _is_awaited(state, key):
             yield RolledOut(key, rollout)
         case ReflectionAnswer(ticket):
-            live = {proposal.ticket: proposal for proposal in state.live}
-            if ticket in live and isinstance(live[ticket].phase, Reflecting):
+            if _is_awaited(state, ticket):
                 yield Reflected(said)
         case Setback(key, cause, is_lasting):
             yield Faltered(key, cause, said.lost)
             attempts = state.vain.get(key, 0) + 1
-            if state.is_broken or state.ending:
+            if state.ending or not _is_awaited(state, key):
                 return
             if is_lasting or attempts >= state.settings.max_setbacks_in_a_row:
                 tried = f" ({attempts} attempts in a row)" if attempts > 1 else ""
@@ -169,9 +168,19 @@ def _heard(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
             yield Ended(reason)
 
 
+def _is_awaited(state: RunState, key: RequestKey) -> bool:
+    """Whether there is no answer to this request yet."""
+    if isinstance(key, RolloutKey):
+        return key not in state.known
+    phases = {proposal.ticket: proposal.phase for proposal in state.live}
+    return isinstance(phases.get(key), Reflecting)
+
+
 def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each reason to wait
     """The one next event that follows from the state alone; None where the run has to wait."""
-    if not state.ending and (broken := breakage(state)):
+    broken = "" if state.ending else breakage(state)
+    # The first proposal, which is begun beside the seed, may show that a text can mend it.
+    if broken and all(isinstance(proposal.phase, Settled) for proposal in state.live[1:]):
         return Ended(broken, is_breakdown=True)
     if not state.ending and (unit := _overdrawn(state)):
         return Ended(_used_up(state, unit))
@@ -188,7 +197,7 @@ def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each re
             return Issued(len(state.history) + len(state.live), *begun)
         blocked = _used_up(state, unit)
     if state.live:
-        return _commitment(state, state.live[0])
+        return None if broken else _commitment(state, state.live[0])
     if not blocked or state.ending:
         return None
     if (last := completion(state)) is not None:

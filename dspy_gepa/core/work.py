@@ -132,6 +132,10 @@ class Setback:
     """Whether it would not help to wait and try again."""
     metric_calls: int = 0
     """Calls of the user's metric that it cost all the same."""
+    rollouts: int = 0
+    """Runs of the program, likewise."""
+    lm_calls: int = 0
+    """Calls of the reflection LM, likewise."""
     usage: Usage = FREE
     """What model calls cost all the same."""
     retry_after_seconds: float = 0.0
@@ -141,7 +145,12 @@ class Setback:
     @property
     def lost(self) -> Tally:
         """What was paid for nothing."""
-        return Tally.of(self.usage, metric_calls=self.metric_calls)
+        return Tally.of(
+            self.usage,
+            metric_calls=self.metric_calls,
+            rollouts=self.rollouts,
+            reflection_calls=self.lm_calls,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ from typing import Any
 import dspy
 from dspy.teleprompt import BootstrapFewShot
 
+from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.streams import stream
 from dspy_gepa.program.boundary import Raised, settled
 from dspy_gepa.program.copying import copied
 from dspy_gepa.program.metric import Metric
+from dspy_gepa.program.usage import Meter
 
 __all__ = ["DemoSettings", "Demonstrated", "demonstrated"]
 
@@ -48,7 +50,8 @@ class Demonstrated:
     """A program with demonstrations, and what it cost to find them."""
 
     program: dspy.Module
-    metric_calls: int
+    tally: Tally
+    """What it took to find them."""
     problem: str = ""
     """Why there are none; empty where there are."""
 
@@ -87,12 +90,16 @@ def demonstrated(
     base = copied(student if settings.teacher is not None else program)
     base._compiled = False  # noqa: SLF001 - DSPy's mark; it refuses programs that bear it
     tried = examples[: settings.most_examples(len(examples))]
-    taught = settled(lambda: learner.compile(base, teacher=settings.teacher, trainset=tried))
+    meter = Meter()
+    with meter.around():
+        taught = settled(lambda: learner.compile(base, teacher=settings.teacher, trainset=tried))
+    # A run that fails never gets to the metric.
+    done = Tally.of(meter.usage, metric_calls=calls, rollouts=calls + learner.error_count)
     if isinstance(taught, Raised):
-        return Demonstrated(program, calls, f"{type(taught.error).__name__}: {taught.error}")
+        return Demonstrated(program, done, f"{type(taught.error).__name__}: {taught.error}")
     found = {name: predictor.demos for name, predictor in taught.named_predictors()}
     result = copied(program)
     for name, predictor in result.named_predictors():
         predictor.demos = found[name]
     problem = "" if any(found.values()) else "no answer was good enough to serve as one"
-    return Demonstrated(result, calls, problem)
+    return Demonstrated(result, done, problem)

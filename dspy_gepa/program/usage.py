@@ -6,12 +6,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import dspy
 from dspy.utils.usage_tracker import UsageTracker
 
 from dspy_gepa.core.budget import Usage
+from dspy_gepa.program.boundary import Raised, settled
 
 __all__ = ["Meter", "Price", "listed_price"]
 
@@ -63,7 +65,9 @@ class Meter(UsageTracker):  # type: ignore[misc]  # DSPy is untyped here
         self._must_know_price = must_know_price
         self._must_know_usage = must_know_usage
         self._silent = ""
+        self._priced: list[float | Raised | None] = []
         self._lock = threading.Lock()
+        self._in_order: list[tuple[str, dict[str, Any]]] = []
 
     @contextmanager
     def around(self) -> Iterator[None]:
@@ -87,30 +91,45 @@ class Meter(UsageTracker):  # type: ignore[misc]  # DSPy is untyped here
     @property
     def usage(self) -> Usage:
         """What all calls so far cost; those without a known price nothing."""
-        priced = [
-            Usage(_tokens(entry), self._price(model, entry) or 0.0)
-            for model, entry in self._entries()
-        ]
-        return sum(priced, Usage())
+        usd = [price for price in self._prices() if isinstance(price, (int, float))]
+        return Usage(sum(_tokens(entry) for _, entry in self._entries()), sum(usd, 0.0))
 
     @property
     def unknown(self) -> str:
-        """A model with calls that must be counted or priced and cannot be; empty for none."""
-        if self._must_know_usage and self._silent:
-            return self._silent
-        if not self._must_know_price:
-            return ""
-        unpriced = (m for m, entry in self._entries() if self._price(m, entry) is None)
-        return next(unpriced, "")
+        """Why the cost of a call that must be known is not; empty where it is."""
+        models = [model for model, _ in self._entries()]
+        for model, price in zip(models, self._prices(), strict=False):
+            if isinstance(price, Raised):
+                kind = type(price.error).__name__
+                return f"The price function raised {kind}: {price.error} (for {model})."
+            if price is None and self._must_know_price:
+                return _unknown(model)
+        return _unknown(self._silent) if self._must_know_usage and self._silent else ""
+
+    def _prices(self) -> list[float | Raised | None]:
+        """The price of every call so far. Each is asked for once: the function is the user's."""
+        for model, entry in self._entries()[len(self._priced) :]:
+            self._priced.append(settled(partial(self._price, model, entry)))
+        return self._priced
 
     def _entries(self) -> list[tuple[str, dict[str, Any]]]:
         # Read from the tracker's own record, into which inner trackers put theirs at their end.
         with self._lock:
-            return [(m, entry) for m, entries in self.usage_data.items() for entry in entries]
+            for model, entries in self.usage_data.items():
+                seen = sum(known == model for known, _ in self._in_order)
+                self._in_order += [(model, entry) for entry in entries[seen:]]
+            return list(self._in_order)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Meter:
         # dspy.Parallel gives each of its threads a copy of the tracker; all count here.
         return self
+
+
+def _unknown(model: str) -> str:
+    return (
+        f"There is a limit in tokens or USD, and what calls of {model} cost is not known. Give a "
+        "function to GEPA(price=...) that knows it, or set no such limit."
+    )
 
 
 def _tokens(entry: Mapping[str, Any]) -> int:

@@ -45,6 +45,7 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
         self._trace: Sized = ()
         self._outage: BaseException | None = None
         self._has_recovered = True
+        self.lm_calls = 0
 
     @contextmanager
     def around(self, trace: list[Any]) -> Iterator[None]:
@@ -95,6 +96,15 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
             inputs = {name: value for name, value in given.items() if name in fields}
             called = NotedCall(holder, inputs, len(self._trace), outputs, exception)
             self.noted_calls.append(called)
+
+    def on_lm_start(
+        self,
+        call_id: str,  # noqa: ARG002 - passed by name
+        instance: Any,  # noqa: ARG002 - passed by name
+        inputs: dict[str, Any],  # noqa: ARG002 - passed by name
+    ) -> None:
+        """Count a call of a model."""
+        self.lm_calls += 1
 
     def on_lm_end(
         self,

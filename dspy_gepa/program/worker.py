@@ -88,6 +88,8 @@ class _Account:
 
     meter: Meter
     metric_calls: int = 0
+    rollouts: int = 0
+    lm_calls: int = 0
 
 
 class ProgramWorker:
@@ -154,6 +156,7 @@ class ProgramWorker:
             step = Step(built.component, inputs, {}, failure=built.failure)
             failed = Trace(inputs, steps=(step,)) if request.traced else Trace()
             return self._failure(built.failure, failed, metric_calls=0)
+        account.rollouts += 1
         recording, output = self._run(built, inputs)
         if isinstance(output, Raised):
             failed = recording.trace(error=output.error) if request.traced else Trace()
@@ -257,6 +260,7 @@ class ProgramWorker:
         error = said.error if isinstance(said, Raised) else None
         is_without_result = isinstance(said, ReflectionAnswer) and not said.texts
         if outage := watch.outage(error, is_without_result=is_without_result):
+            account.lm_calls = watch.lm_calls
             raise Outage from outage
         if isinstance(said, Raised):
             problem = f"The reflection raised {failure_text(said.error)}"
@@ -327,10 +331,7 @@ def _setback(request: Request, answer: Answer | Raised, account: _Account) -> Se
     if isinstance(answer, Raised):
         error = answer.error.__cause__ if isinstance(answer.error, Outage) else answer.error
     else:
-        error = SettingsError(
-            f"There is a limit in tokens or USD, and what calls of {account.meter.unknown} cost is "
-            "not known. Give a function to GEPA(price=...) that knows it, or set no such limit."
-        )
+        error = SettingsError(account.meter.unknown)
     assert error is not None
     asked_seconds = getattr(error, "retry_after", None)
     return Setback(
@@ -338,6 +339,8 @@ def _setback(request: Request, answer: Answer | Raised, account: _Account) -> Se
         cause=str(error) if isinstance(error, GEPAError) else failure_text(error),
         is_lasting=not is_transient(error),
         metric_calls=account.metric_calls,
+        rollouts=account.rollouts,
+        lm_calls=account.lm_calls,
         usage=account.meter.usage,
         retry_after_seconds=asked_seconds if isinstance(asked_seconds, (int, float)) else 0.0,
         error=error,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,23 +15,27 @@ __all__ = ["interruptible"]
 
 
 @contextmanager
-def interruptible(executor: Executor) -> Iterator[None]:
+def interruptible(executor: Executor) -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C inside into a `Stop`; the next one raises KeyboardInterrupt.
+
+    Gives a function that says whether the first one came.
 
     So no step of the run is cut in two, wherever the signal comes. Only the main thread of a
     program that has no handler of its own is told; elsewhere nothing changes.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
+        yield lambda: False
         return
+    presses: list[int] = []
 
-    def heard(_number: int, _frame: FrameType | None) -> None:
+    def heard(number: int, _frame: FrameType | None) -> None:
+        presses.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         executor.interrupt(Stop("interrupted from the keyboard"))
 
     signal.signal(signal.SIGINT, heard)
     try:
-        yield
+        yield lambda: bool(presses)
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)

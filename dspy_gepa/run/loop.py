@@ -56,7 +56,7 @@ def run(
     desk = _Desk(executor, pace or Pace(executor.slots), _deadline(state))
     said: Answer | Stop | None = None
     error: BaseException | None = None
-    with interruptible(executor):
+    with interruptible(executor) as was_pressed:
         while True:
             events = decide(state, said)
             for event in events:
@@ -72,7 +72,7 @@ def run(
             stop = desk.begin(state, is_new=not all(isinstance(e, RolledOut) for e in events))
             if stop is None and not executor.in_flight and (state.ending or not desk.waiting):
                 return Finish(state, error)
-            said = stop or desk.next_said(is_ending=bool(state.ending))
+            said = stop or desk.next_said(is_ending=bool(state.ending), was_pressed=was_pressed)
 
 
 @dataclass
@@ -105,13 +105,15 @@ class _Desk:
             self.executor.submit(request)
         return None
 
-    def next_said(self, *, is_ending: bool) -> Answer | Stop | None:
+    def next_said(
+        self, *, is_ending: bool, was_pressed: Callable[[], bool]
+    ) -> Answer | Stop | None:
         """The next answer or stop; None where it is time to begin something."""
         try:
             said = self.executor.next_answer(self._patience_seconds(is_ending=is_ending))
         except KeyboardInterrupt:
             # Where the signal has no handler of ours: see `interruptible`.
-            if is_ending:
+            if is_ending or was_pressed():
                 raise
             return Stop("interrupted from the keyboard")
         if said is None or isinstance(said, Stop):

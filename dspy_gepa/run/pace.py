@@ -24,18 +24,19 @@ class Pace:
 
     Args:
         slots: The most requests at once.
-        pauses_seconds: How long nothing is begun after the first, second, ... setback in a row.
+        pauses_seconds: How long nothing is begun after the first, second, ... setback in a row;
+            `PAUSES_SECONDS` where it is None.
         clock: Seconds.
     """
 
     def __init__(
         self,
         slots: int,
-        pauses_seconds: Sequence[float] = PAUSES_SECONDS,
+        pauses_seconds: Sequence[float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._slots = slots
-        self._pauses_seconds = tuple(pauses_seconds)
+        self._pauses_seconds = tuple(PAUSES_SECONDS if pauses_seconds is None else pauses_seconds)
         self._clock = clock
         self._allowed = slots
         self._answered = 0

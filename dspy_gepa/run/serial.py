@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import queue
 from collections import deque
 
 from dspy_gepa.core.work import Answer, Request, Stop
@@ -19,19 +19,23 @@ class SerialExecutor:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._waiting: deque[Request] = deque()
-        self._stops: deque[Stop] = deque()
-        self._is_stopped = threading.Event()
+        # The one queue that a signal handler may put into while its own thread waits for it.
+        self._stops: queue.SimpleQueue[Stop] = queue.SimpleQueue()
 
     def submit(self, request: Request) -> None:
         """Take a request; returns at once."""
         self._waiting.append(request)
 
     def next_answer(self, timeout_seconds: float | None = None) -> Answer | Stop | None:
-        """The answer to the oldest request; an interruption first."""
-        if not self._stops and self._waiting:
+        """The answer to the oldest request; an interruption first, for which no more is begun."""
+        if self._waiting and self._stops.empty():
             return self._worker(self._waiting.popleft())
-        self._is_stopped.wait(timeout_seconds)
-        return self._stops.popleft() if self._stops else None
+        try:
+            stop = self._stops.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return None
+        self._waiting.clear()
+        return stop
 
     @property
     def in_flight(self) -> int:
@@ -40,8 +44,7 @@ class SerialExecutor:
 
     def interrupt(self, stop: Stop) -> None:
         """Have `next_answer` give this, after the request that is being carried out."""
-        self._stops.append(stop)
-        self._is_stopped.set()
+        self._stops.put(stop)
 
     def close(self) -> None:
         """Nothing to give back."""

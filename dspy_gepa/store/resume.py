@@ -7,7 +7,7 @@ goes on would have decided otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from dspy_gepa.core.events import Ended, Event, Faltered, Reflected, RolledOut
@@ -45,7 +45,7 @@ def reopening(begun: RunState, events: Sequence[Event]) -> Reopening | None:
     if not ends:
         return None
     kept = ends[0]
-    state = replayed(begun, events[:kept])
+    state = replace(replayed(begun, events[:kept]), vain={})
     if len(events) == kept + 1 and decide(state, None) == (events[kept],):
         return None
     repeated: list[Event] = []
@@ -56,7 +56,7 @@ def reopening(begun: RunState, events: Sequence[Event]) -> Reopening | None:
             decided = (event,) if answer is None else decide(state, answer)
             repeated += decided
             state = replayed(state, decided)
-    return Reopening(kept, tuple(repeated), state)
+    return Reopening(kept, tuple(repeated), replace(state, vain={}))
 
 
 def _answer(event: Event) -> Answer | None:

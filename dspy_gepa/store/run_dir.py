@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import final
@@ -153,7 +153,8 @@ class RunDir:
             ) from error
         if reopened is not None:
             self.journal.reopen(reopened.kept, reopened.events)
-        return state
+        # What was away may be back: it is asked as often as at the beginning.
+        return replace(state, vain={})
 
     def write_text(self, name: str, text: str) -> Path:
         """Put a text into the directory at once, in place of an earlier one of this name.

@@ -45,11 +45,12 @@ class Witness:
         reflections = [a for a in self.answers if isinstance(a, ReflectionAnswer)]
         setbacks = [a for a in self.answers if isinstance(a, Setback)]
         return Tally(
-            rollouts=len(rollouts),
+            rollouts=len(rollouts) + sum(setback.rollouts for setback in setbacks),
             metric_calls=sum(rollout.metric_calls for rollout in rollouts)
             + sum(reflection.metric_calls for reflection in reflections)
             + sum(setback.metric_calls for setback in setbacks),
-            reflection_calls=sum(reflection.lm_calls for reflection in reflections),
+            reflection_calls=sum(reflection.lm_calls for reflection in reflections)
+            + sum(setback.lm_calls for setback in setbacks),
         )
 
 

@@ -117,7 +117,8 @@ def test_a_price_is_asked_with_name_and_reported_usage():
         assert meter.unknown == ""
         meter.add_usage("other/model", {"total_tokens": 3})
         assert meter.usage == Usage(7, 1.5)
-    assert (lenient.unknown, strict.unknown) == ("", "other/model")
+    assert lenient.unknown == ""
+    assert "calls of other/model cost is not known" in strict.unknown
 
 
 def test_a_listed_price_is_litellms():
@@ -152,7 +153,8 @@ def test_usage_that_is_not_reported_is_noted_where_it_must_be_known(entry):
     for meter in (lenient, strict):
         meter.add_usage("silent/model", dict(entry))
     assert (lenient.usage, lenient.unknown) == (FREE, "")
-    assert (strict.usage, strict.unknown) == (FREE, "silent/model")
+    assert strict.usage == FREE
+    assert "calls of silent/model cost is not known" in strict.unknown
 
 
 def test_parts_are_added_where_there_is_no_total():
