@@ -319,3 +319,40 @@ def test_an_observer_sees_every_event_and_a_broken_one_disturbs_nothing(program,
     assert isinstance(seen[-1], Ended)
     rollouts = sum(isinstance(event, RolledOut) for event in seen)
     assert rollouts == optimizer.result.tally.rollouts
+
+
+def test_the_plan_tells_costs_before_anything_is_spent(program, capsys):
+    """The cost of the program as it is, of a proposal, how many fit, and a warning below the floor;
+    both searches, and no model is asked."""
+    train, val = label_task.examples(12), label_task.examples(40)
+    lm = label_task.reflection_lm()
+    with dspy.context(lm=None):
+        plan = gepa(max_metric_calls=200, reflection_lm=lm).plan(program, train, val)
+        paper = gepa(max_metric_calls=60, search="paper", reflection_lm=lm).plan(
+            program, train, val
+        )
+    printed = capsys.readouterr().out
+    assert str(plan) in printed
+    assert "program as it is       10 metric calls" in printed
+    assert (plan.warning, plan.forecast.proposals) == ("", (9, 47))
+    assert paper.forecast.seed.metric_calls == 40
+    assert "below the useful floor of 178" in paper.warning
+    assert str(paper) in printed
+
+
+def test_a_larger_budget_may_widen_the_window_of_a_run_that_goes_on(program, tmp_path):
+    """The window follows from the budget by default, and is no reason to refuse a directory."""
+    train, val = label_task.examples(12), label_task.examples(40)
+    for calls in (30, 900):
+        optimizer = gepa(max_metric_calls=calls, log_dir=str(tmp_path))
+        optimizer.compile(program, train, val)
+    assert optimizer.result.state.settings.window == 4
+
+
+def test_an_example_may_be_run_several_times(program):
+    """Each of its rollouts counts, and has a score of its own."""
+    optimizer = gepa(max_metric_calls=60, rollouts_per_example=3)
+    optimizer.compile(program, label_task.examples(6), label_task.examples(4))
+    result = optimizer.result
+    assert result.standings[result.best].examples == 12
+    assert result.tally.rollouts <= 60

@@ -20,6 +20,7 @@ from dspy_gepa.core.proposal import (
     Revalidation,
     Validating,
 )
+from dspy_gepa.core.results import place_of
 from dspy_gepa.core.sampling import SampleView
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState
@@ -117,11 +118,12 @@ def _revalidation(state: RunState, member: int) -> Begun | None:
         for evaluation in proposal.evaluations
         for key in evaluation.keys
     }
-    whole = Evaluation(candidate, settings.validation_order)
+    whole, place = Evaluation(candidate, settings.validation_order), place_of(settings.validation)
+    scores = state.members[member].scores
     missing = [
-        example
-        for key, example in zip(whole.keys, whole.examples, strict=True)
-        if key not in state.charged and key not in under_way
+        key.example
+        for key in whole.keys
+        if np.isnan(scores[place[key.example]]) and key not in under_way
     ][: settings.rungs.step]
     if not missing:
         return None

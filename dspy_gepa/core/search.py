@@ -13,7 +13,6 @@ from dataclasses import replace
 from dspy_gepa.core.budget import NOTHING, Tally, unit_in_words
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import next_phase
-from dspy_gepa.core.columns import columns, objective_names
 from dspy_gepa.core.endings import breakage, obstacle
 from dspy_gepa.core.events import (
     Advanced,
@@ -26,6 +25,7 @@ from dspy_gepa.core.events import (
     RolledOut,
 )
 from dspy_gepa.core.issuing import completion, next_proposal
+from dspy_gepa.core.membership import measured, new_member
 from dspy_gepa.core.proposal import (
     Drafted,
     Evaluation,
@@ -43,9 +43,9 @@ from dspy_gepa.core.proposal import (
     Verdict,
     evaluations_of,
 )
-from dspy_gepa.core.results import Results, place_of
+from dspy_gepa.core.results import place_of
 from dspy_gepa.core.rollout import Rollout, RolloutKey
-from dspy_gepa.core.state import Member, RunState, Settings, Settlement
+from dspy_gepa.core.state import RunState, Settings, Settlement
 from dspy_gepa.core.work import (
     Answer,
     Attempt,
@@ -324,9 +324,9 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
                 charged = charged.plus(key, first.ticket)
                 charge += state.known[key].charge
     settlement = Settlement(first.origin, first.phase.candidate, verdict, charge, first.shown)
-    members = _measured(state, first)
+    members = measured(state, first)
     if verdict.kind == "accepted":
-        members = (*members, _member(state, first, charge.metric_calls))
+        members = (*members, new_member(state, first, charge.metric_calls))
     return replace(
         state,
         live=tuple(rest),
@@ -335,67 +335,4 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
         charged=charged,
         spent=state.spent + charge,
         tally=state.tally + Tally(proposals=is_proposal),
-    )
-
-
-def _measured(state: RunState, proposal: Proposal) -> tuple[Member, ...]:
-    """The members, with what a proposal found out about those that it comes from."""
-    members = list(state.members)
-    for number in proposal.origin.parents if members else ():
-        member = members[number]
-        results = _results(state, proposal, member.candidate, member.results)
-        members[number] = replace(member, results=results)
-    return tuple(members)
-
-
-def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: Results) -> Results:
-    """What is known of a candidate after a proposal's rollouts."""
-    settings = state.settings
-    found = {
-        key.example: state.known[key].score
-        for evaluation in proposal.evaluations
-        if evaluation.candidate == candidate
-        for key in evaluation.keys
-        if key in state.known
-    }
-    validation, train = place_of(settings.validation), place_of(settings.train)
-    return before.plus(
-        proposal.ticket,
-        scores={validation[e]: score for e, score in found.items() if e in validation},
-        training={train[e]: score for e, score in found.items() if e in train},
-    )
-
-
-def _member(state: RunState, accepted: Proposal, charge: int) -> Member:
-    *earlier, validation = accepted.evaluations
-    settings, candidate = state.settings, validation.candidate
-    empty = Results.none(train=len(settings.train), validation=len(settings.validation))
-    results = _results(state, accepted, candidate, empty)
-    if settings.frontier != "instance":
-        rollouts = state.validated(candidate)
-        # The first member says which objectives there are.
-        names = state.objectives if state.members else objective_names(filter(None, rollouts))
-        results = results.with_columns(columns(settings.frontier, rollouts, names))
-    before = {key for evaluation in earlier for key in evaluation.keys}
-    unpaid = sum(
-        state.known[key].charge.metric_calls
-        for key in validation.keys
-        if key not in state.charged and key not in before
-    )
-    match accepted.origin:
-        case Mutation(turn=turn):
-            turn += 1
-        case Merge(parents=parents):
-            turn = max(state.members[parent].turn for parent in parents)
-        case _:
-            turn = 0
-    shown = [state.members[parent].shown for parent in accepted.origin.parents if state.members]
-    return Member(
-        candidate,
-        accepted.origin.parents,
-        accepted.ticket,
-        turn,
-        state.spent.metric_calls + charge - unpaid,
-        frozenset(accepted.shown).union(*shown),
-        results,
     )

@@ -280,3 +280,16 @@ def test_useless_limits_are_refused(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(SettingsError, match=f"{name} is {value}"):
         Limits(**wrong)
+
+
+def test_rejected_attempts_are_told_with_their_reasons():
+    """In full where there is room, each cut to its share where there is not, and not at all where
+    nothing was tried."""
+    tried = [("Say yes.", "no better on 3 examples: 1 against 1"), ("x" * 90_000, "worse")]
+    prompt = render([record(1)], instruction="I", attempts=tried)
+    assert "## Rejected: no better on 3 examples: 1 against 1\n\nSay yes.\n\n" in prompt
+    assert LEFT_OUT.search(prompt)
+    assert len(prompt) <= 48_000
+    assert "rejected" not in render([record(1)], instruction="I")
+    short = render([record(1)], instruction="I", attempts=tried, limit=4_000)
+    assert len(short) <= 4_000

@@ -1,0 +1,77 @@
+"""What a committed proposal leaves in the pool: a new member, and what is known of older ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.columns import columns, objective_names
+from dspy_gepa.core.proposal import Merge, Mutation, Proposal
+from dspy_gepa.core.results import Results, place_of
+from dspy_gepa.core.state import Member, RunState
+
+__all__ = ["measured", "new_member"]
+
+
+def measured(state: RunState, proposal: Proposal) -> tuple[Member, ...]:
+    """The members, with what a proposal found out about those that it comes from."""
+    members = list(state.members)
+    for number in proposal.origin.parents if members else ():
+        member = members[number]
+        results = _results(state, proposal, member.candidate, member.results)
+        members[number] = replace(member, results=results)
+    return tuple(members)
+
+
+def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: Results) -> Results:
+    """What is known of a candidate after a proposal's rollouts."""
+    settings = state.settings
+    found = {
+        key.example: state.known[key].score
+        for evaluation in proposal.evaluations
+        if evaluation.candidate == candidate
+        for key in evaluation.keys
+        if key in state.known
+    }
+    validation, train = place_of(settings.validation), place_of(settings.train)
+    return before.plus(
+        proposal.ticket,
+        scores={validation[e]: score for e, score in found.items() if e in validation},
+        training={train[e]: score for e, score in found.items() if e in train},
+    )
+
+
+def new_member(state: RunState, accepted: Proposal, charge: int) -> Member:
+    """What an accepted proposal adds to the pool, given the metric calls that it is charged."""
+    *earlier, validation = accepted.evaluations
+    settings, candidate = state.settings, validation.candidate
+    empty = Results.none(train=len(settings.train), validation=len(settings.validation))
+    results = _results(state, accepted, candidate, empty)
+    if settings.frontier != "instance":
+        rollouts = state.validated(candidate)
+        # The first member says which objectives there are.
+        names = state.objectives if state.members else objective_names(filter(None, rollouts))
+        results = results.with_columns(columns(settings.frontier, rollouts, names))
+    before = {key for evaluation in earlier for key in evaluation.keys}
+    unpaid = sum(
+        state.known[key].charge.metric_calls
+        for key in validation.keys
+        if key not in state.charged and key not in before
+    )
+    match accepted.origin:
+        case Mutation(turn=turn):
+            turn += 1
+        case Merge(parents=parents):
+            turn = max(state.members[parent].turn for parent in parents)
+        case _:
+            turn = 0
+    shown = [state.members[parent].shown for parent in accepted.origin.parents if state.members]
+    return Member(
+        candidate,
+        accepted.origin.parents,
+        accepted.ticket,
+        turn,
+        state.spent.metric_calls + charge - unpaid,
+        frozenset(accepted.shown).union(*shown),
+        results,
+    )
