@@ -229,7 +229,7 @@ class Arguments:
             raise SettingsError("perfect_score=None needs skip_perfect_score=False.")
         if self.track_best_outputs and self.track_stats is False:
             raise SettingsError("track_best_outputs=True needs track_stats=True to keep them in.")
-        for name in ("code_proposer", "price"):
+        for name in ("code_proposer", "gate", "price"):
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise WrongType(f"{name}={value!r} was given; a function is needed.")

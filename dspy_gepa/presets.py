@@ -64,8 +64,8 @@ def _components(given: Arguments) -> Any:
     """Which components a proposal rewrites.
 
     Our choice for the default search is all of them: feedback mostly says which one is at fault,
-    and one at a time, which costs half the reflections, reached 0.35 where all reached 0.56 (mean
-    of eight simulated worlds after 400 rollouts).
+    and one at a time, which costs half the reflections, needed several times the rollouts in
+    simulation.
     """
     if given.component_selector is not None:
         return given.component_selector
@@ -113,9 +113,8 @@ def _default(given: Arguments, table: ExampleTable, limits: Limits) -> dict[str,
 def _failures_shown(train: int) -> int:
     """How many failures a reflection sees.
 
-    Our choice: large steps pay (2, 3, 4 and 8 failures reached 0.37, 0.45, 0.49 and 0.56 after
-    400 rollouts in simulation), but a text that was shown much of a small training set learns it
-    by heart.
+    Our choice: large steps pay, in simulation up to eight failures, but a text that was shown much
+    of a small training set learns it by heart.
     """
     return min(max(train // 13, 3), 8)
 

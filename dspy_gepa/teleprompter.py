@@ -16,6 +16,7 @@ from dspy_gepa.arguments import (
     mapped_gepa_kwargs,
 )
 from dspy_gepa.core.components import ComponentSelector
+from dspy_gepa.core.gate import Gate
 from dspy_gepa.core.selection import Selection
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.observe.observer import Observer
@@ -105,6 +106,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         use_mlflow: Whether the run is logged to MLflow (extra `mlflow`).
         seed: All chance follows from it.
         gepa_kwargs: Keys of the gepa package; mapped to the arguments here, or refused by name.
+        gate: A function from the child's and each parent's scores on the minibatch to whether the
+            child is validated: `Margin` of `dspy_gepa.core.gate`, `strict_improvement`, or one of
+            your own. By default the child must mend a quarter of what it was shown.
         window: How many proposals are under way at once. Part of the algorithm, unlike
             `num_threads`: more of them keep more threads busy and see less of each other. By
             default 1 to 4, by the budget; 1 in the paper's search.
@@ -156,6 +160,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         use_mlflow: bool = False,
         seed: int | None = 0,
         gepa_kwargs: Mapping[str, Any] | None = None,
+        gate: Gate | None = None,
         window: int | None = None,
         rollouts_per_example: int = 1,
         observers: Sequence[Observer] = (),

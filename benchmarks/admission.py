@@ -1,0 +1,75 @@
+"""How often a candidate that is no better is admitted by luck.
+
+Two equal candidates, whose answers are right independently of each other with the same
+probability. The first one fails the minibatch that the default search shows it (the published one
+shows any three examples); the second passes the gate by luck, and the first validation examples
+beside it.
+
+    python benchmarks/admission.py --json admission.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from report import print_table, surroundings
+
+from dspy_gepa.core.gate import Margin, strict_improvement
+from dspy_gepa.core.rungs import Rungs
+
+TRIALS = 20_000
+FAILURES, MINIBATCH = 8, 3
+RATES = (0.15, 0.3, 0.5, 0.7)
+
+
+def published(rate: float, random: np.random.Generator) -> bool:
+    """Whether an equal child passes the published gate."""
+    parent, child = random.random((2, MINIBATCH)) < rate
+    return strict_improvement(child.tolist(), [parent.tolist()])
+
+
+def default(rate: float, random: np.random.Generator, share: float) -> bool:
+    """Whether an equal child passes the default search's gate and first rung."""
+    child = (random.random(FAILURES) < rate).astype(float)
+    if not Margin(share)(child.tolist(), [[0.0] * FAILURES]):
+        return False
+    rungs = Rungs()
+    beside = (random.random((2, rungs.first)) < rate).astype(float)
+    return not rungs.is_worse(beside[0], beside[1], span=1.0)
+
+
+def main() -> None:
+    """Print one table; with --json, write the same numbers to a file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    random = np.random.default_rng(arguments.seed)
+    kinds = {
+        "published gate, 3 examples": lambda rate: published(rate, random),
+        "default: a quarter of 8 failures": lambda rate: default(rate, random, 0.25),
+        "Margin(0.5): a half of them": lambda rate: default(rate, random, 0.5),
+    }
+    admitted = {
+        name: [float(np.mean([passes(rate) for _ in range(TRIALS)])) for rate in RATES]
+        for name, passes in kinds.items()
+    }
+    rows: list[list[object]] = [["share admitted, answers right", *map(str, RATES)]]
+    rows += [[name, *(f"{share:.2f}" for share in found)] for name, found in admitted.items()]
+    print_table(rows)
+    if arguments.json:
+        record = {
+            "benchmark": "admission",
+            **surroundings("dspy_gepa", "numpy"),
+            "seed": arguments.seed,
+            "rates": RATES,
+            "admitted": admitted,
+        }
+        arguments.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
