@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from dspy_gepa.core.budget import NOTHING, Tally, unit_in_words
 from dspy_gepa.core.candidate import Candidate
@@ -90,9 +91,20 @@ def requests(state: RunState) -> tuple[Request, ...]:
         return ()
     wanted: dict[RequestKey, Request] = {}
     for proposal in sorted(state.live, key=lambda proposal: isinstance(proposal.origin, Seed)):
-        for request in _wanted(state, proposal):
+        most = _validated_meanwhile(state) if isinstance(proposal.origin, Seed) else None
+        for request in islice(_wanted(state, proposal), most):
             wanted.setdefault(request.key, request)
     return tuple(wanted.values()) if state.known else tuple(wanted.values())[:1]
+
+
+def _validated_meanwhile(state: RunState) -> int | None:
+    """On how many examples the seed is run before the first reflection was heard; None for all."""
+    first = [proposal.phase for proposal in state.live[1:2]]
+    if not any(isinstance(phase, Rolling | Reflecting) for phase in first):
+        return None
+    begun = state.live[0].evaluations[0].keys
+    answered = sum(key in state.known for key in begun)
+    return max(0, state.settings.max_failures_in_a_row - answered)
 
 
 def shortage(state: RunState, running: Sequence[Request], following: Request) -> str:
@@ -188,10 +200,11 @@ def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each re
         phase = next_phase(state, proposal)
         if phase is not None:
             return Advanced(proposal.ticket, phase)
-    blocked = state.ending or obstacle(state)
     # The first proposal does not wait for the seed's validation: its parent can only be the seed.
     window = state.settings.window if state.members else 2
-    if not blocked and len(state.live) < window and (state.members or state.live):
+    has_room = len(state.live) < window and bool(state.members or state.live)
+    blocked = state.ending or (obstacle(state) if has_room else "")
+    if has_room and not blocked:
         begun, unit = next_proposal(state)
         if not unit:
             return Issued(len(state.history) + len(state.live), *begun)
@@ -282,18 +295,19 @@ def _drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
         _with(state, drafted),
         tally=state.tally + reflection.charge,
         dearest_reflection=state.dearest_reflection.highest(reflection.usage),
-        vain={},
+        vain={key: count for key, count in state.vain.items() if isinstance(key, RolloutKey)},
     )
 
 
 def _rolled_out(state: RunState, key: RolloutKey, rollout: Rollout) -> RunState:
-    done = replace(rollout.charge, metric_calls=rollout.metric_calls)
+    done = Tally.of(rollout.usage, rollouts=1, metric_calls=rollout.metric_calls)
     return replace(
         state,
         known=state.known.plus(key, rollout),
         tally=state.tally + done,
         dearest_rollout=state.dearest_rollout.highest(rollout.usage),
-        vain={},
+        # A reflection may be asked of another server, which is no better for this answer.
+        vain={key: n for key, n in state.vain.items() if not isinstance(key, RolloutKey)},
     )
 
 

@@ -5,7 +5,7 @@ Everything else (frontier, means, best, outstanding work, minibatches) is comput
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -156,7 +156,7 @@ class RunState:
     dearest_reflection: Usage = FREE
     """The most that model calls cost in one reflection."""
     vain: Mapping[RequestKey, int] = field(default_factory=dict)
-    """Attempts at requests that could not be carried out since the last answer."""
+    """Attempts at requests that could not be carried out since the last answer of their kind."""
     ending: str = ""
     """Why no more proposals are issued; empty while they are."""
     is_broken: bool = False
@@ -170,15 +170,13 @@ class RunState:
     @property
     def scores(self) -> Scores:
         """The members' validation scores, shape (members, validation examples)."""
-        columns = len(self.settings.validation)
         rows = [member.scores for member in self.members]
-        return np.array(rows, dtype=np.float64).reshape(len(rows), columns)
+        return _stacked(rows, len(self.settings.validation))
 
     @property
     def columns(self) -> Scores:
         """What the members are compared on, shape (members, columns of the frontier)."""
-        rows = [member.results.columns for member in self.members]
-        return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+        return _stacked([member.results.columns for member in self.members])
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -196,30 +194,25 @@ class RunState:
         """The pool for a proposal, as it was when the first `seen` proposals were over."""
         over = len(self.history) if seen is None else seen
         members = [member for member in self.members if member.ticket < over]
-        results = [member.results for member in members]
+        results, spent = [member.results for member in members], self.spent.metric_calls
         if over < len(self.history):
             results = [each.before(over) for each in results]
-        widths = {
-            "scores": len(self.settings.validation),
-            "training": len(self.settings.train),
-            "columns": len(results[0].columns) if results else 0,
-        }
-        stacked = {
-            name: np.array([getattr(each, name) for each in results], dtype=np.float64).reshape(
-                len(results), width
-            )
-            for name, width in widths.items()
-        }
-        for row, member in zip(stacked["training"], members, strict=True):
-            row[[place_of(self.settings.train)[example] for example in member.shown]] = np.nan
-        spent = sum(settlement.charge.metric_calls for settlement in self.history[:over])
+            spent = sum(settlement.charge.metric_calls for settlement in self.history[:over])
+        scores = _stacked([each.scores for each in results], len(self.settings.validation))
+        columns = scores
+        if self.settings.frontier != "instance":
+            columns = _stacked([each.columns for each in results])
+        training = _stacked([each.training for each in results], len(self.settings.train))
+        place = place_of(self.settings.train)
+        for row, member in zip(training, members, strict=True):
+            row[[place[example] for example in member.shown]] = np.nan
         return PoolView(
             tuple(member.candidate for member in members),
-            stacked["scores"],
-            stacked["columns"],
+            scores,
+            columns,
             ticket,
             spent,
-            stacked["training"],
+            training,
             tuple(member.parents for member in members),
         )
 
@@ -256,3 +249,8 @@ class RunState:
     def rollouts(self, evaluation: Evaluation) -> tuple[Rollout, ...]:
         """The rollouts of an evaluation that is done, in its order."""
         return tuple(self.known[key] for key in evaluation.keys)
+
+
+def _stacked(rows: Sequence[Vector], width: int = 0) -> Scores:
+    """The rows as a matrix; of this width where there is none."""
+    return np.stack(rows) if rows else np.empty((0, width))

@@ -12,6 +12,8 @@ from dspy.utils.exceptions import (
     LMBillingError,
     LMConfigurationError,
     LMError,
+    LMInvalidRequestError,
+    LMProviderError,
     LMUnsupportedModelError,
     is_retryable_lm_error,
 )
@@ -19,6 +21,9 @@ from dspy.utils.exceptions import (
 __all__ = ["Outage", "is_transient", "is_unmistakable", "outage_in"]
 
 _LASTING = (LMAuthError, LMBillingError, LMConfigurationError, LMUnsupportedModelError)
+_OF_THE_REQUEST = (ContextWindowExceededError, LMInvalidRequestError)
+"""What another example may not meet: servers say in many ways that a prompt is too long. Where all
+meet it, the run stops because every example fails."""
 _TRANSIENT_SDK_ERRORS = frozenset(
     {
         "APIConnectionError",
@@ -53,6 +58,8 @@ def outage_in(error: BaseException | None) -> BaseException | None:
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed a little later."""
     is_retryable = isinstance(error, Exception) and is_retryable_lm_error(error)
+    # What is of no other kind is mostly a reply that was cut off or garbled on its way.
+    is_retryable = is_retryable or type(error) is LMProviderError
     return is_retryable or _comes_from_sdk(error, _TRANSIENT_SDK_ERRORS)
 
 
@@ -68,7 +75,8 @@ def is_unmistakable(error: BaseException) -> bool:
 
 def _is_outage(error: BaseException) -> bool:
     if isinstance(error, LMError):
-        return not isinstance(error, ContextWindowExceededError) and not _refuses_content(error)
+        is_of_the_request = isinstance(error, _OF_THE_REQUEST) and not isinstance(error, _LASTING)
+        return not is_of_the_request and not _refuses_content(error)
     return is_unmistakable(error)
 
 

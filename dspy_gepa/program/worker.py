@@ -264,7 +264,8 @@ class ProgramWorker:
             raise Outage from outage
         if isinstance(said, Raised):
             problem = f"The reflection raised {failure_text(said.error)}"
-            asked = int(isinstance(said.error, TimedOut))  # by then it has asked at least once
+            # Who has taken too long has asked at least once, whatever is seen of it.
+            asked = max(watch.lm_calls, int(isinstance(said.error, TimedOut)))
             return ReflectionAnswer(
                 request.ticket, problem=problem, metric_calls=metric_calls, lm_calls=asked
             )
@@ -274,7 +275,7 @@ class ProgramWorker:
             texts,
             problem="; ".join(filter(None, [said.problem, *problems])),
             metric_calls=said.metric_calls + metric_calls,
-            lm_calls=said.lm_calls,
+            lm_calls=max(said.lm_calls, watch.lm_calls),
         )
 
     def _component_feedback(

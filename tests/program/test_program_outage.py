@@ -44,15 +44,15 @@ TRANSIENT = [
     litellm.RateLimitError("x", "openai", "m"),
     litellm.ServiceUnavailableError("x", "openai", "m"),
     litellm.Timeout("x", "m", "openai"),
+    dspy_errors.LMProviderError("a reply that was cut off"),
 ]
 DEBATABLE = [
-    dspy_errors.LMInvalidRequestError("x"),
     dspy_errors.LMUnsupportedFeatureError("x"),
     dspy_errors.LMUnexpectedError("x"),
-    dspy_errors.LMProviderError("x"),
 ]
 THE_CANDIDATES = [
     dspy_errors.ContextWindowExceededError(),
+    dspy_errors.LMInvalidRequestError("too long, in a local server's words"),
     dspy_errors.LMInvalidRequestError("x", provider_code="content_filter"),
     ValueError("No luck"),
     ConnectionError("a tool's own server"),
