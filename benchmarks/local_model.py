@@ -7,7 +7,8 @@ parameters, chosen as near to it as these allow: see `OPTIMIZERS`. Those that ta
 get both sets to train on. What an optimizer cannot do is told in its row and ends nothing.
 
 The local model is not seeded: seeds are repetitions. With --json every result is written as soon
-as it is there; the same command goes on where it was interrupted.
+as it is there; the same command goes on where it was interrupted,
+and tries again what failed.
 
     python benchmarks/local_model.py --model 1.5b --seeds 3 --json local_model.json
 
@@ -328,7 +329,8 @@ def main(given: Sequence[str] | None = None) -> None:
         "runs": [],
     }
     if arguments.json and arguments.json.exists():
-        record["runs"] = json.loads(arguments.json.read_text("utf-8"))["runs"]
+        kept = json.loads(arguments.json.read_text("utf-8"))["runs"]
+        record["runs"] = [run for run in kept if not run["problem"]]  # what failed is tried again
     for name in arguments.tasks:
         task = task_of(name, arguments)
         if arguments.model in ("0.5b", "1.5b"):
