@@ -26,6 +26,8 @@ from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.testing.witness import Witness
 from dspy_gepa.testing.worlds import RuleWorld
 
+# A process that was begun in the background ignores Ctrl-C, and so do its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 given = json.loads(sys.argv[1])
 WORLD = RuleWorld(names=("a", "b"))
 SETTINGS = Settings(
