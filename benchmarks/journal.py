@@ -23,6 +23,7 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
+from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Advanced, Committed, Event, Issued, Reflected, RolledOut
 from dspy_gepa.core.proposal import (
@@ -57,13 +58,14 @@ def proposals() -> Iterator[Event]:
         first = ticket * MINIBATCH % len(VALIDATION)
         minibatch = tuple((first + place) % len(VALIDATION) for place in range(MINIBATCH))
         evaluation, gating = Evaluation(parent, minibatch), Evaluation(child, minibatch)
-        origin = Mutation(MINIBATCH, 0, minibatch, ticket, ticket, ticket)
+        hold = Tally(rollouts=2 * MINIBATCH, metric_calls=2 * MINIBATCH)
+        origin = Mutation(hold, 0, minibatch, ticket, ticket, ticket)
         reflection = ReflectionAnswer(ticket, dict(child), lm_calls=1)
-        yield Issued(ticket, origin, Rolling(evaluation))
+        yield Issued(ticket, origin, Rolling(evaluation, minibatch))
         yield from rollouts(evaluation)
         yield Advanced(ticket, Reflecting(evaluation, ("answer",)))
         yield Reflected(reflection)
-        yield Advanced(ticket, Gating(gating))
+        yield Advanced(ticket, Gating(gating, minibatch))
         yield from rollouts(gating)
         verdict = Verdict("rejected", "no better on 3 examples: 1 against 1")
         if ticket % ACCEPTED_EVERY == 1:
