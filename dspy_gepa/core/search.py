@@ -98,8 +98,13 @@ def requests(state: RunState) -> tuple[Request, ...]:
 
 
 def _validated_meanwhile(state: RunState) -> int | None:
-    """On how many examples the seed is run before the first reflection was heard; None for all."""
+    """On how many examples the seed is run before the first reflection was heard; None for all.
+
+    None of them while it looks as if nothing worked.
+    """
     first = [proposal.phase for proposal in state.live[1:2]]
+    if breakage(state):
+        return 0
     if not any(isinstance(phase, Rolling | Reflecting) for phase in first):
         return None
     begun = state.live[0].evaluations[0].keys

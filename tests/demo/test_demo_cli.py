@@ -124,6 +124,8 @@ def test_ctrl_c_exits_with_130(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # What is begun in the background ignores Ctrl-C; no threads here.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
         for line in running.stdout:
             if line.startswith("Model:"):

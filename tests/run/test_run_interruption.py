@@ -169,6 +169,8 @@ import faulthandler, inspect, os, signal, sys, threading
 from dspy_gepa.run.interruption import interruptible
 from dspy_gepa.run.serial import SerialExecutor
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 faulthandler.dump_traceback_later(15, exit=True)
 waiting = threading.Event.wait.__code__
 lines, first = inspect.getsourcelines(waiting)
