@@ -22,7 +22,8 @@ from dspy_gepa.testing.witness import outcome
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills are told apart by signals")
 
 ROOT = Path(dspy_gepa.__file__).parents[1]
-PLACES = [ROOT, *(ROOT / "tests" / part for part in ("", "program", "faults"))]
+TESTS = Path(__file__).parents[1]
+PLACES = [ROOT, *(TESTS / part for part in ("", "program", "faults"))]
 
 NURSERY = """
 import json, os, sys

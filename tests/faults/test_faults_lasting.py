@@ -91,7 +91,8 @@ def test_a_reflection_lm_without_a_key_stops_before_validation_is_paid(search, t
         job = Job(server, validation=200)
         with pytest.raises(WorkerError, match=WORDS["401"]):
             job.run(search=search, num_threads=threads, max_metric_calls=2000)
-    assert len(server.reflections) == 1
+    # With eight threads the seed may be a member by then, and the window is full.
+    assert len(server.reflections) <= (1 if threads == 1 else 4)
     assert len(server.rollouts) == job.metric.calls
     assert job.metric.calls == 3 if threads == 1 else job.metric.calls <= 60
 

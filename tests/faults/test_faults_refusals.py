@@ -1,6 +1,7 @@
 """What concerns one prompt, one example or the metric is a failure text, and not an outage."""
 
 import pytest
+from dspy_versions import since
 from faulty_server import Counted, Job, faulty_server
 
 from dspy_gepa.errors import ReflectionError, WorkerError
@@ -56,6 +57,7 @@ def test_reflection_prompts_that_are_all_too_long_end_the_run():
     assert job.result.tally.total_tokens == server.tokens
 
 
+@since("3.4.1", "an answer for a reply without choices")
 @pytest.mark.parametrize("threads", [1, 8])
 def test_an_answer_without_choices_is_an_unreadable_reply(threads):
     """DSPy asks once more in its other format and then gives up: that rollout is a failure whose

@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import dspy
 import pytest
+from dspy_versions import since
 from scripted_engine import scripted_lm
 from small_worker import EXAMPLES, Counted, Program, echo, exact, rolled, worker
 
@@ -89,6 +90,7 @@ def test_a_tracker_of_the_callers_still_sees_everything():
     assert meter.usage == PER_CALL.times(2)
 
 
+@since("3.4.1", "usage that inner trackers hand on")
 def test_a_tracker_inside_does_not_hide_calls():
     """A program that tracks its own usage is counted all the same."""
     meter = Meter()
