@@ -123,7 +123,10 @@ def decode(stored: Json) -> Event:
 
 
 def _is_same(held: object, usual: object) -> bool:
-    return held is usual or (type(held) is type(usual) and held == usual)
+    if held is usual:
+        return True
+    # Written out as well, because 0.0 is equal to -0.0 and still another value.
+    return type(held) is type(usual) and held == usual and repr(held) == repr(usual)
 
 
 def _value_of(usual: _Usual | None) -> object:
