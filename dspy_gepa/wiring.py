@@ -195,8 +195,8 @@ class Optimization:
     def _demo_rollouts(self) -> int:
         """Rollouts set aside for demonstrations; 0 where none are tried.
 
-        None where tokens or USD are limited: what DSPy's own bootstrapping costs in them cannot be
-        held to a limit.
+        None are tried where tokens or USD are limited: what DSPy's own bootstrapping costs in them
+        cannot be held to a limit.
         """
         given, validation = self._given_limits, len(self.table.validation)
         rollouts = self.demos.most_examples(len(self.table.train))

@@ -58,7 +58,8 @@ def test_a_program_is_optimized_on_a_real_local_model(local_lm, tmp_path):
     result = optimizer.result
     assert result.tally.metric_calls == len(calls) <= 45
     assert result.tally.reflection_calls >= 1
-    assert result.mean_scores[result.best] == max(result.mean_scores) >= result.mean_scores[0]
+    estimates = [standing.estimate for standing in result.standings]
+    assert estimates[result.best] == max(estimates)
     sent = [entry for entry in local_lm.history if entry["usage"]]
     assert len(sent) >= len(calls) + result.tally.reflection_calls
 

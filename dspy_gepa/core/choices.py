@@ -145,7 +145,7 @@ def _after_gating(
 ) -> Phase:
     child, is_merge = evaluation.candidate, isinstance(proposal.origin, Merge)
     parents = [candidate_of(state, parent) for parent in proposal.origin.parents]
-    scores = [rollout.score for rollout in state.rollouts(evaluation)]
+    scores = _scores(state, evaluation)
     more = _to_decide(state, minibatch, parents, scores, is_merge=is_merge)
     if more > 0:
         return gating(state, child, minibatch, parents, scores, is_merge=is_merge)
@@ -178,8 +178,7 @@ def _to_decide(
 def _parent_scores(
     state: RunState, minibatch: tuple[int, ...], parents: Sequence[Candidate]
 ) -> list[list[float]]:
-    evaluations = [Evaluation(parent, minibatch) for parent in parents]
-    return [[rollout.score for rollout in state.rollouts(each)] for each in evaluations]
+    return [_scores(state, Evaluation(parent, minibatch)) for parent in parents]
 
 
 def validating(state: RunState, child: Candidate, parents: Sequence[Candidate]) -> Validating:
@@ -201,13 +200,13 @@ def _after_validating(
     candidate, rungs = evaluation.candidate, state.settings.rungs
     if beside and rungs is not None:
         scores = _scores(state, evaluation)
-        parent = max((_scores(state, each) for each in beside), key=lambda row: float(row.sum()))
+        parent = max((_scores(state, each) for each in beside), key=sum)
         assert isinstance(proposal.origin, Mutation | Merge)
         span = _pool(state, proposal.ticket, proposal.origin.seen).span
-        if rungs.is_worse(scores, parent, span=span):
+        if rungs.is_worse(np.array(scores), np.array(parent), span=span):
             reason = (
                 f"worse on {len(scores)} validation examples: "
-                f"{scores.sum():g} against {parent.sum():g}"
+                f"{sum(scores):g} against {sum(parent):g}"
             )
             return Settled(candidate, Verdict("rejected", reason))
     if not isinstance(proposal.origin, Merge | Mutation) and proposal.ticket > 0:
@@ -216,10 +215,8 @@ def _after_validating(
     return Settled(candidate, Verdict("accepted", "validated"))
 
 
-def _scores(
-    state: RunState, evaluation: Evaluation
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return np.array([rollout.score for rollout in state.rollouts(evaluation)])
+def _scores(state: RunState, evaluation: Evaluation) -> list[float]:
+    return [rollout.score for rollout in state.rollouts(evaluation)]
 
 
 def _pool(state: RunState, ticket: int, seen: int) -> PoolView:

@@ -42,9 +42,9 @@ def next_proposal(state: RunState) -> tuple[Begun, str]:
             f"The frontier {state.settings.frontier!r} needs objectives, and the metric scored "
             'none. Return objective_scores={"name": number}, or take the frontier "instance".'
         )
-    begun = _due_revalidation(state) or _merge(state) or _mutation(state)
-    limits = state.settings.limits
-    return begun, limits.obstacle(used=state.committed + _reserve(state), more=begun[0].hold)
+    used = state.committed + _reserve(state)
+    begun = _due_revalidation(state) or _merge(state) or _mutation(state, used)
+    return begun, state.settings.limits.obstacle(used=used, more=begun[0].hold)
 
 
 def completion(state: RunState) -> Begun | None:
@@ -131,7 +131,8 @@ def _revalidation(state: RunState, member: int) -> Begun | None:
     return Revalidation(hold, member), Validating(Evaluation(candidate, tuple(missing)))
 
 
-def _mutation(state: RunState) -> Begun:
+def _mutation(state: RunState, used: Tally) -> Begun:
+    """A rewrite, with as many looks as fit beside what is used already."""
     settings, ticket = state.settings, len(state.history) + len(state.live)
     parent = _parent(state, state.pool(ticket)) if state.members else 0
     candidate = candidate_of(state, parent)
@@ -159,10 +160,9 @@ def _mutation(state: RunState) -> Begun:
     looks = settings.sampler(view)
     # Fewer looks where not all of them fit into what is left.
     fewest = min(len(looks), settings.failures_shown or len(looks))
-    reserve = _reserve(state)
     for count in range(len(looks), fewest - 1, -1):
         hold = _hold(state, candidate, looks[:count])
-        if not settings.limits.obstacle(used=state.committed + reserve, more=hold):
+        if not settings.limits.obstacle(used=used, more=hold):
             break
     origin = Mutation(hold, parent, looks[:count], draw, turn, len(state.history))
     return origin, rolling(state, candidate, looks[:count])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dspy_gepa.core.frontier import Vector
 from dspy_gepa.core.streams import stream
@@ -40,9 +41,7 @@ class Rungs:
 
     def order(self, validation: Sequence[int], *, seed: int) -> tuple[int, ...]:
         """The order in which all members are run on the validation examples."""
-        order = list(validation)
-        stream(seed, "validation order").shuffle(order)
-        return tuple(order)
+        return _shuffled(tuple(validation), seed)
 
     def is_due(self, *, rollouts: int, revalidated: int, reflections: int) -> bool:
         """Whether a member is validated further before the next proposal.
@@ -56,3 +55,11 @@ class Rungs:
         """Whether a child is left out, given its and its parent's scores on the same examples."""
         # Tenths have no exact value, and a difference of exactly so much is not enough.
         return bool(float((child - parent).mean()) < -self.drop * span - 1e-9)
+
+
+@lru_cache(maxsize=16)
+def _shuffled(validation: tuple[int, ...], seed: int) -> tuple[int, ...]:
+    # Every proposal asks for it several times, and it is the same throughout a run.
+    order = list(validation)
+    stream(seed, "validation order").shuffle(order)
+    return tuple(order)
