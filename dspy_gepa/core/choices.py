@@ -14,6 +14,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import ComponentView
 from dspy_gepa.core.gate import Gate, at_least_as_good, examples_to_decide
 from dspy_gepa.core.proposal import (
+    Anchoring,
     Drafted,
     Evaluation,
     Gating,
@@ -43,6 +44,8 @@ def next_phase(state: RunState, proposal: Proposal) -> Phase | None:
             return _after_reflecting(state, proposal, proposal.phase)
         case Gating(evaluation, minibatch) if state.is_done(evaluation):
             return _after_gating(state, proposal, evaluation, minibatch)
+        case Anchoring(evaluation, beside) if all(map(state.is_done, (evaluation, *beside))):
+            return _after_anchoring(state, proposal, evaluation, beside)
         case Validating(evaluation, beside) if all(map(state.is_done, (evaluation, *beside))):
             return _after_validating(state, proposal, evaluation, beside)
     return None
@@ -63,14 +66,16 @@ def _after_rolling(
     if settings.skip_perfect_score and all(r.score == settings.perfect_score for r in rollouts):
         return Settled(parent, Verdict("skipped", "every score on the minibatch is perfect"))
     seen = {step.component for rollout in rollouts for step in rollout.trace.steps}
-    called = tuple(component for component in parent if component in seen)
+    seen |= {name for name, owners in settings.owners.items() if not seen.isdisjoint(owners)}
+    called = tuple(name for name in parent if name in seen and name not in settings.frozen)
     if not called:
-        return Settled(parent, Verdict("skipped", "no component was called on the minibatch"))
+        reason = "no component that may be rewritten was called on the minibatch"
+        return Settled(parent, Verdict("skipped", reason))
     evidence = tuple(map(Evidence, evaluation.examples, rollouts))
     pool = _pool(state, proposal.ticket, origin.seen)
     view = ComponentView(pool, origin.parent, parent, origin.turn, called, evidence)
     chosen = settings.components(view)
-    components = tuple(component for component in chosen if component in seen)
+    components = tuple(component for component in chosen if component in called)
     if not components:
         reason = f"none of the selected components {list(chosen)} was called on the minibatch"
         return Settled(parent, Verdict("skipped", reason))
@@ -150,7 +155,7 @@ def _after_gating(
     if more > 0:
         return gating(state, child, minibatch, parents, scores, is_merge=is_merge)
     if more == 0:
-        return validating(state, child, parents)
+        return _anchoring(state, child) or validating(state, child, parents)
     best = max(sum(row[: len(scores)]) for row in _parent_scores(state, minibatch, parents))
     better = "not enough better" if sum(scores) > best else "no better"
     reason = f"{better} on {len(scores)} examples: {sum(scores):g} against {best:g}"
@@ -179,6 +184,27 @@ def _parent_scores(
     state: RunState, minibatch: tuple[int, ...], parents: Sequence[Candidate]
 ) -> list[list[float]]:
     return [_scores(state, Evaluation(parent, minibatch)) for parent in parents]
+
+
+def _anchoring(state: RunState, child: Candidate) -> Anchoring | None:
+    """How a child is tried on what must keep passing; None where nothing must."""
+    anchors = state.settings.anchors
+    if not anchors:
+        return None
+    return Anchoring(Evaluation(child, anchors), (Evaluation(candidate_of(state, 0), anchors),))
+
+
+def _after_anchoring(
+    state: RunState, proposal: Proposal, evaluation: Evaluation, beside: tuple[Evaluation, ...]
+) -> Phase:
+    child, (seed,) = evaluation.candidate, beside
+    rows = zip(evaluation.examples, _scores(state, evaluation), _scores(state, seed), strict=True)
+    lost = [example for example, score, before in rows if score < before]
+    if lost:
+        reason = f"worse than the seed on {len(lost)} of the examples that must keep passing"
+        return Settled(child, Verdict("rejected", reason))
+    parents = [candidate_of(state, parent) for parent in proposal.origin.parents]
+    return validating(state, child, parents)
 
 
 def validating(state: RunState, child: Candidate, parents: Sequence[Candidate]) -> Validating:

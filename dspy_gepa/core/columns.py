@@ -33,22 +33,29 @@ def objective_means(rollouts: Sequence[Rollout | None], names: Sequence[str]) ->
     return np.where(counts > 0, np.nansum(matrix, axis=0) / np.maximum(counts, 1), np.nan)
 
 
-def columns(kind: FrontierKind, rollouts: Sequence[Rollout | None], names: Sequence[str]) -> Vector:
+def columns(
+    kind: FrontierKind,
+    rollouts: Sequence[Rollout | None],
+    names: Sequence[str],
+    minimized: Sequence[str] = (),
+) -> Vector:
     """A member's row of the frontier, from its rollouts on the validation examples, in order.
 
     None stands for an example that it was not run on; NaN comes out where there is no score.
-    `names` are the objectives that the frontier has columns for.
+    `names` are the objectives that the frontier has columns for; of those that are `minimized`
+    less is better, so that they stand there with the opposite sign.
     """
     scores = np.array([np.nan if each is None else each.score for each in rollouts])
+    signs: Vector = np.array([-1.0 if name in minimized else 1.0 for name in names])
     match kind:
         case "instance":
             return scores
         case "objective":
-            return objective_means(rollouts, names)
+            return signs * objective_means(rollouts, names)
         case "hybrid":
-            return np.concatenate([scores, objective_means(rollouts, names)])
+            return np.concatenate([scores, signs * objective_means(rollouts, names)])
         case "cartesian":
-            return _matrix(rollouts, names).reshape(-1)
+            return np.asarray(signs * _matrix(rollouts, names)).reshape(-1)
 
 
 def _matrix(rollouts: Sequence[Rollout | None], names: Sequence[str]) -> Scores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from dspy_gepa.core.budget import Tally, proposal_cost
 from dspy_gepa.core.sampling import SampleView
 from dspy_gepa.core.state import Settings
 
-__all__ = ["Forecast", "forecast"]
+__all__ = ["Forecast", "forecast", "worst_case"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +57,48 @@ def forecast(settings: Settings) -> Forecast:
     )
     looks = settings.sampler(view)
     shown = min(len(looks), settings.failures_shown or len(looks))
-    validation = len(settings.validation)
-    rungs = settings.rungs
-    seeded = validation if rungs is None else min(rungs.seed, validation)
-    child = shown + validation
-    if rungs is None:
-        beside = 0
-        child -= len({*looks} & {*settings.validation})
-    else:
-        beside = max(0, min(rungs.first, validation) - seeded)
-        child = shown + min(rungs.first, validation)
+    seeded = settings.validation_order[: settings.rungs.seed if settings.rungs else None]
     # The least: every example looked at fails, and the first ones of the gate decide it.
     looked = len(looks) if settings.failures_shown is None else shown
     gated = 1 if settings.stops_early else shown
     return Forecast(
         settings,
-        seed=Tally(rollouts=seeded, metric_calls=seeded),
+        seed=Tally(rollouts=len(seeded), metric_calls=len(seeded)),
         least=proposal_cost(parent=looked, child=gated, feedback=0, reflection_calls=1),
-        most=proposal_cost(
-            parent=len(looks) + beside,
-            child=child,
-            feedback=settings.feedback_calls * shown,
-            reflection_calls=settings.reflection_calls,
+        most=worst_case(
+            settings,
+            looks,
+            parent_paid=lambda example: example in seeded and example not in looks,
+            seed_paid=lambda example: example in seeded,
         ),
+    )
+
+
+def worst_case(
+    settings: Settings,
+    looks: tuple[int, ...],
+    *,
+    parent_paid: Callable[[int], bool],
+    seed_paid: Callable[[int], bool],
+) -> Tally:
+    """The most that a mutation can need that looks at these examples.
+
+    Told is on which examples its parent and the seed have been run and paid for.
+    """
+    shown = min(len(looks), settings.failures_shown or len(looks))
+    if settings.rungs is None:
+        beside: tuple[int, ...] = ()
+        child = len({*looks, *settings.anchors, *settings.validation})
+    else:
+        beside = settings.validation_order[: settings.rungs.first]
+        child = shown + len(settings.anchors) + len(beside)
+    parent = sum(not parent_paid(example) for example in dict.fromkeys((*looks, *beside)))
+    seed = sum(not seed_paid(example) for example in settings.anchors)
+    return proposal_cost(
+        parent=parent + seed,
+        child=child,
+        feedback=settings.feedback_calls * shown,
+        reflection_calls=settings.reflection_calls,
     )
 
 

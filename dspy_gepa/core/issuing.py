@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
-from dspy_gepa.core.budget import Tally, proposal_cost
+from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import candidate_of, gating, rolling
+from dspy_gepa.core.forecast import worst_case
 from dspy_gepa.core.frontier import survivors, tops
 from dspy_gepa.core.merge import Lineage, merge_examples, plan_merge
 from dspy_gepa.core.proposal import (
@@ -21,6 +23,7 @@ from dspy_gepa.core.proposal import (
     Validating,
 )
 from dspy_gepa.core.results import place_of
+from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.sampling import SampleView
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState
@@ -170,21 +173,18 @@ def _mutation(state: RunState, used: Tally) -> Begun:
 
 def _hold(state: RunState, parent: Candidate, looks: tuple[int, ...]) -> Tally:
     """The worst case of a mutation that looks at these examples."""
-    settings = state.settings
-    shown = min(len(looks), settings.failures_shown or len(looks))
-    if settings.rungs is None:
-        beside: tuple[int, ...] = ()
-        child = len({*looks, *settings.validation})
-    else:
-        beside = settings.validation_order[: settings.rungs.first]
-        child = shown + len(beside)
-    together = tuple(dict.fromkeys((*looks, *beside)))
-    return proposal_cost(
-        parent=sum(key not in state.charged for key in Evaluation(parent, together).keys),
-        child=child,
-        feedback=settings.feedback_calls * shown,
-        reflection_calls=settings.reflection_calls,
+    return worst_case(
+        state.settings,
+        looks,
+        parent_paid=_paid(state, parent),
+        seed_paid=_paid(state, candidate_of(state, 0)),
     )
+
+
+def _paid(state: RunState, candidate: Candidate) -> Callable[[int], bool]:
+    """Whether a candidate's rollout on an example was charged to a proposal that is over."""
+    digest = candidate.digest
+    return lambda example: RolloutKey(digest, example) in state.charged
 
 
 def _looks(proposal: Proposal, parent: int) -> tuple[int, ...]:
@@ -234,6 +234,8 @@ def _merge(state: RunState) -> Begun | None:
     rollouts = len(settings.validation)
     if settings.rungs is not None:
         rollouts = len(examples) + 3 * settings.rungs.first
+    is_paid = _paid(state, candidate_of(state, 0))
+    rollouts += sum(1 + (not is_paid(example)) for example in settings.anchors)
     hold = Tally(rollouts=rollouts, metric_calls=rollouts, proposals=1)
     parents = [state.members[parent].candidate for parent in plan.parents]
     phase = gating(state, plan.child, examples, parents, is_merge=True)

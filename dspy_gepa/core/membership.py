@@ -51,7 +51,8 @@ def new_member(state: RunState, accepted: Proposal, charge: int) -> Member:
         rollouts = state.validated(candidate)
         # The first member says which objectives there are.
         names = state.objectives if state.members else objective_names(filter(None, rollouts))
-        results = results.with_columns(columns(settings.frontier, rollouts, names))
+        row = columns(settings.frontier, rollouts, names, settings.minimized)
+        results = results.with_columns(row)
     before = {key for evaluation in earlier for key in evaluation.keys}
     unpaid = sum(
         state.known[key].charge.metric_calls

@@ -2,11 +2,12 @@
 
 Its phase is a tagged union; each phase holds exactly what is known by then:
 
-    mutation   Rolling -> Reflecting -> Drafted -> Gating -> Validating -> Settled
-    merge                                          Gating -> Validating -> Settled
-    seed, revalidation                                       Validating -> Settled
+    mutation   Rolling -> Reflecting -> Drafted -> Gating -> Anchoring -> Validating -> Settled
+    merge                                          Gating -> Anchoring -> Validating -> Settled
+    seed, revalidation                                                    Validating -> Settled
 
-Rolling and Gating may be entered several times, each time on more of their examples.
+Rolling and Gating may be entered several times, each time on more of their examples. Anchoring is
+left out where no examples must keep passing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.work import ReflectionAnswer
 
 __all__ = [
+    "Anchoring",
     "Drafted",
     "Evaluation",
     "Gating",
@@ -157,6 +159,15 @@ class Gating:
 
 
 @dataclass(frozen=True, slots=True)
+class Anchoring:
+    """The child runs on the examples on which it must not be worse than the seed."""
+
+    evaluation: Evaluation
+    beside: tuple[Evaluation, ...]
+    """The seed's, which all proposals share."""
+
+
+@dataclass(frozen=True, slots=True)
 class Validating:
     """The candidate runs on validation examples."""
 
@@ -185,7 +196,7 @@ class Settled:
     verdict: Verdict
 
 
-Phase: TypeAlias = Rolling | Reflecting | Drafted | Gating | Validating | Settled
+Phase: TypeAlias = Rolling | Reflecting | Drafted | Gating | Anchoring | Validating | Settled
 
 
 def evaluations_of(phase: Phase) -> tuple[Evaluation, ...]:
@@ -193,7 +204,7 @@ def evaluations_of(phase: Phase) -> tuple[Evaluation, ...]:
     match phase:
         case Rolling(evaluation) | Gating(evaluation):
             return (evaluation,)
-        case Validating(evaluation, beside):
+        case Anchoring(evaluation, beside) | Validating(evaluation, beside):
             return (*beside, evaluation)
     return ()
 

@@ -28,6 +28,7 @@ from dspy_gepa.core.events import (
 from dspy_gepa.core.issuing import completion, next_proposal
 from dspy_gepa.core.membership import measured, new_member
 from dspy_gepa.core.proposal import (
+    Anchoring,
     Drafted,
     Evaluation,
     Gating,
@@ -238,7 +239,7 @@ def _commitment(state: RunState, first: Proposal) -> Committed | None:
 
 def _wanted(state: RunState, proposal: Proposal) -> Iterator[Request]:
     match proposal.phase:
-        case Rolling() | Gating() | Validating():
+        case Rolling() | Gating() | Anchoring() | Validating():
             learnable = place_of(state.settings.train)
             for evaluation in evaluations_of(proposal.phase):
                 for key, example in zip(evaluation.keys, evaluation.examples, strict=True):

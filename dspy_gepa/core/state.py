@@ -39,6 +39,14 @@ class Settings:
     """Examples that members are compared on; not empty. May share examples with `train`."""
     limits: Limits
     """What may be spent; in units that can be counted beforehand never exceeded."""
+    anchors: tuple[int, ...] = ()
+    """Examples on which no child may score lower than the seed."""
+    frozen: tuple[str, ...] = ()
+    """Components that are never rewritten."""
+    owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For components that are not called themselves, those whose calls are theirs."""
+    minimized: tuple[str, ...] = ()
+    """Objectives of which less is better."""
     seed: int = 0
     sampler: Sampler = epochs
     """Which training examples a proposal looks at."""

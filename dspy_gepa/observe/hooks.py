@@ -16,6 +16,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Advanced, Committed, Ended, Event, Issued, Reflected, RolledOut
 from dspy_gepa.core.frontier import Scores, mean_scores, tops
 from dspy_gepa.core.proposal import (
+    Anchoring,
     Evaluation,
     Gating,
     Merge,
@@ -177,7 +178,7 @@ def _evaluation_start(
     proposal: Proposal, state: RunState, examples: Sequence[object]
 ) -> Iterator[HookCall]:
     """The call for a proposal that has just entered a phase in which a minibatch is run."""
-    if isinstance(proposal.phase, (Rolling, Gating)):
+    if isinstance(proposal.phase, (Rolling, Gating, Anchoring)):
         batch = proposal.phase.evaluation.examples
         told = {
             **_evaluated(proposal, state),
@@ -190,7 +191,7 @@ def _evaluation_start(
 
 def _evaluation_end(proposal: Proposal, state: RunState) -> Iterator[HookCall]:
     """The call for a proposal as it was in a phase in which a minibatch was run."""
-    if isinstance(proposal.phase, (Rolling, Gating)):
+    if isinstance(proposal.phase, (Rolling, Gating, Anchoring)):
         rollouts = state.rollouts(proposal.phase.evaluation)
         traces = [rollout.trace for rollout in rollouts]
         has_traces = any(trace.steps for trace in traces)

@@ -19,12 +19,16 @@ class ExampleTable:
     examples: tuple[dspy.Example, ...]
     train: tuple[int, ...]
     validation: tuple[int, ...]
+    anchors: tuple[int, ...] = ()
+    """Examples that must keep passing."""
 
 
 def tabulate(
-    trainset: Sequence[dspy.Example], valset: Sequence[dspy.Example] | None
+    trainset: Sequence[dspy.Example],
+    valset: Sequence[dspy.Example] | None,
+    must_pass: Sequence[dspy.Example] = (),
 ) -> ExampleTable:
-    """The two sets under ids; the very same object in both has one id, so it is paid once.
+    """The sets under ids; the very same object in several has one id, so it is paid once.
 
     Without a validation set the training set serves as one.
 
@@ -37,12 +41,13 @@ def tabulate(
             f"Trainset must be provided and non-empty, and {trainset!r} was given. "
             "Pass a list of dspy.Example, for instance trainset=examples[:50]."
         )
-    for name, examples in (("trainset", trainset), ("valset", valset or ())):
+    sets = {"trainset": trainset, "valset": valset or (), "must_pass": must_pass}
+    for name, examples in sets.items():
         for position, example in enumerate(examples):
             _check(f"{name}[{position}]", example)
     train = tuple(range(len(trainset)))
     if not valset:
-        return ExampleTable(tuple(trainset), train, train)
+        return _anchored(list(trainset), train, train, must_pass)
     table = list(trainset)
     shared = {id(example): position for position, example in enumerate(trainset)}
     validation = []
@@ -52,7 +57,24 @@ def tabulate(
         validation.append(len(table) if known is None else known)
         if known is None:
             table.append(example)
-    return ExampleTable(tuple(table), train, tuple(validation))
+    return _anchored(table, train, tuple(validation), must_pass)
+
+
+def _anchored(
+    table: list[dspy.Example],
+    train: tuple[int, ...],
+    validation: tuple[int, ...],
+    must_pass: Sequence[dspy.Example],
+) -> ExampleTable:
+    """The table with what must keep passing, each once."""
+    known = {id(example): position for position, example in reversed([*enumerate(table)])}
+    anchors: dict[int, None] = {}
+    for example in must_pass:
+        if id(example) not in known:
+            known[id(example)] = len(table)
+            table.append(example)
+        anchors[known[id(example)]] = None
+    return ExampleTable(tuple(table), train, validation, tuple(anchors))
 
 
 def _check(name: str, example: object) -> None:

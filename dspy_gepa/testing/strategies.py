@@ -193,6 +193,8 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         train=train,
         validation=train if draw(st.booleans()) else validation,
         limits=Limits(metric_calls=draw(st.integers(1, max_metric_calls))),
+        anchors=tuple(draw(st.lists(st.integers(0, 15), max_size=3, unique=True))),
+        frozen=draw(st.sampled_from(((), world.names[:1]))),
         seed=draw(st.integers(0, 1000)),
         sampler=draw(st.builds(Epochs, st.integers(1, 4)) | st.builds(Looks, st.integers(1, 5))),
         failures_shown=draw(st.none() | st.integers(1, 4)),

@@ -141,7 +141,7 @@ def test_what_was_not_called_is_not_rewritten():
     only_b = play(Task(by_length, called=lambda *_: "b"), limit=40)
     assert {texts["a"] for texts in (m.candidate for m in only_b.members)} == {"a0"}
     silent = play(Task(by_length, called=lambda *_: ""), limit=20)
-    reason = "no component was called on the minibatch"
+    reason = "no component that may be rewritten was called on the minibatch"
     assert set(verdicts(silent)) == {Verdict("skipped", reason)}
 
 
@@ -388,3 +388,34 @@ def test_a_merge_that_is_as_good_is_accepted():
     task = Task(lambda candidate, example: min(0.03, two_sided(candidate, example)))
     state = play(task, limit=60, merge_examples=1, **MERGING)
     assert [s.verdict.kind for s in state.history if isinstance(s.origin, Merge)] == ["accepted"]
+
+
+def test_a_frozen_component_is_never_rewritten():
+    """Whatever the selector names, and however often it was called."""
+    state = play(Task(by_length), limit=60, frozen=("a",))
+    assert len(state.members) > 1
+    assert {member.candidate["a"] for member in state.members} == {"a0"}
+
+
+def test_a_child_that_fails_what_must_keep_passing_is_rejected():
+    """It passes the gate, and is left out before a validation example is paid."""
+
+    def score(candidate, example):
+        return (
+            1.0 - (example == 9 and candidate["a"] != "a0")
+            if example > 4
+            else by_length(candidate, example)
+        )
+
+    state = play(Task(score), limit=60, anchors=(9, 8), frozen=("b",))
+    assert [member.candidate["a"] for member in state.members] == ["a0"]
+    reason = "worse than the seed on 1 of the examples that must keep passing"
+    assert Verdict("rejected", reason) in verdicts(state)
+
+
+def test_what_the_seed_never_passed_need_not_keep_passing():
+    """Anchors hold a child to the seed's own scores, and to no more."""
+    state = play(
+        Task(lambda candidate, example: by_length(candidate, example % 5)), limit=60, anchors=(9,)
+    )
+    assert len(state.members) > 1
