@@ -33,13 +33,26 @@ class Blocks(NamedTuple):
     """Where a closing mark begins that has no opening mark before it."""
 
 
-_NAME = re.escape(OPENING_MARK.strip("<>")).replace("_", r"\\?[_ -]")
-_MARK = re.compile(rf"< ?(/?) ?{_NAME}s? ?>", re.IGNORECASE)
-_OTHER_MARK = re.compile(
-    r"<(/?)(?:(?:improved|updated|revised|final|better)[_ -])?instructions?>",
+_NAME = re.escape(OPENING_MARK.strip("<>")).replace("_", r"\\?[_ -]?")
+# Bold or code markup may go around a mark, attributes may stand in it, and models that write XML
+# in square brackets write it so.
+_MARK = re.compile(
+    rf"(?P<markup>\*\*|`)?(?:\\?< ?(?P<closes>/?) ?{_NAME}s?(?: [^<>\n]{{0,80}})?/?\\?>"
+    rf"|\[(?P<closes_too>/?){_NAME}\])(?(markup)(?P=markup))",
     re.IGNORECASE,
 )
-_LINE_BREAK_AFTER = re.compile(r"[ \t]*(\r?\n)")
+_OTHER_NAMES = (
+    r"(?:(?:improved|updated|revised|final|better|system|new)[_ -])?(?:instructions?|prompt)"
+    r"|(?:neue|verbesserte)[_ ]anweisung|(?:nueva[_ ]instrucci[oó]n|instrucci[oó]n[_ ]mejorada)"
+    r"|nouvelle[_ ]instruction|nova[_ ]instru[cç][aã]o|новая[_ ]инструкция"
+    r"|新的?(?:指令|提示词?|指示)"
+)
+_OTHER_MARK = re.compile(
+    rf"(?P<markup>)<(?P<closes>/?)(?:{_OTHER_NAMES})(?P<closes_too>)>", re.IGNORECASE
+)
+_NO_WORDS = " \t\r*`>\ufeff\u200b\u200e\u200f"
+"""What may stand on a line beside a mark that is used."""
+_LINE_BREAK_AFTER = re.compile(r"[ \t\ufeff\u200b]*(\r?\n)")
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([^`\n]*)$", re.MULTILINE)
 
 
@@ -85,7 +98,7 @@ def _marked(reply: str, mark: re.Pattern[str]) -> Blocks:
     whole: list[Block] = []
     opened: list[re.Match[str]] = []
     for one in found:
-        if not one[1]:
+        if not _closes(one):
             opened.append(one)
         elif opened:
             first = opened.pop()
@@ -95,9 +108,12 @@ def _marked(reply: str, mark: re.Pattern[str]) -> Blocks:
                 opened = []
         elif not whole:
             return Blocks(end_of_unopened=one.start())
-    if len(opened) > 1 and not whole and not reply[opened[-1].end() :].strip():
-        # The opening mark written again in place of the closing one.
-        return Blocks((_between(reply, opened[0], opened[-1]),))
+    if opened and not whole:
+        # The opening mark written again in place of the closing one, or a mark of another name.
+        others = [*opened[1:], *(one for one in _OTHER_MARK.finditer(reply) if _closes(one))]
+        last = others[-1] if others else None
+        if last and last.start() >= opened[0].end() and not reply[last.end() :].strip(_NO_WORDS):
+            return Blocks((_between(reply, opened[0], last),))
     return Blocks(tuple(whole), is_open=bool(opened))
 
 
@@ -106,11 +122,20 @@ def _meant(reply: str, found: list[re.Match[str]]) -> list[re.Match[str]]:
     edges = [
         one
         for one in found
-        if not reply[reply.rfind("\n", 0, one.start()) + 1 : one.start()].strip(" \t*`>")
-        or (one[1] and not reply[one.end() :].split("\n", 1)[0].strip(" \t\r*`"))
+        if not reply[reply.rfind("\n", 0, one.start()) + 1 : one.start()].strip(_NO_WORDS)
+        or (_closes(one) and not _line_from(reply, one.end()).strip(_NO_WORDS))
     ]
-    at_edges = {one[1] for one in edges}
-    return [one for one in found if one in edges or one[1] not in at_edges]
+    at_edges = {_closes(one) for one in edges}
+    return [one for one in found if one in edges or _closes(one) not in at_edges]
+
+
+def _line_from(reply: str, place: int) -> str:
+    end = reply.find("\n", place)
+    return reply[place:] if end < 0 else reply[place:end]
+
+
+def _closes(mark: re.Match[str]) -> bool:
+    return bool(mark["closes"] or mark["closes_too"])
 
 
 def _between(reply: str, first: re.Match[str], last: re.Match[str]) -> Block:
@@ -119,5 +144,5 @@ def _between(reply: str, first: re.Match[str], last: re.Match[str]) -> Block:
     if line_break is None:
         text = text.strip()
     else:
-        text = re.sub(line_break[1] + r"[ \t]*\Z", "", text[line_break.end() :])
+        text = re.sub(line_break[1] + r"[ \t\ufeff\u200b]*\Z", "", text[line_break.end() :])
     return Block(first.start(), last.end(), text)

@@ -6,12 +6,22 @@ text. In doubt there is no text: to ask again costs one call, a wrong text a min
 
 from __future__ import annotations
 
-import json
+import html
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dspy_gepa.reflect.blocks import Block, fenced, marked, marked_otherwise
-from dspy_gepa.reflect.prompt import LEFT_OUT
+from dspy_gepa.reflect.examples import EXAMPLE_HEADING
+from dspy_gepa.reflect.exchange import Reply
+from dspy_gepa.reflect.forms import (
+    Broken,
+    in_assignment,
+    in_fields,
+    in_json,
+    in_yaml,
+    unwrapped,
+)
 from dspy_gepa.reflect.talk import (
     is_announcement,
     is_refusal,
@@ -20,7 +30,14 @@ from dspy_gepa.reflect.talk import (
     without_quotes,
     without_talk,
 )
-from dspy_gepa.reflect.templates import CLOSING_MARK, FILLER, OPENING_MARK, OWN_WORDS
+from dspy_gepa.reflect.templates import CLOSING_MARK, OPENING_MARK, OWN_WORDS
+from dspy_gepa.reflect.thinking import (
+    ends_of_thinking,
+    without_later_thinking,
+    without_thinking,
+    without_turn_ends,
+)
+from dspy_gepa.reflect.values import LEFT_OUT
 
 __all__ = ["Unreadable", "read_text"]
 
@@ -31,109 +48,102 @@ class Unreadable:
 
     reason: str
     """A clause, for people and for the LM to read."""
+    is_refused: bool = False
+    """Whether there is a text, which breaks a rule."""
 
 
 _CUT_OFF = Unreadable(
     f"it was cut off before the closing mark {CLOSING_MARK}, so the answer has to be shorter"
 )
 _CUT_OFF_FENCE = Unreadable("it was cut off inside a code block, so the answer has to be shorter")
+_CUT_OFF_TEXT = Unreadable("it was cut off, so the answer has to be shorter")
 _CUT_OFF_THINKING = Unreadable("it was cut off while it was still reasoning, so think more briefly")
 _UNMARKED = f"the new instruction does not stand between {OPENING_MARK} and {CLOSING_MARK}"
-
-_THINKING = r"<(think|thinking|thought|reasoning|scratchpad)>"
-_BEGINS_THINKING = re.compile(rf"\s*{_THINKING}", re.IGNORECASE)
-_THINKING_LINE = re.compile(rf"^[ \t]*{_THINKING}", re.IGNORECASE | re.MULTILINE)
-_ENDS_THINKING = re.compile(
-    r"^[ \t]*</think(?:ing)?>|</think(?:ing)?>[ \t]*$", re.IGNORECASE | re.MULTILINE
-)
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u200e\u200f"
+"""Byte order marks and signs without width, which stray into the beginning of replies."""
 _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md", "instruction"})
 """Words after a fence that do not name a language in which an example would be written."""
-_JSON_BEGINS = re.compile(r'\{\s*"[^"\n]{1,60}"\s*:')
-_JSON_FIELD = re.compile(
-    r"((?:new|improved|updated|revised|rewritten|final|better|optimi[sz]ed)_?)?"
-    r"(?:instructions?|prompt|text)"
+_FILLER = re.compile(
+    r"(?:(?:insert|write|put|place|add) )?(?:(?:the|your|a) )?(?:complete |full |whole )?"
+    r"(?:(?:new|improved|updated|revised) )?(?:instructions?|text)(?: (?:goes|stands|comes))?"
+    r"(?: here)?|(?:the )?lines to be added",
+    re.IGNORECASE,
 )
-_TASK_ANSWER = re.compile(r"\[\[ ## \w+ ## \]\]")
-_FILLERS = frozenset(
-    {
-        "",
-        FILLER.strip("()"),
-        "new instruction",
-        "new instruction here",
-        "your new instruction",
-        "your new instruction here",
-    }
-)
+"""What stands for an instruction in a form that was repeated and not filled in, ours included."""
+_CDATA = re.compile(r"\s*<!\[CDATA\[(.*)\]\]>\s*", re.DOTALL)
 _LONGEST_FILLER = 100
 
 
-def read_text(reply: str, *, current: str = "") -> str | Unreadable:
+def read_text(reply: Reply | str, *, current: str = "") -> str | Unreadable:
     """The text that the reply gives for a component.
 
     A text written as opening mark, newline, text, newline, closing mark comes back byte for byte,
     unless it contains a mark itself or is no instruction: no letter or digit in it, lone
-    surrogates, a refusal, an announcement, or a piece of our own prompt.
+    surrogates, a refusal, an announcement, or a piece of our own prompt. One code fence around all
+    of it, which models add out of habit, is taken away, except where the current text has one.
 
     Args:
-        reply: The whole reply.
+        reply: The whole reply; a text is taken for one that was not cut off.
         current: The text that is to be improved. Words of our prompt that it has are no leak.
     """
-    answer = _after_thinking(reply)
-    if isinstance(answer, str) and not answer.strip():
-        return Unreadable("it is empty")
-    found = answer if isinstance(answer, Unreadable) else _in_some_form(answer)
+    said = Reply(reply) if isinstance(reply, str) else reply
+    answer = _after_thinking(said.text)
+    if isinstance(answer, Unreadable):
+        return answer
+    if not marked(answer).whole and marked(unescaped := html.unescape(answer)).whole:
+        answer = unescaped
+    if not _bare(answer):
+        return _CUT_OFF_TEXT if said.is_truncated else Unreadable("it is empty")
+    found = _in_marks(answer, current)
+    if found is None:
+        try:
+            found = _in_other_form(answer, is_truncated=said.is_truncated)
+        except Broken as broken:
+            found = Unreadable(str(broken))
     return found if isinstance(found, Unreadable) else _checked(found, current)
-
-
-def _in_some_form(answer: str) -> str | Unreadable:
-    found = _in_marks(answer)
-    if found is not None:
-        return found
-    plain = _without_later_thinking(answer)
-    if isinstance(plain, Unreadable):
-        return plain
-    for read in (_in_json, _in_fence):
-        found = read(plain)
-        if found is not None:
-            return found
-    return _in_plain_text(plain)
 
 
 def _after_thinking(reply: str) -> str | Unreadable:
     """The reply after the reasoning with which it begins."""
-    while begins := _BEGINS_THINKING.match(reply):
-        ends = _end_of_thinking(reply, begins)
-        if ends is None:
-            return _CUT_OFF_THINKING
-        reply = reply[ends:]
-    # Some servers prefill the opening tag, so that only the closing one comes back.
-    ends_thinking = _ENDS_THINKING.search(reply)
-    if ends_thinking is None or _THINKING_LINE.search(reply, 0, ends_thinking.start()):
-        return reply
-    if any(block.start < ends_thinking.start() < block.end for block in marked(reply).whole):
-        return reply
-    thought, rest = reply[: ends_thinking.start()], reply[ends_thinking.end() :]
+    answer = without_thinking(reply)
+    if answer is None:
+        return _CUT_OFF_THINKING
+    ends = ends_of_thinking(answer)
+    if ends is None:
+        return answer
+    if any(block.start < ends.start() < block.end for block in marked(answer).whole):
+        return answer
+    thought, rest = answer[: ends.start()], answer[ends.end() :]
     # A mark before the tag was a thought about the answer only if the answer follows.
-    return reply if marked(thought).is_open and not marked(rest).whole else rest
+    return answer if marked(thought).is_open and not marked(rest).whole else rest
 
 
-def _without_later_thinking(answer: str) -> str | Unreadable:
-    """A reply without marks, without the reasoning that follows after some other text."""
-    while begins := _THINKING_LINE.search(answer):
-        ends = _end_of_thinking(answer, begins)
-        if ends is None:
-            return _CUT_OFF_THINKING
-        answer = answer[: begins.start()] + answer[ends:]
-    return answer
+def _in_other_form(answer: str, *, is_truncated: bool) -> str | Unreadable:
+    """The text of a reply without marks."""
+    plain = without_later_thinking(without_turn_ends(answer))
+    if plain is None:
+        return _CUT_OFF_THINKING
+    plain = unwrapped(_bare(plain))
+    text = without_announcements(plain)
+    readers: tuple[Callable[[], str | Unreadable | None], ...] = (
+        lambda: in_json(text),
+        lambda: in_fields(text, is_truncated=is_truncated),
+        lambda: _in_fence(plain),
+    )
+    for read in readers:
+        found = read()
+        if found is not None:
+            return found
+    # What has no end of its own may go on after the last word that came.
+    return _CUT_OFF_TEXT if is_truncated else _in_plain_text(plain)
 
 
-def _end_of_thinking(reply: str, begins: re.Match[str]) -> int | None:
-    """Where the reasoning ends that begins here; None where the reply ends before."""
-    ends = re.compile(f"</{begins[1]}>", re.IGNORECASE).search(reply, begins.end())
-    return None if ends is None else ends.end()
+def _bare(answer: str) -> str:
+    """The answer without invisible characters and white space around it."""
+    return answer.strip(_INVISIBLE).strip().strip(_INVISIBLE)
 
 
-def _in_marks(answer: str) -> str | Unreadable | None:
+def _in_marks(answer: str, current: str) -> str | Unreadable | None:
     """What stands between our marks, or others in their place; None where there are no marks."""
     found = marked(answer)
     if found.is_open:
@@ -141,13 +151,32 @@ def _in_marks(answer: str) -> str | Unreadable | None:
     if found.whole:
         # A model that drafts puts the final text last, and some show the form once more after it.
         used = [block for block in found.whole if not _is_filler(block.text)]
-        return (used or found.whole)[-1].text
+        return _without_fence((used or found.whole)[-1].text, current)
     if found.end_of_unopened is not None:
         return _in_plain_text(answer[: found.end_of_unopened])
     other = marked_otherwise(answer)
     if other.whole and _is_introduced(answer[: other.whole[0].start]):
-        return other.whole[0].text
+        return _without_fence(other.whole[0].text, current)
     return None
+
+
+def _without_fence(text: str, current: str) -> str:
+    """The text without a fence around all of it, where the current text has none."""
+    if quoted := _CDATA.fullmatch(text):
+        text = quoted[1].strip()
+    block = _fence_around(text)
+    if block is None or block.kind not in _PROSE or _fence_around(current.strip()):
+        return text
+    return block.text
+
+
+def _fence_around(text: str) -> Block | None:
+    """The one fence that begins and ends with the text; None where there is none."""
+    found = fenced(text.strip())
+    if found.is_open or len(found.whole) != 1:
+        return None
+    (block,) = found.whole
+    return block if (block.start, block.end) == (0, len(text.strip())) else None
 
 
 def _in_fence(answer: str) -> str | Unreadable | None:
@@ -176,42 +205,28 @@ def _in_fence(answer: str) -> str | Unreadable | None:
 
 
 def _fence_content(block: Block) -> str | Unreadable:
-    found = _in_json(block.text)
-    return without_quotes(without_announcements(block.text)) if found is None else found
-
-
-def _in_json(answer: str) -> str | Unreadable | None:
-    """What the field for the instruction holds; None where the reply is not a JSON object."""
-    text = without_announcements(answer)
-    if not text.startswith("{"):
-        return None
-    try:
-        # Not strict: models write line breaks into strings as they are.
-        fields, _ = json.JSONDecoder(strict=False).raw_decode(text)
-    except (json.JSONDecodeError, RecursionError):
-        malformed = Unreadable("it is JSON that was cut off or is malformed")
-        return malformed if _JSON_BEGINS.match(text) else None
-    named: dict[bool, object] = {}
-    for name, value in fields.items():
-        words = re.sub(r"[^a-z]+", "_", name.lower()).strip("_")
-        if field := _JSON_FIELD.fullmatch(words):
-            named.setdefault(bool(field[1]), value)
-    value = named.get(True, named.get(False))
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        value = "\n".join(value)
-    if isinstance(value, str):
-        return value.strip()
-    return Unreadable("it is JSON without the new instruction, as if it answered one of the inputs")
+    if block.kind == "diff":
+        return Unreadable("it shows the changes and not the whole new instruction")
+    text = without_announcements(block.text)
+    found = in_json(text)
+    return without_quotes(_named_in(text)) if found is None else found
 
 
 def _in_plain_text(answer: str) -> str | Unreadable:
     """The reply itself, if it seems to be an instruction and nothing else."""
-    text = without_talk(answer)
+    text = without_talk(_bare(answer))
     if is_talk(text):
         return Unreadable(f"it talks about the instruction, and {_UNMARKED}")
-    if _TASK_ANSWER.match(text):
-        return Unreadable("it answers one of the inputs and gives no instruction")
-    return without_quotes(text)
+    return without_quotes(_named_in(text))
+
+
+def _named_in(text: str) -> str:
+    """What an assignment or a block of YAML gives, where the text is one; else the text."""
+    for read in (in_assignment, in_yaml):
+        found = read(text)
+        if found is not None:
+            return found
+    return text
 
 
 def _is_introduced(before: str) -> bool:
@@ -228,7 +243,12 @@ def _checked(text: str, current: str) -> str | Unreadable:
         return Unreadable("the new instruction is empty")
     if is_refusal(text):
         return Unreadable("it refuses to write a new instruction")
-    marks = set(LEFT_OUT.findall(text)) - set(LEFT_OUT.findall(current))
+    marks = {
+        mark
+        for pattern in (LEFT_OUT, EXAMPLE_HEADING)
+        for mark in pattern.findall(text)
+        if mark not in current
+    }
     known = _folded(current)
     if marks or any(own in _folded(text) and own not in known for own in map(_folded, OWN_WORDS)):
         return Unreadable("the new instruction repeats words of this request")
@@ -240,7 +260,7 @@ def _is_filler(text: str) -> bool:
     if len(text) > _LONGEST_FILLER:
         return not any(map(str.isalnum, text))
     bare = re.sub(r"^[\W_]+|[\W_]+$", "", text)
-    return bare.casefold() in _FILLERS
+    return not bare or _FILLER.fullmatch(bare) is not None
 
 
 def _folded(text: str) -> str:

@@ -1,35 +1,53 @@
-"""Records and a template become the text that the reflection LM is sent.
+"""Records and a template become the prompt that the reflection LM is sent.
 
-The same records give the same text in every process, and it never exceeds its limit.
+The same records give the same prompt in every process, and it never exceeds its limits.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.reflect.records import Call, Record
+from dspy_gepa.reflect.examples import block_of, has_words, worded
+from dspy_gepa.reflect.exchange import Prompt
+from dspy_gepa.reflect.records import Record
 from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, Template
+from dspy_gepa.reflect.tokens import estimated_tokens
+from dspy_gepa.reflect.values import (
+    LEFT_OUT,
+    Marks,
+    left_out,
+    no_media,
+    sendable,
+    shortened,
+    text_of,
+)
 
-__all__ = ["DEFAULT_LIMITS", "LEFT_OUT", "Limits", "TooLong", "render", "shortened", "text_of"]
-
-LEFT_OUT = re.compile(r"\[\.\.\. [\d,]+ (?:characters|calls|examples) [a-z ]+ \.\.\.\]")
-"""Matches every mark that stands for something that this module did not show."""
+__all__ = [
+    "DEFAULT_LIMITS",
+    "LEFT_OUT",
+    "Brief",
+    "Limits",
+    "TooLong",
+    "render",
+    "shortened",
+    "text_of",
+]
 
 _EXAMPLES_NEED = 400
 """Characters below which an example says nothing."""
-_VALUE_LIMITS = (8_000, 4_000, 2_000, 1_000, 500, 250)
-"""Characters of one value, tried in turn until every failing record fits."""
-_WORTH_REFERRING_TO = 200
-"""Characters from which on a repeated beginning is referred to and not shown again."""
+_LEAST_ROOM = 2 * _EXAMPLES_NEED
+_VALUE_LIMITS = (8_000, 5_600, 4_000, 2_800, 2_000, 1_400, 1_000, 700, 500, 350, 250)
+"""Characters of one value, tried in turn until every failing record fits. Our choice: so close
+together that most of the room is used."""
 _LONGEST_ATTEMPT = 1_500
 """Characters of a rejected text that are shown."""
-_DEEPEST = 10
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ONLY_NUMBERS = (
+    "Nobody said in words what was wrong. Compare the outputs of low scores with those of high "
+    "ones, and with what the task asks for.\n\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +63,14 @@ class Limits:
     16,000 tokens room for the answer."""
     calls_per_record: int = 8
     """Calls of the component shown per rollout. Our choice: enough for most tool loops."""
+    prompt_tokens: int | None = None
+    """Of the whole prompt, media included; None where only characters count."""
+    media: int = 8
+    """Images and the like per prompt, those of failing examples first. Our choice: more dilute
+    the request, and some servers take no more than ten."""
+    tokens_per_medium: int = 1_600
+    """What is set aside for each of them. Our choice: what the common vision models count at most
+    for an image of ordinary size."""
 
     def __post_init__(self) -> None:
         if self.prompt_characters < 4_000:
@@ -52,106 +78,202 @@ class Limits:
                 f"prompt_characters is {self.prompt_characters}; it must be at least 4,000, as "
                 "our request and a few examples take that."
             )
-        if self.calls_per_record < 1:
+        if self.prompt_tokens is not None and self.prompt_tokens < 1_000:
             raise SettingsError(
-                f"calls_per_record is {self.calls_per_record}; it must be at least 1."
+                f"prompt_tokens is {self.prompt_tokens}; it must be at least 1,000, as our "
+                "request and a few examples take that, or None."
             )
+        for name, least in (("calls_per_record", 1), ("media", 0), ("tokens_per_medium", 0)):
+            if (value := getattr(self, name)) < least:
+                raise SettingsError(f"{name} is {value}; it must be at least {least}.")
 
 
 DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
+class Brief:
+    """What is said about one component, beside the examples."""
+
+    instruction: str
+    """Its current text; never cut."""
+    description: str = ""
+    """What it is for, and its fields; takes a third of the room at most."""
+    attempts: Sequence[tuple[str, str]] = ()
+    """Texts that were tried in its place, and why each was rejected; a fifth of the room at most.
+    """
+    references: Mapping[str, str] = field(default_factory=dict)
+    """Title to a text to draw on; all together take a quarter of the room at most."""
+    guidance: str = ""
+    """The user's words on how to improve it; never cut."""
+    limits: Sequence[str] = ()
+    """What the new text has to keep to, a sentence each; never cut."""
+
+
+@dataclass(frozen=True, slots=True)
 class TooLong:
-    """There is no room for examples beside the current instruction, which is never cut."""
+    """There is no room for examples beside what is never cut."""
 
     reason: str
 
 
-def text_of(value: object) -> str:
-    """The value in words, the same in every process: text as it is, containers as JSON.
-
-    Lone surrogates are written out, because they could not be sent.
-    """
-    if isinstance(value, str):
-        text = value
-    elif isinstance(value, (Mapping, list, tuple, AbstractSet)):
-        text = json.dumps(_plain(value, _DEEPEST), ensure_ascii=False)
-    else:
-        text = _ADDRESS.sub("", str(value))
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def shortened(text: str, limit: int) -> str:
-    """The text, or its beginning and end around a mark that says how much is left out.
-
-    Never longer than `limit` characters; empty where not even the mark fits.
-    """
-    if len(text) <= limit:
-        return text
-    room = limit - len(_left_out(len(text), "characters"))
-    if room < 0:
-        return ""
-    # The task tends to stand at the beginning, which gets more, and the outcome at the end.
-    tail = room // 3
-    mark = _left_out(len(text) - room, "characters")
-    return text[: room - tail] + mark + text[len(text) - tail :]
-
-
 def render(
     records: Sequence[Record],
+    brief: Brief,
     *,
-    instruction: str,
-    description: str = "",
-    attempts: Sequence[tuple[str, str]] = (),
     template: Template = DEFAULT_TEMPLATE,
-    limit: int = DEFAULT_LIMITS.prompt_characters,
-) -> str | TooLong:
-    """The prompt, of at most `limit` characters.
+    limits: Limits = DEFAULT_LIMITS,
+    count_tokens: Callable[[str], int] = estimated_tokens,
+    media_kind: Callable[[object], str] = no_media,
+    note: str = "",
+) -> Prompt | TooLong:
+    """The prompt, within its limits of characters and tokens.
 
-    The instruction is never cut. A record is shown only where every one before it is shown, so a
-    passing one only where every failing one is. Values are cut before a failing record is left
-    out.
+    A record is shown only where every one before it is shown, so a passing one only where every
+    failing one is. Values are cut before a failing record is left out, and what is cut or left out
+    has a mark. The media sent are those whose titles still stand in the text.
 
     Args:
         records: Failing ones first, as `records_of` gives them.
-        instruction: The component's current text.
-        description: What the component is for, and its fields; takes a third of the room at most.
-        attempts: Texts that were tried in its place, and why each was rejected; takes a fifth of
-            the room at most.
+        brief: What else is said about the component.
         template: The words around it all.
-        limit: Characters of the whole prompt.
+        limits: What the prompt must not exceed.
+        count_tokens: Tokens of a text.
+        media_kind: "image", "audio", "file" or "attachment"; "" for what is no medium.
+        note: Appended to the prompt as it is.
     """
-    current = text_of(instruction) if instruction.strip() else "(there is none yet)"
+    page = _Page(brief, template, note)
+    found, media = _numbered(records, page, limits, media_kind)
+    free = limits.prompt_characters - len(page.text())
+    fixed_tokens = 0 if limits.prompt_tokens is None else count_tokens(page.text())
+    while free >= _LEAST_ROOM:
+        text = page.with_examples(found, free)
+        shown = tuple(titled for titled in media if titled[0] in text)
+        if limits.prompt_tokens is None:
+            return Prompt(text, shown)
+        room = limits.prompt_tokens - len(shown) * limits.tokens_per_medium
+        tokens = count_tokens(text)
+        if tokens <= room:
+            return Prompt(text, shown)
+        if free == _LEAST_ROOM:
+            break
+        share = max(0, room - fixed_tokens) / max(1, tokens - fixed_tokens)
+        used = len(text) - len(page.text())
+        # Never by less than a tenth, so that the search ends with any way of counting.
+        free = max(_LEAST_ROOM, min(int(free * 0.9), int(used * share * 0.98)))
+    return _too_long(page, limits)
 
-    def filled(description: str, examples: str, attempts: str = "") -> str:
-        return template.filled(
-            description=description, instruction=current, examples=examples, attempts=attempts
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A prompt without its examples."""
+
+    brief: Brief
+    template: Template
+    note: str
+
+    def text(
+        self, *, examples: str = "", description: str = "", attempts: str = "", references: str = ""
+    ) -> str:
+        """The prompt with these parts; without them, what is never cut."""
+        brief = self.brief
+        current = (
+            sendable(brief.instruction) if brief.instruction.strip() else "(there is none yet)"
+        )
+        limits = "\n".join(f"- {sendable(limit)}" for limit in brief.limits)
+        filled = self.template.filled(
+            instruction=current,
+            examples=examples,
+            description=description,
+            attempts=attempts,
+            references=references,
+            guidance=_section("Words of the program's author", sendable(brief.guidance.strip())),
+            limits=_section("Limits that the new instruction has to keep to", limits),
+        )
+        return filled + self.note
+
+    def with_examples(self, records: Sequence[Record], free: int) -> str:
+        """The prompt with so many characters beside what is never cut."""
+        brief = self.brief
+        known = text_of(brief.description.strip()) or "(not described)"
+        description = shortened(known, free // 3)
+        attempts = _attempts(brief.attempts, free // 5)
+        references = _references(brief.references, free // 4)
+        bare = self.text(description=description, attempts=attempts, references=references)
+        room = free - (len(bare) - len(self.text()))
+        intro = "" if any(map(has_words, records)) or room < 4 * _EXAMPLES_NEED else _ONLY_NUMBERS
+        return self.text(
+            examples=intro + _examples(records, room - len(intro)),
+            description=description,
+            attempts=attempts,
+            references=references,
         )
 
-    free = limit - len(filled("", ""))
-    if free < 2 * _EXAMPLES_NEED:
-        return TooLong(
-            f"the current instruction has {len(current):,} characters, which leaves no room for "
-            f"examples in a prompt of at most {limit:,} characters"
-        )
-    known = shortened(text_of(description.strip()) or "(not described)", free // 3)
-    tried = _attempts(attempts, free // 5)
-    room = limit - len(filled(known, "", tried))
-    return filled(known, _examples(records, room), tried)
+
+def _numbered(
+    records: Sequence[Record],
+    page: _Page,
+    limits: Limits,
+    media_kind: Callable[[object], str],
+) -> tuple[tuple[Record, ...], tuple[tuple[str, object], ...]]:
+    """The records in words, and the media in them, with titles that no words of anybody are."""
+    most = limits.media
+    if limits.prompt_tokens is not None and limits.tokens_per_medium:
+        # Half of the tokens stay for words.
+        most = min(most, limits.prompt_tokens // 2 // limits.tokens_per_medium)
+    for tries in itertools.count():
+        marks = Marks(media_kind, most=most, prefix="attached " * tries)
+        found = worded(records, marks)
+        # Every text of the prompt stands in this, each title as often as it was written by anybody.
+        if not marks.media or marks.are_unmistakable_in(repr((found, page))):
+            return found, marks.media
+    raise AssertionError  # pragma: no cover - texts end, prefixes do not
+
+
+def _too_long(page: _Page, limits: Limits) -> TooLong:
+    """Why nothing fits, with the sizes."""
+    size = len(sendable(page.brief.instruction))
+    said = len(page.brief.guidance) + sum(map(len, page.brief.limits))
+    beside = (
+        f" and {said:,} more of guidance and limits stand beside it," if said > size // 2 else ""
+    )
+    tokens = f" and {limits.prompt_tokens:,} tokens" if limits.prompt_tokens else ""
+    return TooLong(
+        f"the current instruction has {size:,} characters,{beside} which leaves no room for "
+        f"examples in a prompt of at most {limits.prompt_characters:,} characters{tokens}"
+    )
+
+
+def _section(heading: str, body: str) -> str:
+    """A part with its heading and an empty line around it; empty without a body."""
+    return f"\n# {heading}\n\n{body}\n" if body else ""
 
 
 def _attempts(attempts: Sequence[tuple[str, str]], room: int) -> str:
-    """What was tried before, in words, with an empty line around it; empty where nothing was."""
+    """What was tried before, in words; empty where nothing was."""
     if not attempts:
         return ""
-    heading = "\n# Texts that were tried in its place and rejected\n\nDo better than these.\n\n"
-    share = max(0, room - len(heading)) // len(attempts)
+    title = "Texts that were tried in its place and rejected"
+    intro = "Do better than these.\n\n"
+    share = max(0, room - len(_section(title, intro))) // len(attempts) - len("\n\n")
     blocks = []
     for text, reason in attempts:
-        title = f"## Rejected: {_cut(reason, share // 3)}\n\n"
-        blocks.append(title + _cut(text, min(_LONGEST_ATTEMPT, max(0, share - len(title)))))
-    return heading + "\n\n".join(blocks) + "\n\n"
+        heading = f"## Rejected: {_cut(reason, share // 3)}\n\n"
+        blocks.append(heading + _cut(text, min(_LONGEST_ATTEMPT, share - len(heading))))
+    return shortened(_section(title, intro + "\n\n".join(blocks)), room)
+
+
+def _references(references: Mapping[str, str], room: int) -> str:
+    """The named texts, each cut to its share; empty where there are none."""
+    if not references:
+        return ""
+    title = "Texts to draw on"
+    share = max(0, room - len(_section(title, ""))) // len(references) - len("\n\n")
+    blocks = []
+    for name, text in references.items():
+        heading = f"## {_cut(name, share // 3)}\n\n"
+        blocks.append(heading + _cut(text, share - len(heading)))
+    return shortened(_section(title, "\n\n".join(blocks)), room)
 
 
 def _examples(records: Sequence[Record], room: int) -> str:
@@ -161,11 +283,11 @@ def _examples(records: Sequence[Record], room: int) -> str:
     blocks: list[str] = []
     for value_limit in (room, *_VALUE_LIMITS):
         blocks = [
-            _block(number, record, value_limit) for number, record in enumerate(records, start=1)
+            block_of(number, record, value_limit) for number, record in enumerate(records, start=1)
         ]
         if _fitting(blocks, room) >= wanted:
             return _joined(blocks, _fitting(blocks, room))
-    share = max(_EXAMPLES_NEED, room // wanted - 60)
+    share = max(min(_EXAMPLES_NEED, room - 60), room // wanted - 60)
     cut = [shortened(block, share) for block in blocks]
     return _joined(cut, _fitting(cut, room))
 
@@ -177,83 +299,10 @@ def _fitting(blocks: Sequence[str], room: int) -> int:
 
 
 def _joined(blocks: Sequence[str], count: int) -> str:
-    left_out = len(blocks) - count
-    marks = [_left_out(left_out, "examples")] if left_out else []
+    missing = len(blocks) - count
+    marks = [left_out(missing, "examples")] if missing else []
     return "\n\n".join([*blocks[:count], *marks])
 
 
-def _block(number: int, record: Record, value_limit: int) -> str:
-    """One record in words."""
-    verdict = "right" if record.passed else "to be improved"
-    parts = [f"## Example {number}: score {record.score:g}, {verdict}"]
-    if not record.calls:
-        parts.append("The program failed before it reached this step.")
-    before: Mapping[str, str] = {}
-    shown = 0
-    for call in record.calls:
-        if call.number > shown + 1:
-            parts.append(_left_out(call.number - shown - 1, "calls"))
-        shown = call.number
-        if record.calls_made > 1:
-            parts.append(f"### Call {call.number} of {record.calls_made}")
-        inputs = {name: text_of(value) for name, value in call.inputs.items()}
-        parts.append("Input:\n" + _fields(inputs, value_limit, before))
-        parts.append(_outcome(call, value_limit))
-        before = inputs
-    if shown < record.calls_made:
-        parts.append(_left_out(record.calls_made - shown, "calls"))
-    if record.failure:
-        parts.append(f"The program gave no answer: {_cut(record.failure, value_limit)}")
-    parts.append(f"Feedback:\n{_cut(record.feedback, value_limit) or '(none)'}")
-    return "\n\n".join(parts)
-
-
-def _outcome(call: Call, value_limit: int) -> str:
-    """What the call wrote, or why nothing of it can be used."""
-    if not call.failure:
-        outputs = {name: text_of(value) for name, value in call.outputs.items()}
-        return "Output:\n" + _fields(outputs, value_limit)
-    failure = f"Output: not usable. {_cut(call.failure, value_limit)}"
-    reply = _cut(call.reply, value_limit)
-    return f"{failure}\n\nWhat was written instead:\n{reply}" if reply else failure
-
-
-def _fields(
-    texts: Mapping[str, str], value_limit: int, before: Mapping[str, str] | None = None
-) -> str:
-    """One field per paragraph, a value of several lines beginning on a line of its own."""
-    lines = []
-    for name, text in texts.items():
-        new = shortened(_since(text, (before or {}).get(name, "")), value_limit)
-        lines.append(f"{name}:{chr(10) if chr(10) in new else ' '}{new or '(empty)'}")
-    return "\n".join(lines) or "(nothing)"
-
-
-def _since(text: str, before: str) -> str:
-    """The text without what it repeats of the call before: in a tool loop inputs only grow."""
-    if len(before) < _WORTH_REFERRING_TO or not text.startswith(before):
-        return text
-    return f"[... {len(before):,} characters as in the call before ...]{text[len(before) :]}"
-
-
 def _cut(text: str, limit: int) -> str:
-    return shortened(text_of(text.strip()), limit)
-
-
-def _left_out(count: int, what: str) -> str:
-    return f"[... {count:,} {what} left out ...]"
-
-
-def _plain(value: object, depth: int) -> object:
-    """The value in JSON's terms, in an order that does not depend on the process."""
-    if isinstance(value, (bool, int, float, str)) or value is None:
-        return value
-    if not isinstance(value, (Mapping, list, tuple, AbstractSet)):
-        return text_of(value)
-    if depth == 0:
-        return "..."
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item, depth - 1) for key, item in value.items()}
-    if isinstance(value, AbstractSet):
-        return sorted((_plain(item, depth - 1) for item in value), key=repr)
-    return [_plain(item, depth - 1) for item in value]
+    return shortened(text_of(text.strip()), max(0, limit))

@@ -5,14 +5,15 @@ A record is one rollout seen from one component, with every call of that compone
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from dspy_gepa.core.rollout import Rollout, Step
+from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
+from dspy_gepa.reflect.values import text_of
 
-__all__ = ["Call", "Record", "records_of"]
+__all__ = ["Call", "Record", "Turn", "records_of"]
 
 _NO_FEEDBACK: Mapping[int, str] = MappingProxyType({})
 
@@ -33,6 +34,19 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One step of the whole program, as it looks from the component."""
+
+    component: str
+    call: int = 0
+    """Which call of the component itself it is, from 1; 0 for a step of another component."""
+    inputs: Mapping[str, object] = field(default_factory=dict)
+    """Empty for the component itself, whose calls are shown on their own."""
+    outputs: Mapping[str, object] = field(default_factory=dict)
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One rollout, as far as it concerns one component."""
 
@@ -48,6 +62,16 @@ class Record:
     """In order; empty only where the program crashed before it reached the component."""
     calls_made: int = 0
     """How many calls there were; more than `calls` holds where they exceed the bound."""
+    turns: tuple[Turn, ...] = ()
+    """All steps of the rollout in order; empty where no other component was called."""
+    inputs: Mapping[str, object] = field(default_factory=dict)
+    """What the program was given, as far as no call of the component was given the same."""
+    outputs: Mapping[str, object] = field(default_factory=dict)
+    """What the program answered, as far as no call of the component wrote the same."""
+    attachments: Mapping[str, object] = field(default_factory=dict)
+    """Name to whatever else the metric handed over."""
+    objectives: Mapping[str, float] = field(default_factory=dict)
+    """What was measured beside the score."""
 
 
 def records_of(
@@ -107,6 +131,7 @@ def _record(
     rollout = evidence.rollout
     steps = rollout.trace.calls_of(component)
     reached = perfect_score is not None and rollout.score == perfect_score
+    called = [(step.inputs, step.outputs) for step in steps]
     return Record(
         example=evidence.example,
         score=rollout.score,
@@ -115,7 +140,43 @@ def _record(
         failure=rollout.failure,
         calls=_bounded(steps, calls_per_record),
         calls_made=len(steps),
+        turns=_turns(rollout.trace, component),
+        inputs=_beside(rollout.trace.inputs, [given for given, _ in called]),
+        outputs=_beside(rollout.trace.outputs, [written for _, written in called]),
+        attachments=rollout.attachments,
+        objectives=rollout.objectives,
     )
+
+
+def _turns(trace: Trace, component: str) -> tuple[Turn, ...]:
+    """All steps in order; empty where all are the component's own."""
+    turns: list[Turn] = []
+    calls = 0
+    for step in trace.steps:
+        if step.component == component:
+            calls += 1
+            turns.append(Turn(component, calls))
+        else:
+            turns.append(
+                Turn(step.component, 0, step.inputs, step.outputs, step.failure or step.reply)
+            )
+    return tuple(turns) if calls < len(turns) else ()
+
+
+def _beside(
+    whole: Mapping[str, object], called: Sequence[Mapping[str, object]]
+) -> Mapping[str, object]:
+    """The program's fields that are no field of a call with the same value."""
+    return {
+        name: value
+        for name, value in whole.items()
+        if not any(name in fields and _is_same(fields[name], value) for fields in called)
+    }
+
+
+def _is_same(one: object, other: object) -> bool:
+    # By their words, because comparing arrays gives no bool and other objects may raise.
+    return one is other or (type(one) is type(other) and text_of(one) == text_of(other))
 
 
 def _bounded(steps: tuple[Step, ...], most: int) -> tuple[Call, ...]:

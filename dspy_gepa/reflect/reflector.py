@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
+from dspy_gepa.errors import WrongType
+from dspy_gepa.reflect.exchange import Prompt, Reply
 from dspy_gepa.reflect.parse import Unreadable, read_text
-from dspy_gepa.reflect.prompt import DEFAULT_LIMITS, Limits, TooLong, render
-from dspy_gepa.reflect.records import records_of
+from dspy_gepa.reflect.prompt import DEFAULT_LIMITS, Brief, Limits, TooLong, render
+from dspy_gepa.reflect.records import Record, records_of
+from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, Template, repair_note
+from dspy_gepa.reflect.tokens import estimated_tokens
+from dspy_gepa.reflect.values import no_media
 
 __all__ = ["Reflector"]
 
+
 # Small models often repeat the current text. To ask again costs one call, most of whose prompt a
 # server has in its cache; to give up costs a proposal.
-_UNCHANGED = (
+_SAME = Unreadable(
     "it repeats the current instruction word for word, with which the examples went wrong, so the "
     "new one has to say what the feedback teaches"
 )
@@ -35,7 +41,7 @@ class _Rewriting(NamedTuple):
 class Reflector:
     """Writes new texts for the components of a request, one component at a time."""
 
-    ask: Callable[[str], str]
+    ask: Callable[[Prompt], Reply]
     """Sends a prompt to the reflection LM and returns its reply."""
     template: Template = DEFAULT_TEMPLATE
     limits: Limits = DEFAULT_LIMITS
@@ -43,6 +49,24 @@ class Reflector:
     """The score of an example that is right; None where no score says so."""
     shows_unparsed: bool = True
     """Whether replies that could not be parsed are part of the evidence."""
+    templates: Mapping[str, Template] = field(default_factory=dict)
+    """Component to its own template, in place of the common one."""
+    rules: Rules = field(default_factory=Rules)
+    """What every new text has to keep to."""
+    guidance: str = ""
+    """The user's words on how to improve the texts."""
+    references: Mapping[str, str] = field(default_factory=dict)
+    """Title to a text to draw on: a skill, a reference file."""
+    count_tokens: Callable[[str], int] = estimated_tokens
+    """As the reflection LM counts, where that is known."""
+    media_kind: Callable[[object], str] = no_media
+    """"image", "audio", "file" or "attachment" for values that are shown beside the text; "" for
+    all others."""
+
+    def __post_init__(self) -> None:
+        for name, kind in (("template", Template), ("limits", Limits), ("rules", Rules)):
+            if not isinstance(getattr(self, name), kind):
+                raise WrongType(f"{name} is {getattr(self, name)!r:.200}; give a {kind.__name__}.")
 
     def __call__(
         self,
@@ -87,6 +111,7 @@ class Reflector:
         description: str,
         feedback: Mapping[int, str],
     ) -> _Rewriting:
+        """The new text of one component, after one call or two, or why there is none."""
         current = request.candidate[component]
         records = records_of(
             request,
@@ -98,32 +123,78 @@ class Reflector:
         )
         if not records:
             return _Rewriting(problem="no rollout of the evidence called it")
-        attempts = [
-            (attempt.candidate[component], attempt.reason)
-            for attempt in request.attempts
-            if attempt.candidate[component] != current
-        ]
-        problem = note = ""
+        brief = Brief(
+            instruction=current,
+            description=description,
+            attempts=[
+                (attempt.candidate[component], attempt.reason)
+                for attempt in request.attempts
+                if attempt.candidate[component] != current
+            ],
+            references=self.references,
+            guidance=self.guidance,
+            limits=self.rules.told(component, current),
+        )
+        found: str | Unreadable = ""
         for calls in (1, 2):
-            prompt = render(
-                records,
-                instruction=current,
-                description=description,
-                attempts=attempts,
-                template=self.template,
-                limit=self.limits.prompt_characters - len(note),
-            )
-            if isinstance(prompt, TooLong):
-                return _Rewriting(problem=problem or prompt.reason, lm_calls=calls - 1)
-            found = read_text(self.ask(prompt + note), current=current)
+            template = self.templates.get(component, self.template)
+            note = ""
             if isinstance(found, Unreadable):
-                problem = f"the reply could not be used: {found.reason}"
-                note = repair_note(found.reason)
-                continue
-            # White space around a text is no change, and must not make a new candidate.
-            if found.strip() != current.strip():
+                note = repair_note(found.reason, adds=template.adds)
+            prompt = self._prompt(template, records, brief, note)
+            if isinstance(prompt, TooLong):
+                return _Rewriting(problem=_problem(found) or prompt.reason, lm_calls=calls - 1)
+            found = self._answer(prompt, template, component, current)
+            if isinstance(found, str):
                 return _Rewriting(text=found, lm_calls=calls)
-            if calls == 2:
-                return _Rewriting(text=current, lm_calls=calls)
-            note = repair_note(_UNCHANGED)
-        return _Rewriting(problem=problem, lm_calls=2)
+        if found == _SAME:
+            return _Rewriting(text=current, lm_calls=2)
+        return _Rewriting(problem=_problem(found), lm_calls=2)
+
+    def _prompt(
+        self, template: Template, records: Sequence[Record], brief: Brief, note: str
+    ) -> Prompt | TooLong:
+        return render(
+            records,
+            brief,
+            template=template,
+            limits=self.limits,
+            count_tokens=self.count_tokens,
+            media_kind=self.media_kind,
+            note=note,
+        )
+
+    def _answer(
+        self, prompt: Prompt, template: Template, component: str, current: str
+    ) -> str | Unreadable:
+        """A new text that can be used, or why the reply holds none."""
+        found = read_text(self.ask(prompt), current=current)
+        if isinstance(found, Unreadable):
+            return found
+        if template.adds:
+            found = _added(current, found)
+        # White space around a text is no change, and must not make a new candidate.
+        if found.strip() == current.strip():
+            return _SAME
+        for title, _ in prompt.media:
+            if title in found and title not in current:
+                # Not the title itself: in a repair it would look like one.
+                return Unreadable(f"it speaks of {title[1:-1]}, which nobody will see with it")
+        reason = self.rules.violation(component, current, found)
+        return Unreadable(reason, is_refused=True) if reason else found
+
+
+def _added(current: str, lines: str) -> str:
+    """The current text with more lines; as it is where they say nothing more."""
+    if lines.strip() in current:
+        return current
+    # Some models repeat the text that they were to add to.
+    repeats = lines.strip().startswith(current.strip())
+    return lines if repeats else f"{current.rstrip()}\n\n{lines.strip()}"
+
+
+def _problem(found: str | Unreadable) -> str:
+    if isinstance(found, str):
+        return ""
+    what = "the new text was refused" if found.is_refused else "the reply could not be used"
+    return f"{what}: {found.reason}"

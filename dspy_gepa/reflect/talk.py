@@ -58,6 +58,21 @@ _HERE = _any(
     r"i(?:'ve| have) \w+",
 )
 _NAMED = _any(rf"{_KIND} (?:\w+ )?{_any(_NOUN, 'version', 'text')}", _NOUN)
+_FOREIGN_YES = r"gerne|natürlich|bien sûr|claro|por supuesto|конечно|好的|当然|はい|もちろん|네"
+_FOREIGN_HERE = (
+    r"hier ist|voici|aqu[ií] (?:est[aá]|tienes)|ecco|вот|以下是|这是|下面是|以下[がはに]|これが"
+    r"|こちらが|다음은|إليك|فيما يلي"
+)
+_FOREIGN_NAME = (
+    r"(?:die |la |a |l')?(?:(?:neue|verbesserte|überarbeitete) (?:anweisung|anleitung)"
+    r"|nueva instrucción|instrucción (?:mejorada|nueva|revisada)"
+    r"|(?:nouvelle instruction|instruction améliorée|consigne améliorée)"
+    r"|(?:nova instrução|instrução (?:melhorada|nova))|(?:nuova istruzione|istruzione migliorata)"
+    r"|(?:новая|улучшенная|обновл[её]нная) инструкция)"
+    r"|(?:新的?|改进后?的?|优化后?的?|更新后?的?|完整的?)+(?:指令|提示词?|说明)"
+    r"|(?:新しい|改善された|改善後の|更新された)(?:指示|プロンプト)文?"
+    r"|(?:새로운|개선된) (?:지침|지시(?:문|사항)?|프롬프트)|التعليمات (?:الجديدة|المحسنة|المحسّنة)"
+)
 _ANNOUNCEMENT = re.compile(
     _MARKUP
     + _any(
@@ -66,16 +81,18 @@ _ANNOUNCEMENT = re.compile(
         rf"(?:the |your |my )?(?:{_KIND} )+(?:\w+ )?{_NOUN}{_MARKUP}(?:\n|$)",
         r"instruction[*_]*:",
         rf"{_YES}[.!](?=\s|$)",
-        # "Here is the improved instruction:" as other languages begin it.
-        r"(?:hier ist|voici|aqu[ií] (?:est[aá]|tienes)|ecco|вот|以下是|这是|以下[がは]|これが)"
-        r"[^\n:：.。]{0,100}[:：]",
+        r"assistant[*_]*:",
+        r"(?:final answer|(?:system )?prompt)[*_]*:?[*_]*[ \t]*\n",
+        # The same as other languages begin it.
+        rf"(?:{_FOREIGN_YES})?[,.!，。！、 ]*(?:{_FOREIGN_HERE})[^\n:：.。]{{0,100}}[:：]",
+        rf"(?:{_FOREIGN_NAME})[*_]*\s?[:：]",
     )
     + r"[*_]*\s*",
     re.IGNORECASE,
 )
 _CLOSER = re.compile(
     _any(
-        r"let me know\b",
+        r"(?:please,? )?(?:do )?let me know\b",
         r"i hope\b",
         r"feel free\b",
         r"would you like\b",
@@ -83,8 +100,10 @@ _CLOSER = re.compile(
         r"(?:should|will|aims?|ensures?|address(?:es)?|provides?|clarif\w+|is designed|now)\b",
         r"(?:key |main )?(?:changes|improvements)(?: made)?\b[^\n:]{0,40}:",
         r"what (?:i |has )?changed\b[^\n:]{0,40}:",
+        r"希望(?:这|以上)|如果(?:您|你)(?:还|有|需)|如有(?:需要|任何)|请告诉我",
+        r"ich hoffe\b|espero que\b|j'esp[eè]re\b|надеюсь\b|дайте (?:мне )?знать",
         # Without such a word it may be the form in which the step is to answer.
-        r"(?:explanation|rationale)\b[^\n:]{0,40}:[^\n]*\n?[^\n]*\b(?:i|instruction|feedback)\b",
+        r"(?:explanation|rationale|notes?)\b[^\n:]{0,40}:[^\n]*\n?[^\n]*\b(?:i|instruction|feedback)\b",
     ),
     re.IGNORECASE,
 )
@@ -113,6 +132,10 @@ _REFUSAL = re.compile(
         r"(?:unfortunately,? )?i (?:can't|cannot|can not|won't|will not|don't|do not|am unable to) "
         r"(?:help|assist|provide|do|write|create|fulfil|comply|generate|rewrite|improve|have)\b",
         r"as an ai\b",
+        r"(?:es tut mir leid|lo siento|(?:je suis )?désolée?|desculpe|mi dispiace|извините)\b[,.!]",
+        r"к сожалению\b,? я\b",
+        r"(?:很抱歉|抱歉|对不起)[，,。！]|申し訳(?:ありません|ございません)(?:が|。|、)",
+        r"죄송(?:합니다|하지만)|عذر[اًا]+[،,]",
     ),
     re.IGNORECASE,
 )
@@ -120,6 +143,8 @@ _LONGEST_REFUSAL = 600
 """Characters: an instruction may begin with such words, but then goes on."""
 _LONGEST_REMARK = 400
 """Characters of a paragraph that are looked at: long texts must not take long."""
+_RULE_BEFORE = re.compile(r"(?:-{3,}|\*{3,}|={3,}|_{3,})[ \t]*\n")
+_RULE_AFTER = re.compile(r"\n[ \t]*(?:-{3,}|\*{3,}|={3,}|_{3,})\Z")
 _PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
 _QUOTES = (
     ('"""', '"""'),
@@ -128,6 +153,7 @@ _QUOTES = (
     ('"', '"'),
     ("'", "'"),
     ("`", "`"),
+    ("**", "**"),
     ("\u201c", "\u201d"),
     ("\u201e", "\u201c"),
     ("\u00ab", "\u00bb"),
@@ -160,22 +186,32 @@ def without_announcements(text: str) -> str:
 
 def without_talk(text: str) -> str:
     """The text without announcements before it and remarks about it after it; stripped."""
-    rest = without_announcements(text)
+    rest = _without_rules(without_announcements(text))
     for gap in _PARAGRAPHS.finditer(rest):
         if _CLOSER.match(_bare(rest[gap.end() : gap.end() + _LONGEST_REMARK])):
-            return rest[: gap.start()].rstrip()
+            return _without_rules(rest[: gap.start()])
     return rest
 
 
 def without_quotes(text: str) -> str:
     """The text without the one pair of quotes around all of it, if there is one; stripped."""
     bare = text.strip()
+    if all(line.startswith(">") for line in bare.split("\n")):
+        return "\n".join(line[1:].removeprefix(" ") for line in bare.split("\n")).strip()
     for opening, closing in _QUOTES:
         if bare.startswith(opening) and bare.endswith(closing):
             inner = bare[len(opening) : -len(closing)]
             if closing not in inner.replace("\\" + closing, "") and inner.strip():
                 return inner.strip()
     return bare
+
+
+def _without_rules(text: str) -> str:
+    """The text without the lines of dashes before and after it; stripped."""
+    rest = text.strip()
+    if rule := _RULE_BEFORE.match(rest):
+        rest = rest[rule.end() :]
+    return _RULE_AFTER.sub("", rest).strip()
 
 
 def _bare(text: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from dspy.adapters.json_adapter import JSONAdapter
 
 from dspy_gepa.reflect.parse import read_text
-from dspy_gepa.reflect.prompt import render
+from dspy_gepa.reflect.prompt import Brief, render
 from dspy_gepa.reflect.records import Call, Record
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -135,7 +135,7 @@ def test_the_current_instruction_is_told_from_earlier_attempts():
     record = Record(
         1, 0.0, False, "Score. missed-1@1!4 missed-2@0!4", calls=(Call(1, {}, {}),), calls_made=1
     )
-    ours = render([record], instruction=current, description=f"Tried: {old}. Tried: {later}.")
+    ours = render([record], Brief(current, f"Tried: {old}. Tried: {later}.")).text
     messages = JSONAdapter().format(
         ProposeInstruction,
         [],

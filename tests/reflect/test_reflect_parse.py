@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 
 import pytest
@@ -196,6 +198,10 @@ pieces = st.sampled_from(
         "<think>",
         "</think>",
         "[[ ## x ## ]]",
+        "{{examples}}",
+        "<<y>>",
+        "~~~",
+        "<|channel|>",
         " ",
         "K3",
         "<",
@@ -204,7 +210,12 @@ pieces = st.sampled_from(
 texts = st.one_of(st.text(), st.lists(st.one_of(pieces, st.text(max_size=5))).map("".join))
 
 
-@example("```\nall of it\n```")
+@example("```\nsome\n```\nof it")
+@example("[[ ## x ## ]]\n{{examples}} <<y>> {z} $w")
+@example("&lt;new_instruction&gt;")
+@example("[image 1]")
+@example('{"new_instruction": "x"}')
+@example("Here is the new instruction:\n```\nx\n```")
 @example('"quoted"')
 @example("\n\n x \n\n")
 @example("a\r")
@@ -214,7 +225,26 @@ def test_any_text_survives_between_the_marks(text):
     """A text between our marks comes back byte for byte."""
     assume(any(map(str.isalnum, text)))
     assume(not is_refusal(text))
-    assert read_text(f"{OPENING_MARK}\n{text}\n{CLOSING_MARK}") == text
+    reply = f"{OPENING_MARK}\n{text}\n{CLOSING_MARK}"
+    # What is in a fence as a whole stays so where the current text is.
+    fenced = "```\nx\n```"
+    assert read_text(reply, current=fenced) == text
+    if not re.match(r"\s*(```|~~~)", text):
+        assert read_text(reply) == text
+
+
+@given(texts)
+def test_any_text_survives_in_a_json_field_and_under_a_header(text):
+    """But for white space around it, and where it is no text that could be used at all."""
+    assume(any(map(str.isalnum, text)))
+    assume(isinstance(read_text(f"{OPENING_MARK}\n{text.strip()}\n{CLOSING_MARK}"), str))
+    field = json.dumps({"new_instruction": text})
+    assert read_text(field) == text.strip()
+    assert read_text(f"```json\n{field}\n```") == text.strip()
+    assume("\r" not in text)
+    header = f"[[ ## new_instruction ## ]]\n{text}\n\n[[ ## completed ## ]]"
+    assume("<" not in text)
+    assert read_text(header) == text.strip()
 
 
 @example("</think>\n", 0)
@@ -256,6 +286,20 @@ def test_our_words_are_no_leak_where_the_current_text_has_them():
         "```a\n" * 20_000,
         f"{OPENING_MARK}\n" * 5_000,
         "Here is the new instruction " * 10_000,
+        "<|channel|>analysis" * 9_000,
+        "**" * 100_000,
+        "\n***" * 60_000,
+        "---\n" * 60_000,
+        "> x\n" * 60_000,
+        '"' * 200_000,
+        "[[ ## x ## ]]\n" * 9_000,
+        "{'a':" * 30_000,
+        "\\boxed{" * 30_000,
+        "<answer>" * 30_000,
+        "prompt = " * 20_000,
+        "&lt;new_instruction&gt;" * 9_000,
+        "<new_instruction " + "x " * 100_000,
+        "[THINK][/THINK]" * 10_000,
     ],
     ids=lambda reply: ascii(reply[:12]),
 )

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from fractions import Fraction
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.reflect.prompt import LEFT_OUT, Limits, TooLong, render, shortened, text_of
-from dspy_gepa.reflect.records import Call, Record
-from dspy_gepa.reflect.templates import Template
+from dspy_gepa.reflect.prompt import Brief, Limits, TooLong, render
+from dspy_gepa.reflect.records import Call, Record, Turn
+from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, Template
+from dspy_gepa.reflect.values import LEFT_OUT
 
 PLAIN = Template("{{instruction}}\n\n{{examples}}")
+
+
+def rendered(records, *, limit=48_000, template=DEFAULT_TEMPLATE, **brief):
+    """The prompt's text, or that it would be too long."""
+    limits = Limits(prompt_characters=limit)
+    found = render(records, Brief(**brief), template=template, limits=limits)
+    return found if isinstance(found, TooLong) else found.text
+
 
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=40)),
@@ -72,10 +78,10 @@ def record(place, *, passed=False, size=20, **more):
 
 
 @settings(deadline=None, max_examples=60)
-@given(records(), st.text(max_size=200), texts, st.integers(500, 12_000))
+@given(records(), st.text(max_size=200), texts, st.integers(4_000, 12_000))
 def test_the_prompt_keeps_its_limit_and_its_instruction(found, instruction, description, limit):
     """A prompt is never longer than its limit and always contains the whole instruction."""
-    prompt = render(found, instruction=instruction, description=description, limit=limit)
+    prompt = rendered(found, instruction=instruction, description=description, limit=limit)
     if not isinstance(prompt, TooLong):
         assert len(prompt) <= limit
         if instruction.strip():
@@ -85,14 +91,14 @@ def test_the_prompt_keeps_its_limit_and_its_instruction(found, instruction, desc
 @given(
     st.lists(st.integers(0, 3_000), min_size=1, max_size=20),
     st.lists(st.integers(0, 3_000), max_size=20),
-    st.integers(2_000, 40_000),
+    st.integers(4_000, 40_000),
 )
 @settings(deadline=None, max_examples=60)
 def test_failing_records_are_kept_before_any_passing_one(failing, passing, limit):
     """A passing record is shown only where every failing one is; some example always is."""
     made = [record(place, size=size) for place, size in enumerate(failing)]
     made += [record(100 + place, size=size, passed=True) for place, size in enumerate(passing)]
-    prompt = render(made, instruction="I", template=PLAIN, limit=limit)
+    prompt = rendered(made, instruction="I", template=PLAIN, limit=limit)
     shown = [one.feedback in prompt for one in made]
     assert shown == sorted(shown, reverse=True)
     assert shown[0]
@@ -105,71 +111,7 @@ def test_failing_records_are_kept_before_any_passing_one(failing, passing, limit
 @given(records())
 def test_the_same_records_give_the_same_prompt(found):
     """Rendering is a function of its arguments."""
-    assert render(found, instruction="I") == render(list(found), instruction="I")
-
-
-def test_values_do_not_depend_on_the_process():
-    """Sets and addresses are written alike under every hash seed."""
-    code = (
-        "from dspy_gepa.reflect.prompt import text_of;"
-        "print(text_of({'a': {'x', 'y', 'z', 'w'}, 'b': object()}), text_of(object()))"
-    )
-    written = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
-    assert written == {
-        '{"a": ["w", "x", "y", "z"], "b": "<object object>"} <object object>\n',
-    }
-
-
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [
-        ('a "b"\n{c}', 'a "b"\n{c}'),
-        ({"k": [1, True, None, "ü"]}, '{"k": [1, true, null, "ü"]}'),
-        ((1, 2), "[1, 2]"),
-        (frozenset({2, 1}), "[1, 2]"),
-        ([Fraction(1, 2)], '["1/2"]'),
-        ({(1, 2): 3}, '{"(1, 2)": 3}'),
-        (1.5, "1.5"),
-        (None, "None"),
-        ("a\ud800b", "a\\ud800b"),
-        (["\ud800"], '["\\ud800"]'),
-    ],
-)
-def test_values_are_written_as_text_or_json(value, written):
-    """Text stands as it is, containers are written as JSON, other values in their own words."""
-    assert text_of(value) == written
-
-
-def test_a_value_that_contains_itself_can_be_written():
-    """Nesting without end is cut off."""
-    loop: list[object] = []
-    loop.append(loop)
-    assert text_of(loop) == "[" * 10 + '["..."]'[1:-1] + "]" * 10
-
-
-@given(st.text(max_size=3_000), st.integers(0, 500))
-def test_shortening_keeps_the_limit_and_says_what_is_missing(text, limit):
-    """What is cut has its beginning, its end and the number of characters left out."""
-    cut = shortened(text, limit)
-    assert len(cut) <= limit
-    if len(text) <= limit:
-        assert cut == text
-    elif cut and not LEFT_OUT.search(text):
-        mark = LEFT_OUT.search(cut)
-        head, tail = cut[: mark.start()], cut[mark.end() :]
-        assert text.startswith(head)
-        assert text.endswith(tail)
-        missing = len(text) - len(head) - len(tail)
-        assert mark[0] == f"[... {missing:,} characters left out ...]"
+    assert rendered(found, instruction="I") == rendered(list(found), instruction="I")
 
 
 def test_one_record_in_words():
@@ -190,7 +132,7 @@ def test_one_record_in_words():
         8, 1.0, passed=True, calls=(Call(1, {"text": "x"}, {"label": "K2"}),), calls_made=1
     )
     crash = Record(9, 0.0, passed=False, failure="KeyError")
-    assert render([found, crash, done], instruction="Label it.", template=PLAIN) == (
+    assert rendered([found, crash, done], instruction="Label it.", template=PLAIN) == (
         "Label it.\n\n"
         "## Example 1: score 0.25, to be improved\n\n"
         '### Call 1 of 5\n\nInput:\ntext:\nhi\nho\ntags: ["x"]\n\n'
@@ -210,7 +152,7 @@ def test_one_record_in_words():
 def test_a_failed_call_without_a_reply_shows_only_why():
     """No raw reply, no paragraph about it."""
     found = Record(1, 0.0, passed=False, calls=(Call(1, {"a": 1}, {}, "timeout"),), calls_made=1)
-    assert "Output: not usable. timeout\n\nFeedback" in render([found], instruction="I")
+    assert "Output: not usable. timeout\n\nFeedback" in rendered([found], instruction="I")
 
 
 def test_an_input_that_grows_call_by_call_is_shown_once():
@@ -220,7 +162,7 @@ def test_an_input_that_grows_call_by_call_is_shown_once():
         Call(number, {"trajectory": start + grown, "question": "why"}, {"next": "x"})
         for number, grown in enumerate(["", "then A", "then A then B"], start=1)
     )
-    prompt = render(
+    prompt = rendered(
         [Record(1, 0.0, passed=False, calls=calls, calls_made=3)], instruction="I", template=PLAIN
     )
     assert prompt.count("thought ") == 40
@@ -232,7 +174,7 @@ def test_an_input_that_grows_call_by_call_is_shown_once():
 def test_values_are_cut_before_failing_records_are_left_out():
     """Ten failing records with large values are all shown, each with its feedback."""
     made = [record(place, size=20_000) for place in range(10)]
-    prompt = render(made, instruction="I")
+    prompt = rendered(made, instruction="I")
     assert all(one.feedback in prompt for one in made)
     assert "characters left out ...]" in prompt
     assert "examples left out" not in prompt
@@ -245,14 +187,14 @@ def test_a_record_of_many_fields_leaves_room_for_the_others():
         Record(place, 0.0, passed=False, feedback=f"F{place}.", calls=(Call(1, fields, {}),))
         for place in range(3)
     ]
-    prompt = render(made, instruction="I", template=PLAIN, limit=6_000)
+    prompt = rendered(made, instruction="I", template=PLAIN, limit=6_000)
     assert all(f"F{place}." in prompt for place in range(3))
     assert len(prompt) <= 6_000
 
 
 def test_an_instruction_too_long_for_the_limit_is_a_value_not_a_cut():
     """Where the instruction leaves no room, the answer says so with both sizes."""
-    found = render([record(1)], instruction="x" * 50_000)
+    found = rendered([record(1)], instruction="x" * 50_000)
     assert isinstance(found, TooLong)
     assert "50,000" in found.reason
     assert "48,000" in found.reason
@@ -260,20 +202,28 @@ def test_an_instruction_too_long_for_the_limit_is_a_value_not_a_cut():
 
 def test_a_long_description_leaves_most_of_the_room_to_the_examples():
     """A description takes a third of the room at most, and says what is left out of it."""
-    prompt = render([record(1)], instruction="I", description="d" * 90_000, limit=9_000)
+    prompt = rendered([record(1)], instruction="I", description="d" * 90_000, limit=9_000)
     assert 1_000 < prompt.count("d" * 100) * 100 < 3_000
     assert record(1).feedback in prompt
 
 
 def test_an_empty_instruction_and_description_are_named_as_such():
     """Nothing is shown as an empty section."""
-    prompt = render([], instruction=" ", description="")
+    prompt = rendered([], instruction=" ", description="")
     assert "(there is none yet)" in prompt
     assert "(not described)" in prompt
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"prompt_characters": 3_999}, {"calls_per_record": 0}], ids=["prompt", "calls"]
+    "wrong",
+    [
+        {"prompt_characters": 3_999},
+        {"calls_per_record": 0},
+        {"prompt_tokens": 999},
+        {"media": -1},
+        {"tokens_per_medium": -1},
+    ],
+    ids=str,
 )
 def test_useless_limits_are_refused(wrong):
     """A limit under which nothing could be shown is refused by name and value."""
@@ -286,10 +236,211 @@ def test_rejected_attempts_are_told_with_their_reasons():
     """In full where there is room, each cut to its share where there is not, and not at all where
     nothing was tried."""
     tried = [("Say yes.", "no better on 3 examples: 1 against 1"), ("x" * 90_000, "worse")]
-    prompt = render([record(1)], instruction="I", attempts=tried)
+    prompt = rendered([record(1)], instruction="I", attempts=tried)
     assert "## Rejected: no better on 3 examples: 1 against 1\n\nSay yes.\n\n" in prompt
     assert LEFT_OUT.search(prompt)
     assert len(prompt) <= 48_000
-    assert "rejected" not in render([record(1)], instruction="I")
-    short = render([record(1)], instruction="I", attempts=tried, limit=4_000)
+    assert "rejected" not in rendered([record(1)], instruction="I")
+    short = rendered([record(1)], instruction="I", attempts=tried, limit=4_000)
     assert len(short) <= 4_000
+
+
+class Picture:
+    """A medium."""
+
+
+def kind_of(value):
+    return "image" if isinstance(value, Picture) else ""
+
+
+counts = st.sampled_from(
+    [
+        len,
+        lambda text: len(text.encode()),
+        lambda text: len(text.split()),
+        lambda text: len(text) // 4,
+        lambda text: 3 * len(text) + 7 * text.count("x"),
+    ]
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    records(),
+    st.tuples(st.text(max_size=200), texts),
+    counts,
+    st.integers(1_000, 20_000),
+    st.integers(0, 4),
+)
+def test_the_prompt_keeps_its_tokens_whatever_they_are(found, said, count, most, media):
+    """Text and the allowance for media together never exceed the limit of tokens."""
+    instruction, words = said
+    shown = [replace(one, attachments={f"p{n}": Picture()}) for n, one in enumerate(found)]
+    limits = Limits(prompt_tokens=most, media=media, tokens_per_medium=300)
+    brief = Brief(instruction, words, [(words, words)], {"A": words, "B": words}, "G", ["L"])
+    prompt = render(
+        shown, brief, limits=limits, count_tokens=count, media_kind=kind_of, note="N" * 50
+    )
+    if isinstance(prompt, TooLong):
+        assert f"{most:,} tokens" in prompt.reason
+    else:
+        assert count(prompt.text) + 300 * len(prompt.media) <= most
+        assert len(prompt.media) <= media
+        assert all(title in prompt.text for title, _ in prompt.media)
+        assert prompt.text.endswith("N" * 50)
+
+
+def test_a_limit_in_tokens_cuts_no_more_than_it_must():
+    """Most of the allowance is used where there is enough to show."""
+    made = [record(place, size=20_000) for place in range(10)]
+    limits = Limits(prompt_tokens=5_000)
+    prompt = render(made, Brief("I"), limits=limits, count_tokens=lambda text: len(text) // 4)
+    assert 3_500 <= len(prompt.text) // 4 <= 5_000
+
+
+def test_media_of_failing_examples_come_first_and_those_left_out_are_not_sent():
+    """What is not in the text is not sent, and beyond the cap a mark stands."""
+    pictures = [Picture() for _ in range(4)]
+    made = [
+        Record(n, 0.0, passed=False, calls=(Call(1, {"scan": one}, {"y": "z"}),), calls_made=1)
+        for n, one in enumerate(pictures)
+    ]
+    prompt = render(made, Brief("I"), limits=Limits(media=2), media_kind=kind_of)
+    assert prompt.media == (("[image 1]", pictures[0]), ("[image 2]", pictures[1]))
+    assert prompt.text.count("[... 1 image left out ...]") == 2
+    far = [replace(record(9, size=9), feedback="f" * 40_000), made[0]]
+    cut = render(far, Brief("I"), limits=Limits(prompt_characters=4_500), media_kind=kind_of)
+    assert ("[image 1]" in cut.text) == bool(cut.media)
+
+
+@pytest.mark.parametrize("where", ["instruction", "feedback", "input"])
+def test_words_like_a_title_are_not_taken_for_one(where):
+    """Where a user's text speaks of [image 1], ours are called otherwise."""
+    words = "See [image 1]."
+    found = Record(
+        1,
+        0.0,
+        passed=False,
+        feedback=words if where == "feedback" else "",
+        calls=(Call(1, {"a": words if where == "input" else "", "b": Picture()}, {}),),
+        calls_made=1,
+    )
+    brief = Brief(words if where == "instruction" else "I")
+    prompt = render([found], brief, template=PLAIN, media_kind=kind_of)
+    ((title, _),) = prompt.media
+    assert title == "[attached image 1]"
+    assert prompt.text.count(title) == 1
+
+
+def test_the_current_text_is_shown_byte_for_byte():
+    """Also where it has what would be left out of a value."""
+    text = "Keep data:image/png;base64,AAAABBBBCCCCDDDD1111 and " + "A1b" * 500
+    assert text in rendered([record(1)], instruction=text, guidance=text, limits=[text])
+    assert text not in rendered([record(1)], instruction="I", description=text)
+
+
+def test_the_surroundings_of_a_step_are_listed_in_order():
+    """Other steps in a line each, the component's own calls in their place, the whole around."""
+    found = Record(
+        1,
+        0.0,
+        passed=False,
+        calls=(Call(1, {"query": "q"}, {"label": "K1"}),),
+        calls_made=1,
+        inputs={"question": "Why\nso?"},
+        outputs={"answer": "x" * 500},
+        turns=(
+            Turn("find", 0, {"question": "Why"}, {"query": "q"}),
+            Turn("label", 1),
+            Turn("tell", 0, {"label": "K1"}, {}, "no answer"),
+        ),
+    )
+    prompt = rendered([found], instruction="I", template=PLAIN)
+    around = prompt.split("Around this step:\n")[1].split("\n\n")[0].splitlines()
+    assert around[:4] == [
+        "The program was given question = Why so?",
+        "1. find: question = Why -> query = q",
+        "2. label: this step, call 1",
+        "3. tell: label = K1 -> failed: no answer",
+    ]
+    assert around[4].startswith("The program answered answer = xxx")
+    assert len(around[4]) < 200
+    assert "characters left out" in around[4]
+
+
+def test_of_a_long_trajectory_the_ends_are_listed():
+    """Twelve steps at most, with a mark for the others."""
+    turns = tuple(Turn(f"s{n}", 0, {}, {"x": n}) for n in range(30))
+    prompt = rendered([replace(record(1), turns=turns)], instruction="I")
+    assert "6. s5: nothing -> x = 5\n[... 18 steps left out ...]\n25. s24: nothing" in prompt
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        ('{"a": "%s"}', '{"a": "%s", "b": "c"}', '[... 308 characters as {}, "b": "c"}'),
+        ("Log:\n%s\nNext?", "Log:\n%s\nThen B.\nNext?", "characters as {}Then B.\nNext?"),
+        ("1: %s", "2: %s", "2[... 302 characters as {}"),
+    ],
+)
+def test_growing_inputs_are_folded_in_any_form(first, second, shown):
+    """A history in JSON, or in the midst of one long text, is shown once."""
+    log = "abc " * 75
+    calls = tuple(
+        Call(n, {"log": form % log}, {"x": "y"}) for n, form in enumerate([first, second], 1)
+    )
+    found = Record(1, 0.0, passed=False, calls=calls, calls_made=2)
+    prompt = rendered([found], instruction="I", template=PLAIN)
+    assert prompt.count("abc ") <= 76
+    assert shown.replace("{}", "in the call before ...]") in prompt
+
+
+def test_guidance_limits_and_references_have_sections_of_their_own():
+    """In the default order, and none where there is nothing to say."""
+    prompt = rendered(
+        [record(1)],
+        instruction="I",
+        references={"Style": "Say please."},
+        guidance="Prefer short rules.",
+        limits=["Keep {x}", "Be brief"],
+    )
+    headings = [line for line in prompt.splitlines() if line.startswith("# ")]
+    assert headings == [
+        "# What the step is for",
+        "# The current instruction",
+        "# Texts to draw on",
+        "# What the step did with the current instruction",
+        "# Words of the program's author",
+        "# Limits that the new instruction has to keep to",
+        "# Your task",
+    ]
+    assert "\n\n- Keep {x}\n- Be brief\n\n# Your task" in prompt
+    assert "\n\n\n" not in prompt
+    bare = rendered([record(1)], instruction="I")
+    assert "author" not in bare
+    assert "Limits that" not in bare
+    assert "\n\n\n" not in bare
+
+
+def test_long_references_are_cut_and_guidance_never():
+    """References take a quarter of the room at most."""
+    prompt = rendered(
+        [record(1)],
+        instruction="I",
+        references={"A": "a" * 90_000, "B": "b" * 90_000},
+        guidance="g" * 1_000,
+        limit=9_000,
+    )
+    assert "g" * 1_000 in prompt
+    assert 200 < prompt.count("a" * 10) * 10 < 1_500
+    assert "## B" in prompt
+    assert record(1).feedback in prompt
+    found = rendered([record(1)], instruction="I", guidance="g" * 9_000, limit=9_000)
+    assert "9,000 more of guidance and limits" in found.reason
+
+
+def test_scores_without_words_are_said_to_be_compared():
+    """Only where nobody said anything about any of them."""
+    silent = [replace(record(1), feedback=""), replace(record(2, passed=True), feedback="")]
+    assert "Nobody said in words" in rendered(silent, instruction="I")
+    assert "Nobody said in words" not in rendered([*silent, record(3)], instruction="I")

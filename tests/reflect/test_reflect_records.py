@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
-from dspy_gepa.reflect.records import Call, Record, records_of
+from dspy_gepa.reflect.records import Call, Record, Turn, records_of
 
 
 def step(component, text, failure=""):
@@ -43,6 +43,12 @@ def test_every_call_of_the_component_and_of_no_other_is_kept_in_order():
             Call(3, {"text": "1"}, {"label": "1"}),
         ),
         calls_made=3,
+        turns=(
+            Turn("a", 1),
+            Turn("b", 0, {"text": "2"}, {"label": "2"}),
+            Turn("a", 2),
+            Turn("a", 3),
+        ),
     )
 
 
@@ -51,7 +57,23 @@ def test_a_rollout_without_a_call_counts_only_if_it_crashed():
     untouched = rollout(0.0, step("b", "x"), feedback="wrong")
     crashed = rollout(0.0, step("b", "x"), failure="KeyError: 'x'")
     found = records_of(request(untouched, crashed), "a")
-    assert found == (Record(11, 0.0, passed=False, failure="KeyError: 'x'"),)
+    turns = (Turn("b", 0, {"text": "x"}, {"label": "x"}),)
+    assert found == (Record(11, 0.0, passed=False, failure="KeyError: 'x'", turns=turns),)
+
+
+def test_what_surrounds_a_component_is_kept_only_where_it_is_something_else():
+    """Program fields that a call has too are left out, and steps where all are its own."""
+    trace = Trace({"text": "x", "user": "U"}, {"label": "x", "sure": True}, (step("a", "x"),))
+    (record,) = records_of(request(Rollout(0.0, attachments={"map": 3}, trace=trace)), "a")
+    assert record.inputs == {"user": "U"}
+    assert record.outputs == {"sure": True}
+    assert record.turns == ()
+    assert record.attachments == {"map": 3}
+    # Arrays and the like compare to no bool, and 1 is not True.
+    trace = Trace({"text": 1}, {}, (Step("a", {"text": True}, {}), step("b", "y", "broken")))
+    (record,) = records_of(request(Rollout(0.0, trace=trace)), "a")
+    assert record.inputs == {"text": 1}
+    assert record.turns == (Turn("a", 1), Turn("b", 0, {"text": "y"}, {}, "broken"))
 
 
 def test_failed_then_low_then_high_then_perfect():

@@ -7,8 +7,11 @@ import pytest
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest
+from dspy_gepa.errors import WrongType
+from dspy_gepa.reflect.exchange import Reply
 from dspy_gepa.reflect.prompt import Limits
 from dspy_gepa.reflect.reflector import Reflector
+from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.reflect.templates import CLOSING_MARK, OPENING_MARK, Template
 
 CANDIDATE = Candidate.of({"label": "Label the message.", "reply": "Reply to it.", "rest": "Rest."})
@@ -35,8 +38,9 @@ class Script:
         self.prompts = []
 
     def __call__(self, prompt):
-        self.prompts.append(prompt)
-        return self.replies.pop(0)
+        self.prompts.append(prompt.text)
+        reply = self.replies.pop(0)
+        return reply if isinstance(reply, Reply) else Reply(reply)
 
 
 def test_each_component_gets_its_own_text():
@@ -146,3 +150,79 @@ def test_an_unknown_component_is_refused():
     """A component that the candidate does not have is the caller's mistake."""
     with pytest.raises(KeyError):
         Reflector(Script())(request("nothing"), {}, {})
+
+
+def test_a_text_that_breaks_a_rule_is_asked_for_once_more():
+    """The rules are told beforehand, the repair says which one was broken, and both are counted."""
+    lm = Script(marked("Label it."), marked("Label the message, K3 for refunds."))
+    rules = Rules(frozen={"label": ["the message"]}, constraints="Be polite.")
+    answer = Reflector(lm, rules=rules)(request("label"), {}, {})
+    assert answer == ReflectionAnswer(
+        4, {"label": "Label the message, K3 for refunds."}, lm_calls=2
+    )
+    first, second = lm.prompts
+    assert '- Be polite.\n- Repeat this part to the character: "the message"\n' in first
+    assert 'it has the fixed part "the message" 0 times' in second
+
+
+def test_a_text_that_breaks_a_rule_twice_is_a_problem():
+    """It is never proposed."""
+    lm = Script(marked("Label it."), marked("Label it K3."))
+    answer = Reflector(lm, rules=Rules(frozen={"*": ["the message"]}))(request("label"), {}, {})
+    assert answer.texts == {}
+    assert answer.lm_calls == 2
+    assert answer.problem.startswith("label: the new text was refused: it has the fixed part")
+
+
+def test_a_reply_that_the_server_cut_off_is_asked_for_once_more():
+    """Also where it looks like a whole text."""
+    lm = Script(Reply("Label K3 for", is_truncated=True), Reply("Label K3 for refunds."))
+    answer = Reflector(lm)(request("label"), {}, {})
+    assert answer.texts == {"label": "Label K3 for refunds."}
+    assert "it was cut off" in lm.prompts[1]
+
+
+def test_guidance_references_and_own_templates_reach_the_prompt():
+    """A component's own template replaces the common one for it alone."""
+    lm = Script(marked("One."), marked("Two."))
+    Reflector(
+        lm,
+        template=Template("COMMON {{instruction}} {{examples}}"),
+        templates={"reply": Template("OWN {{guidance}} {{instruction}} {{examples}}")},
+        guidance="Prefer short rules.",
+        references={"Style": "Say please."},
+    )(request("label", "reply"), {}, {})
+    assert lm.prompts[0].startswith("COMMON Label the message.")
+    assert lm.prompts[1].startswith("OWN \n# Words of the program's author\n\nPrefer short rules.")
+    for prompt in lm.prompts:
+        assert "Prefer short rules." in prompt
+        assert "## Style\n\nSay please." in prompt
+
+
+def test_media_go_beside_the_prompt_and_never_into_the_text():
+    """What the metric attached is shown, and a text that speaks of it is refused."""
+    picture = object()
+    trace = Trace(steps=(Step("label", {"message": "refund", "scan": picture}, {"label": "K1"}),))
+    rollout = Rollout(0.0, "See the map.", attachments={"map": picture}, trace=trace)
+    seen = []
+
+    def lm(prompt):
+        seen.append(prompt)
+        return Reply(marked("Look at [image 1]." if len(seen) == 1 else "Look at the scan."))
+
+    kind = {id(picture): "image"}
+    reflector = Reflector(lm, media_kind=lambda value: kind.get(id(value), ""))
+    answer = reflector(ReflectionRequest(4, CANDIDATE, ("label",), (Evidence(7, rollout),)), {}, {})
+    assert answer.texts == {"label": "Look at the scan."}
+    assert [prompt.media for prompt in seen] == [(("[image 1]", picture),)] * 2
+    assert "scan: [image 1]" in seen[0].text
+    assert "With the feedback:\nmap: [image 1]" in seen[0].text
+    assert "it speaks of image 1," in seen[1].text
+
+
+@pytest.mark.parametrize("wrong", [{"template": "{{x}}"}, {"limits": 3}, {"rules": {}}], ids=str)
+def test_parts_of_other_types_are_refused(wrong):
+    """In the constructor, by name."""
+    (name,) = wrong
+    with pytest.raises(WrongType, match=name):
+        Reflector(Script(), **wrong)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_gepa.errors import SettingsError
+from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.reflect.templates import (
     CLOSING_MARK,
     DEFAULT_TEMPLATE,
@@ -72,3 +74,31 @@ def test_own_words_are_sentences_without_anything_filled_in():
     """What counts as leaked is long and ours alone."""
     assert len(OWN_WORDS) > 5
     assert all(len(words) > 30 and "{" not in words for words in OWN_WORDS)
+
+
+def test_what_a_user_gave_is_never_lost():
+    """Where a template has no place for references, guidance and limits, they are appended."""
+    filled = Template("{{instruction}} {{limits}} {{examples}}.").filled(
+        instruction="I", examples="E", references="R", guidance="G", limits="L"
+    )
+    assert filled == "I L E.RG"
+
+
+@pytest.mark.parametrize(
+    "names", [("curr_param", "side_info"), ("curr_instructions", "inputs_outputs_feedback")]
+)
+def test_templates_of_the_gepa_package_can_be_used(names):
+    """Their placeholders stand for ours where there are none of ours."""
+    current, examples = names
+    template = Template(f"Given <{current}>, see <{examples}>.")
+    assert template.filled(instruction="<side_info>", examples="E") == "Given <side_info>, see E."
+    with pytest.raises(SettingsError, match=re.escape("missing placeholders: {{examples}}")):
+        Template(f"Given <{current}>.")
+    ours = Template("{{instruction}} {{examples}} <side_info>")
+    assert ours.filled(instruction="I", examples="E") == "I E <side_info>"
+
+
+def test_a_template_is_a_text():
+    """Anything else is refused by name."""
+    with pytest.raises(WrongType, match="The reflection template is 3"):
+        Template(3)

@@ -1,0 +1,234 @@
+"""Records in words: what the component was given, what it wrote, what was said about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from dspy_gepa.reflect.records import Call, Record, Turn
+from dspy_gepa.reflect.values import Marks, left_out, shortened, text_of
+
+__all__ = ["EXAMPLE_HEADING", "block_of", "has_words", "worded"]
+
+_WORTH_REFERRING_TO = 200
+"""Characters from which on what is repeated is referred to and not shown again."""
+_LONGEST_ASIDE = 160
+"""Characters of a value of another component. Our choice: a line tells what went through the
+program, and the component's own calls need the room."""
+_MOST_TURNS = 12
+"""Steps of a rollout that are listed. Our choice: a pipeline has fewer, and of a longer loop the
+beginning and the end tell most."""
+EXAMPLE_HEADING = re.compile(r"^## Example \d+: score \S+, (?:right|to be improved)$", re.MULTILINE)
+"""Matches how every record begins: a text with such a line repeats the prompt."""
+_Item = TypeVar("_Item")
+
+
+def worded(records: Sequence[Record], marks: Marks) -> tuple[Record, ...]:
+    """The records with every value in words, the media in them numbered as they will be read."""
+    return tuple(_worded(record, marks) for record in records)
+
+
+def has_words(record: Record) -> bool:
+    """Whether anything but the score says how good it was."""
+    return bool(record.feedback.strip() or record.failure or record.attachments) or any(
+        call.failure for call in record.calls
+    )
+
+
+def _worded(record: Record, marks: Marks) -> Record:
+    def words(fields: Mapping[str, object]) -> Mapping[str, object]:
+        return {text_of(name): text_of(value, marks) for name, value in fields.items()}
+
+    feedback, attachments = _in_place(
+        text_of(record.feedback.strip()), _texts(words(record.attachments)), marks.titles
+    )
+    return replace(
+        record,
+        calls=tuple(
+            replace(
+                call,
+                inputs=words(call.inputs),
+                outputs=words(call.outputs),
+                failure=text_of(call.failure.strip()),
+                reply=text_of(call.reply.strip()),
+            )
+            for call in record.calls
+        ),
+        inputs=words(record.inputs),
+        turns=tuple(
+            replace(
+                turn,
+                inputs=words(turn.inputs),
+                outputs=words(turn.outputs),
+                failure=text_of(turn.failure.strip()),
+            )
+            for turn in record.turns
+        ),
+        outputs=words(record.outputs),
+        failure=text_of(record.failure.strip()),
+        feedback=feedback,
+        attachments=attachments,
+    )
+
+
+def _in_place(
+    feedback: str, attachments: Mapping[str, str], titles: Sequence[str]
+) -> tuple[str, dict[str, str]]:
+    """The feedback with media where it was taken out of it, and what is attached beside that.
+
+    There it was named as the first image of its rollout, say, and its title numbers it among all.
+    """
+    beside = dict(attachments)
+    for name, said in attachments.items():
+        place = f"(attachment: {name})"
+        # Twice in the text it would be one title too many: see `Marks.are_unmistakable_in`.
+        if said in titles and feedback.count(place) == 1:
+            feedback = feedback.replace(place, said)
+            del beside[name]
+    return feedback, beside
+
+
+def block_of(number: int, record: Record, value_limit: int) -> str:
+    """One record, each value of at most so many characters.
+
+    Args:
+        number: Its place among the examples, from 1.
+        record: With its values in words.
+        value_limit: Characters of one value.
+    """
+    verdict = "right" if record.passed else "to be improved"
+    parts = [f"## Example {number}: score {record.score:g}, {verdict}"]
+    if not record.calls:
+        parts.append("The program failed before it reached this step.")
+    parts += _calls(record, value_limit)
+    parts += _surroundings(record, value_limit)
+    if record.failure:
+        parts.append(f"The program gave no answer: {shortened(record.failure, value_limit)}")
+    if record.objectives:
+        measured = (
+            f"{text_of(name)} = {value:.4g}" for name, value in sorted(record.objectives.items())
+        )
+        parts.append(f"Measured beside the score: {shortened('; '.join(measured), value_limit)}")
+    parts.append(f"Feedback:\n{shortened(record.feedback, value_limit) or '(none)'}")
+    if record.attachments:
+        parts.append("With the feedback:\n" + _fields(_texts(record.attachments), value_limit))
+    return "\n\n".join(parts)
+
+
+def _calls(record: Record, value_limit: int) -> list[str]:
+    """Every call of the component that is kept, with marks for the others."""
+    parts: list[str] = []
+    before: Mapping[str, str] = {}
+    shown = 0
+    for call in record.calls:
+        if call.number > shown + 1:
+            parts.append(left_out(call.number - shown - 1, "calls"))
+        shown = call.number
+        if record.calls_made > 1:
+            parts.append(f"### Call {call.number} of {record.calls_made}")
+        inputs = _texts(call.inputs)
+        parts.append("Input:\n" + _fields(inputs, value_limit, before))
+        parts.append(_outcome(call, value_limit))
+        before = inputs
+    if shown < record.calls_made:
+        parts.append(left_out(record.calls_made - shown, "calls"))
+    return parts
+
+
+def _outcome(call: Call, value_limit: int) -> str:
+    """What the call wrote, or why nothing of it can be used."""
+    if not call.failure:
+        return "Output:\n" + _fields(_texts(call.outputs), value_limit)
+    failure = f"Output: not usable. {shortened(call.failure, value_limit)}"
+    reply = shortened(call.reply, value_limit)
+    return f"{failure}\n\nWhat was written instead:\n{reply}" if reply else failure
+
+
+def _surroundings(record: Record, value_limit: int) -> list[str]:
+    """What the program was given and answered, and its other steps in order; often nothing."""
+    limit = min(_LONGEST_ASIDE, value_limit // 2)
+    lines = []
+    if record.inputs:
+        lines.append(f"The program was given {_aside(record.inputs, limit)}")
+    turns = list(enumerate(record.turns, start=1))
+    lines += [
+        left_out(place, "steps") if turn is None else _line(place, turn, limit)
+        for place, turn in _outermost(turns, _MOST_TURNS)
+    ]
+    if record.outputs:
+        lines.append(f"The program answered {_aside(record.outputs, limit)}")
+    return ["Around this step:\n" + "\n".join(lines)] if lines else []
+
+
+def _line(place: int, turn: Turn, limit: int) -> str:
+    if turn.call:
+        # Without its name: a tool or a field is shown the calls of the step that it belongs to.
+        return f"{place}. this step, call {turn.call}"
+    said = f"failed: {_flat(turn.failure, limit)}" if turn.failure else _aside(turn.outputs, limit)
+    return f"{place}. {turn.component}: {_aside(turn.inputs, limit)} -> {said}"
+
+
+def _aside(fields: Mapping[str, object], limit: int) -> str:
+    """Fields in one line."""
+    texts = _texts(fields)
+    return "; ".join(f"{name} = {_flat(text, limit)}" for name, text in texts.items()) or "nothing"
+
+
+def _flat(text: str, limit: int) -> str:
+    return shortened(" ".join(text.split()), limit)
+
+
+def _outermost(items: Sequence[tuple[int, _Item]], most: int) -> list[tuple[int, _Item | None]]:
+    """The first and the last of the items, around the number of those that are left out."""
+    if len(items) <= most:
+        return list(items)
+    first = most // 2
+    last = most - first
+    return [*items[:first], (len(items) - most, None), *items[-last:]]
+
+
+def _texts(fields: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in fields.items()}
+
+
+def _fields(
+    texts: Mapping[str, str], value_limit: int, before: Mapping[str, str] | None = None
+) -> str:
+    """One field per paragraph, a value of several lines beginning on a line of its own."""
+    lines = []
+    for name, text in texts.items():
+        new = shortened(_since(text, (before or {}).get(name, "")), value_limit)
+        lines.append(f"{name}:{chr(10) if chr(10) in new else ' '}{new or '(empty)'}")
+    return "\n".join(lines) or "(nothing)"
+
+
+def _since(text: str, before: str) -> str:
+    """The text without what it repeats of the call before: in a tool loop inputs only grow.
+
+    What grows may stand between other things: brackets end a history in JSON, and a question may
+    follow after it. So both ends are compared.
+    """
+    first = _in_common(text, before)
+    rest, rest_before = text[first:], before[first:]
+    last = _in_common(rest[::-1], rest_before[::-1])
+    head = _repeated(first) if first >= _WORTH_REFERRING_TO else text[:first]
+    tail = _repeated(last) if last >= _WORTH_REFERRING_TO else rest[len(rest) - last :]
+    return head + rest[: len(rest) - last] + tail
+
+
+def _repeated(characters: int) -> str:
+    return f"[... {characters:,} characters as in the call before ...]"
+
+
+def _in_common(one: str, other: str) -> int:
+    """With how many of the same characters both texts begin."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[least:middle] == other[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least

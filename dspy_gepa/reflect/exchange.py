@@ -1,0 +1,27 @@
+"""What goes to the reflection LM and what comes back, before anybody reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Prompt", "Reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request to the reflection LM."""
+
+    text: str
+    """Refers to media by their titles, for instance [image 1]."""
+    media: tuple[tuple[str, object], ...] = ()
+    """Title and object of whatever cannot be said in words, in the text's order: images, audio,
+    files. Only the edge knows how a model is sent them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the reflection LM answered."""
+
+    text: str
+    is_truncated: bool = False
+    """Whether the server says that it was cut off at a limit of tokens."""

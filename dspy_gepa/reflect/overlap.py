@@ -1,0 +1,98 @@
+"""Passages that a text has word for word from one of many other texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["LEAST_WORDS", "Sources"]
+
+LEAST_WORDS = 12
+"""Words in a row that count as copied. Our choice: labels, names, formats and the vocabulary of a
+task are shorter, and two people seldom write twelve words alike by chance."""
+_LETTERS = 30
+"""Letters in them: in Chinese, twelve characters are only half a sentence, and twelve figures are
+a table or a scale."""
+_SHARED_BY = 3
+"""Texts of which a passage is the task's own form and no example, such as a common preamble."""
+_STEP = LEAST_WORDS // 2
+_WORD = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+    r"|[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+"
+)
+"""A word, or a character of a script that is written without spaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Texts from which nothing is to be copied."""
+
+    texts: Sequence[str]
+    _places: dict[tuple[str, ...], list[tuple[int, int]]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """Every sixth run of six words, to the texts and places where it stands: any twelve words in a
+    row hold such a run, so a sixth of all runs finds all copies."""
+
+    def __post_init__(self) -> None:
+        for number, text in enumerate(self.texts):
+            words = _words(text)
+            for start in range(0, len(words) - _STEP + 1, _STEP):
+                places = self._places.setdefault(tuple(words[start : start + _STEP]), [])
+                # Of a run that is everywhere, a few places tell as much as all.
+                if len(places) <= _SHARED_BY:
+                    places.append((number, start))
+
+    def copied(self, new: str, old: str = "") -> str:
+        """The first passage of `new` that stands in a source and not in `old`; empty without one.
+
+        Case, punctuation and line breaks do not matter. A passage that more than three sources
+        share is no copy of an example.
+        """
+        words = _words(new)
+        known = _joined(_words(old))
+        sources: dict[int, list[str]] = {}
+        for start in range(len(words) - _STEP + 1):
+            for number, place in self._places.get(tuple(words[start : start + _STEP]), ()):
+                if number not in sources:
+                    sources[number] = _words(self.texts[number])
+                passage = _around(words, start, sources[number], place)
+                if len(passage) < LEAST_WORDS or sum(map(str.isalpha, "".join(passage))) < _LETTERS:
+                    continue
+                if _joined(passage) not in known and not self._is_shared(passage):
+                    return " ".join(passage)
+        return ""
+
+    def _is_shared(self, passage: Sequence[str]) -> bool:
+        count = 0
+        for text in self.texts:
+            count += _joined(passage) in _joined(_words(text))
+            if count > _SHARED_BY:
+                return True
+        return False
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
+
+
+def _joined(words: Sequence[str]) -> str:
+    """Words as one text in which any row of them can be looked up."""
+    return f" {' '.join(words)} "
+
+
+def _around(one: Sequence[str], start: int, other: Sequence[str], place: int) -> Sequence[str]:
+    """The words that both have in a row around places where both have the same word.
+
+    At most so many on each side as it takes to tell: texts may repeat themselves without end.
+    """
+    before = 0
+    most = min(start, place, LEAST_WORDS)
+    while before < most and one[start - before - 1] == other[place - before - 1]:
+        before += 1
+    after = 0
+    most = min(len(one) - start, len(other) - place, _LETTERS)
+    while after < most and one[start + after] == other[place + after]:
+        after += 1
+    return one[start - before : start + after]

@@ -1,0 +1,278 @@
+"""What a new text has to keep to, whoever wrote it: the check, and the same in words."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.reflect.overlap import LEAST_WORDS, Sources
+from dspy_gepa.reflect.placeholders import placeholders, strangers
+from dspy_gepa.reflect.tokens import estimated_tokens
+
+__all__ = ["EVERY_COMPONENT", "Part", "Predicate", "Rules"]
+
+EVERY_COMPONENT = "*"
+"""Stands for all components in `Rules.frozen`."""
+
+Part: TypeAlias = "str | re.Pattern[str]"
+"""A piece of a text, or a pattern that matches such pieces."""
+Predicate: TypeAlias = Callable[[str, str, str], "bool | str | None"]
+"""From a component, its old and its new text: False or a reason where the new one is refused."""
+
+_RAISES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a user's predicate may raise on a text that it did not expect. Anything else is passed on to
+the worker's boundary, which makes a skipped proposal of it."""
+_WRITTEN_BY_DSPY = re.compile(r"\s*Given the fields .*, produce the fields .*\.\s*", re.DOTALL)
+"""The instruction where the user wrote none: nobody named the fields in it on purpose."""
+_LONGEST_QUOTE = 300
+"""Characters of a passage that are repeated in a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What has to stay, and what must not be, in a component's new text.
+
+    Raises:
+        SettingsError: a rule that could never be kept or that says nothing.
+        WrongType: a rule of another type.
+    """
+
+    frozen: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+    """Component, or "*" for all, to parts that stay as often as they are in its current text."""
+    output_fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Component to the names of its output fields; those that its current text names as fields
+    stay in it."""
+    guards_placeholders: bool = True
+    """Whether placeholders of the current text stay and none is added to them."""
+    marks: Sequence[str] = ()
+    """Pieces that look like placeholders and are none: who runs the text puts them back itself."""
+    constraints: str = ""
+    """Words for the reflection LM. Nobody can check them."""
+    max_instruction_tokens: int | None = None
+    count_tokens: Callable[[str], int] = estimated_tokens
+    """As the model counts that reads the instruction, where that is known."""
+    predicates: Sequence[Predicate] = ()
+    copied_from: Sequence[str] = ()
+    """Texts, of training examples say, of which no passage is copied word for word."""
+    _sources: Sources = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for component, parts in self.frozen.items():
+            _check_parts(component, parts)
+        if not isinstance(self.constraints, str):
+            raise WrongType(f"constraints is {self.constraints!r:.200}, and a text is needed.")
+        most = self.max_instruction_tokens
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            raise SettingsError(
+                f"max_instruction_tokens is {most!r}; give a whole number from 1 on, or None."
+            )
+        for predicate in self.predicates:
+            if not callable(predicate):
+                raise WrongType(
+                    f"A predicate is {predicate!r:.200}; give functions that take a component, "
+                    "its old and its new text."
+                )
+        for name in ("copied_from", "marks"):
+            if isinstance(getattr(self, name), str):
+                raise WrongType(f"{name} is one text; give a list of texts.")
+        object.__setattr__(self, "_sources", Sources(tuple(self.copied_from)))
+
+    def check(self, texts: Mapping[str, str]) -> None:
+        """Nothing, where every frozen part is in one of these texts, by component.
+
+        Raises:
+            SettingsError: a component or a frozen part that is in none of them: a slip of the
+                pen, under which the part that was meant would be free.
+        """
+        for component, parts in self.frozen.items():
+            if component != EVERY_COMPONENT and component not in texts:
+                raise SettingsError(
+                    f"frozen names the component {component!r}; there are {list(texts)}, and "
+                    f'"{EVERY_COMPONENT}" for all.'
+                )
+            own = texts.values() if component == EVERY_COMPONENT else [texts[component]]
+            for part in parts:
+                if not any(_found(part, text) for text in own):
+                    raise SettingsError(
+                        f"frozen has {_quoted(part)} for {component!r}, and the text of it has no "
+                        "such part. Give it as it stands there, to the character."
+                    )
+
+    def violation(self, component: str, old: str, new: str) -> str:
+        """Why the new text cannot be used, in words that its author understands; empty if it can.
+
+        The first reason only. A text that already broke a rule before is held to it as well.
+        """
+        for check in (self._on_frozen, self._on_placeholders, self._on_fields, self._on_size):
+            if reason := check(component, old, new):
+                return reason
+        if passage := self._sources.copied(new, old):
+            return (
+                f"it copies an example word for word ({passage[:_LONGEST_QUOTE]!r}), so state the "
+                "rule behind it and leave the example out"
+            )
+        return next(filter(None, (_said(one, component, old, new) for one in self.predicates)), "")
+
+    def told(self, component: str, current: str) -> tuple[str, ...]:
+        """What applies to the component, a sentence each, for a reflection LM to read."""
+        said = [self.constraints.strip()] if self.constraints.strip() else []
+        said += [
+            f"Repeat this part to the character{_times(count)}: {_quoted(part)}"
+            for part, count in self._frozen_in(component, current).items()
+        ]
+        if self.guards_placeholders and (kept := placeholders(self._unmarked(current))):
+            said.append(
+                f"Keep these placeholders exactly as they are, and add no others: {', '.join(kept)}"
+            )
+        if named := self._fields_in(component, current):
+            said.append(f"Keep naming these output fields, by these names: {', '.join(named)}")
+        if self.max_instruction_tokens is not None:
+            said.append(
+                f"Write at most {self.max_instruction_tokens:,} tokens; the current instruction "
+                f"has {self.count_tokens(current):,}"
+            )
+        if self.copied_from:
+            said.append(f"Copy no {LEAST_WORDS} words in a row from an example")
+        return tuple(said)
+
+    def _frozen_in(self, component: str, current: str) -> Counter[str]:
+        """Every frozen part that the current text has, and how often."""
+        parts = [*self.frozen.get(EVERY_COMPONENT, ()), *self.frozen.get(component, ())]
+        found: Counter[str] = Counter()
+        for part in parts:
+            # The same part may be given twice, for all components and for this one.
+            found |= _found(part, current)
+        return found
+
+    def _on_frozen(self, component: str, old: str, new: str) -> str:
+        for part, count in self._frozen_in(component, old).items():
+            now = new.count(part)
+            if now != count:
+                return (
+                    f"it has the fixed part {_quoted(part)} {now} times, and it must be repeated "
+                    f"to the character{_times(count) or ', once'}"
+                )
+        return ""
+
+    def _on_placeholders(self, component: str, old: str, new: str) -> str:  # noqa: ARG002
+        if not self.guards_placeholders:
+            return ""
+        old, new = self._unmarked(old), self._unmarked(new)
+        # Looked for as it stands: the new text may well have it inside of code.
+        if lost := [one for one in placeholders(old) if one not in new]:
+            return f"it lost placeholders that have to stay exactly as they are: {', '.join(lost)}"
+        if added := strangers(old, new):
+            return f"it has placeholders that nobody fills in: {', '.join(added)}"
+        return ""
+
+    def _on_fields(self, component: str, old: str, new: str) -> str:
+        lost = [name for name in self._fields_in(component, old) if not _mentions(new, name)]
+        if not lost:
+            return ""
+        return f"it no longer names output fields that the program reads: {', '.join(lost)}"
+
+    def _on_size(self, component: str, old: str, new: str) -> str:  # noqa: ARG002
+        if self.max_instruction_tokens is None:
+            return ""
+        size = self.count_tokens(new)
+        if size <= self.max_instruction_tokens:
+            return ""
+        return (
+            f"it has {size:,} tokens and at most {self.max_instruction_tokens:,} are allowed, so "
+            "say the same in fewer words"
+        )
+
+    def _unmarked(self, text: str) -> str:
+        for mark in self.marks:
+            text = text.replace(mark, "")
+        return text
+
+    def _fields_in(self, component: str, current: str) -> tuple[str, ...]:
+        """The output fields that the current text names as such."""
+        if _WRITTEN_BY_DSPY.fullmatch(current):
+            return ()
+        names = self.output_fields.get(component, ())
+        return tuple(name for name in names if _names_field(current, name))
+
+
+def _check_parts(component: str, parts: object) -> None:
+    if isinstance(parts, (str, re.Pattern)) or not isinstance(parts, Sequence):
+        raise WrongType(f"frozen has {parts!r:.200} for {component!r}; give a list of parts.")
+    for part in parts:
+        if not isinstance(part, (str, re.Pattern)) or (
+            isinstance(part, re.Pattern) and not isinstance(part.pattern, str)
+        ):
+            raise WrongType(
+                f"frozen has {part!r:.200} for {component!r}; a part is a text or a pattern made "
+                "with re.compile."
+            )
+        if part in ("", re.compile("")):
+            raise SettingsError(
+                f"frozen has {part!r:.200} for {component!r}, which is in every text and keeps "
+                "nothing."
+            )
+
+
+def _found(part: Part, text: str) -> Counter[str]:
+    """The pieces of the text that are this part, and how often each stands in it."""
+    pieces = [part] if isinstance(part, str) else [place[0] for place in part.finditer(text)]
+    return Counter({piece: text.count(piece) for piece in pieces if piece and piece in text})
+
+
+def _said(predicate: Predicate, component: str, old: str, new: str) -> str:
+    """The reason for which a predicate refuses the text; empty where it does not."""
+    name = getattr(predicate, "__name__", type(predicate).__name__)
+    try:
+        said = predicate(component, old, new)
+    except _RAISES as error:
+        return f"the rule {name} could not be applied to it: {type(error).__name__}: {error}"
+    if isinstance(said, str):
+        return said.strip()
+    return f"it breaks the rule {name}" if said is not None and not said else ""
+
+
+def _names_field(text: str, name: str) -> bool:
+    """Whether the text speaks of the field, and does not only use an ordinary word that it is."""
+    if not name.isalpha() or not (name.islower() or name.istitle()):
+        return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+    word = re.escape(name)
+    return (
+        re.search(
+            rf"[`'\"\[{{*]{word}[`'\"\]}}*]|\[\[ ## {word} ## \]\]|^[^\w\n]*{word}[^\w\n]{{0,9}}:|"
+            rf"\b(?:field|key|output)s? {word}(?!\w)|(?<!\w){word} (?:field|key)(?!\w)",
+            text,
+            re.MULTILINE,
+        )
+        is not None
+    )
+
+
+def _mentions(text: str, name: str) -> bool:
+    """Whether the name stands in the text, as a word or as the words that it is made of."""
+    spoken = re.escape(name).replace("_", "[ _-]")
+    return re.search(rf"(?<!\w){spoken}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def _times(count: int) -> str:
+    return f", {count} times" if count > 1 else ""
+
+
+def _quoted(part: Part) -> str:
+    if isinstance(part, re.Pattern):
+        return f"the pattern {part.pattern!r}"
+    # Never escaped: the reader is to write it as it stands here.
+    return f"\n{part}\n" if "\n" in part else f'"{part}"'

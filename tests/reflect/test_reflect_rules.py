@@ -1,0 +1,159 @@
+"""Rules on new texts: what breaks them, in which words, and what is told beforehand."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.reflect.rules import Rules
+
+OLD = 'Rate {message} from 1 to 5.\nAnswer in JSON with the key "label".'
+ROW = " ".join(f"word{n}" for n in range(15))
+
+
+@pytest.mark.parametrize(
+    ("rules", "new", "word"),
+    [
+        (Rules(frozen={"a": ["from 1 to 5"]}), "Rate {message} from 1 to 9.", "fixed part"),
+        (Rules(frozen={"*": ["from 1 to 5"]}), "{message} from 1 to 5 from 1 to 5", "2 times"),
+        (Rules(frozen={"a": [re.compile(r"\d to \d")]}), "Rate {message}.", '"1 to 5" 0 times'),
+        (Rules(), "Rate it.", "{message}"),
+        (Rules(), "Rate {message} of {user}.", "nobody fills in: {user}"),
+        (Rules(output_fields={"a": ["label", "score"]}), "Rate {message}.", "reads: label"),
+        (Rules(max_instruction_tokens=5), f"Rate {{message}}. {ROW}", "at most 5"),
+        (Rules(max_instruction_tokens=2, count_tokens=len), "{message}", "has 9 tokens"),
+        (Rules(copied_from=[ROW]), f"Rate {{message}}: {ROW}", "copies an example"),
+        (Rules(predicates=[lambda *_: False]), "Rate {message}.", "breaks the rule <lambda>"),
+        (Rules(predicates=[lambda *_: "too rude"]), "Rate {message}.", "too rude"),
+        (Rules(predicates=[lambda *_: 1 / 0]), "Rate {message}.", "ZeroDivisionError"),
+        (Rules(predicates=[lambda _: True]), "Rate {message}.", "TypeError"),
+    ],
+    ids=range(13),
+)
+def test_violations_are_named(rules, new, word):
+    """Each broken rule gives a reason that says what is wrong."""
+    assert word in rules.violation("a", OLD, new)
+
+
+@pytest.mark.parametrize(
+    ("rules", "new"),
+    [
+        (Rules(frozen={"a": ["from 1 to 5"]}), "Be strict. {message} from 1 to 5."),
+        (Rules(frozen={"b": ["from 1 to 5"]}), "{message}"),
+        (Rules(frozen={"*": ["not in it"]}), "{message}, not in it"),
+        (Rules(guards_placeholders=False), "Rate it for {user}."),
+        (Rules(output_fields={"a": ["label", "score"]}), "Rate {message}: Label it."),
+        (Rules(output_fields={"b": ["label"]}), "Rate {message}."),
+        (Rules(max_instruction_tokens=500), "Rate {message}."),
+        (Rules(copied_from=[ROW]), f"Rate {{message}}: {ROW[:40]}"),
+        (Rules(predicates=[lambda *_: True, lambda *_: None, lambda *_: ""]), "{message}"),
+    ],
+    ids=range(9),
+)
+def test_what_keeps_the_rules_is_fine(rules, new):
+    """No rule sees what it is not about."""
+    assert rules.violation("a", OLD, new) == ""
+
+
+def test_a_predicate_sees_component_old_and_new():
+    """In this order."""
+    seen = []
+    Rules(predicates=[lambda *said: seen.append(said)]).violation("a", "old", "new")
+    assert seen == [("a", "old", "new")]
+
+
+def test_fields_are_guarded_where_the_text_speaks_of_them_as_fields():
+    """An ordinary word is no field, and neither is what DSPy wrote by itself."""
+    rules = Rules(output_fields={"a": ["answer", "final_score"]})
+    assert rules.violation("a", "Give a short answer.", "Be brief.") == ""
+    assert rules.violation("a", "Given the fields `x`, produce the fields `answer`.", "Go.") == ""
+    assert "answer" in rules.violation("a", "Fill `answer`.", "Be brief.")
+    assert "answer" in rules.violation("a", "Rules:\nanswer: short", "Be brief.")
+    assert "final_score" in rules.violation("a", "Set final_score.", "Be brief.")
+    assert rules.violation("a", "Set final_score.", "Set the final score.") == ""
+
+
+@given(st.text(), st.text(), st.text())
+def test_the_current_text_keeps_the_rules_about_what_stays(part, head, tail):
+    """A text that changes nothing breaks no rule on frozen parts, placeholders or fields."""
+    old = head + part + tail
+    frozen = {"a": [part], "*": [re.compile(re.escape(part))]} if part else {}
+    rules = Rules(frozen=frozen, output_fields={"a": ["label"]}, copied_from=[old])
+    assert rules.violation("a", old, old) == ""
+    if part:
+        assert rules.violation("a", part, "") != ""
+
+
+def test_limits_are_told_with_the_current_figures():
+    """What a violation would name is said beforehand, and nothing where nothing applies."""
+    rules = Rules(
+        frozen={"a": ["from 1 to 5", "two\nlines"], "*": [re.compile("JSON")]},
+        output_fields={"a": ["label"]},
+        constraints=" Be polite. ",
+        max_instruction_tokens=1_000,
+        count_tokens=len,
+        copied_from=[ROW],
+    )
+    assert rules.told("a", OLD) == (
+        "Be polite.",
+        'Repeat this part to the character: "JSON"',
+        'Repeat this part to the character: "from 1 to 5"',
+        "Keep these placeholders exactly as they are, and add no others: {message}",
+        "Keep naming these output fields, by these names: label",
+        "Write at most 1,000 tokens; the current instruction has 64",
+        "Copy no 12 words in a row from an example",
+    )
+    assert Rules().told("a", "Label the message.") == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "word"),
+    [
+        ({"frozen": {"a": "part"}}, WrongType, "give a list"),
+        ({"frozen": {"a": [3]}}, WrongType, "re.compile"),
+        ({"frozen": {"a": [re.compile(b"x")]}}, WrongType, "re.compile"),
+        ({"frozen": {"a": [""]}}, SettingsError, "keeps nothing"),
+        ({"constraints": ["x"]}, WrongType, "a text is needed"),
+        ({"max_instruction_tokens": 0}, SettingsError, "from 1 on"),
+        ({"max_instruction_tokens": True}, SettingsError, "from 1 on"),
+        ({"max_instruction_tokens": 2.5}, SettingsError, "from 1 on"),
+        ({"predicates": ["x"]}, WrongType, "functions"),
+        ({"copied_from": "x"}, WrongType, "list of texts"),
+    ],
+    ids=range(10),
+)
+def test_rules_that_say_nothing_are_refused(wrong, error, word):
+    """In the constructor, with what was given and what is needed."""
+    with pytest.raises(error, match=word):
+        Rules(**wrong)
+
+
+def test_frozen_parts_that_are_nowhere_are_refused():
+    """A slip of the pen would leave free what was to be kept."""
+    texts = {"a": OLD, "b": "Reply."}
+    Rules(frozen={"*": ["Reply"], "a": [re.compile(r"\d")]}).check(texts)
+    with pytest.raises(SettingsError, match="no such part"):
+        Rules(frozen={"b": ["from 1"]}).check(texts)
+    with pytest.raises(SettingsError, match="names the component 'c'"):
+        Rules(frozen={"c": ["x"]}).check(texts)
+    with pytest.raises(SettingsError, match="no such part"):
+        Rules(frozen={"*": [re.compile("zzz")]}).check(texts)
+
+
+@pytest.mark.parametrize(
+    "piece", ["\n***", "---\n", "$ab ", "{a", "<<a", "```a\n", "$a$", "word "], ids=ascii
+)
+def test_checking_takes_time_in_proportion(piece):
+    """No shape of text makes the rules slow: 200,000 characters take less than five seconds."""
+    text = piece * (200_000 // len(piece))
+    rules = Rules(frozen={"a": ["zzz"]}, output_fields={"a": ["label"]}, copied_from=[text[:5_000]])
+    began = time.perf_counter()
+    rules.violation("a", text, text)
+    rules.violation("a", "x", text)
+    rules.told("a", text)
+    assert time.perf_counter() - began < 5
