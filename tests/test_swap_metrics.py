@@ -176,8 +176,8 @@ def test_every_form_of_score_is_a_plain_number(metric):
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
-        (["too short", "no code"], "['too short', 'no code']"),
-        ({"code": "missing"}, "{'code': 'missing'}"),
+        (["too short", "no code"], '["too short", "no code"]'),
+        ({"code": "missing"}, '{"code": "missing"}'),
         (404, "404"),
         (dspy.Prediction(hint="look it up"), "look it up"),
         (None, "Expected answer: "),

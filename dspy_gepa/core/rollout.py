@@ -74,6 +74,8 @@ class Rollout:
     """What the metric said about it, in words; may be empty."""
     objectives: Mapping[str, float] = field(default_factory=dict)
     """Named partial scores; empty where the metric gives none."""
+    attachments: Mapping[str, object] = field(default_factory=dict, compare=False)
+    """Name to whatever else the metric handed over for a reflection to see: images, say."""
     failure: str = ""
     """Why there is no answer to score (a crash, an unreadable reply); empty where there is."""
     is_broken: bool = False

@@ -5,18 +5,38 @@ Every call goes through DSPy, so that its history, callbacks and costs stay true
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
 import dspy
+from dspy.utils.exceptions import (
+    AdapterParseError,
+    LMInvalidRequestError,
+    LMServerError,
+    LMUnsupportedFeatureError,
+    LMUnsupportedModelError,
+)
 
+from dspy_gepa.core.media import without_base64
 from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.program.media import content_parts
+from dspy_gepa.reflect.exchange import Prompt, Reply
 
 __all__ = ["LanguageModel", "ask", "language_model", "reflection_asker"]
 
+logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
+
 LanguageModel: TypeAlias = "dspy.BaseLM | Callable[[str], Any]"
 """A model of DSPy's, or a function from a prompt to a reply or a list of replies."""
+
+_CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+"""What servers give as the reason for an end where a limit of tokens was reached."""
+_OF_MEDIA = re.compile(r"image|audio|multi-?modal|vision|mmproj", re.IGNORECASE)
+_LONGEST_REASON = 300
+"""Characters of a refusal that a warning shows."""
 
 
 def language_model(given: object) -> LanguageModel:
@@ -35,7 +55,7 @@ def language_model(given: object) -> LanguageModel:
     )
 
 
-def reflection_asker(given: object) -> Callable[[str], str]:
+def reflection_asker(given: object) -> Callable[[Prompt], Reply]:
     """A function that asks this model; with None, the model that DSPy has configured here and now.
 
     Raises:
@@ -51,17 +71,125 @@ def reflection_asker(given: object) -> Callable[[str], str]:
     return partial(ask, language_model(given))
 
 
-def ask(lm: LanguageModel, prompt: str) -> str:
-    """The model's reply to this prompt, never from the response cache; empty where it says nothing.
+def ask(lm: LanguageModel, prompt: Prompt) -> Reply:
+    """The model's reply, never from the response cache; an empty text where it says nothing.
+
+    Media is sent as content parts after the text, each after its title. A model that refuses it is
+    asked again with the text alone, and one that is a plain function takes no more than text.
 
     Raises:
         WrongType: the reply is no text.
     """
-    with dspy.context(trace=[]):
-        # A cached reply would be the very text that was tried before. `cache=False` for one call
-        # leaves the LM object, its history and its temperature as they are.
-        reply = lm(prompt, cache=False) if isinstance(lm, dspy.BaseLM) else lm(prompt)
-    return _text(reply)
+    witness = _Witness()
+    callers = [*(dspy.settings.caller_modules or ()), witness]
+    # A cached reply would be the very text that was tried before. `cache=False` for one call
+    # leaves the LM object, its history and its temperature as they are.
+    with dspy.context(trace=[], caller_modules=callers):
+        if not isinstance(lm, dspy.BaseLM):
+            said = lm(prompt.text)
+        elif prompt.media:
+            said = _asked_with_media(lm, prompt, witness)
+        else:
+            said = lm(prompt.text, cache=False)
+    return Reply(_text(said), is_truncated=witness.saw_truncation)
+
+
+class _Witness:
+    """Stands among the modules that make a call, to which DSPy hands its history entry.
+
+    The model's own history would not say which entry is this call's: several threads may ask it.
+    Where DSPy is told to keep no history, nothing is seen.
+    """
+
+    def __init__(self) -> None:
+        self.history: list[Mapping[str, Any]] = []
+
+    @property
+    def saw_truncation(self) -> bool:
+        """Whether a server said that it stopped at a limit."""
+        return any(
+            isinstance(reason, str) and reason.lower() in _CUT_OFF
+            for entry in self.history
+            for reason in _reasons(entry.get("response"))
+        )
+
+
+def _reasons(response: object) -> Iterator[object]:
+    """Why the response ended, in every place where some API says so."""
+    yield _part(response, "finish_reason")
+    yield _part(_part(response, "incomplete_details"), "reason")
+    for several in ("choices", "outputs"):
+        for choice in _part(response, several) or ():
+            yield _part(choice, "finish_reason")
+
+
+def _part(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+class _AsItIs(dspy.Adapter):  # type: ignore[misc]  # DSPy is untyped here
+    """Sends content parts and returns the reply, both unchanged.
+
+    An adapter is DSPy's own place for chat messages: a direct call with them is on its way out,
+    and a `dspy.lm15.Request` leaves out the settings of the LM and is unknown before DSPy 3.4.
+    """
+
+    def format(
+        self,
+        signature: type[dspy.Signature],  # noqa: ARG002 - DSPy's interface
+        demos: list[dict[str, Any]],  # noqa: ARG002 - DSPy's interface
+        inputs: dict[str, Any],
+    ) -> list[dict[str, Any]]:
+        """The one message."""
+        return [{"role": "user", "content": inputs["content"]}]
+
+    def parse(
+        self,
+        signature: type[dspy.Signature],  # noqa: ARG002 - DSPy's interface
+        completion: str,
+    ) -> dict[str, Any]:
+        """The reply."""
+        return {"reply": completion}
+
+
+_SIGNATURE = dspy.Signature("content -> reply")
+
+
+def _asked_with_media(lm: dspy.BaseLM, prompt: Prompt, witness: _Witness) -> object:
+    try:
+        return _sent(lm, prompt)
+    except dspy.LMError as error:
+        if not _refuses_media(error):
+            raise
+        logger.warning(
+            "The reflection LM %s refuses %s, and is asked without: %s",
+            lm.model,
+            ", ".join(title for title, _ in prompt.media),
+            without_base64(str(error))[:_LONGEST_REASON],
+        )
+        witness.history.clear()
+        return lm(prompt.text, cache=False)
+
+
+def _refuses_media(error: dspy.LMError) -> bool:
+    """Whether the model may take the text without the media."""
+    if isinstance(error, LMUnsupportedModelError):
+        return False
+    is_of_the_request = isinstance(error, (LMInvalidRequestError, LMUnsupportedFeatureError))
+    # llama.cpp, for one, calls it an error of the server.
+    is_of_the_server = isinstance(error, LMServerError) and bool(_OF_MEDIA.search(str(error)))
+    return is_of_the_request or is_of_the_server
+
+
+def _sent(lm: dspy.BaseLM, prompt: Prompt) -> list[str]:
+    content: list[dict[str, Any]] = [{"type": "text", "text": prompt.text}]
+    for title, shown in prompt.media:
+        content += [{"type": "text", "text": title}, *content_parts(shown)]
+    try:
+        replies = _AsItIs()(lm, {"cache": False}, _SIGNATURE, [], {"content": content})
+    except AdapterParseError:
+        return []  # the model said nothing
+    return [reply["reply"] for reply in replies]
 
 
 def _text(reply: object) -> str:

@@ -15,9 +15,12 @@ from typing import Any, SupportsFloat
 
 import dspy
 
+from dspy_gepa.core.media import without_base64
 from dspy_gepa.errors import MetricError
+from dspy_gepa.program.media import spoken
 from dspy_gepa.program.parameters import arguments_of
 from dspy_gepa.program.trace import Call, fields_of
+from dspy_gepa.program.words import Said, in_words
 
 __all__ = ["Judgement", "Metric"]
 
@@ -38,6 +41,8 @@ class Judgement:
     """In the metric's words, or else put together from expected and given values."""
     objectives: Mapping[str, float] = field(default_factory=dict)
     """Named partial scores; empty where the metric gives none."""
+    attachments: Mapping[str, object] = field(default_factory=dict)
+    """Name to what a reflection should see beside the words: media, texts, dicts, lists."""
 
 
 class Metric:
@@ -83,14 +88,15 @@ class Metric:
             score = _finite(_part(returned, "score"))
             objectives = dict(_part(returned, "objective_scores") or {})
             objectives = {str(name): _finite(value) for name, value in objectives.items()}
+            said = _said(returned)
         except (TypeError, ValueError) as error:
             raise MetricError(
-                f"The metric {self.name} returned {_shortened(repr(returned))} for example "
-                f"{example_id}: {error}. Return a finite number, (score, feedback), a dict with "
-                "'score', or dspy.Prediction(score=..., feedback=...)."
+                f"The metric {self.name} returned {_quoted(returned)} for example {example_id}: "
+                f"{error}. Return a finite number, (score, feedback), a dict with 'score', or "
+                "dspy_gepa.Feedback(score, text)."
             ) from error
-        feedback = _words(returned) or _synthesised(score, example, prediction)
-        return Judgement(score, feedback, objectives)
+        feedback = said.text or _synthesised(score, example, prediction)
+        return Judgement(score, feedback, objectives, said.attachments)
 
     def bootstrap(self, example: Any, prediction: Any, trace: Sequence[Call]) -> float:
         """The score for DSPy's own bootstrapping, where a metric that knows a trace may be strict.
@@ -110,11 +116,13 @@ class Metric:
         pred_trace: Sequence[Call],
         *,
         first_score: float | None = None,
-    ) -> str | None:
-        """What the metric says about one component; None where it says nothing in words.
+        attachments: Mapping[str, object] | None = None,
+    ) -> Said | None:
+        """What the metric says about one component; None where it says nothing.
 
         The user's metric is called exactly once. Its score is not used: where it differs from
-        `first_score`, one warning says so.
+        `first_score`, one warning says so. What is among `attachments` already, those of the whole
+        rollout, keeps its name, and nothing else takes that name.
         """
         given = {
             "trace": list(raw_trace),
@@ -124,7 +132,8 @@ class Metric:
         }
         returned = self._call(example, prediction, given)
         self._compare(returned, first_score)
-        return _words(returned) or None
+        said = _said(returned, attachments)
+        return said if said.text or said.attachments else None
 
     def _call(self, example: Any, prediction: Any, given: Mapping[str, Any]) -> Any:
         """One call. A role that is not given is None; other parameters keep their defaults."""
@@ -180,16 +189,20 @@ def _finite(value: object) -> float:
     """
     # Text is refused although "1" would convert: it is a mistake more often than a number.
     if not isinstance(value, SupportsFloat) or isinstance(value, (str, bytes)):
-        raise TypeError(f"{_shortened(repr(value))} is not a number")
+        raise TypeError(f"{_quoted(value)} is not a number")
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{number} is not finite")
     return number
 
 
-def _words(returned: object) -> str:
-    said = _part(returned, "feedback")
-    return "" if said is None else str(said).strip()
+def _said(returned: object, known: Mapping[str, object] | None = None) -> Said:
+    """What was said in words and attached.
+
+    Raises:
+        WrongType: something is attached that no model can be shown.
+    """
+    return in_words(_part(returned, "feedback"), _part(returned, "attachments"), known or {})
 
 
 def _synthesised(score: float, example: Any, prediction: Any) -> str:
@@ -197,9 +210,13 @@ def _synthesised(score: float, example: Any, prediction: Any) -> str:
     expected, given = fields_of(example.labels()), fields_of(prediction)
     shown = {name: value for name, value in given.items() if name in expected} or given
     lines = [f"Score: {score:g}."]
-    lines += [f"Expected {name}: {_shortened(str(value))}" for name, value in expected.items()]
-    lines += [f"Given {name}: {_shortened(str(value))}" for name, value in shown.items()]
+    lines += [f"Expected {name}: {_shortened(spoken(value))}" for name, value in expected.items()]
+    lines += [f"Given {name}: {_shortened(spoken(value))}" for name, value in shown.items()]
     return "\n".join(lines)
+
+
+def _quoted(value: object) -> str:
+    return _shortened(without_base64(repr(value)))
 
 
 def _shortened(text: str) -> str:

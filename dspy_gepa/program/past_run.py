@@ -9,9 +9,11 @@ from typing import Any
 import dspy
 
 from dspy_gepa.core.rollout import Opaque, Trace
+from dspy_gepa.program.media import revived
 from dspy_gepa.program.trace import Call
+from dspy_gepa.program.words import Said
 
-__all__ = ["PastRun", "revived"]
+__all__ = ["PastRun", "revived_run"]
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,11 @@ class PastRun:
     prediction: Any
     calls: Sequence[Call]
     calls_by_component: Mapping[str, Sequence[Call]]
-    said: dict[str, str] = field(default_factory=dict)
+    said: dict[str, Said] = field(default_factory=dict)
     """Component to what the metric said about it: it is asked once, and paid once."""
 
 
-def revived(trace: Trace, program: dspy.Module) -> PastRun | None:
+def revived_run(trace: Trace, program: dspy.Module) -> PastRun | None:
     """The run that left this trace, put together again: after a restart, nothing else is left.
 
     None where the trace holds a value of which only the text was kept.
@@ -36,14 +38,18 @@ def revived(trace: Trace, program: dspy.Module) -> PastRun | None:
     if any(_is_opaque(values.values()) for values in fields):
         return None
     calls = [
-        (predictors[step.component], dict(step.inputs), dspy.Prediction(**step.outputs))
+        (
+            predictors[step.component],
+            revived(dict(step.inputs)),
+            dspy.Prediction(**revived(dict(step.outputs))),
+        )
         for step in steps
     ]
     by_component = {
         name: [call for call in calls if call[0] is predictor]
         for name, predictor in predictors.items()
     }
-    return PastRun(dspy.Prediction(**trace.outputs), calls, by_component)
+    return PastRun(dspy.Prediction(**revived(dict(trace.outputs))), calls, by_component)
 
 
 def _is_opaque(values: Iterable[object]) -> bool:

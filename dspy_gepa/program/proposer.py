@@ -13,11 +13,14 @@ from typing import Any, TypeAlias
 
 import dspy
 from dspy.teleprompt.gepa import instruction_proposal
+from dspy.teleprompt.gepa.instruction_proposal import MultiModalInstructionProposer
 from dspy.utils.callback import BaseCallback
 
+from dspy_gepa.core.media import without_base64
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import WrongType
 from dspy_gepa.program.lm import language_model
+from dspy_gepa.program.media import revived, spoken
 from dspy_gepa.reflect.records import Call, Record, records_of
 
 __all__ = [
@@ -30,7 +33,8 @@ __all__ = [
 ]
 
 ReflectiveDataset: TypeAlias = "dict[str, list[dict[str, Any]]]"
-"""Component to records, each with the keys "Inputs", "Generated Outputs" and "Feedback"."""
+"""Component to records, each with the keys "Inputs", "Generated Outputs" and "Feedback", and with
+"Attachments" where the metric attached something."""
 
 _BY_KEYWORD = ("candidate", "reflective_dataset", "components_to_update")
 """What dspy.GEPA passes to a proposer."""
@@ -74,6 +78,7 @@ class CustomProposer:
         self._shows_unparsed = shows_unparsed
         # Others are written for texts.
         self._takes_objects = isinstance(proposer, _TAKES_OBJECTS)
+        self._takes_nested_media = isinstance(proposer, MultiModalInstructionProposer)
 
     def __call__(
         self,
@@ -156,13 +161,15 @@ class CustomProposer:
         elif call.failure:
             outputs = f"The call gave no output: {call.failure}"
         elif self._takes_objects:
-            outputs = dict(call.outputs)
+            outputs = revived(dict(call.outputs))
         else:
-            outputs = {name: str(value) for name, value in call.outputs.items()}
+            outputs = {name: spoken(value) for name, value in call.outputs.items()}
+        attached = {name: self._shown(value) for name, value in record.attachments.items()}
         return {
             "Inputs": dict(self._inputs(call.inputs)),
             "Generated Outputs": outputs,
             "Feedback": said,
+            **({"Attachments": attached} if attached else {}),
         }
 
     def _inputs(self, inputs: Mapping[str, object]) -> Iterable[tuple[str, object]]:
@@ -173,13 +180,17 @@ class CustomProposer:
             yield "Context", self._shown(inputs[first])
         yield from ((name, self._shown(inputs[name])) for name in inputs if name != first)
 
-    def _shown(self, value: object) -> object:
+    def _shown(self, captured: object) -> object:
+        value = revived(captured)
+        holds_media = value is not captured
         if self._takes_objects or isinstance(value, dspy.Type):
+            return value
+        if self._takes_nested_media and holds_media:
             return value
         if isinstance(value, dspy.History):
             turns = "".join(f"  {turn}: {said}\n" for turn, said in enumerate(value.messages))
-            return f"```json\n{turns}```"
-        return str(value)
+            return without_base64(f"```json\n{turns}```")
+        return spoken(value)
 
     def _structure(self, component: str, request: ReflectionRequest) -> str:
         """What a reply of this component must look like, as its model is told."""

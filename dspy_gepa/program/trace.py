@@ -18,12 +18,14 @@ from typing import Any, TypeAlias
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
+from dspy_gepa.core.media import without_base64
 from dspy_gepa.core.rollout import Step, Trace
 from dspy_gepa.program.flex import CODE_MODULES
 from dspy_gepa.program.kinds import parts_of
+from dspy_gepa.program.media import captured
 from dspy_gepa.program.watch import NotedCall, Watch
 
-__all__ = ["Call", "Predictors", "Recording", "failure_text", "fields_of"]
+__all__ = ["Call", "Predictors", "Recording", "failure_text", "fields_of", "traceback_text"]
 
 Call: TypeAlias = "tuple[dspy.Predict, dict[str, Any], dspy.Prediction]"
 """Predictor, its inputs and its output: an item of DSPy's own trace."""
@@ -32,6 +34,8 @@ _LONGEST_MESSAGE = 1_000
 """Characters of an exception's message that a failure text keeps."""
 _LONGEST_REPLY = 500
 """Characters of an unreadable reply in a failure text; its step keeps the whole."""
+_FRAMES = 5
+"""Calls of the user's own code that a traceback names: the innermost ones."""
 _INSTALLED = tuple(
     Path(sysconfig.get_path(name)).resolve()
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
@@ -124,8 +128,8 @@ class Recording:
         # The sort is stable: a noted call comes after the calls that had succeeded by then.
         in_order = sorted(steps + noted, key=lambda placed: placed[0])
         return Trace(
-            inputs=dict(self._inputs),
-            outputs=fields_of(output),
+            inputs=captured(dict(self._inputs)),
+            outputs=captured(fields_of(output)),
             steps=tuple(step for _, step in in_order if step is not None),
         )
 
@@ -134,14 +138,14 @@ class Recording:
         component = self._component_of(predictor)
         if component is None:
             return None
-        return Step(component=component, inputs=dict(inputs), outputs=fields_of(output))
+        return Step(component, captured(dict(inputs)), captured(fields_of(output)))
 
     def _noted(self, call: NotedCall) -> Step | None:
         component = self._component_of(call.holder)
         if component is None:
             return None
         if call.error is None:
-            return Step(component, dict(call.inputs), fields_of(call.output))
+            return Step(component, captured(dict(call.inputs)), captured(fields_of(call.output)))
         return _failed_step(component, call.inputs, call.error)
 
     def _component_of(self, holder: Any) -> str | None:
@@ -168,8 +172,17 @@ def failure_text(error: BaseException) -> str:
     if isinstance(error, AdapterParseError):
         reply = _shortened(_most_read(error).lm_response, _LONGEST_REPLY)
         return f"{_unreadable(error)} The model's raw reply: {reply}"
-    message = _shortened(str(error), _LONGEST_MESSAGE)
-    return ": ".join(filter(None, [type(error).__name__, message])) + _place(error)
+    frames = _own_frames(error)
+    return _kind_and_message(error) + (f" (in {_told(frames[-1])})" if frames else "")
+
+
+def traceback_text(error: BaseException) -> str:
+    """Kind, message and the calls that led to it, outermost first; then what it was raised from."""
+    lines = [_kind_and_message(error)]
+    lines += [f"  in {_told(frame)}" for frame in _own_frames(error)[-_FRAMES:]]
+    if error.__cause__ is not None and error.__cause__ is not error:
+        lines.append(f"raised from {failure_text(error.__cause__)}")
+    return "\n".join(lines)
 
 
 def _called(program: dspy.Module, inputs: Mapping[str, Any]) -> Any:
@@ -189,10 +202,11 @@ def _called(program: dspy.Module, inputs: Mapping[str, Any]) -> Any:
 
 
 def _failed_step(component: str, inputs: Mapping[str, Any], error: BaseException) -> Step:
+    shown = captured(dict(inputs))
     if isinstance(error, AdapterParseError):
         reply = str(_most_read(error).lm_response)
-        return Step(component, dict(inputs), {}, failure=_unreadable(error), reply=reply)
-    return Step(component, dict(inputs), {}, failure=failure_text(error))
+        return Step(component, shown, {}, failure=_unreadable(error), reply=reply)
+    return Step(component, shown, {}, failure=failure_text(error))
 
 
 def _unreadable(error: AdapterParseError) -> str:
@@ -213,18 +227,24 @@ def _most_read(error: AdapterParseError) -> AdapterParseError:
     return max(attempts, key=lambda attempt: len(attempt.parsed_result or ()))
 
 
-def _place(error: BaseException) -> str:
-    """Where in the user's own code it was raised; empty where that cannot be said."""
+def _kind_and_message(error: BaseException) -> str:
+    message = _shortened(str(error), _LONGEST_MESSAGE)
+    return ": ".join(filter(None, [type(error).__name__, message]))
+
+
+def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The calls of the user's own code, or else those of whatever is neither ours nor DSPy's."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not _lies_in(frame.filename, _OURS)
     ]
-    own = [frame for frame in frames if not _lies_in(frame.filename, _INSTALLED)] or frames
-    if not own:
-        return ""
-    source = f": {own[-1].line}" if own[-1].line else ""
-    return f" (in {own[-1].name}, line {own[-1].lineno} of {Path(own[-1].filename).name}{source})"
+    return [frame for frame in frames if not _lies_in(frame.filename, _INSTALLED)] or frames
+
+
+def _told(frame: traceback.FrameSummary) -> str:
+    source = f": {frame.line}" if frame.line else ""
+    return f"{frame.name}, line {frame.lineno} of {Path(frame.filename).name}{source}"
 
 
 def _lies_in(filename: str, folders: tuple[Path, ...]) -> bool:
@@ -233,5 +253,5 @@ def _lies_in(filename: str, folders: tuple[Path, ...]) -> bool:
 
 
 def _shortened(text: str, limit: int) -> str:
-    text = str(text).strip()
+    text = without_base64(str(text)).strip()
     return text if len(text) <= limit else f"{text[:limit]} [...]"

@@ -15,7 +15,10 @@ from dspy.utils.usage_tracker import UsageTracker
 from dspy_gepa.core.budget import Usage
 from dspy_gepa.program.boundary import Raised, settled
 
-__all__ = ["Meter", "Price", "listed_price"]
+__all__ = ["MEASURED", "Meter", "Price", "listed_price"]
+
+MEASURED = ("total_tokens", "usd", "seconds")
+"""What can be measured of a program's run on an example, beside what the metric says of it."""
 
 Price: TypeAlias = Callable[[str, Mapping[str, Any]], "float | None"]
 """From a model's name and the usage that it reported for a call (`prompt_tokens`,

@@ -5,6 +5,7 @@ Whatever user code raises is said in the answer.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
+from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import (
@@ -22,14 +24,15 @@ from dspy_gepa.core.work import (
     Request,
     RolloutAnswer,
     RolloutRequest,
-    Setback,
 )
-from dspy_gepa.errors import GEPAError, MetricError, SettingsError
+from dspy_gepa.errors import MetricError, SettingsError
+from dspy_gepa.program.account import Account, setback
 from dspy_gepa.program.boundary import Raised, settled
-from dspy_gepa.program.kinds import CODE, Part, UnboundCode, parts_of
+from dspy_gepa.program.kinds import CODE, DEFAULT_KINDS, Kind, Part, UnboundCode, parts_of
+from dspy_gepa.program.media import captured
 from dspy_gepa.program.metric import Judgement, Metric
-from dspy_gepa.program.outage import Outage, is_transient
-from dspy_gepa.program.past_run import PastRun, revived
+from dspy_gepa.program.outage import Outage
+from dspy_gepa.program.past_run import PastRun, revived_run
 from dspy_gepa.program.patience import TimedOut, within
 from dspy_gepa.program.program import build, describe
 from dspy_gepa.program.recent import Recent
@@ -37,6 +40,7 @@ from dspy_gepa.program.reflection import Reflect
 from dspy_gepa.program.trace import Call, Predictors, Recording, failure_text
 from dspy_gepa.program.usage import Meter, Price
 from dspy_gepa.program.watch import Watch
+from dspy_gepa.program.words import Said
 
 __all__ = ["ProgramWorker", "WorkerSettings"]
 
@@ -44,6 +48,8 @@ _PROGRAMS_KEPT = 8
 """Programs that stay built: about as many as there are candidates under way at once."""
 _RUNS_KEPT = 500
 """Traced runs that the metric can still be asked about."""
+
+_NOTHING_SAID = Said("", {})
 
 ResultT = TypeVar("ResultT")
 
@@ -77,19 +83,13 @@ class WorkerSettings:
     """Whether a model call of unknown price is a setback, because there is a limit in USD."""
     must_know_usage: bool = False
     """Whether a model call that reports no tokens is one, because there is a limit in them."""
+    kinds: tuple[Kind, ...] = DEFAULT_KINDS
+    """What kinds of components there are to be improved."""
+    measured: tuple[str, ...] = ()
+    """Which of `MEASURED` are objectives of a rollout."""
 
 
 _AS_USUAL = WorkerSettings()
-
-
-@dataclass
-class _Account:
-    """What carrying out one request has cost so far."""
-
-    meter: Meter
-    metric_calls: int = 0
-    rollouts: int = 0
-    lm_calls: int = 0
 
 
 class ProgramWorker:
@@ -120,9 +120,8 @@ class ProgramWorker:
         self._examples = examples
         self._reflect = reflect
         self._settings = settings
-        self._descriptions = describe(student)
-        self._parts = parts_of(student)
-        self._holds_code = any(part.kind is CODE for part in self._parts.values())
+        self._parts = parts_of(student, settings.kinds)
+        self._holds_code = any(part.kind is CODE for part in parts_of(student).values())
         self._programs: Recent[str, _Built | _Unbound] = Recent(_PROGRAMS_KEPT)
         self._runs: Recent[RolloutKey, PastRun] = Recent(_RUNS_KEPT)
 
@@ -134,21 +133,21 @@ class ProgramWorker:
             must_know_price=given.must_know_price,
             must_know_usage=given.must_know_usage or given.must_know_price,
         )
-        account = _Account(meter)
+        account = Account(meter)
         with account.meter.around():
             answer = settled(lambda: self._answer(request, account))
         if not isinstance(answer, Raised) and not account.meter.unknown:
             return answer
-        return _setback(request, answer, account)
+        return setback(request, answer, account)
 
-    def _answer(self, request: Request, account: _Account) -> Answer:
+    def _answer(self, request: Request, account: Account) -> Answer:
         if isinstance(request, RolloutRequest):
             key = RolloutKey(request.candidate.digest, request.example)
             rollout = self._rollout(request, key, account)
             return RolloutAnswer(key, replace(rollout, usage=account.meter.usage))
         return replace(self._reflection(request, account), usage=account.meter.usage)
 
-    def _rollout(self, request: RolloutRequest, key: RolloutKey, account: _Account) -> Rollout:
+    def _rollout(self, request: RolloutRequest, key: RolloutKey, account: Account) -> Rollout:
         built = self._programs.get_or_make(key.candidate, lambda: self._build(request.candidate))
         example = self._examples[request.example]
         inputs = dict(example.inputs())
@@ -157,7 +156,9 @@ class ProgramWorker:
             failed = Trace(inputs, steps=(step,)) if request.traced else Trace()
             return self._failure(built.failure, failed, metric_calls=0)
         account.rollouts += 1
+        began = time.monotonic()
         recording, output = self._run(built, inputs)
+        measured = self._measured(account.meter.usage, time.monotonic() - began)
         if isinstance(output, Raised):
             failed = recording.trace(error=output.error) if request.traced else Trace()
             text, is_broken = failure_text(output.error), self._is_broken(output.error)
@@ -174,7 +175,19 @@ class ProgramWorker:
         if request.traced and self._metric.asks_per_component:
             own = {name: recording.calls_of(name) for name in request.candidate}
             self._runs.put(key, PastRun(output, recording.calls, own))
-        return Rollout(judged.score, judged.feedback, judged.objectives, trace=trace, output=kept)
+        return Rollout(
+            score=judged.score,
+            feedback=judged.feedback,
+            objectives={**measured, **judged.objectives},
+            attachments=captured(dict(judged.attachments)),
+            trace=trace,
+            output=kept,
+        )
+
+    def _measured(self, usage: Usage, seconds: float) -> dict[str, float]:
+        """What the run of a program took, as far as that is an objective."""
+        found = {"total_tokens": float(usage.total_tokens), "usd": usage.usd, "seconds": seconds}
+        return {name: found[name] for name in self._settings.measured}
 
     def _build(self, candidate: Candidate) -> _Built | _Unbound:
         try:
@@ -206,14 +219,14 @@ class ProgramWorker:
         output: Any,
         example_id: int,
         calls: Sequence[Call],
-        account: _Account,
+        account: Account,
     ) -> Judgement | Raised:
         trace = calls if self._holds_code else None
         return self._ask_metric(
             lambda: self._metric.score(example, output, example_id, program_trace=trace), account
         )
 
-    def _ask_metric(self, question: Callable[[], ResultT], account: _Account) -> ResultT | Raised:
+    def _ask_metric(self, question: Callable[[], ResultT], account: Account) -> ResultT | Raised:
         """What the metric says or raises.
 
         Raises:
@@ -249,13 +262,15 @@ class ProgramWorker:
             output=output,
         )
 
-    def _reflection(self, request: ReflectionRequest, account: _Account) -> ReflectionAnswer:
+    def _reflection(self, request: ReflectionRequest, account: Account) -> ReflectionAnswer:
         feedback = self._component_feedback(request, account)
+        request = self._with_attachments(request)
+        descriptions = self._descriptions(request.candidate)
         metric_calls, watch = account.metric_calls, Watch()
         with watch.around([]):
             said = within(
                 self._settings.timeout_seconds,
-                lambda: self._reflect(request, self._descriptions, feedback),
+                lambda: self._reflect(request, descriptions, feedback),
             )
         error = said.error if isinstance(said, Raised) else None
         is_without_result = isinstance(said, ReflectionAnswer) and not said.texts
@@ -278,8 +293,14 @@ class ProgramWorker:
             lm_calls=max(said.lm_calls, watch.lm_calls),
         )
 
+    def _descriptions(self, candidate: Candidate) -> dict[str, str]:
+        """What each component is for, in the words of a candidate's other texts."""
+        built = self._programs.get_or_make(candidate.digest, lambda: self._build(candidate))
+        program = self._student if isinstance(built, _Unbound) else built.program
+        return describe(program, self._settings.kinds)
+
     def _component_feedback(
-        self, request: ReflectionRequest, account: _Account
+        self, request: ReflectionRequest, account: Account
     ) -> dict[str, dict[int, str]]:
         """What the metric says about the components that were called."""
         if not self._metric.asks_per_component:
@@ -293,8 +314,21 @@ class ProgramWorker:
                 if run is not None and was_called and component not in run.said:
                     run.said[component] = self._ask_about(component, evidence, run, account)
                 said = run.said.get(component) if run is not None else None
-                feedback[component][evidence.example] = said or evidence.rollout.feedback
+                words = said.text if said is not None else ""
+                feedback[component][evidence.example] = words or evidence.rollout.feedback
         return feedback
+
+    def _with_attachments(self, request: ReflectionRequest) -> ReflectionRequest:
+        """The request, with what the metric attached to what it said about its components."""
+        evidence = []
+        for each in request.evidence:
+            run = self._runs.get(RolloutKey(request.candidate.digest, each.example))
+            said = run.said if run is not None else {}
+            attached = dict(each.rollout.attachments)
+            for component in request.components:
+                attached |= captured(dict(said.get(component, _NOTHING_SAID).attachments))
+            evidence.append(replace(each, rollout=replace(each.rollout, attachments=attached)))
+        return replace(request, evidence=tuple(evidence))
 
     def _past_run(self, candidate: Candidate, evidence: Evidence) -> PastRun | None:
         """The run that the evidence comes from; None where too little is left of it."""
@@ -305,13 +339,16 @@ class ProgramWorker:
         # A program that failed has no answer that the metric could be asked about.
         if evidence.rollout.failure or isinstance(built, _Unbound):
             return None
-        run = revived(evidence.rollout.trace, built.program)
+        run = revived_run(evidence.rollout.trace, built.program)
         return None if run is None else self._runs.put(key, run)
 
     def _ask_about(
-        self, component: str, evidence: Evidence, run: PastRun, account: _Account
-    ) -> str:
-        """What the metric says about one component, or else about the whole rollout."""
+        self, component: str, evidence: Evidence, run: PastRun, account: Account
+    ) -> Said:
+        """What the metric says about one component; nothing where it raises."""
+        known = dict(evidence.rollout.attachments)
+        for earlier in run.said.values():
+            known |= earlier.attachments
         said = self._ask_metric(
             lambda: self._metric.feedback(
                 self._examples[evidence.example],
@@ -320,32 +357,11 @@ class ProgramWorker:
                 component,
                 run.calls_by_component[component],
                 first_score=evidence.rollout.score,
+                attachments=known,
             ),
             account,
         )
-        return evidence.rollout.feedback if isinstance(said, Raised) or said is None else said
-
-
-def _setback(request: Request, answer: Answer | Raised, account: _Account) -> Setback:
-    """Why the request could not be carried out, and what that cost."""
-    error: BaseException | None
-    if isinstance(answer, Raised):
-        error = answer.error.__cause__ if isinstance(answer.error, Outage) else answer.error
-    else:
-        error = SettingsError(account.meter.unknown)
-    assert error is not None
-    asked_seconds = getattr(error, "retry_after", None)
-    return Setback(
-        request.key,
-        cause=str(error) if isinstance(error, GEPAError) else failure_text(error),
-        is_lasting=not is_transient(error),
-        metric_calls=account.metric_calls,
-        rollouts=account.rollouts,
-        lm_calls=account.lm_calls,
-        usage=account.meter.usage,
-        retry_after_seconds=asked_seconds if isinstance(asked_seconds, (int, float)) else 0.0,
-        error=error,
-    )
+        return _NOTHING_SAID if isinstance(said, Raised) or said is None else said
 
 
 def _usable(

@@ -1,4 +1,7 @@
-"""What is too large for a line: files named by the SHA-256 of their content, shared when equal."""
+"""What does not belong in a line: files named by the SHA-256 of their content, shared when equal.
+
+A file is JSON that is too large, or the decoded content of a data URI of any size.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import hashlib
 import re
 from pathlib import Path
 
+from dspy_gepa.core.media import content_of, data_uri
 from dspy_gepa.errors import JournalCorrupt, JournalError
 from dspy_gepa.store.files import unusable, write_whole
 from dspy_gepa.store.plain import Json, dumps, loads
 from dspy_gepa.store.secret import Redactor
 
-__all__ = ["LARGE", "MARK", "Blobs"]
+__all__ = ["ENCODED", "LARGE", "MARK", "Blobs"]
 
 LARGE = 32_768
 """Characters, about, from which on a text, a list or a dictionary gets a file of its own. Our
@@ -19,8 +23,15 @@ choice: a trace of an ordinary call stays in its line, and a document that is sh
 candidate is stored once."""
 MARK = "$blob"
 """The key under which a line holds the address of what was taken out of it."""
+ENCODED = ";base64,"
+"""What a line has in it where it may hold a data URI."""
 
 _ADDRESS = re.compile(r"[0-9a-f]{64}")
+_MIME = "type"
+"""The key beside the address for a data URI: what stands between "data:" and ";base64,"."""
+_JOINED = "$joined"
+"""The key of the parts of a text that has data URIs in it."""
+_DATA_URI = re.compile(r"data:[^,\s]{0,200}?;base64,[A-Za-z0-9+/]*={0,2}")
 _REFERENCE_SIZE = 80
 _OVERHEAD = 4
 
@@ -34,7 +45,7 @@ class Blobs:
         self._written: set[str] = set()
 
     def thinned(self, fields: dict[str, Json]) -> dict[str, Json]:
-        """The dictionary with addresses in place of what is large in it, the innermost first.
+        """The dictionary with addresses for what is large or encoded in it, the innermost first.
 
         What is pointed to is on the disk when this returns.
 
@@ -54,11 +65,17 @@ class Blobs:
         if not isinstance(value, dict):
             return value
         if len(value) == 1 and MARK in value:
-            return self.whole(loads(self._content(value[MARK])))
+            return self.whole(loads(self._content(value[MARK], "json")))
+        if len(value) == 2 and MARK in value and _MIME in value:
+            return data_uri(value[_MIME], self._content(value[MARK], "bin"))
+        if len(value) == 1 and _JOINED in value:
+            return "".join(self.whole(value[_JOINED]))
         return {name: self.whole(item) for name, item in value.items()}
 
     def _thinned(self, value: Json) -> tuple[Json, int]:
         if isinstance(value, str):
+            if ENCODED in value and (parts := self._split(value)):
+                return self._thinned({_JOINED: parts} if len(parts) > 1 else parts[0])
             size = len(value)
         elif isinstance(value, list):
             items = [self._thinned(item) for item in value]
@@ -71,29 +88,39 @@ class Blobs:
             size = _OVERHEAD
         if size < LARGE:
             return value, size
-        return {MARK: self._put(self._redact(dumps(value)))}, _REFERENCE_SIZE
+        return {MARK: self._put(self._redact(dumps(value)).encode(), "json")}, _REFERENCE_SIZE
 
-    def _put(self, content: str) -> str:
-        raw = content.encode()
-        address = hashlib.sha256(raw).hexdigest()
-        if address in self._written:
+    def _split(self, text: str) -> list[Json]:
+        """The text's parts, with addresses in place of data URIs; empty where it holds none."""
+        parts: list[Json] = []
+        end = 0
+        for found in _DATA_URI.finditer(text):
+            if (held := content_of(found[0])) is not None:
+                mime, content = held
+                parts += [text[end : found.start()], {MARK: self._put(content, "bin"), _MIME: mime}]
+                end = found.end()
+        return [part for part in (*parts, text[end:]) if part] if parts else []
+
+    def _put(self, content: bytes, ending: str) -> str:
+        address = hashlib.sha256(content).hexdigest()
+        path = self._path(address, ending)
+        if path.name in self._written:
             return address
-        path = self._path(address)
         try:
             self._folder.mkdir(exist_ok=True)
             is_there = path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == address
         except OSError as error:
             raise unusable(path, "cannot be written", error) from error
         if not is_there:
-            write_whole(path, raw)
-        self._written.add(address)
+            write_whole(path, content)
+        self._written.add(path.name)
         return address
 
-    def _content(self, address: object) -> bytes:
+    def _content(self, address: object, ending: str) -> bytes:
         # An address is no path: it must not lead anywhere else.
         if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
             raise JournalCorrupt(f"{address!r:.80} is no address")
-        path = self._path(address)
+        path = self._path(address, ending)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -104,5 +131,5 @@ class Blobs:
             raise JournalCorrupt(f"the file {path} was changed")
         return content
 
-    def _path(self, address: str) -> Path:
-        return self._folder / f"{address}.json"
+    def _path(self, address: str, ending: str) -> Path:
+        return self._folder / f"{address}.{ending}"

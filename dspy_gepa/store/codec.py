@@ -24,6 +24,7 @@ from dspy_gepa.core.events import (
     RolledOut,
 )
 from dspy_gepa.core.proposal import (
+    Anchoring,
     Drafted,
     Evaluation,
     Gating,
@@ -196,7 +197,12 @@ def _tagged(key: str, records: Mapping[str, Record]) -> _Codec:
     return _Codec(pack, unpack)
 
 
-_ANY = _Codec(packed, unpacked)
+def _fields_of(answer: Any) -> Any:
+    # DSPy's predictions are no mappings, and have this instead.
+    return dict(answer.items()) if hasattr(answer, "toDict") else answer
+
+
+_OUTPUT = _Codec(lambda value: packed(_fields_of(value)), unpacked)
 _TEXT, _FLAG = _leaf(_exact_text, str), _leaf(bool, bool)
 _WHOLE, _NUMBER = _leaf(operator.index, int), _leaf(float, float, int)
 _FIELDS = _leaf(dict, dict)
@@ -242,12 +248,13 @@ _ROLLOUT = Record(
     score=_NUMBER,
     feedback=_Usual(_TEXT, ""),
     objectives=_Usual(_FIELDS, {}),
+    attachments=_Usual(_FIELDS, {}),
     failure=_Usual(_TEXT, ""),
     is_broken=_Usual(_FLAG, value=False),
     metric_calls=_Usual(_WHOLE, 1),
     usage=_Usual(_USAGE.codec, Usage()),
     trace=_Usual(_TRACE.codec, Trace()),
-    output=_Usual(_ANY, None),
+    output=_Usual(_OUTPUT, None),
 )
 _REFLECTION = Record(
     ReflectionAnswer,
@@ -287,6 +294,7 @@ _PHASES = {
         Drafted, evaluation=_EVALUATION.codec, components=_NAMES, reflection=_REFLECTION.codec
     ),
     "gating": Record(Gating, evaluation=_EVALUATION.codec, minibatch=_WHOLES),
+    "anchoring": Record(Anchoring, evaluation=_EVALUATION.codec, beside=_many(_EVALUATION.codec)),
     "validating": Record(
         Validating, evaluation=_EVALUATION.codec, beside=_Usual(_many(_EVALUATION.codec), ())
     ),

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from dspy_gepa.core.events import Event, RolledOut
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
-from dspy_gepa.store.blobs import LARGE, MARK, Blobs
+from dspy_gepa.store.blobs import ENCODED, LARGE, MARK, Blobs
 from dspy_gepa.store.codec import FORMAT, decode, encode
 from dspy_gepa.store.files import flush_folder, unusable
 from dspy_gepa.store.plain import Json, dumps, loads
@@ -177,7 +177,7 @@ class Journal:
         if self._problem is not None:
             raise unusable(self._path, "takes no more, because something is missing", self._problem)
         body = dumps(fields)
-        if len(body) >= LARGE:
+        if len(body) >= LARGE or ENCODED in body:
             body = dumps(self._blobs.thinned(fields))
         unsealed = self._redact(body)[:-1].encode()
         checksum = zlib.crc32(unsealed, self._checksum)

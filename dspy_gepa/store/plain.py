@@ -1,4 +1,4 @@
-"""Any value as JSON and back: plain values exactly, containers as such, other objects as text.
+"""Any value as JSON and back: plain values and media exactly, containers as such, others as text.
 
 Loading makes numbers, texts and containers only; no code of a stored value's type is run. A mark
 is a dictionary with one key that begins with `$`; a user's own such dictionary is stored in pairs.
@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from types import NoneType
 from typing import Any, TypeAlias
 
 import ujson
 
+from dspy_gepa.core.media import Media, content_of, data_uri, without_base64
 from dspy_gepa.core.rollout import Opaque
 from dspy_gepa.errors import JournalCorrupt
 
@@ -24,6 +26,8 @@ Json: TypeAlias = Any
 
 _DEEPEST = 100
 """Levels of containers that are kept; what lies deeper is stored as text."""
+_MEDIA = ("kind", "uri", "name", "file_id")
+"""The fields of media, in the order in which they are stored."""
 _SPEECHLESS = (
     ArithmeticError,
     AssertionError,
@@ -97,9 +101,9 @@ def _packed(value: object, depth: int) -> Json:
 
 
 def _spoken(value: object) -> str:
-    """What `str` says about it."""
+    """What `str` says about it, without the encoded content that some objects write there."""
     try:
-        return str(value)
+        return without_base64(str(value))
     except _SPEECHLESS:
         return f"<a {type(value).__name__} that cannot be put into words>"
 
@@ -161,6 +165,15 @@ def _pack_key(key: object, depth: int) -> Json:
     return _packed(key, depth + 1) if type(key) in _PACKERS else _pack_opaque(_spoken(key))
 
 
+def _pack_bytes(value: Any, _depth: int) -> Json:
+    # As a data URI, whose content gets a file of its own.
+    return {"$bytes": data_uri("", bytes(value))}
+
+
+def _pack_media(value: Any, _depth: int) -> Json:
+    return {"$media": [_pack_text(getattr(value, name)) for name in _MEDIA]}
+
+
 def _pack_opaque(text: str) -> Json:
     return {"$opaque": _pack_text(text)}
 
@@ -188,6 +201,9 @@ _PACKERS: dict[type, Callable[[Any, int], Json]] = {
     set: _pack_set,
     frozenset: _pack_set,
     Opaque: lambda value, _depth: _pack_opaque(value.text),
+    Media: _pack_media,
+    bytes: _pack_bytes,
+    bytearray: _pack_bytes,
 }
 _KINDS: tuple[tuple[type, Callable[[Any, int], Json]], ...] = (
     (str, _pack_text_like),
@@ -210,6 +226,19 @@ def _unmarked(mark: str, content: Json) -> Any:
         raise JournalCorrupt(f"{mark} does not fit what it marks: {error}") from None
 
 
+@lru_cache(maxsize=128)
+def _media(kind: str, uri: str, name: str, file_id: str) -> Media:
+    # The very same value for equal ones, so that what many traces show is in memory once.
+    return Media(kind, uri, name, file_id)
+
+
+def _bytes(content: Json) -> bytes:
+    found = content_of(_text(content))
+    if found is None:
+        raise ValueError("this is no data URI")
+    return found[1]
+
+
 def _text(content: Json) -> str:
     value = unpacked(content)
     if not isinstance(value, str):
@@ -225,4 +254,6 @@ _UNPACKERS: dict[str, Callable[[Json], Any]] = {
     "$frozenset": lambda content: frozenset(unpacked(content)),
     "$pairs": lambda content: {unpacked(key): unpacked(item) for key, item in content},
     "$opaque": lambda content: Opaque(_text(content)),
+    "$bytes": _bytes,
+    "$media": lambda content: _media(*map(_text, content)),
 }

@@ -3,7 +3,7 @@
 Nothing is written outside of it, and it is made sure to be this run's before anything is written.
 
     manifest.json   what the run is                      events.jsonl   what happened
-    blobs/          what is too large for a line         run.lock       who is writing
+    blobs/          media, and what is large             run.lock       who is writing
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,9 +21,14 @@ class ModelServer:
     """Answers with these statuses in turn, the last of them for ever."""
 
     statuses: Sequence[int]
-    text: str
+    text: str | Callable[[dict[str, object]], str]
+    """What it answers, or how that follows from the request."""
     requests: list[dict[str, object]] = field(default_factory=list)
     port: int = 0
+    refusal: str = "refused"
+    """What an answer with another status than 200 says."""
+    cut_off: str | None = None
+    """A reply to a request with this in it is reported as cut off at the limit of tokens."""
 
     def lm(self, **settings: object) -> dspy.LM:
         """A model that is served here; DSPy's own attempts and its cache are off."""
@@ -41,21 +46,27 @@ class ModelServer:
         self.requests.append(request)
         status = self.statuses[min(len(self.requests), len(self.statuses)) - 1]
         if status != 200:
-            problem = {"message": f"refused with {status}", "code": _CODES.get(status, "other")}
+            message = f"{self.refusal} with {status}"
+            problem = {"message": message, "code": _CODES.get(status, "other")}
             return status, {"error": problem}
-        message = {"role": "assistant", "content": self.text}
+        said = self.text if isinstance(self.text, str) else self.text(request)
+        message = {"role": "assistant", "content": said}
+        is_cut_off = self.cut_off is not None and self.cut_off in json.dumps(request["messages"])
+        ending = "length" if is_cut_off else "stop"
         return 200, {
             "id": "1",
             "object": "chat.completion",
             "created": 0,
             "model": "some-model",
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "choices": [{"index": 0, "message": message, "finish_reason": ending}],
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }
 
 
 @contextmanager
-def model_server(*statuses: int, text: str) -> Iterator[ModelServer]:
+def model_server(
+    *statuses: int, text: str | Callable[[dict[str, object]], str]
+) -> Iterator[ModelServer]:
     """A server that is up inside the block."""
     state = ModelServer(statuses, text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import dspy
@@ -13,12 +14,14 @@ from scripted_engine import scripted_lm
 
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.program.lm import ask, language_model, reflection_asker
+from dspy_gepa.program.media import captured
+from dspy_gepa.reflect.exchange import Prompt, Reply
 
 
 def test_a_model_answers_through_dspy():
     """The reply is text, and the model's own history tells of the call."""
     lm = scripted_lm(str.upper)
-    assert ask(lm, "hello") == "HELLO"
+    assert ask(lm, Prompt("hello")) == Reply("HELLO")
     assert [entry["prompt"] for entry in lm.history] == ["hello"]
 
 
@@ -30,7 +33,8 @@ def test_no_reply_comes_from_the_cache(temperature):
     before = (lm.cache, dict(lm.kwargs))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert [ask(lm, "the very same prompt") for _ in range(3)] == ["1", "2", "3"]
+        said = [ask(lm, Prompt("the very same prompt")).text for _ in range(3)]
+        assert said == ["1", "2", "3"]
     assert len(lm.history) == 3
     assert (lm.cache, dict(lm.kwargs)) == before
 
@@ -44,7 +48,7 @@ def test_nothing_lands_in_the_callers_trace():
         return predict(question=prompt).answer
 
     with dspy.context(trace=trace, lm=DummyLM([{"answer": "x"}])):
-        assert ask(reflect, "hello") == "x"
+        assert ask(reflect, Prompt("hello")).text == "x"
     assert trace == []
 
 
@@ -64,7 +68,7 @@ def test_nothing_lands_in_the_callers_trace():
 )
 def test_replies_of_every_form(reply, text):
     """Text is taken out of lists and of the dicts that reasoning models give."""
-    assert ask(lambda prompt: reply, "hello") == text
+    assert ask(lambda prompt: reply, Prompt("hello")) == Reply(text)
 
 
 def test_a_reasoning_model_of_the_old_kind_is_read():
@@ -78,20 +82,21 @@ def test_a_reasoning_model_of_the_old_kind_is_read():
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        assert ask(Reasoner("some/model"), "hello") == "said"
+        assert ask(Reasoner("some/model"), Prompt("hello")).text == "said"
 
 
 def test_a_served_model_answers():
     """The way over HTTP is DSPy's own."""
     with model_server(200, text="served") as server:
-        assert ask(server.lm(), "hello") == "served"
-        assert len(server.requests) == 1
+        assert ask(server.lm(), Prompt("hello")) == Reply("served")
+        (request,) = server.requests
+    assert request["messages"] == [{"role": "user", "content": "hello"}]
 
 
 def test_a_reply_that_is_no_text_is_refused():
     """The error says what came and what is needed."""
     with pytest.raises(WrongType, match="gave a int"):
-        ask(lambda prompt: 3, "hello")
+        ask(lambda prompt: 3, Prompt("hello"))
 
 
 def test_a_name_stands_for_a_model():
@@ -113,6 +118,148 @@ def test_without_a_model_the_configured_one_is_asked():
     """It is looked up when the function is made, not when it asks."""
     with dspy.context(lm=scripted_lm("configured")):
         asker = reflection_asker(None)
-    assert asker("hello") == "configured"
+    assert asker(Prompt("hello")).text == "configured"
     with dspy.context(lm=None), pytest.raises(SettingsError, match="no model to reflect with"):
         reflection_asker(None)
+
+
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGA"
+    "WjR9awAAAABJRU5ErkJggg=="
+)
+
+
+class Drawing(dspy.Type):
+    """Media of a user's own kind."""
+
+    url: str
+
+    def format(self):
+        """As DSPy is told to send it."""
+        return [{"type": "image_url", "image_url": {"url": self.url}}]
+
+
+MEDIA = {
+    "a user's own type": (
+        Drawing(url=PIXEL),
+        {"type": "image_url", "image_url": {"url": PIXEL}},
+    ),
+    "image": (dspy.Image(url=PIXEL), {"type": "image_url", "image_url": {"url": PIXEL}}),
+    "image elsewhere": (
+        dspy.Image(url="https://images.example/one.png"),
+        {"type": "image_url", "image_url": {"url": "https://images.example/one.png"}},
+    ),
+    "audio": (
+        dspy.Audio(data="UklGRg==", audio_format="wav"),
+        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+    ),
+    "file": (
+        dspy.File(file_data="data:application/pdf;base64,JVBERi0=", filename="a.pdf"),
+        {
+            "type": "file",
+            "file": {"file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+@pytest.mark.parametrize(("shown", "part"), MEDIA.values(), ids=MEDIA)
+def test_media_is_sent_as_structured_parts(shown, part, is_stored):
+    """On the wire it follows the text and its own title, whether it is DSPy's object or ours; the
+    LM's settings hold for this call too, and nothing warns."""
+    media = captured(shown) if is_stored else shown
+    with model_server(200, text="seen") as server, warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        lm = server.lm(temperature=0.25)
+        assert ask(lm, Prompt("Look at [image 1].", (("[image 1]", media),))) == Reply("seen")
+        (request,) = server.requests
+    text, title = ({"type": "text", "text": said} for said in ("Look at [image 1].", "[image 1]"))
+    assert request["messages"] == [{"role": "user", "content": [text, title, part]}]
+    assert request["temperature"] == 0.25
+    assert len(lm.history) == 1
+
+
+def test_media_is_asked_about_anew():
+    """Also with media, no reply comes from the cache."""
+    prompt = Prompt("Look.", (("[image 1]", dspy.Image(url=PIXEL)),))
+    with model_server(200, text="seen") as server:
+        lm = server.lm()
+        lm.cache = True
+        assert [ask(lm, prompt).text for _ in range(2)] == ["seen", "seen"]
+        assert len(server.requests) == 2
+
+
+def test_silence_about_media_is_an_empty_reply():
+    """As it is where a model is silent about a text."""
+    with model_server(200, text="") as server:
+        lm = server.lm()
+        prompt = Prompt("Look.", (("[image 1]", dspy.Image(url=PIXEL)),))
+        assert [ask(lm, Prompt("x")), ask(lm, prompt)] == [Reply(""), Reply("")]
+
+
+WITH_PIXEL = Prompt("Look at [image 1].", (("[image 1]", dspy.Image(url=PIXEL)),))
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal"), [(400, "no"), (400, "too many images"), (500, "image input unsupported")]
+)
+def test_a_model_that_refuses_media_is_asked_with_the_text_alone(status, refusal, caplog):
+    """Most small models see nothing; one warning says so, without any content."""
+    with model_server(status, 200, text="unseen") as server:
+        server.refusal = refusal
+        assert ask(server.lm(), WITH_PIXEL) == Reply("unseen")
+        _, second = server.requests
+    assert second["messages"] == [{"role": "user", "content": WITH_PIXEL.text}]
+    (warned,) = [each.getMessage() for each in caplog.records if each.name.endswith("dspy_gepa")]
+    assert "refuses [image 1], and is asked without" in warned
+    assert PIXEL[30:60] not in warned
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
+def test_what_is_wrong_with_the_server_is_not_blamed_on_media(status):
+    """It is raised, as it is where there is text alone."""
+    with model_server(status, text="never") as server:
+        with pytest.raises(dspy.LMError):
+            ask(server.lm(), WITH_PIXEL)
+        assert len(server.requests) == 1
+
+
+def test_a_function_is_sent_the_text_alone():
+    """It takes nothing else; the marks in the text say what it does not see."""
+    prompt = Prompt("Look at [image 1].", (("[image 1]", dspy.Image(url=PIXEL)),))
+    assert ask(str.upper, prompt) == Reply("LOOK AT [IMAGE 1].")
+
+
+@pytest.mark.parametrize("media", [(), (("[image 1]", dspy.Image(url=PIXEL)),)], ids=len)
+def test_a_reply_that_was_cut_off_is_known(media):
+    """The server's reason is found for the very call, while other threads ask the same model."""
+    with model_server(200, text="said") as server:
+        server.cut_off = "long"
+        lm = server.lm()
+
+        def is_cut_off(number):
+            wanted = number % 2 == 0
+            return ask(lm, Prompt("long" if wanted else "brief", media)).is_truncated == wanted
+
+        with ThreadPoolExecutor(8) as threads:
+            assert all(threads.map(is_cut_off, range(24)))
+
+
+def test_where_no_history_is_kept_nothing_counts_as_cut_off():
+    """DSPy then hands out no more than the text."""
+    with model_server(200, text="said") as server, dspy.context(disable_history=True):
+        server.cut_off = "long"
+        assert ask(server.lm(), Prompt("long")) == Reply("said")
+
+
+def test_a_function_that_asks_a_model_passes_its_end_on():
+    """What was cut off within it is cut off."""
+    with model_server(200, text="said") as server:
+        server.cut_off = "long"
+        lm = server.lm()
+
+        def reflect(text):
+            return lm(text)
+
+        assert ask(reflect, Prompt("long")) == Reply("said", is_truncated=True)

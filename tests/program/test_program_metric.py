@@ -16,7 +16,9 @@ from metric_shapes import GIVEN, SHAPES
 from scripted_engine import answer, scripted_lm
 
 from dspy_gepa.errors import MetricError, SettingsError, WrongType
+from dspy_gepa.program.feedback import Feedback
 from dspy_gepa.program.metric import Judgement, Metric
+from dspy_gepa.program.words import Said
 
 GOLD = dspy.Example(question="What is 1+1?", answer="2").with_inputs("question")
 RIGHT = dspy.Prediction(answer="2")
@@ -207,15 +209,15 @@ def test_what_the_metric_returns_and_is_given_is_never_changed():
 
 
 def test_the_feedback_call_gives_words_only():
-    """Its score is ignored even where it is none; without words there is None."""
+    """Its score is ignored even where it is none; where nothing is said there is None."""
     said = [dspy.Prediction(feedback="look again"), 0.7, None, {"score": "x", "feedback": "b"}]
     answers = iter(said)
     metric = Metric(lambda gold, pred, trace, pred_name, pred_trace: next(answers))
     assert [metric.feedback(GOLD, RIGHT, [], "a", [], first_score=0.7) for _ in said] == [
-        "look again",
+        Said("look again", {}),
         None,
         None,
-        "b",
+        Said("b", {}),
     ]
 
 
@@ -224,7 +226,7 @@ def test_a_score_that_changes_when_asked_about_a_component_is_warned_of_once(cap
     metric = Metric(lambda gold, pred, trace, pred_name, pred_trace: (0.25, "more"))
     with caplog.at_level(logging.WARNING):
         said = [metric.feedback(GOLD, RIGHT, [], "a", [], first_score=1.0) for _ in range(3)]
-    assert said == ["more"] * 3
+    assert said == [Said("more", {})] * 3
     assert [record.getMessage().split(".")[0] for record in caplog.records] == [
         "The metric <lambda> scored 1, but 0"
     ]
@@ -274,3 +276,70 @@ def test_names_for_messages():
         Metric(m).name for m in (answer_exact_match, functools.partial(answer_exact_match, frac=1))
     ]
     assert [*named, Metric(SemanticF1()).name] == [*["answer_exact_match"] * 2, "SemanticF1"]
+
+
+IMAGE = dspy.Image(
+    url="data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9Q"
+)
+SIDE = {"problem": "Wrong.", "seen": [IMAGE]}
+FORMS = {
+    "Feedback": Feedback(0.5, SIDE, attachments={"note": "short"}),
+    "Prediction": dspy.Prediction(score=0.5, feedback=SIDE, attachments={"note": "short"}),
+    "dict": {"score": 0.5, "feedback": SIDE, "attachments": {"note": "short"}},
+    "object": SimpleNamespace(score=0.5, feedback=SIDE, attachments={"note": "short"}),
+}
+
+
+@pytest.mark.parametrize("returned", FORMS.values(), ids=FORMS)
+def test_side_information_is_read_in_every_form(returned):
+    """The words as JSON with a name where media stood, and everything that is attached by name."""
+    assert Metric(lambda gold, pred: returned).score(GOLD, RIGHT, 0) == Judgement(
+        0.5,
+        '{"problem": "Wrong.", "seen": ["(attachment: image 1)"]}',
+        attachments={"note": "short", "image 1": IMAGE},
+    )
+
+
+def test_a_tuple_may_hold_anything_as_feedback():
+    """Its second half is the feedback, whatever that is."""
+    judged = Metric(lambda gold, pred: (1, IMAGE)).score(GOLD, RIGHT, 0)
+    assert judged == Judgement(1.0, "(attachment: image 1)", attachments={"image 1": IMAGE})
+    judged = Metric(lambda gold, pred: (0, KeyError("price"))).score(GOLD, RIGHT, 0)
+    assert judged == Judgement(0.0, "KeyError: 'price'")
+
+
+@pytest.mark.parametrize(
+    ("given", "attachments"),
+    [
+        (IMAGE, {"attachment": IMAGE}),
+        ([IMAGE, "x"], {"attachment 1": IMAGE, "attachment 2": "x"}),
+        (None, {}),
+    ],
+)
+def test_attachments_without_names_are_given_some(given, attachments):
+    """A metric of one's own need not name what it hands over."""
+    judged = Metric(lambda gold, pred: {"score": 1, "attachments": given}).score(GOLD, RIGHT, 0)
+    assert judged.attachments == attachments
+
+
+def test_what_cannot_be_attached_is_an_error():
+    """It names the example and what may be attached."""
+    metric = Metric(lambda gold, pred: {"score": 1, "attachments": {"raw": b"x"}})
+    with pytest.raises(MetricError, match=r"example 7: The attachment 'raw' is a bytes. Attach a"):
+        metric.score(GOLD, RIGHT, 7)
+
+
+def test_feedback_that_is_put_together_has_no_encoded_content():
+    """Of media among expected and given values, a description is told."""
+    gold = dspy.Example(question="?", answer=IMAGE).with_inputs("question")
+    judged = Metric(lambda gold, pred: 0.0).score(gold, dspy.Prediction(answer=[IMAGE]), 0)
+    assert "iVBORw0KGgo" not in judged.feedback
+    assert "Expected answer: (image, " in judged.feedback
+    assert "Given answer: [(image, " in judged.feedback
+
+
+def test_an_error_about_a_metric_has_no_encoded_content():
+    """Whatever it returned."""
+    with pytest.raises(MetricError) as caught:
+        Metric(lambda gold, pred: str(IMAGE)).score(GOLD, RIGHT, 0)
+    assert "iVBORw0KGgo" not in str(caught.value)

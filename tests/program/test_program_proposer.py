@@ -11,6 +11,7 @@ import pytest
 from dspy.teleprompt.gepa import instruction_proposal
 from dspy.teleprompt.gepa.instruction_proposal import MultiModalInstructionProposer
 from dspy_versions import since
+from model_server import model_server
 from scripted_engine import AuthError, answer, scripted_lm
 from small_worker import SEED, Program, echo, exact, rolled, worker
 
@@ -19,6 +20,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Setback
 from dspy_gepa.errors import WrongType
+from dspy_gepa.program.media import captured
 from dspy_gepa.program.proposer import CustomProposer
 
 has_proposer = since("3.4.1", "InstructionProposer")
@@ -167,6 +169,31 @@ def test_values_of_dspys_own_types_stay_objects():
     (record,) = shown(evidence(step))
     assert record["Inputs"]["image"] is IMAGE
     assert (record["Inputs"]["n"], record["Generated Outputs"]) == ("1", {"answer": "2"})
+
+
+ENCODED = dspy.Image(url="data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB")
+
+
+@has_proposer
+def test_dspys_own_proposer_is_handed_the_objects_of_a_trace():
+    """A trace holds values in their place."""
+    fields = {"image": ENCODED, "pages": [ENCODED]}
+    step = Step("final", captured(fields), captured(fields))
+    (record,) = shown(evidence(step), proposer=instruction_proposal.InstructionProposer())
+    assert (record["Inputs"], record["Generated Outputs"]) == (fields, fields)
+
+
+def test_no_text_of_a_record_holds_encoded_content():
+    """An image as an input is an object; within a list, a history or an output it is described."""
+    said = dspy.History(messages=[{"image": ENCODED.url}])
+    fields = {"image": ENCODED, "pages": [ENCODED], "past": said}
+    step = Step("final", captured(fields), captured({"image": ENCODED, "text": f"see {ENCODED}"}))
+    (record,) = shown(evidence(step))
+    assert record["Inputs"]["image"] == ENCODED
+    assert record["Inputs"]["pages"].startswith("[(image, image/png, ")
+    assert record["Generated Outputs"]["image"].startswith("(image, image/png, ")
+    del record["Inputs"]["image"]
+    assert "iVBORw0KGgo" not in json.dumps(record)
 
 
 @has_proposer
@@ -370,6 +397,39 @@ def test_dspys_multimodal_proposer_works_unchanged():
     sent = json.dumps(lm.history[-1]["messages"], default=str)
     assert "https://example.com/cat.png" in sent
     assert "too short" in sent
+
+
+def test_what_was_attached_reaches_a_proposer_too():
+    """Under a key of its own, which other records do not have; images as objects."""
+    named = {"page": ENCODED, "note": "short", "all": {"pages": [ENCODED]}}
+    rollout = Rollout(0.5, "look", attachments=captured(named), trace=Trace(steps=(CALL,)))
+    (record,) = shown(Evidence(0, rollout))
+    assert list(record) == ["Inputs", "Generated Outputs", "Feedback", "Attachments"]
+    assert record["Attachments"]["page"] == ENCODED
+    assert record["Attachments"]["note"] == "short"
+    assert record["Attachments"]["all"].startswith("{'pages': [(image, image/png, ")
+    assert list(shown(evidence(CALL))[0]) == ["Inputs", "Generated Outputs", "Feedback"]
+
+
+def test_dspys_multimodal_proposer_is_handed_nested_images():
+    """Each image in a list or among the attachments is sent as an image."""
+    urls = [f"https://example.com/{number}.png" for number in range(3)]
+    first, second, third = map(dspy.Image, urls)
+    step = Step("self", captured({"pages": [first, second]}), {"label": "dog"})
+    rollout = Rollout(
+        0.5, "look", attachments=captured({"hint": {"page": third}}), trace=Trace(steps=(step,))
+    )
+    student = dspy.Predict(dspy.Signature("pages: list[dspy.Image] -> label", "Look."))
+    seed = Candidate.of({"self": "Look."})
+    text = "[[ ## improved_instruction ## ]]\nLook closely.\n\n[[ ## completed ## ]]"
+    with model_server(200, text=text) as server:
+        made = CustomProposer(MultiModalInstructionProposer(), student, lm=server.lm())
+        answered = made(request(Evidence(0, rollout), components=("self",), candidate=seed), {}, {})
+        (sent,) = server.requests
+    assert answered.texts == {"self": "Look closely."}
+    parts = sent["messages"][-1]["content"]
+    shown = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+    assert sorted(shown) == urls
 
 
 def test_a_proposer_that_raises_is_a_failed_proposal():

@@ -10,7 +10,9 @@ from small_worker import SEED, Program, echo, exact, locked, rolled, worker
 
 from dspy_gepa.core.rollout import Opaque, Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Setback
+from dspy_gepa.program.feedback import Feedback
 from dspy_gepa.program.lm import reflection_asker
+from dspy_gepa.program.media import captured
 from dspy_gepa.program.program import components_of
 from dspy_gepa.reflect.reflector import Reflector
 
@@ -236,6 +238,42 @@ def test_a_stored_run_is_put_together_again():
     assert own == trace
     assert own[0][1:] == ({"question": "b"}, dspy.Prediction(answer="b!"))
     assert (told, calls) == ({"final": {1: "final on b"}}, 1)
+
+
+def test_a_stored_run_is_shown_to_the_metric_with_its_media():
+    """Not with what the trace holds in its place."""
+    image = dspy.Image(url="https://a.example/b.png")
+    ((_, given, _, _, _),), _, _ = resumed(captured({"answer": [image]}))
+    assert given == [image]
+
+
+def test_a_reflection_sees_what_was_attached():
+    """To the whole rollout, and to what was said about a component, each under its own name."""
+    pages = [dspy.Image(url=f"https://a.example/{number}.png") for number in range(3)]
+
+    def pointing(gold, pred, trace=None, pred_name=None, pred_trace=None):
+        if pred_name is None:
+            return Feedback(0.0, ["see", pages[0]], attachments={"note": {"page": pages[1]}})
+        return Feedback(0.0, {"draft": [pages[0], pages[2]], "final": None}[pred_name])
+
+    seen = []
+
+    def reflect(request, descriptions, feedback):
+        (evidence,) = request.evidence
+        seen.append((evidence.rollout.feedback, evidence.rollout.attachments, feedback))
+        return ReflectionAnswer(request.ticket, {"final": "Say it."})
+
+    reflected(worker(metric=pointing, reflect=reflect), components=("draft", "final"))
+    ((words, attachments, feedback),) = seen
+    on_all = '["see", "(attachment: image 1)"]'
+    assert words == on_all
+    assert feedback == {
+        "draft": {0: '["(attachment: image 1)", "(attachment: image 2)"]'},
+        "final": {0: on_all},
+    }
+    assert attachments == captured(
+        {"note": {"page": pages[1]}, "image 1": pages[0], "image 2": pages[2]}
+    )
 
 
 def test_what_is_no_longer_known_has_the_rollouts_own_feedback():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dspy_gepa.core.media import data_uri
 from dspy_gepa.errors import JournalCorrupt, JournalError
 from dspy_gepa.store.blobs import LARGE, Blobs
 from dspy_gepa.store.plain import dumps
@@ -64,6 +65,48 @@ def test_whatever_is_thinned_comes_back(tmp_path_factory, value):
     """Large parts within large parts included."""
     blobs = blobs_in(tmp_path_factory.mktemp("blobs"))
     assert blobs.whole(blobs.thinned({"value": value})) == {"value": value}
+
+
+def test_a_data_uri_becomes_a_file_of_its_content(tmp_path):
+    """However small it is, and once however often it stands there; nothing encoded is left."""
+    blobs, uri = blobs_in(tmp_path), data_uri("image/png", b"pixels")
+    fields = {"a": [uri, {"b": uri}], "c": data_uri("audio/wav", b"pixels"), "d": f"see {uri}!"}
+    thin = blobs.thinned(fields)
+    address = hashlib.sha256(b"pixels").hexdigest()
+    reference = {"$blob": address, "type": "image/png"}
+    assert thin["a"] == [reference, {"b": reference}]
+    assert thin["d"] == {"$joined": ["see ", reference, "!"]}
+    assert files_in(tmp_path) == [f"{address}.bin"]
+    assert (tmp_path / f"{address}.bin").read_bytes() == b"pixels"
+    assert blobs.whole(thin) == fields
+
+
+def joined(texts):
+    """One text of several."""
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+@given(
+    value=st.recursive(
+        st.binary(max_size=9).map(lambda content: data_uri("image/png", content))
+        | st.sampled_from(["x", DOCUMENT, "data:image/png;base64,A", "data:,", "data:;base64,"]),
+        lambda items: st.lists(items, max_size=4) | st.lists(items, max_size=4).map(joined),
+    )
+)
+def test_whatever_is_encoded_comes_back(tmp_path_factory, value):
+    """Within large parts too, and what only looks like a data URI."""
+    blobs = blobs_in(tmp_path_factory.mktemp("blobs"))
+    assert blobs.whole(blobs.thinned({"value": value})) == {"value": value}
+
+
+def test_damaged_content_is_seen(tmp_path):
+    """As it is of a JSON file."""
+    blobs = blobs_in(tmp_path)
+    thin = blobs.thinned({"image": data_uri("image/png", b"pixels")})
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"other")
+    with pytest.raises(JournalCorrupt, match=r"\.bin was changed"):
+        blobs.whole(thin)
 
 
 def test_damage_is_seen(tmp_path):

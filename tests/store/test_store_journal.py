@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from journals import recorded
 
 from dspy_gepa.core.events import Committed, Ended, Reflected, RolledOut
+from dspy_gepa.core.media import Media, data_uri
 from dspy_gepa.core.proposal import Verdict
-from dspy_gepa.core.rollout import Rollout, RolloutKey
+from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import ReflectionAnswer
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import LARGE, Blobs
@@ -149,6 +150,18 @@ def test_a_line_that_is_whole_but_no_event_is_named(tmp_path):
     blob.unlink()
     with pytest.raises(JournalCorrupt, match=r"events\.jsonl, line 3: .* is missing"):
         read(folder)
+
+
+def test_media_lies_beside_the_journal(tmp_path):
+    """A short event too is written without encoded content, and comes back whole."""
+    image = Media("image", data_uri("image/png", b"pixels"))
+    trace = Trace({"page": image}, {"seen": [image]}, (Step("a", {"page": image}, {}),))
+    rollout = Rollout(0.5, attachments={"page": image}, trace=trace, output=image)
+    (*_, line) = written(tmp_path, [RolledOut(RolloutKey("d1", 1), rollout)])
+    assert b"base64" not in line
+    (event,) = read(tmp_path).events
+    found = event.rollout
+    assert (found.attachments, found.trace, found.output) == ({"page": image}, trace, image)
 
 
 def test_large_events_come_back(tmp_path):

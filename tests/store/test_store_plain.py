@@ -12,6 +12,7 @@ import ujson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dspy_gepa.core.media import Media, data_uri
 from dspy_gepa.core.rollout import Opaque, Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence
 from dspy_gepa.errors import JournalCorrupt
@@ -75,6 +76,40 @@ def test_plain_values_come_back_exactly(value):
 def test_tuples_sets_and_odd_keys_come_back_exactly(value):
     """What JSON cannot say is marked, and no user's dictionary is taken for a mark."""
     assert bits(again(value)) == bits(value)
+
+
+MEDIA = st.builds(
+    Media,
+    st.sampled_from(["image", "audio", "file"]),
+    st.text(max_size=8)
+    | st.binary(max_size=30).map(lambda content: data_uri("image/png", content)),
+    st.text(st.characters(), max_size=4),
+    st.text(max_size=4),
+)
+
+
+@given(st.recursive(MEDIA | st.binary(max_size=8), st.lists))
+def test_media_and_bytes_come_back_exactly(value):
+    """Their content too."""
+    assert bits(again(value)) == bits(value)
+
+
+class Encoded:
+    """An object that writes out its content, as some of DSPy's do."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def __str__(self):
+        return f"<{data_uri('image/png', self.content)}>"
+
+
+@given(st.binary(min_size=12, max_size=40), st.binary(min_size=12, max_size=40))
+def test_the_text_of_an_object_is_stored_without_encoded_content(one, other):
+    """Objects of different content are told apart all the same, as examples have to be."""
+    texts = [again(Encoded(content)).text for content in (one, other)]
+    assert data_uri("", one).partition(",")[2] not in texts[0]
+    assert (texts[0] == texts[1]) == (one == other)
 
 
 @given(st.floats())

@@ -1,0 +1,90 @@
+"""Images, recordings and files as plain values, which every room can pass on, show and store.
+
+The edge makes them of DSPy's objects where it records something, and DSPy's objects of them again
+where a model or a user's code is handed one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+
+__all__ = ["Media", "content_of", "data_uri", "without_base64"]
+
+_DATA_URI = re.compile(r"data:([^,\s]*);base64,(.*)", re.DOTALL)
+_WITHIN_TEXT = re.compile(r"data:([\w.+/;=-]*);base64,([\w+/=-]+)|([A-Za-z0-9+/]{200,}={0,2})")
+"""A data URI, or a long run of letters and digits: 200 is our choice, no word is as long."""
+_LOWER, _UPPER, _DIGIT = re.compile("[a-z]"), re.compile("[A-Z]"), re.compile("[0-9]")
+_LONGEST_ADDRESS = 200
+"""Characters of an address that are shown: signed ones can fill a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """Something that can be shown to a model and not be said in words."""
+
+    kind: str
+    """One of "image", "audio" and "file"."""
+    uri: str = ""
+    """Its address, or all of its content as a data URI; empty for a file that a provider keeps."""
+    name: str = ""
+    """A file's name; empty where it has none."""
+    file_id: str = ""
+    """What a provider calls a file that was uploaded before; empty for others."""
+
+    def __str__(self) -> str:
+        """What stands for it in a text: never its content, but enough to tell it from others."""
+        found = content_of(self.uri)
+        if found is not None:
+            mime, content = found
+            where = [mime, f"{len(content):,} bytes", f"sha256 {_digest(content)}"]
+        else:
+            where = [without_base64(self.uri)[:_LONGEST_ADDRESS]]
+        known_as = f"id {self.file_id}" if self.file_id else ""
+        return f"({', '.join(filter(None, [self.kind, self.name, *where, known_as]))})"
+
+    __repr__ = __str__
+
+
+def content_of(uri: str) -> tuple[str, bytes] | None:
+    """The type and the content that a data URI holds; None for any other text.
+
+    Only what is written as Python's own encoder writes it counts, so that type and content give
+    back the very same text.
+    """
+    found = _DATA_URI.fullmatch(uri) if uri.startswith("data:") else None
+    if found is None:
+        return None
+    mime, written = found.groups()
+    try:
+        content = base64.b64decode(written, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return (mime, content) if base64.b64encode(content).decode() == written else None
+
+
+def data_uri(mime: str, content: bytes) -> str:
+    """The data URI of which `content_of` gives these two back."""
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
+
+
+def without_base64(text: str) -> str:
+    """The text with a short mark in place of every encoded content; different ones differ."""
+    return _WITHIN_TEXT.sub(_mark, text)
+
+
+def _mark(found: re.Match[str]) -> str:
+    mime, content, run = found.groups()
+    if run and not (_LOWER.search(run) and _UPPER.search(run) and _DIGIT.search(run)):
+        return found[0]  # a genome, a digest: encoded content has all three
+    written = run or content
+    kind = mime or "encoded content"
+    return f"({kind}, {len(written):,} characters, sha256 {_digest(written.encode())})"
+
+
+def _digest(content: bytes) -> str:
+    """16 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()[:16]

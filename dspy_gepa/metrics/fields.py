@@ -1,0 +1,102 @@
+"""Which field a metric is about, and what stands in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import dspy
+import pydantic
+
+from dspy_gepa.errors import MetricError
+from dspy_gepa.program.feedback import Feedback
+
+__all__ = ["MISSING", "answer_in", "field_of", "label_in", "quoted", "scored_nothing", "text_of"]
+
+MISSING = object()
+"""Stands in place of an answer that the program did not give."""
+_LONGEST = 300
+"""Characters of a value that feedback quotes."""
+
+
+def field_of(metric: object, field: str | None, gold: dspy.Example, pred: object) -> str:
+    """The field's name: the one that was named, or else the only label of the example.
+
+    An example without labels leaves the only field of the prediction.
+
+    Raises:
+        MetricError: none was named, and there are several, or none.
+    """
+    if field is not None:
+        return field
+    labels = _labels(gold)
+    names = labels or list(_fields(pred))
+    if len(names) == 1:
+        return names[0]
+    kind = type(metric).__name__
+    found = "the example has the labels" if labels else "there is no label, and the output has"
+    raise MetricError(
+        f"{kind} looks at one field, and {found} {sorted(names)}. "
+        f'Name the field: {kind}(..., field="{min(names, default="answer")}").'
+    )
+
+
+def label_in(metric: object, field: str, gold: dspy.Example) -> Any:
+    """What the example says is right.
+
+    Raises:
+        MetricError: it says nothing about this field.
+    """
+    if field in gold:
+        return gold[field]
+    raise MetricError(
+        f"{type(metric).__name__} compares with the field {field!r} of the example, which has "
+        f"{sorted(gold.keys())}. Name one of those, or add the field to the example."
+    )
+
+
+def answer_in(field: str, pred: object) -> Any:
+    """What the program gave; `MISSING` where it gave no such field, or nothing in it."""
+    value = _fields(pred).get(field)
+    return MISSING if value is None else value
+
+
+def scored_nothing(field: str, pred: object, expected: object = MISSING) -> Feedback:
+    """The feedback on a prediction that lacks the field."""
+    said = f"The output has no {field!r}; it has {sorted(_fields(pred))}."
+    wanted = "" if expected is MISSING else f" Expected {field}: {quoted(expected)}"
+    return Feedback(0.0, said + wanted)
+
+
+def text_of(value: object) -> str:
+    """The value as one would write it down: text as it is, containers and models as JSON."""
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, str):
+        return value
+    if isinstance(value, pydantic.BaseModel) and not isinstance(value, dspy.Type):
+        value = value.model_dump(mode="json")
+    if isinstance(value, (Mapping, list, tuple)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
+
+
+def quoted(value: object) -> str:
+    """The value's text, cut where it is long."""
+    text = text_of(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} [...]"
+
+
+def _labels(gold: dspy.Example) -> Sequence[str]:
+    try:
+        return list(gold.labels().keys())
+    except (AttributeError, ValueError):
+        return []  # nobody said which of its fields are inputs
+
+
+def _fields(pred: object) -> Mapping[str, Any]:
+    if isinstance(pred, (dspy.Example, Mapping)):
+        return dict(pred.items())
+    return {} if pred is None else {"output": pred}
