@@ -90,7 +90,7 @@ def _reachable(program: dspy.Module) -> Iterator[object]:
 
 
 def _uncopyable(program: dspy.Module, shared: dict[int, Any]) -> Iterator[object]:
-    """What is held by the program's modules, or by containers in them, and cannot be copied."""
+    """What cannot be copied of all that the program's modules, tools and containers hold."""
     seen: set[int] = set(shared)
     pending: list[object] = [program]
     while pending:
@@ -98,9 +98,10 @@ def _uncopyable(program: dspy.Module, shared: dict[int, Any]) -> Iterator[object
         if id(each) in seen:
             continue
         seen.add(id(each))
-        if isinstance(each, dspy.Module):
+        if isinstance(each, (dspy.Module, dspy.Tool)):
+            # A tool is copied whatever it calls: each candidate has its own description of it.
             pending.extend(_attributes_of(each))
-        elif isinstance(each, (dict, list, tuple)):
+        elif isinstance(each, (dict, list, tuple, functools.partial, types.MethodType)):
             # Looked into, as they may hold predictors, which must not be shared.
             pending.extend(_items_of(each))
         else:

@@ -92,10 +92,16 @@ class DetailedResults(DspyGEPAResult):  # type: ignore[misc]  # DSPy's class is 
 
 
 def detailed_results(
-    state: RunState, student: dspy.Module, *, keeps_outputs: bool, log_dir: str | None = None
+    state: RunState,
+    student: dspy.Module,
+    *,
+    chosen: int,
+    keeps_outputs: bool,
+    log_dir: str | None = None,
 ) -> DetailedResults:
     """The finished run's statistics, with validation examples numbered from 0.
 
+    `chosen` is the member that is returned.
     `best_outputs_valset` is filled where the run kept outputs.
     """
     scores, examples = state.scores, state.settings.validation
@@ -120,7 +126,7 @@ def detailed_results(
         seed=state.settings.seed,
         **_objective_statistics(state),
     )
-    results.chosen = state.best
+    results.chosen = chosen
     return results
 
 
@@ -132,14 +138,16 @@ def _objective_statistics(state: RunState) -> dict[str, Any]:
     means = np.array(
         [objective_means(state.validated(member.candidate), names) for member in state.members]
     )
-    top = tops(means)
+    signs = np.array([-1.0 if name in state.settings.minimized else 1.0 for name in names])
+    top = tops(means * signs)
     statistics = {
         "val_aggregate_subscores": [dict(zip(names, row, strict=True)) for row in means.tolist()],
         "per_objective_best_candidates": {
             name: set(top[:, i].nonzero()[0].tolist()) for i, name in enumerate(names)
         },
         "objective_pareto_front": {
-            name: float(np.nanmax(means[:, i])) for i, name in enumerate(names)
+            name: float(signs[i] * np.nanmax(signs[i] * means[:, i]))
+            for i, name in enumerate(names)
         },
     }
     # Older versions of DSPy's class have no place for them.

@@ -5,25 +5,21 @@ A candidate's text is what the program built from it says, to the character.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import dspy
-from dspy.adapters.utils import get_field_description_string as _fields
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.program.copying import copied
-from dspy_gepa.program.kinds import parts_of
+from dspy_gepa.program.describing import describe
+from dspy_gepa.program.kinds import DEFAULT_KINDS, Kind, kinds_in, parts_of
 
 __all__ = ["build", "components_of", "describe"]
 
-_LONGEST_DOCSTRING = 600
-"""Characters of a program's docstring that a description keeps."""
 
-
-def components_of(student: dspy.Module) -> Candidate:
-    """The instructions of every predictor and the source of every `dspy.Flex`, as `parts_of` says.
+def components_of(student: dspy.Module, kinds: Iterable[Kind] = DEFAULT_KINDS) -> Candidate:
+    """The program's texts of these kinds, as `parts_of` says: instructions and code by default.
 
     Raises:
         WrongType: the student is no program.
@@ -34,7 +30,14 @@ def components_of(student: dspy.Module) -> Candidate:
             f"The student is {student!r:.200}, and a dspy.Module instance is needed."
             + (" Call the class to make one." if isinstance(student, type) else "")
         )
-    texts = {name: part.text for name, part in parts_of(student).items()}
+    asked = tuple(kinds)
+    texts = {name: part.text for name, part in parts_of(student, asked).items()}
+    if not texts and parts_of(student):
+        names = ", ".join(kind.name for kind in asked)
+        raise SettingsError(
+            f"The student {type(student).__name__} has none of the texts that are to be improved: "
+            f"{names}. Its instructions could be."
+        )
     if not texts:
         raise SettingsError(
             f"The student {type(student).__name__} has no predictor whose instructions could be "
@@ -46,7 +49,7 @@ def components_of(student: dspy.Module) -> Candidate:
 
 
 def build(student: dspy.Module, candidate: Mapping[str, str]) -> dspy.Module:
-    """A copy of the student with the candidate's texts: a plain DSPy program.
+    """A copy of the student with the candidate's texts, of whatever kinds: a plain DSPy program.
 
     Runs on the student's own model objects. Demos, settings and callbacks are kept, and so is
     whether it counts as compiled. The student is not changed.
@@ -57,30 +60,11 @@ def build(student: dspy.Module, candidate: Mapping[str, str]) -> dspy.Module:
     """
     program = copied(student)
     parts = parts_of(program)
+    if any(component not in parts for component in candidate):
+        parts = parts_of(program, kinds_in(program, candidate))
     if unknown := [component for component in candidate if component not in parts]:
-        raise SettingsError(f"The program has no components {unknown}; it has {list(parts)}.")
+        known = list(parts or parts_of(program))
+        raise SettingsError(f"The program has no components {unknown}; it has {known}.")
     for component, text in candidate.items():
         parts[component].say(text)
     return program
-
-
-def describe(student: dspy.Module) -> dict[str, str]:
-    """For each component, what it is part of and what its fields are; not its text."""
-    parts = parts_of(student)
-    whole = f"The program is {type(student).__name__}."
-    # DSPy's own classes document how to use them in Python, which says nothing about the task.
-    own_words = type(student).__doc__ if _is_users_own(student) else None
-    if own_words:
-        whole += " " + inspect.cleandoc(own_words)[:_LONGEST_DOCSTRING]
-    if len(parts) > 1:
-        whole += f"\nIts components: {', '.join(parts)}."
-    return {
-        name: f"{whole}\nThis component: {name}.\n"
-        f"Its input fields:\n{_fields(part.holder.signature.input_fields)}\n"
-        f"Its output fields:\n{_fields(part.holder.signature.output_fields)}"
-        for name, part in parts.items()
-    }
-
-
-def _is_users_own(student: dspy.Module) -> bool:
-    return type(student).__module__.partition(".")[0] != "dspy"

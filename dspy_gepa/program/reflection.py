@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-import dspy
-
-from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
+from dspy_gepa.core.rollout import Step, Trace
+from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest
 from dspy_gepa.program.boundary import Raised, settled
-from dspy_gepa.program.kinds import parts_of
+from dspy_gepa.program.kinds import Part
 from dspy_gepa.program.outage import outage_in
 from dspy_gepa.program.trace import failure_text
+from dspy_gepa.reflect.rules import Rules
 
-__all__ = ["Reflect", "ReflectionByKind"]
+__all__ = ["Reflect", "ReflectionByKind", "Ruled"]
 
 Reflect: TypeAlias = Callable[
     [ReflectionRequest, Mapping[str, str], Mapping[str, Mapping[int, str]]], ReflectionAnswer
@@ -22,16 +22,44 @@ Reflect: TypeAlias = Callable[
 """From a request, descriptions by component and feedback by component and example: new texts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """A reflection of somebody else's, whose texts are held to the same rules as our own."""
+
+    reflect: Reflect
+    rules: Rules
+
+    def __call__(
+        self,
+        request: ReflectionRequest,
+        descriptions: Mapping[str, str],
+        feedback: Mapping[str, Mapping[int, str]],
+    ) -> ReflectionAnswer:
+        """Its answer, with a reason in place of each text that breaks a rule."""
+        said = self.reflect(request, descriptions, feedback)
+        broken = {
+            component: reason
+            for component, text in said.texts.items()
+            if component in request.candidate
+            and (reason := self.rules.violation(component, request.candidate[component], text))
+        }
+        texts = {name: text for name, text in said.texts.items() if name not in broken}
+        problems = [f"the text for {name} cannot be used: {why}" for name, why in broken.items()]
+        return replace(
+            said, texts=texts, problem="; ".join(filter(None, [said.problem, *problems]))
+        )
+
+
 class ReflectionByKind:
     """Asks about components of each kind what reflects on that kind.
 
     Args:
-        student: The program that is improved; says which component is of which kind.
-        reflections: Name of a kind to its reflection, for all kinds that the student has.
+        parts: The components.
+        reflections: Name of a kind to its reflection, for all kinds that there are.
     """
 
-    def __init__(self, student: dspy.Module, reflections: Mapping[str, Reflect]) -> None:
-        self._kinds = {name: part.kind.name for name, part in parts_of(student).items()}
+    def __init__(self, parts: Mapping[str, Part], reflections: Mapping[str, Reflect]) -> None:
+        self._parts = dict(parts)
         self._reflections = dict(reflections)
 
     def __call__(
@@ -45,17 +73,9 @@ class ReflectionByKind:
         Raises:
             Exception: an outage, which one of them met.
         """
-        shares: dict[str, list[str]] = {}
-        for component in request.components:
-            shares.setdefault(self._kinds[component], []).append(component)
         answers = [
-            _share(
-                self._reflections[kind],
-                replace(request, components=tuple(own)),
-                descriptions,
-                feedback,
-            )
-            for kind, own in shares.items()
+            _share(self._reflections[kind], share, descriptions, feedback)
+            for kind, share in self._shares(request)
         ]
         return ReflectionAnswer(
             request.ticket,
@@ -64,6 +84,36 @@ class ReflectionByKind:
             metric_calls=sum(each.metric_calls for each in answers),
             lm_calls=sum(each.lm_calls for each in answers),
         )
+
+    def _shares(self, request: ReflectionRequest) -> list[tuple[str, ReflectionRequest]]:
+        """The name of a kind and what it is asked, for each question.
+
+        All components of a kind are one question, except that one that is not called itself is
+        asked about alone, with the calls of its owners as its own.
+        """
+        together: dict[str, list[str]] = {}
+        shares = []
+        for component in request.components:
+            part = self._parts[component]
+            if not part.owners:
+                together.setdefault(part.kind.name, []).append(component)
+                continue
+            evidence = tuple(_lent(each, part) for each in request.evidence)
+            alone = replace(request, components=(component,), evidence=evidence)
+            shares.append((part.kind.name, alone))
+        called = [(kind, replace(request, components=tuple(own))) for kind, own in together.items()]
+        return called + shares
+
+
+def _lent(evidence: Evidence, part: Part) -> Evidence:
+    """The evidence with the calls of a component's owners as its own."""
+
+    def named(step: Step) -> Step:
+        return replace(step, component=part.name) if step.component in part.owners else step
+
+    trace = evidence.rollout.trace
+    lent = Trace(trace.inputs, trace.outputs, tuple(map(named, trace.steps)))
+    return replace(evidence, rollout=replace(evidence.rollout, trace=lent))
 
 
 def _share(

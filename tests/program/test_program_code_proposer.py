@@ -13,6 +13,7 @@ from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import WrongType
 from dspy_gepa.program.code_proposer import CodeProposer
+from dspy_gepa.program.kinds import parts_of
 from dspy_gepa.program.program import components_of
 from dspy_gepa.program.reflection import ReflectionByKind
 
@@ -223,7 +224,7 @@ def saying(text, **more):
 
 def divided(**reflections):
     """The answer of a reflection on both kinds."""
-    reflect = ReflectionByKind(Both(), reflections)
+    reflect = ReflectionByKind(parts_of(Both()), reflections)
     return reflect(request(components=("draft", "code")), {}, {})
 
 

@@ -187,3 +187,24 @@ def test_a_history_of_any_length_costs_nothing():
     student = Program()
     student.history.append(Trap())
     assert copied(student).history == []
+
+
+def test_a_tool_that_is_a_method_is_the_copys():
+    """Also where something else in the program cannot be copied."""
+
+    class Helped(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.lock = threading.Lock()
+            self.answer = dspy.Predict("question -> answer")
+            self.tools = [dspy.Tool(self.look_up), dspy.Tool(functools.partial(str), name="text")]
+
+        def look_up(self, query: str) -> str:
+            """Looks it up."""
+            return query
+
+    student = Helped()
+    duplicate = copied(student)
+    assert duplicate.lock is student.lock
+    assert duplicate.tools[0] is not student.tools[0]
+    assert duplicate.tools[0].func.__self__ is duplicate

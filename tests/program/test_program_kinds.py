@@ -8,10 +8,25 @@ import sys
 import dspy
 import pytest
 from flex_programs import BASELINE, BROKEN, SHOUTING, Both, flex
+from tool_programs import agent
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.program.kinds import CODE, INSTRUCTION, UnboundCode, parts_of
+from dspy_gepa.program.kinds import (
+    ARGUMENT,
+    CODE,
+    DEFAULT_KINDS,
+    FIELD,
+    INSTRUCTION,
+    KINDS,
+    KINDS_BY_OPTION,
+    TOOL,
+    UnboundCode,
+    kinds_for,
+    kinds_in,
+    owners_of,
+    parts_of,
+)
 from dspy_gepa.program.program import build, components_of, describe
 
 
@@ -97,7 +112,8 @@ def test_code_is_described_by_its_fields():
     """As an instruction is, and each knows of the others."""
     said = describe(Both())
     assert list(said) == ["draft", "code"]
-    assert "Its components: draft, code." in said["code"]
+    assert "- draft: question -> " in said["code"]
+    assert "- code: question -> " in said["draft"]
     assert "`question`" in said["code"]
 
 
@@ -112,6 +128,45 @@ def test_what_runs_the_code_is_shared_with_copies():
     built = build(student, {"self": SHOUTING})
     assert built._flex_ctx.tools == [tool]
     assert built._interpreter_factory is student._interpreter_factory
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [
+        (["instructions", "code"], DEFAULT_KINDS),
+        (["fields", "instructions"], (INSTRUCTION, FIELD)),
+        ("tools", (TOOL, ARGUMENT)),
+        (tuple(KINDS_BY_OPTION), KINDS),
+        (["code", "code"], (CODE,)),
+    ],
+)
+def test_kinds_are_chosen_by_words(options, kinds):
+    """In the order in which their components stand in a candidate."""
+    assert kinds_for(options) == kinds
+
+
+@pytest.mark.parametrize("options", [["demos"], [], "instruction", ["tools", None]])
+def test_unknown_words_are_refused(options):
+    """The error lists those that there are."""
+    with pytest.raises(SettingsError, match=r"'instructions', 'code', 'tools', 'fields'"):
+        kinds_for(options)
+
+
+@pytest.mark.parametrize("kinds", [KINDS, DEFAULT_KINDS, (FIELD,), (TOOL, ARGUMENT), (CODE, FIELD)])
+def test_a_candidate_says_of_which_kinds_it_is(kinds):
+    """So that a program can be built from it without knowing the run that it is from."""
+    student = Nested()
+    student.agent = agent()
+    candidate = components_of(student, kinds)
+    assert kinds_in(student, [*candidate, "other"]) == kinds
+    assert components_of(build(student, candidate), kinds) == candidate
+
+
+def test_what_is_called_itself_has_no_owner():
+    """Instructions and code are called; all else is said to somebody who is."""
+    parts = parts_of(Both(), KINDS)
+    assert [name for name, part in parts.items() if not part.owners] == ["draft", "code"]
+    assert owners_of(parts)["draft.fields.question"] == ("draft",)
 
 
 def test_without_flex_nothing_is_code():

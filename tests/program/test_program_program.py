@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.program.kinds import normalised
-from dspy_gepa.program.program import build, components_of, describe
+from dspy_gepa.program.program import build, components_of
 
 
 class Answer(dspy.Signature):
@@ -204,23 +204,3 @@ def test_a_normal_text_is_what_the_program_says(text):
     assert components_of(built)["self"] == normal == normalised(normal)
     built.load_state(built.dump_state())
     assert components_of(built)["self"] == normal
-
-
-def test_a_description_names_program_and_fields_but_not_the_instruction():
-    """The reflection prompt shows the instruction elsewhere."""
-    described = describe(Program())
-    assert list(described) == list(components_of(Program()))
-    assert described["by_name['final']"] == (
-        "The program is Program. Answers in several hops.\n"
-        "Its components: hops[0].search.predict, hops[1].search.predict, by_name['final'].\n"
-        "This component: by_name['final'].\n"
-        "Its input fields:\n1. `question` (str): anything at all\n"
-        "Its output fields:\n1. `answer` (Literal['yes', 'no']):"
-    )
-
-
-def test_dspys_own_documentation_is_not_described():
-    """How to use ChainOfThought in Python says nothing about the task."""
-    assert describe(dspy.ChainOfThought("question -> answer"))["predict"].startswith(
-        "The program is ChainOfThought.\nThis component: predict.\n"
-    )
