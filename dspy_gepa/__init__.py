@@ -3,6 +3,7 @@
 from dspy_gepa.core.components import ComponentView
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.observe.observer import Observer
+from dspy_gepa.program.feedback import Feedback
 from dspy_gepa.recording import SavedRun, load_run
 from dspy_gepa.result import RunResult
 from dspy_gepa.swap import install, uninstall
@@ -11,6 +12,7 @@ from dspy_gepa.teleprompter import GEPA
 __all__ = [
     "GEPA",
     "ComponentView",
+    "Feedback",
     "Observer",
     "PoolView",
     "RunResult",

@@ -1,28 +1,37 @@
-"""What `GEPA` is given: checked before anything is spent, under the names of three classes.
+"""What `GEPA` is given: checked before anything is spent, under the names of two classes.
 
-Its own names are those of dspy.GEPA. MIPROv2's names and the keys of `gepa_kwargs` are mapped to
-them; what has no meaning here is said in one warning, what cannot be honoured is refused by name.
+Its own names are those of dspy.GEPA. MIPROv2's names are mapped to them; what has no meaning here
+is said in one warning, what cannot be honoured is refused by name.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.columns import FRONTIERS, FrontierKind
-from dspy_gepa.core.gate import Gate, at_least_as_good, strict_improvement
+from dspy_gepa.core.gate import Gate
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import CANDIDATES, trials
-from dspy_gepa.program.usage import Price
+from dspy_gepa.program.usage import MEASURED, Price
 
-__all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments", "check_names", "mapped_gepa_kwargs"]
+__all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments", "check_names", "nearest"]
 
 SEARCHES = ("default", "paper")
+DIRECTIONS = ("max", "min")
+EDIT_MODES = ("rewrite", "append")
+
+Frozen: TypeAlias = (
+    "Sequence[str] | Mapping[str, bool | str | re.Pattern[str] | Sequence[str | re.Pattern[str]]]"
+)
+"""Components that stay as they are; or for each True, or the parts of its text that must stay."""
 
 
 class MIPROv2Arguments(TypedDict, total=False):
@@ -69,6 +78,7 @@ _LOWEST = {
     "max_reflection_calls": 0,
     "max_proposals": 0,
     "max_total_tokens": 1,
+    "max_instruction_tokens": 1,
     "reflection_minibatch_size": 1,
     "max_merge_invocations": 0,
     "num_threads": 1,
@@ -85,46 +95,8 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "auto": (None, *CANDIDATES),
     "search": SEARCHES,
     "frontier_type": FRONTIERS,
+    "edit_mode": EDIT_MODES,
 }
-
-_GATES: dict[str, Gate] = {
-    "strict_improvement": strict_improvement,
-    "improvement_or_equal": at_least_as_good,
-}
-
-_RENAMED = {
-    "run_dir": "log_dir",
-    "module_selector": "component_selector",
-    "candidate_selection_strategy": "candidate_selection_strategy",
-    "reflection_minibatch_size": "reflection_minibatch_size",
-    "skip_perfect_score": "skip_perfect_score",
-    "perfect_score": "perfect_score",
-    "use_merge": "use_merge",
-    "max_merge_invocations": "max_merge_invocations",
-    "max_metric_calls": "max_metric_calls",
-    "seed": "seed",
-    "track_best_outputs": "track_best_outputs",
-    "use_wandb": "use_wandb",
-    "wandb_api_key": "wandb_api_key",
-    "wandb_init_kwargs": "wandb_init_kwargs",
-    "use_mlflow": "use_mlflow",
-    "frontier_type": "frontier_type",
-}
-"""Keys of `gepa_kwargs` that say what an argument says."""
-
-_TRACKING = ("mlflow_tracking_uri", "mlflow_experiment_name", "tracking_key_prefix")
-
-_ONLY = {
-    "val_evaluation_policy": (None, "full_eval"),
-    "batch_sampler": (None, "epoch_shuffled"),
-    "cache_evaluation": (True, False, None),
-    "use_cloudpickle": (True, False),
-    "merge_val_overlap_floor": None,
-    "display_progress_bar": (True, False),
-    "raise_on_exception": (True, False),
-    "max_reflection_cost": (None,),
-}
-"""Keys that are taken where they ask for what is done anyway; None stands for any value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +147,20 @@ class Arguments:
     rollouts_per_example: int = 1
     observers: Sequence[Observer] = ()
 
+    optimize: Sequence[str] = ("instructions", "code")
+    seed_instructions: Mapping[str, str] | None = None
+    frozen: Frozen = ()
+    constraints: str | Sequence[str] = ()
+    invariants: Sequence[Callable[[str, str, str], Any]] = ()
+    max_instruction_tokens: int | None = None
+    must_pass: Sequence[Any] = ()
+    guidance: str = ""
+    references: Mapping[str, str] | Sequence[str | os.PathLike[str]] = ()
+    reflection_template: Any = None
+    edit_mode: str = "rewrite"
+    objectives: Mapping[str, str] | Sequence[str] = ()
+    aggregate_metric: Callable[[Sequence[tuple[Any, Any]]], float] | None = None
+
     gate: Gate | None = None
     frontier_type: FrontierKind = "instance"
     callbacks: Sequence[Any] = ()
@@ -220,16 +206,14 @@ class Arguments:
         for name in ("max_usd", "max_seconds", "timeout_seconds"):
             _check_amount(name, getattr(self, name))
         for name, allowed in _ALLOWED.items():
-            if getattr(self, name) not in allowed:
-                raise SettingsError(
-                    f"{name}={getattr(self, name)!r} was given; "
-                    f"allowed: {', '.join(map(repr, allowed))}."
-                )
+            _check_allowed(name, getattr(self, name), allowed)
+        for name, direction in self.directions.items():
+            _check_allowed(f"objectives[{name!r}]", direction, DIRECTIONS)
         if self.skip_perfect_score and self.perfect_score is None:
             raise SettingsError("perfect_score=None needs skip_perfect_score=False.")
         if self.track_best_outputs and self.track_stats is False:
             raise SettingsError("track_best_outputs=True needs track_stats=True to keep them in.")
-        for name in ("code_proposer", "gate", "price"):
+        for name in ("code_proposer", "gate", "price", "aggregate_metric"):
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise WrongType(f"{name}={value!r} was given; a function is needed.")
@@ -238,6 +222,13 @@ class Arguments:
     def names(cls) -> tuple[str, ...]:
         """What may be given, under any of the names."""
         return tuple(field.name for field in fields(cls))
+
+    @property
+    def directions(self) -> Mapping[str, str]:
+        """Objective to whether more of it is better, "max", or less, "min"."""
+        if isinstance(self.objectives, Mapping):
+            return self.objectives
+        return {name: "min" if name in MEASURED else "max" for name in self.objectives}
 
     @property
     def is_for_mipro(self) -> bool:
@@ -309,37 +300,6 @@ class Arguments:
         return trials * size + validation * (1 + trials // steps + (trials % steps > 0))
 
 
-def mapped_gepa_kwargs(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The arguments of ours that `gepa_kwargs` stands for; they go before those given directly.
-
-    Besides names of arguments: `gate`, `callbacks`, `stop_callbacks`, and what a tracker needs.
-
-    Raises:
-        SettingsError: a key that there is not, or a value that cannot be honoured.
-    """
-    mapped: dict[str, Any] = {}
-    for key, value in (given or {}).items():
-        if key in _RENAMED:
-            mapped[_RENAMED[key]] = value
-        elif key == "acceptance_criterion":
-            mapped["gate"] = _only(key, value, _GATES)
-        elif key in ("callbacks", "stop_callbacks"):
-            several = isinstance(value, (list, tuple))
-            mapped[key] = tuple(value) if several else (value,) if value is not None else ()
-        elif key in _TRACKING:
-            mapped[key] = value
-        elif key not in _ONLY:
-            known = [*_RENAMED, *_TRACKING, *_ONLY]
-            known += ["acceptance_criterion", "callbacks", "stop_callbacks"]
-            raise SettingsError(f"gepa_kwargs[{key!r}] is not supported. {_nearest(key, known)}")
-        elif (allowed := _ONLY[key]) is not None and value not in allowed:
-            raise SettingsError(
-                f"gepa_kwargs[{key!r}]={value!r} is not supported; "
-                f"allowed: {', '.join(map(repr, allowed))}."
-            )
-    return mapped
-
-
 def check_names(given: Iterable[str], known: Iterable[str], owner: str) -> None:
     """Nothing, where all names are known.
 
@@ -349,7 +309,13 @@ def check_names(given: Iterable[str], known: Iterable[str], owner: str) -> None:
     allowed = list(known)
     for name in given:
         if name not in allowed:
-            raise WrongType(f"{owner} has no argument {name!r}. {_nearest(name, allowed)}")
+            raise WrongType(f"{owner} has no argument {name!r}. {nearest(name, allowed)}")
+
+
+def _check_allowed(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    if value not in allowed:
+        known = ", ".join(map(repr, allowed))
+        raise SettingsError(f"{name}={value!r} was given; allowed: {known}.")
 
 
 def _check_number(name: str, value: Any, lowest: int) -> None:
@@ -370,15 +336,8 @@ def _check_amount(name: str, value: Any) -> None:
         raise SettingsError(f"{name}={value} was given; a finite number above 0 is needed.")
 
 
-def _only(key: str, value: Any, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
-    if value not in known:
-        raise SettingsError(
-            f"gepa_kwargs[{key!r}]={value!r} is not supported; allowed: {', '.join(known)}."
-        )
-    return known[value]
-
-
-def _nearest(key: str, known: list[str]) -> str:
+def nearest(key: str, known: Sequence[str]) -> str:
+    """Which of the known keys is meant, and all of them, in words."""
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"The nearest that is: {near[0]!r}. " if near else ""
     return f"{hint}Supported: {', '.join(sorted(known))}."

@@ -19,22 +19,49 @@ from dspy_gepa.observe.progress import ProgressLog
 from dspy_gepa.observe.scores import RangeCheck
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
 from dspy_gepa.program.code_proposer import CodeProposer
+from dspy_gepa.program.description_templates import (
+    ARGUMENT_TEMPLATE,
+    FIELD_TEMPLATE,
+    TOOL_TEMPLATE,
+)
 from dspy_gepa.program.examples import ExampleTable
-from dspy_gepa.program.kinds import CODE, INSTRUCTION, parts_of
+from dspy_gepa.program.kinds import (
+    ARGUMENT,
+    CODE,
+    FIELD,
+    INSTRUCTION,
+    TOOL,
+    Part,
+    kinds_for,
+    parts_of,
+)
 from dspy_gepa.program.lm import reflection_asker
+from dspy_gepa.program.media import media_kind
 from dspy_gepa.program.metric import Metric
 from dspy_gepa.program.proposer import CustomProposer
-from dspy_gepa.program.reflection import Reflect, ReflectionByKind
+from dspy_gepa.program.reflection import Reflect, ReflectionByKind, Ruled
 from dspy_gepa.program.strategies import SearchView
-from dspy_gepa.program.usage import listed_price
+from dspy_gepa.program.usage import MEASURED, listed_price
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
+from dspy_gepa.reflect.prompt import Limits
 from dspy_gepa.reflect.reflector import Reflector
+from dspy_gepa.reflect.rules import Rules
+from dspy_gepa.reflect.templates import ADDITION_TEMPLATE, DEFAULT_TEMPLATE, Template
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.run.worker import Worker
+from dspy_gepa.wording import own_templates, prompt_tokens, references, rules, rules_for_code
 
 __all__ = ["Equipment"]
+
+_TEMPLATES = {
+    INSTRUCTION.name: DEFAULT_TEMPLATE,
+    TOOL.name: TOOL_TEMPLATE,
+    ARGUMENT.name: ARGUMENT_TEMPLATE,
+    FIELD.name: FIELD_TEMPLATE,
+}
+"""How our own reflection asks, by kind of component."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +99,14 @@ class Equipment:
             SettingsError: there is a limit in tokens or USD, and one of them cannot be.
         """
         given = self.arguments
-        if given.max_usd is None and given.max_total_tokens is None:
+        asking = {
+            f"max_usd={given.max_usd}": given.max_usd is not None,
+            "objectives=usd": "usd" in given.directions,
+            f"max_total_tokens={given.max_total_tokens}": given.max_total_tokens is not None,
+        }
+        limit = next((name for name, is_given in asking.items() if is_given), "")
+        if not limit:
             return
-        limit = "max_usd" if given.max_usd is not None else "max_total_tokens"
         usage = {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000}
         for use, model in self.models.items():
             if model is None or isinstance(model, str):
@@ -86,16 +118,18 @@ class Equipment:
                     f"{limit} was given, and the model for {use} is {model!r:.80}, whose calls "
                     "cannot be counted. Give a dspy.LM or another dspy.BaseLM in its place."
                 )
-            if (
-                name
-                and given.max_usd is not None
-                and (given.price or listed_price)(name, usage) is None
-            ):
+            if not (name and self._needs_price):
+                continue
+            if (given.price or listed_price)(name, usage) is None:
                 raise SettingsError(
-                    f"max_usd={given.max_usd} was given, and the price of {name} is not known. "
-                    "Give price=, a function from a model's name and a call's usage to USD, or a "
-                    "limit in other units."
+                    f"{limit} was given, and the price of {name} is not known. Give price=, a "
+                    "function from a model's name and a call's usage to USD, or ask for other "
+                    "units."
                 )
+
+    @property
+    def _needs_price(self) -> bool:
+        return self.arguments.max_usd is not None or "usd" in self.arguments.directions
 
     def worker(self, student: dspy.Module) -> Worker:
         """Runs this program: the student, or the student with demonstrations."""
@@ -107,11 +141,13 @@ class Equipment:
             self._reflect(),
             WorkerSettings(
                 failure_score=given.failure_score,
-                keep_outputs=given.track_best_outputs,
+                keep_outputs=given.track_best_outputs or given.aggregate_metric is not None,
                 timeout_seconds=given.timeout_seconds,
                 price=given.price,
-                must_know_price=given.max_usd is not None,
+                must_know_price=self._needs_price,
                 must_know_usage=given.max_total_tokens is not None,
+                kinds=kinds_for(given.optimize),
+                measured=tuple(name for name in given.directions if name in MEASURED),
             ),
         )
 
@@ -142,26 +178,50 @@ class Equipment:
         given = self.arguments
         return given.reflection_lm if given.reflection_lm is not None else given.prompt_model
 
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The components that there are to be improved."""
+        return parts_of(self.student, kinds_for(self.arguments.optimize))
+
     def _reflect(self) -> Reflect:
-        present = {part.kind.name for part in parts_of(self.student).values()}
-        known = {INSTRUCTION.name: self._reflect_on_instructions, CODE.name: self._reflect_on_code}
-        return ReflectionByKind(
-            self.student, {kind: made() for kind, made in known.items() if kind in present}
+        parts = self.parts
+        learned = [self.table.examples[example] for example in self.table.train]
+        held_to = rules(self.arguments, parts, learned)
+        made: dict[str, Reflect] = {}
+        for kind in {part.kind.name: part.kind for part in parts.values()}.values():
+            if kind.name == CODE.name:
+                made[kind.name] = Ruled(self._reflect_on_code(), rules_for_code(held_to))
+            elif kind.name == INSTRUCTION.name and self.arguments.instruction_proposer is not None:
+                made[kind.name] = Ruled(self._proposer(), held_to)
+            else:
+                adds = kind.name == INSTRUCTION.name and self.arguments.edit_mode == "append"
+                template = ADDITION_TEMPLATE if adds else _TEMPLATES[kind.name]
+                made[kind.name] = self._reflector(held_to, template)
+        return ReflectionByKind(parts, made)
+
+    def _proposer(self) -> Reflect:
+        given = self.arguments
+        return CustomProposer(
+            given.instruction_proposer,
+            self.student,
+            lm=self.reflection_lm,
+            shows_unparsed=given.add_format_failure_as_feedback,
         )
 
-    def _reflect_on_instructions(self) -> Reflect:
+    def _reflector(self, held_to: Rules, template: Template) -> Reflect:
         given, lm = self.arguments, self.reflection_lm
-        if given.instruction_proposer is not None:
-            return CustomProposer(
-                given.instruction_proposer,
-                self.student,
-                lm=lm,
-                shows_unparsed=given.add_format_failure_as_feedback,
-            )
+        asked = lm if lm is not None else dspy.settings.lm
         return Reflector(
             reflection_asker(lm),
+            template=template,
+            templates=own_templates(given, list(self.parts)),
+            limits=Limits(prompt_tokens=prompt_tokens(asked)),
             perfect_score=given.perfect_score,
             shows_unparsed=given.add_format_failure_as_feedback,
+            rules=held_to,
+            guidance=given.guidance,
+            references=references(given),
+            media_kind=media_kind,
         )
 
     def _reflect_on_code(self) -> Reflect:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from dspy_gepa.arguments import Arguments
@@ -17,6 +19,7 @@ from dspy_gepa.program.strategies import component_selector, selection
 __all__ = ["is_single_component", "settings_for"]
 
 _PAPER_MINIBATCH = 3
+_NOBODY: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 def settings_for(
@@ -26,6 +29,8 @@ def settings_for(
     *,
     feedback_calls: int,
     reflection_calls: int,
+    frozen: tuple[str, ...] = (),
+    owners: Mapping[str, tuple[str, ...]] = _NOBODY,
 ) -> Settings:
     """What the search is asked to do, where arguments leave it open by the search's own choice.
 
@@ -35,6 +40,8 @@ def settings_for(
         limits: The budget.
         feedback_calls: The most metric calls that a reflection makes an example.
         reflection_calls: The most calls of the reflection LM that a proposal makes.
+        frozen: Components that are never rewritten.
+        owners: For components that are not called themselves, those whose calls are theirs.
     """
     chosen = _paper(given) if given.search == "paper" else _default(given, table, limits)
     return Settings(
@@ -44,6 +51,10 @@ def settings_for(
         limits=limits,
         seed=given.seed or 0,
         components=component_selector(_components(given), table.examples),
+        anchors=table.anchors,
+        frozen=frozen,
+        owners=owners,
+        minimized=tuple(name for name, way in given.directions.items() if way == "min"),
         frontier=given.frontier_type,
         skip_perfect_score=given.skip_perfect_score,
         perfect_score=1.0 if given.perfect_score is None else given.perfect_score,
@@ -69,7 +80,9 @@ def _components(given: Arguments) -> Any:
     """
     if given.component_selector is not None:
         return given.component_selector
-    return "round_robin" if given.search == "paper" else "all"
+    # A description is one of many, and mostly not the one at fault.
+    is_one_of_many = not {"tools", "fields"}.isdisjoint(given.optimize)
+    return "round_robin" if is_one_of_many or given.search == "paper" else "all"
 
 
 def _paper(given: Arguments) -> dict[str, Any]:
@@ -91,8 +104,8 @@ def _default(given: Arguments, table: ExampleTable, limits: Limits) -> dict[str,
         "ranking": by_estimate,
         "window": window,
     }
-    if given.frontier_type == "instance":
-        # Columns of other kinds are means over the whole validation set.
+    if given.frontier_type == "instance" and given.aggregate_metric is None:
+        # Otherwise members are compared by what is taken over the whole validation set.
         chosen["rungs"] = Rungs()
     size, perfect = given.reflection_minibatch_size, given.perfect_score
     if not given.skip_perfect_score:

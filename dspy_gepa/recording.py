@@ -18,6 +18,7 @@ from dspy_gepa.core.events import Committed, Event
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.examples import ExampleTable
+from dspy_gepa.program.kinds import DEFAULT_KINDS, kinds_in
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.result import RunResult
 from dspy_gepa.store.manifest import Manifest, digest
@@ -113,7 +114,8 @@ class SavedRun:
                 "numbered from 0."
             )
         candidate = self.result.members[number].candidate
-        own, stored = list(components_of(student)), list(candidate)
+        own = list(components_of(student, kinds_in(student, candidate) or DEFAULT_KINDS))
+        stored = list(candidate)
         if own != stored:
             raise SettingsError(
                 f"The student has the components {own}, and the run's program had {stored}: "

@@ -21,6 +21,8 @@ class RunResult:
     state: RunState
     demo_tally: Tally = NOTHING
     """What was done to find and to validate demonstrations, after the search."""
+    aggregates: tuple[float, ...] = ()
+    """What the aggregate metric says of each member; empty where there is none."""
 
     @property
     def members(self) -> Sequence[Member]:
@@ -44,13 +46,18 @@ class RunResult:
 
     @property
     def best(self) -> int:
-        """The id of the member that ranks highest, the oldest of those tied."""
+        """The id of the member that ranks highest, the oldest of those tied.
+
+        By the aggregate metric, where there is one.
+        """
+        if self.aggregates:
+            return self.aggregates.index(max(self.aggregates))
         return self.state.best
 
     @property
     def improved(self) -> bool:
         """Whether the best member is not the seed."""
-        return bool(self.state.members) and self.state.best > 0
+        return bool(self.state.members) and self.best > 0
 
     @property
     def tally(self) -> Tally:

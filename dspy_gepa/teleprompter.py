@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from dspy_gepa.arguments import (
-    Arguments,
-    MIPROv2Arguments,
-    check_names,
-    mapped_gepa_kwargs,
-)
+from dspy_gepa.arguments import Arguments, Frozen, MIPROv2Arguments, check_names
+from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.components import ComponentSelector
 from dspy_gepa.core.gate import Gate
 from dspy_gepa.core.selection import Selection
 from dspy_gepa.errors import SettingsError
+from dspy_gepa.gepa_kwargs import mapped_gepa_kwargs
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import Plan, auto_budget
 from dspy_gepa.program.demos import DemoSettings
 from dspy_gepa.program.examples import ExampleTable, tabulate
+from dspy_gepa.program.kinds import kinds_for
 from dspy_gepa.program.metric import Metric
-from dspy_gepa.program.program import components_of
+from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.strategies import component_selector as as_component_selector
 from dspy_gepa.program.strategies import selection as as_selection
 from dspy_gepa.program.usage import Price
@@ -69,6 +68,30 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         timeout_seconds: How long a rollout may take, its metric, and a reflection. One that takes
             longer is recorded as failed and not tried again. None for as long as they take. Our
             choice of 900 keeps a hung call from hanging the run.
+        optimize: What is rewritten: "instructions" and "code", the source of `dspy.Flex` modules;
+            and where asked for "tools" and "fields", the descriptions of tools, their arguments
+            and the fields of signatures.
+        seed_instructions: Component to the text to start from in place of the program's own.
+        frozen: Components that are never rewritten; or component to the substrings and compiled
+            patterns that must stay in its text, or to True for all of it. "*" is any component.
+        constraints: What every new text has to comply with, in words for the reflection LM.
+        invariants: Functions of component, old and new text. A text on which one returns False
+            or a reason is refused before a rollout is paid, and the reason is told.
+        max_instruction_tokens: The most tokens of a new text.
+        must_pass: Examples on which a candidate may not score lower than the program as given.
+        guidance: Advice for the reflection LM, in words.
+        references: Texts for it to consult: name to text, or paths of files.
+        reflection_template: Its prompt, with `{{instruction}}`, `{{examples}}` and other
+            placeholders; or component to such a text. See `dspy_gepa.reflect.templates`.
+        edit_mode: "append" asks the reflection LM for lines to add to an instruction, and not for a
+            new one: models too small to rewrite without forgetting do better so.
+        objectives: Name to "max" or "min", for what `objective_scores` hold. "total_tokens",
+            "usd" and "seconds" of a rollout are measured where they are named, and by default
+            minimized.
+        frontier_type: What members are compared on: "instance", "objective", "hybrid" or
+            "cartesian". Objectives count in all but the first.
+        aggregate_metric: A function from all validation pairs of example and prediction to the
+            score by which the winner is chosen. Then each member is validated on all of them.
         search: "default", which validates in rungs and learns from failures, or "paper", the
             published algorithm to the letter. What follows is chosen by it where it is None.
         reflection_minibatch_size: Training examples that a proposal learns from; by default 3 to
@@ -136,6 +159,20 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         max_seconds: float | None = None,
         price: Price | None = None,
         timeout_seconds: float | None = 900.0,
+        optimize: Sequence[str] = ("instructions", "code"),
+        seed_instructions: Mapping[str, str] | None = None,
+        frozen: Frozen = (),
+        constraints: str | Sequence[str] = (),
+        invariants: Sequence[Callable[[str, str, str], Any]] = (),
+        max_instruction_tokens: int | None = None,
+        must_pass: Sequence[dspy.Example] = (),
+        guidance: str = "",
+        references: Mapping[str, str] | Sequence[str | os.PathLike[str]] = (),
+        reflection_template: Any = None,
+        edit_mode: Literal["rewrite", "append"] = "rewrite",
+        objectives: Mapping[str, str] | Sequence[str] = (),
+        frontier_type: FrontierKind = "instance",
+        aggregate_metric: Callable[[Sequence[tuple[Any, Any]]], float] | None = None,
         search: Literal["default", "paper"] = "default",
         reflection_minibatch_size: int | None = None,
         candidate_selection_strategy: str | Selection | Any = None,
@@ -221,8 +258,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         Raises:
             SettingsError: an argument is wrong.
         """
-        components_of(student)
         arguments = self._arguments()
+        student = _seeded(arguments, student)
         table = _table(arguments, trainset, valset)
         plan = Optimization(arguments, student, table, DemoSettings()).plan
         print(plan)  # noqa: T201 - it is what the caller asks for
@@ -288,7 +325,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         if requires_permission_to_run:
             raise SettingsError("requires_permission_to_run=True is not supported: set it False.")
         arguments = self._arguments(**named)
-        components_of(student)
+        student = _seeded(arguments, student)
         table = _table(arguments, trainset, valset)
         if not valset:
             logger.warning("No valset provided; Using trainset as valset. A separate one is safer.")
@@ -329,6 +366,12 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             as_component_selector(arguments.component_selector, ())
 
 
+def _seeded(arguments: Arguments, student: dspy.Module) -> dspy.Module:
+    """The student, or a copy with the texts to start from."""
+    components_of(student, kinds_for(arguments.optimize))
+    return build(student, arguments.seed_instructions) if arguments.seed_instructions else student
+
+
 def _table(
     arguments: Arguments,
     trainset: Sequence[dspy.Example],
@@ -336,7 +379,8 @@ def _table(
 ) -> ExampleTable:
     """The examples; an example that stands several times in a set is run several times."""
     times = arguments.rollouts_per_example
-    return tabulate(trainset, valset if times == 1 else list(valset or trainset) * times)
+    repeated = valset if times == 1 else list(valset or trainset) * times
+    return tabulate(trainset, repeated, arguments.must_pass)
 
 
 def _one(teacher: dspy.Module | Sequence[dspy.Module] | None) -> dspy.Module | None:

@@ -20,15 +20,17 @@ from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
 from dspy_gepa.observe.observer import FanOut
 from dspy_gepa.planning import Plan, sized_budget
 from dspy_gepa.presets import is_single_component, settings_for
+from dspy_gepa.program.aggregate import aggregate_scores
 from dspy_gepa.program.demos import DemoSettings, demonstrated
 from dspy_gepa.program.details import attach_mipro_statistics, detailed_results
 from dspy_gepa.program.examples import ExampleTable
-from dspy_gepa.program.kinds import INSTRUCTION, parts_of
+from dspy_gepa.program.kinds import CODE, TOOL, Kind, kinds_for, owners_of, unsaved
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.recording import BestKeeper, opened, save_best
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.loop import Finish, run
 from dspy_gepa.store.run_dir import RunDir
+from dspy_gepa.wording import frozen_components
 
 __all__ = ["Optimization"]
 
@@ -51,8 +53,9 @@ class Optimization:
             SettingsError: a limit is asked for that cannot be kept.
             JournalError: the run directory cannot be used.
         """
-        seed, settings, equipment = components_of(self.student), self.settings, self.equipment
+        seed, settings, equipment = self._components, self.settings, self.equipment
         equipment.check_prices()
+        self._warn_of_texts()
         if warning := Plan(forecast(settings), tuple(seed)).warning:
             logger.warning("%s", warning)
         logger.info(
@@ -76,6 +79,17 @@ class Optimization:
             closing.callback(executor.close)
             return run(begun, executor, [*journal, told], equipment.stoppers())
 
+    def _warn_of_texts(self) -> None:
+        """Say where what is asked for cannot be had, or cannot be kept in the usual way."""
+        parts = self.equipment.parts
+        if "tools" in self.arguments.optimize and not any(p.kind is TOOL for p in parts.values()):
+            logger.warning("The program has no tools whose descriptions could be improved.")
+        if lost := unsaved(parts):
+            logger.warning(
+                "program.save with a .json does not keep the texts of %s; save_program=True does.",
+                ", ".join(lost),
+            )
+
     @property
     def equipment(self) -> Equipment:
         """What carries it out."""
@@ -92,19 +106,24 @@ class Optimization:
         return self._settings_with(replace(self.arguments.other_limits, metric_calls=calls))
 
     def _settings_with(self, limits: Limits) -> Settings:
-        given, parts = self.arguments, parts_of(self.student).values()
+        given, parts = self.arguments, self.equipment.parts
+        frozen = frozen_components(given, tuple(parts))
+        rewritable = [part for name, part in parts.items() if name not in frozen]
         is_single = is_single_component(given)
-        rewritten = 1 if is_single else len(self._components)
-        asked = sum(part.kind.is_asked_about for part in parts)
+        rewritten = 1 if is_single else len(rewritable)
+        asked = sum(part.kind.is_asked_about for part in rewritable)
         asks = self.equipment.metric.asks_per_component
         # Our own reflection may ask once more; of others nothing is known.
-        is_ours = given.instruction_proposer is None and all(p.kind is INSTRUCTION for p in parts)
+        is_code = any(part.kind is CODE for part in rewritable)
+        is_ours = given.instruction_proposer is None and not is_code
         return settings_for(
             given,
             self.table,
             limits,
             feedback_calls=(min(asked, 1) if is_single else asked) if asks else 0,
             reflection_calls=2 * rewritten if is_ours else rewritten,
+            frozen=frozen,
+            owners=owners_of(parts),
         )
 
     @property
@@ -114,7 +133,11 @@ class Optimization:
 
     @property
     def _components(self) -> Candidate:
-        return components_of(self.student)
+        return components_of(self.student, self._kinds)
+
+    @property
+    def _kinds(self) -> tuple[Kind, ...]:
+        return kinds_for(self.arguments.optimize)
 
     def program(self, result: RunResult) -> tuple[dspy.Module, RunResult]:
         """The student with the best texts, and the result with all that this cost.
@@ -123,7 +146,10 @@ class Optimization:
         """
         if not result.members:
             logger.warning("Stopped before the program was validated: it is returned unchanged.")
-            return build(self.student, components_of(self.student)), result
+            return build(self.student, self._components), result
+        if (metric := self.arguments.aggregate_metric) is not None:
+            scores = aggregate_scores(result.state, metric, self.table.examples)
+            result = replace(result, aggregates=scores)
         best = build(self.student, result.members[result.best].candidate)
         score, done = result.mean_scores[result.best], NOTHING
         try:
@@ -136,6 +162,7 @@ class Optimization:
             chosen.detailed_results = detailed_results(
                 result.state,
                 self.student,
+                chosen=result.best,
                 keeps_outputs=self.arguments.track_best_outputs,
                 log_dir=self.arguments.log_dir,
             )
@@ -184,7 +211,7 @@ class Optimization:
         )
         executor = self.equipment.executor(self.equipment.worker(program))
         try:
-            state = run(start(settings, components_of(program)), executor).state
+            state = run(start(settings, components_of(program, self._kinds)), executor).state
         finally:
             executor.close()
         if state.is_broken:
@@ -223,14 +250,14 @@ class Optimization:
     def _given_limits(self) -> Limits | None:
         return self.arguments.limits(
             components=len(self._components),
-            examples=len(self.table.examples),
+            examples=len({*self.table.train, *self.table.validation}),
             validation=len(self.table.validation),
         )
 
     def _run_dir(self, path: str, settings: Settings) -> RunDir:
         return opened(
             path,
-            seed=components_of(self.student),
+            seed=self._components,
             settings=settings,
             table=self.table,
             metric=self.equipment.metric.name,

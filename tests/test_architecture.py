@@ -29,13 +29,14 @@ MAY_IMPORT = {
     "result": {"core", "errors"},
     "run": {"core", "store", "observe", "errors"},
     "program": {"core", "reflect", "run.worker", "errors"},
+    "metrics": {"program.feedback", "errors"},
     "testing": {"core", "run", "errors"},
     "demo": {"__init__", "errors"},
     "edge": EVERY_ROOM,
     "__init__": EVERY_ROOM | {"edge"},
     "__main__": {"demo"},
 }
-KNOWS_DSPY = {"program", "edge", "__init__", "demo"}
+KNOWS_DSPY = {"program", "metrics", "edge", "__init__", "demo"}
 CATCH_EVERYTHING = {"program", "observe"}
 IMPURE = {
     "asyncio", "concurrent", "contextvars", "datetime", "io", "logging", "multiprocessing", "os",

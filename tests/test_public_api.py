@@ -13,6 +13,7 @@ def test_the_public_names_are_these():
     assert dspy_gepa.__all__ == [
         "GEPA",
         "ComponentView",
+        "Feedback",
         "Observer",
         "PoolView",
         "RunResult",

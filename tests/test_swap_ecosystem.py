@@ -319,9 +319,13 @@ class TestModules:
             return answer(next_thought="so", next_tool_name=name, next_tool_args=args)
 
         student = dspy.ReAct("question -> answer", tools=[look_up])
-        optimizer = gepa(exact, component_selector="all")
+        # The names of the fields have to stay in the instruction of an agent.
+        optimizer = gepa(exact, component_selector="all", edit_mode="append")
         improved = compiled(optimizer, student, lm=scripted_lm(reply))
-        assert instructions(improved) == {"react": LEARNED, "extract.predict": LEARNED}
+        before = instructions(student)
+        assert instructions(improved) == {
+            name: f"{text}\n\n{LEARNED}" for name, text in before.items()
+        }
         assert improved.tools.keys() == student.tools.keys()
         assert len(asked) == optimizer.result.tally.rollouts
         assert "It is written of codes." in optimizer.reflection_lm.engine.prompts[-1]

@@ -5,7 +5,6 @@ What is not here, and why:
 - gepa_trusted_monitor's last step, BootstrapFinetune: needs a provider that trains models.
 - Flex and its `code_proposer`: not tried here.
 - `enable_tool_optimization`: two releases of DSPy had it, 3.4 has not; refused by name.
-- `frontier_type` as an argument of the constructor: DSPy takes it in `gepa_kwargs` only; so do we.
 - Imports of `GEPAState` and `Trajectory` from `gepa_utils`: broken in DSPy 3.4 itself.
 - Plots, tables and data sets of the tutorials: nothing of ours takes part in them.
 """
@@ -363,10 +362,7 @@ def test_the_name_in_dspy():
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "enable_tool_optimization",
-        "frontier_type",
-    ],
+    ["enable_tool_optimization"],
 )
 def test_what_is_not_supported_is_refused_by_name(name):
     """Before anything is spent."""

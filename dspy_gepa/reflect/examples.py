@@ -41,10 +41,7 @@ def _worded(record: Record, marks: Marks) -> Record:
     def words(fields: Mapping[str, object]) -> Mapping[str, object]:
         return {text_of(name): text_of(value, marks) for name, value in fields.items()}
 
-    feedback, attachments = _in_place(
-        text_of(record.feedback.strip()), _texts(words(record.attachments)), marks.titles
-    )
-    return replace(
+    said = replace(
         record,
         calls=tuple(
             replace(
@@ -68,9 +65,11 @@ def _worded(record: Record, marks: Marks) -> Record:
         ),
         outputs=words(record.outputs),
         failure=text_of(record.failure.strip()),
-        feedback=feedback,
-        attachments=attachments,
+        feedback=text_of(record.feedback.strip()),
+        attachments=words(record.attachments),
     )
+    feedback, attachments = _in_place(said.feedback, _texts(said.attachments), marks.titles)
+    return replace(said, feedback=feedback, attachments=attachments)
 
 
 def _in_place(

@@ -1,0 +1,143 @@
+"""Objectives beside the score, and a metric over the whole set: what a winner is judged by."""
+
+import dspy
+import label_task
+import pytest
+from label_task import CODES
+from scripted_engine import scripted_lm
+
+from dspy_gepa import GEPA, Feedback
+from dspy_gepa.errors import SettingsError
+
+RULES = [f"{topic} means {code}" for topic, code in CODES.items()]
+
+
+@pytest.fixture(autouse=True)
+def _configured():
+    with dspy.context(lm=label_task.task_lm()):
+        yield
+
+
+def saying(*texts):
+    """A reflection LM that gives these texts in turn, the last one again and again."""
+    left = list(texts)
+    return scripted_lm(
+        lambda _: f"<new_instruction>{left.pop(0) if len(left) > 1 else left[0]}</new_instruction>"
+    )
+
+
+def compiled(metric=label_task.metric, **settings):
+    """The program that comes back, and the optimizer."""
+    given = {"max_metric_calls": 80, "reflection_lm": label_task.reflection_lm(), **settings}
+    optimizer = GEPA(metric, **given)
+    program = dspy.Predict("message -> code")
+    return optimizer.compile(program, label_task.examples(12), label_task.examples(8)), optimizer
+
+
+def rollouts(optimizer):
+    """All rollouts that were answered."""
+    known = optimizer.result.state.known
+    return [known[key] for key in known]
+
+
+def test_tokens_and_seconds_of_a_rollout_are_measured_where_they_are_named():
+    """Of the program's run alone: what the metric asks of models is not in it."""
+    judge = scripted_lm("fine")
+
+    def metric(gold, pred, trace=None):
+        judge("Is it fine?")
+        return label_task.metric(gold, pred)
+
+    _, optimizer = compiled(metric, objectives=["total_tokens", "seconds"])
+    assert {rollout.objectives["total_tokens"] for rollout in rollouts(optimizer)} == {2.0}
+    assert all(rollout.objectives["seconds"] >= 0 for rollout in rollouts(optimizer))
+    assert {rollout.usage.total_tokens for rollout in rollouts(optimizer)} == {4}
+
+
+def test_nothing_is_measured_where_nothing_is_named():
+    """Then a rollout has the metric's own objectives."""
+    _, optimizer = compiled()
+    assert all(rollout.objectives == {} for rollout in rollouts(optimizer))
+
+
+def test_an_objective_in_usd_needs_a_known_price():
+    """An unknown one is refused before a call, and not counted as nothing."""
+    with pytest.raises(SettingsError, match=r"objectives=usd was given, and the price of .* not"):
+        compiled(objectives=["usd"])
+    _, optimizer = compiled(objectives=["usd"], price=lambda model, usage: 0.25)
+    assert {rollout.objectives["usd"] for rollout in rollouts(optimizer)} == {0.25}
+
+
+def by_parts(gold, pred, trace=None):
+    """A score, with the length of the instruction as an objective."""
+    score, feedback = label_task.metric(gold, pred)
+    return Feedback(score, feedback, objectives={"cost": 10.0 * score})
+
+
+@pytest.mark.parametrize(("direction", "tops"), [("max", {1}), ("min", {0})])
+def test_an_objective_has_a_direction(direction, tops):
+    """Where less is better, the member with less holds the column."""
+    settings = {
+        "objectives": {"cost": direction},
+        "frontier_type": "objective",
+        "reflection_lm": saying("; ".join(RULES)),
+        "track_stats": True,
+    }
+    program, optimizer = compiled(by_parts, **settings)
+    assert len(optimizer.result.members) == 2
+    found = program.detailed_results
+    assert found.per_objective_best_candidates == {"cost": tops}
+    assert found.objective_pareto_front == {"cost": 10.0 if direction == "max" else 0.0}
+    assert [means["cost"] for means in found.val_aggregate_subscores] == [0.0, 10.0]
+
+
+@pytest.mark.parametrize("objectives", [{"cost": "down"}, {"cost": True}])
+def test_an_unknown_direction_is_refused(objectives):
+    """With the directions that there are."""
+    with pytest.raises(SettingsError, match="allowed: 'max', 'min'"):
+        GEPA(label_task.metric, objectives=objectives)
+
+
+def unknowns(pairs):
+    """A score over a whole set that counts answers which the metric counts as wrong."""
+    return sum(getattr(pred, "code", None) == "unknown" for _, pred in pairs)
+
+
+def test_the_winner_is_chosen_by_the_aggregate_metric():
+    """Here one that likes best what the metric likes least."""
+    program, optimizer = compiled(aggregate_metric=unknowns, track_stats=True)
+    result = optimizer.result
+    assert len(result.members) > 1
+    assert result.aggregates[0] == 8 == max(result.aggregates)
+    assert (result.best, result.improved) == (0, False)
+    assert program.signature.instructions == result.members[0].candidate["self"]
+    assert program.detailed_results.best_idx == 0
+
+
+def test_the_aggregate_metric_is_told_all_answers_also_after_a_run_was_carried_on(tmp_path):
+    """With the fields of each, as the program gave them."""
+    seen = []
+
+    def noting(pairs):
+        seen.append([(gold.code, pred.code) for gold, pred in pairs])
+        return 0.0
+
+    settings = {"aggregate_metric": noting, "log_dir": str(tmp_path)}
+    compiled(**settings)
+    first = list(seen)
+    seen.clear()
+    compiled(**settings)
+    assert seen == first
+    assert {len(pairs) for pairs in seen} == {8}
+
+
+@pytest.mark.parametrize("said", ["text", float("nan")])
+def test_a_broken_aggregate_metric_loses_nothing(said, caplog):
+    """The run is paid for: the winner is chosen by the members' scores, and a warning says so."""
+
+    def broken(pairs):
+        return said if said != "text" else {}["gone"]
+
+    _, optimizer = compiled(aggregate_metric=broken)
+    assert optimizer.result.best > 0
+    assert "The winner is chosen by its scores" in caplog.text

@@ -1,0 +1,189 @@
+"""Whole runs against a server on loopback that answers as each family of models is known to."""
+
+import html
+import json
+from contextlib import contextmanager
+
+import dspy
+import label_task
+import pytest
+from model_server import model_server
+
+from dspy_gepa import GEPA
+from dspy_gepa.errors import ReflectionError
+
+SEED = "Give the code."
+BETTER = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
+GERMAN = "Gib den Code an. bill means Q7; leak means M4; lock means K2; ship means Z9."
+MARKED = f"<new_instruction>\n{BETTER}\n</new_instruction>"
+OLD_AND_NEW = f"""\
+The step has to know the codes. The instruction was:
+
+```
+{SEED}
+```
+
+Here is the improved instruction:
+
+```
+{BETTER}
+```
+"""
+HARMONY = (
+    "<|channel|>analysis<|message|>The feedback names codes.<|end|>"
+    f"<|start|>assistant<|channel|>final<|message|>{MARKED}"
+)
+
+
+def said(content, ending="stop", **more):
+    """A choice as the server sends it; `more` are further fields of the message."""
+    return {"message": {"role": "assistant", "content": content, **more}, "finish_reason": ending}
+
+
+@contextmanager
+def provider(*choices):
+    """A server that is up inside the block and gives these in turn, the last one for ever."""
+    with model_server(200, text="") as server:
+        answered = server.respond
+
+        def respond(request):
+            status, body = answered(request)
+            choice = choices[min(len(server.requests), len(choices)) - 1]
+            return status, {**body, "choices": [{"index": 0, **choice}]}
+
+        server.respond = respond
+        yield server
+
+
+def run(server, **settings):
+    """The instruction of the program that comes back (None if none does), and the result."""
+    optimizer = GEPA(
+        label_task.metric,
+        **{"max_metric_calls": 60, "reflection_lm": server.lm(), "num_threads": 1, **settings},
+    )
+    student = dspy.Predict(dspy.Signature("message -> code", SEED))
+    with dspy.context(lm=label_task.task_lm()):
+        try:
+            improved = optimizer.compile(student, label_task.examples(12), label_task.examples(8))
+        except ReflectionError:
+            improved = None
+    return improved and improved.signature.instructions, optimizer.result
+
+
+READ_AT_ONCE = {
+    "marks as asked": said(MARKED),
+    "a fence with a preamble": said(f"Here is the new instruction:\n\n```\n{BETTER}\n```"),
+    "several fences": said(OLD_AND_NEW),
+    "a JSON object": said(json.dumps({"reasoning": "Codes.", "new_instruction": BETTER})),
+    "a JSON object in a fence": said(f'```json\n{{"instruction": "{BETTER}"}}\n```'),
+    "plain text with a preamble": said(f"Sure! Here is the improved instruction:\n\n{BETTER}"),
+    "plain text": said(BETTER),
+    "Qwen, DeepSeek: thinking in tags": said(
+        f"<think>\nMaybe <new_instruction>Guess.</new_instruction>?\n</think>\n\n{MARKED}"
+    ),
+    "Qwen, DeepSeek: only the closing tag": said(f"Let me think.\n</think>\n\n{MARKED}"),
+    "DeepSeek, vLLM: thinking in its own field": said(
+        MARKED, reasoning_content="<new_instruction>Guess.</new_instruction>"
+    ),
+    "Mistral: thinking in brackets": said(f"[THINK]The codes.[/THINK]{MARKED}"),
+    "gpt-oss: channels": said(HARMONY),
+    "DSPy's own form": said(
+        f"[[ ## new_instruction ## ]]\n{BETTER}\n\n[[ ## completed ## ]]",
+    ),
+    "marks escaped as in HTML": said(html.escape(MARKED)),
+    "a dictionary of Python's": said(repr({"new_instruction": BETTER})),
+    "content as a list of parts": said([{"type": "text", "text": MARKED}]),
+    "a turn's end that a server leaves in": said(f"{MARKED}<|im_end|>"),
+}
+
+
+@pytest.mark.parametrize("style", READ_AT_ONCE)
+def test_a_style_is_read_at_once(style):
+    """The improved instruction comes back to the character, and no call is made twice for it."""
+    with provider(READ_AT_ONCE[style]) as server:
+        instruction, result = run(server, max_proposals=1)
+    assert instruction == BETTER
+    assert result.mean_scores[result.best] == 1.0
+    assert result.tally.reflection_calls == len(server.requests) == 1
+
+
+def test_an_answer_in_another_language():
+    """Announcement and instruction are in German, as for a program that speaks it."""
+    with provider(said(f"Hier ist die verbesserte Anweisung:\n\n{GERMAN}")) as server:
+        instruction, result = run(server, max_proposals=1)
+    assert instruction == GERMAN
+    assert result.tally.reflection_calls == len(server.requests) == 1
+
+
+READ_WHEN_ASKED_AGAIN = {
+    "cut off by the server": (said(MARKED[:40], "length"), "it was cut off"),
+    "cut off without a mark": (said(BETTER[:40], "length"), "it was cut off"),
+    "cut off while thinking": (said("<think>The codes are", "length"), "still reasoning"),
+    "no content beside its thinking": (said(None, reasoning_content="The codes."), "it is empty"),
+    "an empty content": (said(""), "it is empty"),
+    "talk": (said("Looking at the feedback, the step failed often."), "it talks about"),
+    "a refusal": (said("I'm sorry, but I can't help with that."), "it refuses"),
+    "our own form, not filled in": (
+        said("<new_instruction>\n(the complete new instruction)\n</new_instruction>"),
+        "the new instruction is empty",
+    ),
+    "an unchanged text": (said(SEED), "it repeats the current instruction"),
+    "the changes alone": (said(f"```diff\n-{SEED}\n+{BETTER}\n```"), "it shows the changes"),
+}
+
+
+@pytest.mark.parametrize("style", READ_WHEN_ASKED_AGAIN)
+def test_a_reply_without_a_text_is_asked_for_once_more(style):
+    """The second request says what was wrong with the first reply, and both are counted."""
+    first, reason = READ_WHEN_ASKED_AGAIN[style]
+    with provider(first, said(MARKED)) as server:
+        instruction, result = run(server, max_proposals=1)
+    assert instruction == BETTER
+    asked = [request["messages"][-1]["content"] for request in server.requests]
+    assert "could not be used" not in asked[0]
+    assert reason in asked[1].split("could not be used")[1]
+    assert result.tally.reflection_calls == len(asked) == 2
+
+
+NEVER_READ = {
+    "always a refusal": (said("I'm sorry, but I can't help with that."), "it refuses to write"),
+    "always empty": (said(""), "it is empty"),
+    "always null": (said(None), "it is empty"),
+    "always cut off": (said("<new_instruction>\nGive", "length"), "it was cut off"),
+    "always an answer to an example": (said('{"code": "Q7"}'), "as if it answered one of"),
+}
+
+
+@pytest.mark.parametrize("style", NEVER_READ)
+def test_a_model_that_never_gives_a_text_ends_with_the_reason(style):
+    """Two calls are made and counted for each proposal, and no rollout is paid for any of them."""
+    choice, reason = NEVER_READ[style]
+    with provider(choice) as server:
+        improved, result = run(server, max_proposals=3)
+    assert improved is None
+    verdicts = [proposal.verdict for proposal in result.proposals]
+    assert [verdict.kind for verdict in verdicts] == ["failed"] * 3
+    assert all(reason in verdict.reason for verdict in verdicts)
+    assert result.tally.reflection_calls == len(server.requests) == 6
+    assert len(result.members) == 1
+
+
+def test_a_model_that_always_repeats_the_instruction_leaves_the_program_as_it_is():
+    """What is unchanged is no failure of the model's, and costs no rollout either."""
+    with provider(said(f"<new_instruction>\n{SEED}\n</new_instruction>")) as server:
+        instruction, result = run(server, max_proposals=3)
+    assert instruction == SEED
+    assert {proposal.verdict.reason for proposal in result.proposals} == {"the texts are unchanged"}
+    assert result.tally.reflection_calls == len(server.requests) == 6
+
+
+def test_a_model_that_never_answers_in_the_asked_form_still_optimizes():
+    """A better text in each proposal, never between our marks, and never asked for again."""
+    rules = [f"{topic} means {code}" for topic, code in sorted(label_task.CODES.items())]
+    texts = [f"Give the code. {'; '.join(rules[: n + 1])}." for n in range(len(rules))]
+    replies = [said(f"Here's the revised prompt:\n\n**{text}**") for text in texts]
+    with provider(*replies) as server:
+        instruction, result = run(server, max_metric_calls=200)
+    assert instruction == texts[-1]
+    assert result.mean_scores[result.best] == 1.0
+    assert result.tally.reflection_calls == len(server.requests)

@@ -1,0 +1,226 @@
+"""What users ask of new texts, and of the material that they are made from, in whole runs."""
+
+import re
+
+import dspy
+import label_task
+import pytest
+from scripted_engine import scripted_lm
+
+from dspy_gepa import GEPA
+from dspy_gepa.errors import SettingsError, WrongType
+
+TOLD = "bill means Q7; leak means M4; lock means K2; ship means Z9."
+OWN = "Answer for ACME GmbH. Use {tone}. Give the code."
+
+
+@pytest.fixture
+def program():
+    return dspy.Predict(dspy.Signature("message -> code", OWN))
+
+
+@pytest.fixture(autouse=True)
+def _configured():
+    with dspy.context(lm=label_task.task_lm()):
+        yield
+
+
+def saying(*texts):
+    """A reflection LM that gives these texts in turn, the last one again and again."""
+    left = list(texts)
+
+    def reply(_prompt):
+        text = left.pop(0) if len(left) > 1 else left[0]
+        return f"<new_instruction>\n{text}\n</new_instruction>"
+
+    return scripted_lm(reply)
+
+
+def run(program, lm, **settings):
+    """The instruction of the program that comes back, and the optimizer."""
+    optimizer = GEPA(label_task.metric, **{"max_metric_calls": 60, "reflection_lm": lm, **settings})
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    return improved.signature.instructions, optimizer
+
+
+GOOD = f"Answer for ACME GmbH. Use {{tone}}. Give the code. {TOLD}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "bad", "reason"),
+    [
+        ({"frozen": {"self": ["Answer for ACME GmbH."]}}, f"Use {{tone}}. {TOLD}", "ACME GmbH"),
+        ({"frozen": {"*": re.compile(r"ACME \w+")}}, f"Use {{tone}}. {TOLD}", "ACME GmbH"),
+        ({}, f"Answer for ACME GmbH. {TOLD}", "{tone}"),
+        ({"max_instruction_tokens": 60}, f"{GOOD} {'very ' * 80}", "tokens"),
+        (
+            {"invariants": [lambda component, old, new: "no shouting" if "!" in new else True]},
+            f"{GOOD}!",
+            "no shouting",
+        ),
+    ],
+)
+def test_a_text_that_breaks_a_rule_costs_no_rollout(program, settings, bad, reason):
+    """It is told to the reflection LM, which is asked once more; the better text is taken."""
+    lm = saying(bad, GOOD)
+    text, optimizer = run(program, lm, **settings)
+    assert text == GOOD
+    assert reason in lm.engine.prompts[1].split("could not be used")[1]
+    assert all(bad != entry.candidate["self"] for entry in optimizer.result.proposals)
+
+
+def test_a_reflection_that_keeps_breaking_a_rule_is_skipped_with_the_reason(program):
+    """Nothing is paid for its texts but the calls of the reflection LM."""
+    optimizer = GEPA(
+        label_task.metric,
+        max_metric_calls=60,
+        max_proposals=2,
+        reflection_lm=saying(TOLD),
+        frozen={"self": ["ACME"]},
+    )
+    with pytest.raises(Exception, match="ACME"):
+        optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    verdicts = [proposal.verdict for proposal in optimizer.result.proposals]
+    assert {verdict.kind for verdict in verdicts} == {"failed"}
+    assert optimizer.result.tally.reflection_calls == 4
+
+
+def test_texts_of_a_users_own_proposer_are_held_to_the_rules_too(program):
+    """A proposer cannot know of them."""
+    texts = iter([TOLD, GOOD])
+
+    def proposer(candidate, reflective_dataset, components_to_update):
+        return dict.fromkeys(components_to_update, next(texts, GOOD))
+
+    text, optimizer = run(
+        program, None, instruction_proposer=proposer, frozen={"self": ["ACME GmbH"]}
+    )
+    assert text == GOOD
+    first = optimizer.result.proposals[0].verdict
+    assert first.kind == "failed"
+    assert "ACME GmbH" in first.reason
+
+
+@pytest.mark.parametrize(
+    ("frozen", "error"),
+    [
+        (["other"], "frozen=\\['other'\\] was given; the components are \\['self'\\]"),
+        (["self"], "nothing is left"),
+        ({"self": ["not in the text"]}, "no such part"),
+    ],
+)
+def test_a_frozen_part_that_there_is_not_is_refused(program, frozen, error):
+    """Before a call is paid."""
+    lm = saying(GOOD)
+    with pytest.raises(SettingsError, match=error):
+        run(program, lm, frozen=frozen)
+    assert lm.engine.prompts == []
+
+
+class TwoSteps(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = dspy.Predict("message -> code")
+        self.second = dspy.Predict("message, hint -> code")
+
+    def forward(self, message):
+        return self.second(message=message, hint=self.first(message=message).code)
+
+
+def test_a_frozen_component_is_left_alone_and_a_seed_instruction_is_started_from():
+    """Each by the component's name."""
+    program, before = TwoSteps(), TwoSteps().second.signature.instructions
+    optimizer = GEPA(
+        label_task.metric,
+        max_metric_calls=60,
+        reflection_lm=saying(TOLD),
+        seed_instructions={"second": "Be brief."},
+        frozen=["first"],
+    )
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    assert optimizer.result.members[0].candidate["second"] == "Be brief."
+    assert program.second.signature.instructions == before
+    assert improved.second.signature.instructions == TOLD
+    assert len({member.candidate["first"] for member in optimizer.result.members}) == 1
+
+
+def test_an_unknown_seed_instruction_is_refused(program):
+    """With the names that there are."""
+    with pytest.raises(SettingsError, match="no components \\['other'\\]"):
+        run(program, saying(GOOD), seed_instructions={"other": "text"})
+
+
+def test_what_must_keep_passing_keeps_passing(program):
+    """A text that does better on the rest and fails an example that the seed passed is left out."""
+
+    special = dspy.Example(message="Another bill.", code="unknown").with_inputs("message")
+    student = dspy.Predict("message -> code")
+    text, optimizer = run(student, saying(TOLD), must_pass=[special])
+    assert text == student.signature.instructions
+    reason = "worse than the seed on 1 of the examples that must keep passing"
+    assert reason in {proposal.verdict.reason for proposal in optimizer.result.proposals}
+    free, _ = run(student, saying(TOLD))
+    assert free == TOLD
+
+
+def test_the_reflection_lm_is_shown_what_the_user_knows(program, tmp_path):
+    """Constraints, guidance and reference files are in its prompt."""
+    (tmp_path / "house.md").write_text("Codes are two characters.", "utf-8")
+    lm = saying(GOOD)
+    run(
+        program,
+        lm,
+        constraints=["Write in English.", "Never mention prices."],
+        guidance="Small steps.",
+        references=[tmp_path / "house.md"],
+    )
+    for said in (
+        "Write in English.",
+        "Never mention prices.",
+        "Small steps.",
+        "house.md",
+        "Codes are two characters.",
+    ):
+        assert said in lm.engine.prompts[0]
+
+
+def test_a_reference_that_cannot_be_read_is_refused(program, tmp_path):
+    """Before a call is paid."""
+    lm = saying(GOOD)
+    with pytest.raises(SettingsError, match=r"gone\.md.* cannot be read"):
+        run(program, lm, references=[tmp_path / "gone.md"])
+    assert lm.engine.prompts == []
+
+
+def test_a_users_own_reflection_prompt(program):
+    """For all components, or for one by its name."""
+    mine = "MINE {{instruction}} and {{examples}}"
+    for template in (mine, {"self": mine}):
+        lm = saying(GOOD)
+        text, _ = run(program, lm, reflection_template=template)
+        assert text == GOOD
+        assert lm.engine.prompts[0].startswith("MINE Answer for ACME")
+
+
+def test_a_small_model_may_be_asked_for_additions_only(program):
+    """Then the text that there is stays, and what the model writes stands below it."""
+    lm = saying(TOLD)
+    text, _ = run(program, lm, edit_mode="append")
+    assert text == f"{OWN}\n\n{TOLD}"
+    assert "the lines to be added" in lm.engine.prompts[0]
+
+
+@pytest.mark.parametrize(
+    ("template", "error"),
+    [
+        ("no placeholders", SettingsError),
+        (7, WrongType),
+        ({"other": "{{instruction}} {{examples}}"}, SettingsError),
+    ],
+)
+def test_a_reflection_prompt_that_cannot_work_is_refused(program, template, error):
+    """Before a call is paid."""
+    lm = saying(GOOD)
+    with pytest.raises(error):
+        run(program, lm, reflection_template=template)
+    assert lm.engine.prompts == []
