@@ -207,6 +207,7 @@ class Arguments:
             _check_amount(name, getattr(self, name))
         for name, allowed in _ALLOWED.items():
             _check_allowed(name, getattr(self, name), allowed)
+        self._check_texts()
         for name, direction in self.directions.items():
             _check_allowed(f"objectives[{name!r}]", direction, DIRECTIONS)
         if self.skip_perfect_score and self.perfect_score is None:
@@ -217,6 +218,29 @@ class Arguments:
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise WrongType(f"{name}={value!r} was given; a function is needed.")
+
+    def _check_texts(self) -> None:
+        """Nothing, where what is said to the reflection LM, or of its texts, has usable types."""
+        wanted = {
+            "guidance": ("a text", isinstance(self.guidance, str)),
+            "constraints": ("a text or a list of texts", _are(str, self.constraints, alone=True)),
+            "invariants": (
+                "a list of functions",
+                _are(Callable, self.invariants),
+            ),
+            "references": (
+                "a list of paths, or a dict from title to text,",
+                _are((str, os.PathLike), self.references, alone=True),
+            ),
+            "objectives": (
+                'a list of names, or a dict from name to "max" or "min",',
+                _are(str, self.objectives),
+            ),
+        }
+        for name, (needed, is_right) in wanted.items():
+            if not is_right:
+                value = getattr(self, name)
+                raise WrongType(f"{name}={value!r:.200} was given; {needed} is needed.")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -310,6 +334,14 @@ def check_names(given: Iterable[str], known: Iterable[str], owner: str) -> None:
     for name in given:
         if name not in allowed:
             raise WrongType(f"{owner} has no argument {name!r}. {nearest(name, allowed)}")
+
+
+def _are(kind: Any, given: Any, *, alone: bool = False) -> bool:
+    """Whether all items are of this kind, or alone the one that was given."""
+    if isinstance(given, (str, os.PathLike)):
+        return alone and isinstance(given, kind)
+    items = given.values() if isinstance(given, Mapping) else given
+    return isinstance(given, (Mapping, Sequence)) and all(isinstance(i, kind) for i in items)
 
 
 def _check_allowed(name: str, value: Any, allowed: Sequence[Any]) -> None:

@@ -186,7 +186,7 @@ class Equipment:
     def _reflect(self) -> Reflect:
         parts = self.parts
         learned = [self.table.examples[example] for example in self.table.train]
-        held_to = rules(self.arguments, parts, learned)
+        held_to = rules(self.arguments, self.student, parts, learned)
         made: dict[str, Reflect] = {}
         for kind in {part.kind.name: part.kind for part in parts.values()}.values():
             if kind.name == CODE.name:

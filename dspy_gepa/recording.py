@@ -104,6 +104,8 @@ class SavedRun:
     def program(self, student: dspy.Module, member: int | None = None) -> dspy.Module:
         """A copy of the student with a member's texts; the best member's where none is named.
 
+        The best by its scores: what an aggregate metric chose is in `best_program.json`.
+
         Raises:
             SettingsError: there is no such member, or the student has other components.
         """

@@ -48,10 +48,11 @@ class RunResult:
     def best(self) -> int:
         """The id of the member that ranks highest, the oldest of those tied.
 
-        By the aggregate metric, where there is one.
+        By the aggregate metric, where there is one, and then by the mean score.
         """
         if self.aggregates:
-            return self.aggregates.index(max(self.aggregates))
+            ranked = zip(self.aggregates, self.mean_scores, strict=True)
+            return max(enumerate(ranked), key=lambda member: (*member[1], -member[0]))[0]
         return self.state.best
 
     @property

@@ -147,6 +147,8 @@ class Optimization:
         if not result.members:
             logger.warning("Stopped before the program was validated: it is returned unchanged.")
             return build(self.student, self._components), result
+        if absent := [n for n in self.arguments.directions if n not in result.state.objectives]:
+            logger.warning("No rollout of the seed had the objectives %s.", ", ".join(absent))
         if (metric := self.arguments.aggregate_metric) is not None:
             scores = aggregate_scores(result.state, metric, self.table.examples)
             result = replace(result, aggregates=scores)
@@ -284,10 +286,15 @@ class Optimization:
                 if self.arguments.log_dir is not None
                 else " With log_dir=... a later call could carry on."
             )
+            advice = (
+                ""
+                if finish.error is None
+                else " Check the model's name, its key and that its server can be reached, then "
+                "run again."
+            )
             raise WorkerError(
                 f"The run stopped because its work cannot be carried out: {state.ending}\n"
-                f"{state.tally.metric_calls} metric calls were made until then. Check the model's "
-                f"name, its key and that its server can be reached, then run again.{kept}",
+                f"{state.tally.metric_calls} metric calls were made until then.{advice}{kept}",
                 program=build(self.student, best) if best is not None else None,
             ) from finish.error
         if result.failed and result.failed == len(result.proposals):

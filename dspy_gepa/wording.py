@@ -13,8 +13,10 @@ import dspy
 
 from dspy_gepa.arguments import Arguments
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.kinds import Part
+from dspy_gepa.program.fields import users_outputs
+from dspy_gepa.program.kinds import ARGUMENT, TOOL, Part
 from dspy_gepa.program.tokens import counted_tokens, input_tokens_of
+from dspy_gepa.program.tools import TOOL_MARK
 from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.reflect.templates import Template
 from dspy_gepa.reflect.values import text_of
@@ -53,7 +55,12 @@ def frozen_components(given: Arguments, components: Sequence[str]) -> tuple[str,
     return tuple(whole)
 
 
-def rules(given: Arguments, parts: Mapping[str, Part], trainset: Iterable[dspy.Example]) -> Rules:
+def rules(
+    given: Arguments,
+    student: dspy.Module,
+    parts: Mapping[str, Part],
+    trainset: Iterable[dspy.Example],
+) -> Rules:
     """What new texts are held to.
 
     Raises:
@@ -67,11 +74,8 @@ def rules(given: Arguments, parts: Mapping[str, Part], trainset: Iterable[dspy.E
             for name, fixed in frozen.items()
             if not isinstance(fixed, bool)
         },
-        output_fields={
-            name: tuple(part.holder.signature.output_fields)
-            for name, part in parts.items()
-            if hasattr(part.holder, "signature")
-        },
+        output_fields=users_outputs(student),
+        marks=(TOOL_MARK,) if any(p.kind in (TOOL, ARGUMENT) for p in parts.values()) else (),
         constraints=constraints if isinstance(constraints, str) else "\n".join(constraints),
         max_instruction_tokens=given.max_instruction_tokens,
         count_tokens=counted_tokens,

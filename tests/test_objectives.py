@@ -7,7 +7,7 @@ from label_task import CODES
 from scripted_engine import scripted_lm
 
 from dspy_gepa import GEPA, Feedback
-from dspy_gepa.errors import SettingsError
+from dspy_gepa.errors import SettingsError, WorkerError
 
 RULES = [f"{topic} means {code}" for topic, code in CODES.items()]
 
@@ -91,11 +91,24 @@ def test_an_objective_has_a_direction(direction, tops):
     assert [means["cost"] for means in found.val_aggregate_subscores] == [0.0, 10.0]
 
 
-@pytest.mark.parametrize("objectives", [{"cost": "down"}, {"cost": True}])
+@pytest.mark.parametrize("objectives", [{"cost": "down"}, {"cost": "MAX"}])
 def test_an_unknown_direction_is_refused(objectives):
     """With the directions that there are."""
     with pytest.raises(SettingsError, match="allowed: 'max', 'min'"):
         GEPA(label_task.metric, objectives=objectives)
+
+
+def test_an_objective_that_nobody_scores_is_told(caplog):
+    """It may be misspelt."""
+    compiled(objectives={"brevty": "min"})
+    assert "No rollout of the seed had the objectives brevty." in caplog.text
+
+
+def test_a_frontier_of_objectives_needs_some():
+    """Where the metric scores none, the run stops when that is seen, and says so."""
+    with pytest.raises(WorkerError, match="the frontier 'hybrid' needs objectives") as stopped:
+        compiled(frontier_type="hybrid")
+    assert "Check the model" not in str(stopped.value)
 
 
 def unknowns(pairs):

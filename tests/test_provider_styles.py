@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import dspy
 import label_task
 import pytest
+from dspy_versions import since
 from model_server import model_server
 
 from dspy_gepa import GEPA
@@ -92,19 +93,50 @@ READ_AT_ONCE = {
     ),
     "marks escaped as in HTML": said(html.escape(MARKED)),
     "a dictionary of Python's": said(repr({"new_instruction": BETTER})),
-    "content as a list of parts": said([{"type": "text", "text": MARKED}]),
+    "OpenRouter: thinking in its own fields": said(
+        MARKED, reasoning="Codes.", reasoning_details=[{"type": "reasoning.text", "text": "Codes."}]
+    ),
+    "Llama: the signs of a turn": said(
+        f"<|start_header_id|>assistant<|end_header_id|>\n\n{MARKED}<|eot_id|>"
+    ),
+    "a call of a tool, as text": said(
+        json.dumps({"name": "answer", "arguments": {"new_instruction": BETTER}})
+    ),
+    "YAML": said(f"new_instruction: |\n  {BETTER}"),
+    "a heading and a remark after it": said(
+        f"**New Instruction:**\n\n{BETTER}\n\n---\n\nLet me know if you want changes!"
+    ),
     "a turn's end that a server leaves in": said(f"{MARKED}<|im_end|>"),
 }
 
+IN_PARTS = {
+    "content as a list of parts": said([{"type": "text", "text": MARKED}]),
+    "Anthropic's form: thinking as a part": said(
+        [{"type": "thinking", "thinking": "The codes."}, {"type": "text", "text": MARKED}]
+    ),
+}
 
-@pytest.mark.parametrize("style", READ_AT_ONCE)
-def test_a_style_is_read_at_once(style):
+
+def check_read_at_once(choice):
     """The improved instruction comes back to the character, and no call is made twice for it."""
-    with provider(READ_AT_ONCE[style]) as server:
+    with provider(choice) as server:
         instruction, result = run(server, max_proposals=1)
     assert instruction == BETTER
     assert result.mean_scores[result.best] == 1.0
     assert result.tally.reflection_calls == len(server.requests) == 1
+
+
+@pytest.mark.parametrize("style", READ_AT_ONCE)
+def test_a_style_is_read_at_once(style):
+    """To the character, and no call is made twice for it."""
+    check_read_at_once(READ_AT_ONCE[style])
+
+
+@since("3.4.1", "a client that reads lists")
+@pytest.mark.parametrize("style", IN_PARTS)
+def test_content_in_parts_is_read_at_once(style):
+    """The same, where a server gives a list of parts in place of a text."""
+    check_read_at_once(IN_PARTS[style])
 
 
 def test_an_answer_in_another_language():
@@ -149,6 +181,8 @@ NEVER_READ = {
     "always a refusal": (said("I'm sorry, but I can't help with that."), "it refuses to write"),
     "always empty": (said(""), "it is empty"),
     "always null": (said(None), "it is empty"),
+    "OpenAI: a refusal in its own field": (said(None, refusal="I can't help."), "it is empty"),
+    "Azure: withheld by a filter": (said(None, "content_filter"), "it is empty"),
     "always cut off": (said("<new_instruction>\nGive", "length"), "it was cut off"),
     "always an answer to an example": (said('{"code": "Q7"}'), "as if it answered one of"),
 }

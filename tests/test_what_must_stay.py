@@ -202,6 +202,26 @@ def test_a_users_own_reflection_prompt(program):
         assert lm.engine.prompts[0].startswith("MINE Answer for ACME")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"guidance": 3},
+        {"constraints": 3},
+        {"constraints": [3]},
+        {"invariants": label_task.metric},
+        {"invariants": [3]},
+        {"references": [3]},
+        {"objectives": "brevity"},
+        {"objectives": {"brevity": True}},
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_the_constructor(given):
+    """With its name, and what is needed in its place."""
+    (name,) = given
+    with pytest.raises(WrongType, match=f"{name}=.* was given; .* is needed"):
+        GEPA(label_task.metric, **given)
+
+
 def test_a_small_model_may_be_asked_for_additions_only(program):
     """Then the text that there is stays, and what the model writes stands below it."""
     lm = saying(TOLD)

@@ -11,9 +11,17 @@ __all__ = ["breakage", "obstacle"]
 def breakage(state: RunState) -> str:
     """Why nothing may be learnable at all, as it looks so far; empty where something is.
 
+    A frontier that is made of objectives needs a metric that scores some.
+
     Our choice: where the program or the metric fails on each of the seed's first validation
     examples, then it is not a text that is at fault, unless another text mends it.
     """
+    frontier = state.settings.frontier
+    if frontier != "instance" and state.members and not state.objectives:
+        return (
+            f"the frontier {frontier!r} needs objectives, and the metric scored none. Return "
+            'objective_scores={"name": number}, or take the frontier "instance"'
+        )
     if state.members or not state.live:
         return ""
     first = state.live[0].evaluations[0].keys[: state.settings.max_failures_in_a_row]

@@ -35,16 +35,7 @@ Begun = tuple[Mutation | Merge | Revalidation, Phase]
 
 
 def next_proposal(state: RunState) -> tuple[Begun, str]:
-    """How the next proposal begins, and the unit in which its worst case is over the budget.
-
-    Raises:
-        ValueError: the frontier is made of objectives, and the metric scores none.
-    """
-    if state.settings.frontier != "instance" and state.members and not state.objectives:
-        raise ValueError(
-            f"The frontier {state.settings.frontier!r} needs objectives, and the metric scored "
-            'none. Return objective_scores={"name": number}, or take the frontier "instance".'
-        )
+    """How the next proposal begins, and the unit in which its worst case is over the budget."""
     used = state.committed + _reserve(state)
     begun = _due_revalidation(state) or _merge(state) or _mutation(state, used)
     return begun, state.settings.limits.obstacle(used=used, more=begun[0].hold)
@@ -115,9 +106,12 @@ def _revalidation(state: RunState, member: int) -> Begun | None:
     settings = state.settings
     assert settings.rungs is not None
     candidate = state.members[member].candidate
+    # Of other proposals it depends on the order of answers how far they have come, and two may have
+    # the same child.
     under_way = {
         key
         for proposal in state.live
+        if isinstance(proposal.origin, Revalidation)
         for evaluation in proposal.evaluations
         for key in evaluation.keys
     }

@@ -146,7 +146,7 @@ class Rules:
                 f"has {self.count_tokens(current):,}"
             )
         if self.copied_from:
-            said.append(f"Copy no {LEAST_WORDS} words in a row from an example")
+            said.append(f"Do not copy {LEAST_WORDS} or more words in a row from an example")
         return tuple(said)
 
     def _frozen_in(self, component: str, current: str) -> Counter[str]:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.proposal import Merge
+from dspy_gepa.core.rungs import Rungs
+from dspy_gepa.core.sampling import Epochs
 from dspy_gepa.core.search import decide, start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.run.loop import run
@@ -25,7 +27,7 @@ from dspy_gepa.testing.orders import (
 )
 from dspy_gepa.testing.strategies import settings, worlds
 from dspy_gepa.testing.witness import Witness, outcome
-from dspy_gepa.testing.worlds import RuleWorld
+from dspy_gepa.testing.worlds import ChanceWorld, RuleWorld
 
 CASES = worlds().flatmap(lambda world: st.tuples(st.just(world), settings(world)))
 
@@ -125,3 +127,31 @@ def test_a_run_that_learns_is_the_same_in_every_order(window, names):
     members, history, *_ = expected
     assert len(members) > 3
     assert len(names) == 1 or any(isinstance(s.origin, Merge) for s in history)
+
+
+def test_a_child_that_a_member_has_too_changes_nothing_that_is_issued():
+    """How far a proposal with the texts of a member has come does not choose what that member is
+    run on next."""
+    world = ChanceWorld(
+        names=("first", "second"),
+        scores=(0.0, 1.0),
+        words=2,
+        silence=0.0,
+        refusal=0.0,
+        crashes=0.0,
+        feedback_calls=0,
+        seed=381,
+    )
+    settings = Settings(
+        train=(0, 1),
+        validation=(0, 1),
+        limits=Limits(metric_calls=9),
+        frozen=("first",),
+        sampler=Epochs(1),
+        rungs=Rungs(seed=1, first=1, step=1, pace=1.0, head_start=0),
+        window=2,
+        skip_perfect_score=False,
+        use_merge=False,
+    )
+    expected = finished(world, settings, SerialExecutor(world))
+    assert finished(world, settings, OrderedExecutor(world, shuffled(1), copies=3)) == expected

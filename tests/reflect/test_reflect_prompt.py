@@ -360,7 +360,7 @@ def test_the_surroundings_of_a_step_are_listed_in_order():
     assert around[:4] == [
         "The program was given question = Why so?",
         "1. find: question = Why -> query = q",
-        "2. label: this step, call 1",
+        "2. this step, call 1",
         "3. tell: label = K1 -> failed: no answer",
     ]
     assert around[4].startswith("The program answered answer = xxx")
@@ -444,3 +444,17 @@ def test_scores_without_words_are_said_to_be_compared():
     silent = [replace(record(1), feedback=""), replace(record(2, passed=True), feedback="")]
     assert "Nobody said in words" in rendered(silent, instruction="I")
     assert "Nobody said in words" not in rendered([*silent, record(3)], instruction="I")
+
+
+def test_objectives_and_media_stand_where_they_belong():
+    """Objectives beside the score by name, media in the place that the feedback speaks of."""
+    found = record(1, objectives={"b": 1.0, "a": 0.5})
+    assert "Measured beside the score: a = 0.5; b = 1" in rendered([found], instruction="I")
+    shown = object()
+    seen = replace(
+        record(2), feedback="Look at (attachment: image 1).", attachments={"image 1": shown}
+    )
+    prompt = render([seen], Brief("I"), media_kind=lambda value: "image" if value is shown else "")
+    assert [medium for _, medium in prompt.media] == [shown]
+    assert "Look at [image 1]." in prompt.text
+    assert "With the feedback" not in prompt.text

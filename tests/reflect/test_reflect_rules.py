@@ -106,7 +106,7 @@ def test_limits_are_told_with_the_current_figures():
         "Keep these placeholders exactly as they are, and add no others: {message}",
         "Keep naming these output fields, by these names: label",
         "Write at most 1,000 tokens; the current instruction has 64",
-        "Copy no 12 words in a row from an example",
+        "Do not copy 12 or more words in a row from an example",
     )
     assert Rules().told("a", "Label the message.") == ()
 
@@ -157,3 +157,11 @@ def test_checking_takes_time_in_proportion(piece):
     rules.violation("a", "x", text)
     rules.told("a", text)
     assert time.perf_counter() - began < 5
+
+
+def test_a_mark_that_is_filled_in_anyway_is_no_placeholder_of_the_users():
+    """It may be left out, and it may come."""
+    rules = Rules(marks=["{tools}"])
+    assert rules.violation("a", "{tools} x", "x") == ""
+    assert rules.violation("a", "{name} x", "{name} {tools}") == ""
+    assert "{name}" in rules.violation("a", "{name} {tools}", "{tools}")
