@@ -360,6 +360,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
     def _check(self) -> None:
         arguments = self._arguments()
         Metric(self.metric_fn)
+        kinds_for(arguments.optimize)
         if arguments.candidate_selection_strategy is not None:
             as_selection(arguments.candidate_selection_strategy)
         if arguments.component_selector is not None:
