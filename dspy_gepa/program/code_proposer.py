@@ -22,7 +22,7 @@ from dspy_gepa.program.proposer import (
     checked_texts,
     signature_of,
 )
-from dspy_gepa.reflect.prompt import shortened, text_of
+from dspy_gepa.reflect.values import shortened, text_of
 
 __all__ = ["CodeProposer"]
 

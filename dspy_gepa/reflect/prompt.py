@@ -16,7 +16,6 @@ from dspy_gepa.reflect.records import Record
 from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.reflect.values import (
-    LEFT_OUT,
     Marks,
     left_out,
     no_media,
@@ -25,16 +24,7 @@ from dspy_gepa.reflect.values import (
     text_of,
 )
 
-__all__ = [
-    "DEFAULT_LIMITS",
-    "LEFT_OUT",
-    "Brief",
-    "Limits",
-    "TooLong",
-    "render",
-    "shortened",
-    "text_of",
-]
+__all__ = ["DEFAULT_LIMITS", "Brief", "Limits", "TooLong", "render"]
 
 _EXAMPLES_NEED = 400
 """Characters below which an example says nothing."""

@@ -16,7 +16,7 @@ from dspy_gepa.core.media import Media, data_uri
 from dspy_gepa.core.rollout import Opaque, Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence
 from dspy_gepa.errors import JournalCorrupt
-from dspy_gepa.reflect.prompt import text_of
+from dspy_gepa.reflect.values import text_of
 from dspy_gepa.store.plain import dumps, loads, packed, unpacked
 
 SCALARS = st.one_of(
