@@ -2,10 +2,10 @@
 
 All get the same program, model (also for rewriting), data and budget in metric calls, and are
 judged on a test set that none of them sees. The calls are counted by the metric; what an optimizer
-really made is in its row. Ours asks for additions to the instruction, as is advised for models this
-small; "ours rewriting" does not. Budgets of optimizers without such a limit follow from their own
-parameters, chosen as near to it as these allow: see `OPTIMIZERS`. Those that take no validation set
-get both sets to train on. What an optimizer cannot do is told in its row and ends nothing.
+really made is in its row. "ours appending" asks for additions to the instruction and not for a new
+one. Budgets of optimizers without such a limit follow from their own parameters, chosen as near to
+it as these allow: see `OPTIMIZERS`. Those that take no validation set get both sets to train on.
+What an optimizer cannot do is told in its row and ends nothing.
 
 The local model is not seeded: seeds are repetitions. With --json every result is written as soon
 as it is there; the same command goes on where it was interrupted,
@@ -225,8 +225,8 @@ def bootstrap(job: Job) -> dspy.Module:
 
 
 OPTIMIZERS: dict[str, Callable[[Job], dspy.Module]] = {
-    OURS: partial(ours, edit_mode="append"),
-    f"{OURS} rewriting": partial(ours, edit_mode="rewrite"),
+    OURS: partial(ours, edit_mode="rewrite"),
+    f"{OURS} appending": partial(ours, edit_mode="append"),
     REFERENCE: reference,
     "MIPROv2": partial(mipro, demos=0),
     "MIPROv2 with demos": partial(mipro, demos=4),

@@ -38,11 +38,6 @@ class ModelChoice:
     port: int = 0
     threads: int | None = None
 
-    @property
-    def reflects_locally(self) -> bool:
-        """Whether the small model rewrites its own instructions."""
-        return self.model is None and self.reflection_model is None
-
 
 class Models(NamedTuple):
     """The LM that runs the program and the one that rewrites its instructions."""

@@ -121,8 +121,6 @@ def _search(wanted: Show, task: Task, reflection: dspy.LM) -> dspy.Module:
     optimizer = GEPA(
         _watched(task.metric, Progress("search, metric calls", task.metric_calls)),
         reflection_lm=reflection,
-        # A model this small forgets what it rewrites.
-        edit_mode="append" if wanted.models.reflects_locally else "rewrite",
         max_metric_calls=task.metric_calls,
         num_threads=wanted.num_threads,
         seed=wanted.seed,
