@@ -30,7 +30,7 @@ from dspy_gepa.reflect.talk import (
     without_quotes,
     without_talk,
 )
-from dspy_gepa.reflect.templates import CLOSING_MARK, OPENING_MARK, OWN_WORDS
+from dspy_gepa.reflect.templates import CLOSING_MARK, OPENING_MARK, OWN_PASSAGES, OWN_WORDS
 from dspy_gepa.reflect.thinking import (
     ends_of_thinking,
     without_later_thinking,
@@ -250,7 +250,8 @@ def _checked(text: str, current: str) -> str | Unreadable:
         if mark not in current
     }
     known = _folded(current)
-    if marks or any(own in _folded(text) and own not in known for own in map(_folded, OWN_WORDS)):
+    leaks = any(own in _folded(text) and own not in known for own in map(_folded, OWN_WORDS))
+    if marks or leaks or OWN_PASSAGES.copied(text, current):
         return Unreadable("the new instruction repeats words of this request")
     return text
 

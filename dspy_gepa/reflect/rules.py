@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.reflect.overlap import LEAST_WORDS, Sources
+from dspy_gepa.reflect.overlap import Sources
 from dspy_gepa.reflect.placeholders import placeholders, strangers
 from dspy_gepa.reflect.tokens import estimated_tokens
 
@@ -145,8 +145,6 @@ class Rules:
                 f"Write at most {self.max_instruction_tokens:,} tokens; the current instruction "
                 f"has {self.count_tokens(current):,}"
             )
-        if self.copied_from:
-            said.append(f"Do not copy {LEAST_WORDS} or more words in a row from an example")
         return tuple(said)
 
     def _frozen_in(self, component: str, current: str) -> Counter[str]:

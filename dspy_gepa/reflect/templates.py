@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.reflect.overlap import Sources
 
 __all__ = [
     "ADDITION_FILLER",
@@ -18,6 +19,7 @@ __all__ = [
     "DEFAULT_TEMPLATE",
     "FILLER",
     "OPENING_MARK",
+    "OWN_PASSAGES",
     "OWN_WORDS",
     "PLACEHOLDERS",
     "Template",
@@ -188,7 +190,8 @@ Answer in exactly this form, with both marks:
 
 # Our choice for models that are too small to rewrite: they leave out what they had learned and add
 # what nobody said, while to write down what the feedback says is within their power. Of "reviewer"
-# and "model" they lose track less than of steps, components and fields.
+# and "model" they lose track less than of steps, components and fields. They are not shown what was
+# rejected: seen with a model of 1.5 billion parameters, they write it again.
 ADDITION_TEMPLATE = Template(
     f"""\
 A language model follows the instruction below. It sees the instruction and one input, and writes \
@@ -197,7 +200,7 @@ the output.
 <current_instruction>
 {{{{instruction}}}}
 </current_instruction>
-{{{{attempts}}}}{{{{references}}}}
+{{{{references}}}}
 This is what it wrote for some inputs, and what a reviewer said about it. The reviewer is right.
 
 {{{{examples}}}}
@@ -251,3 +254,5 @@ def _own_words() -> tuple[str, ...]:
 
 OWN_WORDS = _own_words()
 """A text that contains one of these sentences is our prompt, leaked back."""
+OWN_PASSAGES = Sources((DEFAULT_TEMPLATE.text, ADDITION_TEMPLATE.text, _REPAIR))
+"""So is one that has a dozen of its words in a row: small models make an answer of the request."""

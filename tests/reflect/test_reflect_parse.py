@@ -308,3 +308,15 @@ def test_reading_takes_time_in_proportion(reply):
     began = time.perf_counter()
     read_text(reply)
     assert time.perf_counter() - began < 5
+
+
+def test_a_request_that_was_made_an_answer_of_is_no_instruction():
+    """Seen with a small model: our own bullets, put together anew."""
+    reply = (
+        f"{OPENING_MARK}\n- The reviewer knows: which input calls for which output, what each "
+        "label or term means, with names, labels and formats exactly as the reviewer wrote them."
+        f"\n{CLOSING_MARK}"
+    )
+    found = read_text(reply)
+    assert isinstance(found, Unreadable)
+    assert "repeats words of this request" in found.reason

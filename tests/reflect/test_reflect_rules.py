@@ -106,7 +106,6 @@ def test_limits_are_told_with_the_current_figures():
         "Keep these placeholders exactly as they are, and add no others: {message}",
         "Keep naming these output fields, by these names: label",
         "Write at most 1,000 tokens; the current instruction has 64",
-        "Do not copy 12 or more words in a row from an example",
     )
     assert Rules().told("a", "Label the message.") == ()
 
