@@ -8,7 +8,7 @@ from scripted_engine import scripted_lm
 
 from dspy_gepa import GEPA
 from dspy_gepa.core.budget import Limits
-from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.errors import SettingsError, WorkerError, WrongType
 
 LEARNED = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
 
@@ -190,7 +190,7 @@ class TestGepaKwargs:
     def test_a_frontier_of_objectives_needs_some(self, program):
         """A metric without objectives is told so."""
         optimizer = gepa(gepa_kwargs={"frontier_type": "objective"})
-        with pytest.raises(ValueError, match="objective_scores"):
+        with pytest.raises(WorkerError, match="objective_scores"):
             compiled(optimizer, program)
 
     @pytest.mark.parametrize(
