@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
@@ -45,8 +45,7 @@ from dspy_gepa.program.usage import MEASURED, listed_price
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
 from dspy_gepa.reflect.prompt import Limits
 from dspy_gepa.reflect.reflector import Reflector
-from dspy_gepa.reflect.rules import Rules
-from dspy_gepa.reflect.templates import ADDITION_TEMPLATE, DEFAULT_TEMPLATE, Template
+from dspy_gepa.reflect.templates import ADDITION_TEMPLATE, DEFAULT_TEMPLATE
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
@@ -184,19 +183,31 @@ class Equipment:
         return parts_of(self.student, kinds_for(self.arguments.optimize))
 
     def _reflect(self) -> Reflect:
-        parts = self.parts
+        given, parts, lm = self.arguments, self.parts, self.reflection_lm
         learned = [self.table.examples[example] for example in self.table.train]
-        held_to = rules(self.arguments, self.student, parts, learned)
+        held_to = rules(given, self.student, parts, learned)
+        asked = lm if lm is not None else dspy.settings.lm
+        own = Reflector(
+            reflection_asker(lm),
+            templates=own_templates(given, list(parts)),
+            limits=Limits(prompt_tokens=prompt_tokens(asked)),
+            perfect_score=given.perfect_score,
+            shows_unparsed=given.add_format_failure_as_feedback,
+            rules=held_to,
+            guidance=given.guidance,
+            references=references(given),
+            media_kind=media_kind,
+        )
         made: dict[str, Reflect] = {}
         for kind in {part.kind.name: part.kind for part in parts.values()}.values():
             if kind.name == CODE.name:
                 made[kind.name] = Ruled(self._reflect_on_code(), rules_for_code(held_to))
-            elif kind.name == INSTRUCTION.name and self.arguments.instruction_proposer is not None:
+            elif kind.name == INSTRUCTION.name and given.instruction_proposer is not None:
                 made[kind.name] = Ruled(self._proposer(), held_to)
             else:
-                adds = kind.name == INSTRUCTION.name and self.arguments.edit_mode == "append"
+                adds = kind.name == INSTRUCTION.name and given.edit_mode == "append"
                 template = ADDITION_TEMPLATE if adds else _TEMPLATES[kind.name]
-                made[kind.name] = self._reflector(held_to, template)
+                made[kind.name] = replace(own, template=template)
         return ReflectionByKind(parts, made)
 
     def _proposer(self) -> Reflect:
@@ -206,22 +217,6 @@ class Equipment:
             self.student,
             lm=self.reflection_lm,
             shows_unparsed=given.add_format_failure_as_feedback,
-        )
-
-    def _reflector(self, held_to: Rules, template: Template) -> Reflect:
-        given, lm = self.arguments, self.reflection_lm
-        asked = lm if lm is not None else dspy.settings.lm
-        return Reflector(
-            reflection_asker(lm),
-            template=template,
-            templates=own_templates(given, list(self.parts)),
-            limits=Limits(prompt_tokens=prompt_tokens(asked)),
-            perfect_score=given.perfect_score,
-            shows_unparsed=given.add_format_failure_as_feedback,
-            rules=held_to,
-            guidance=given.guidance,
-            references=references(given),
-            media_kind=media_kind,
         )
 
     def _reflect_on_code(self) -> Reflect:

@@ -5,9 +5,12 @@ The reflecting model puts every code that the feedback names into the instructio
 """
 
 import re
+import shutil
 
 import dspy
 from scripted_engine import answer, scripted_lm
+
+from dspy_gepa.core.events import Committed
 
 CODES = {"bill": "Q7", "lock": "K2", "ship": "Z9", "leak": "M4"}
 RULE = re.compile(r"\b(\w+ means \w\d)\b")
@@ -44,6 +47,34 @@ def reflection_lm():
         return f"<new_instruction>Give the code. {'; '.join(rules)}.</new_instruction>"
 
     return scripted_lm(reply)
+
+
+def saying(*texts):
+    """A reflection LM that gives these texts in turn, the last one again and again."""
+    left = list(texts)
+
+    def reply(_prompt):
+        text = left.pop(0) if len(left) > 1 else left[0]
+        return f"<new_instruction>\n{text}\n</new_instruction>"
+
+    return scripted_lm(reply)
+
+
+class Copying:
+    """An observer that copies the run directory at every commit: what a death would leave.
+
+    `copies` holds each copy's folder and the state at that time.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.copies = []
+
+    def __call__(self, event, state):
+        if isinstance(event, Committed):
+            copy = self.folder.with_name(f"copy {len(self.copies)}")
+            shutil.copytree(self.folder, copy)
+            self.copies.append((copy, state))
 
 
 def metric(gold, pred, trace=None):

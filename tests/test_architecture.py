@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "result": {"core", "errors"},
     "run": {"core", "store", "observe", "errors"},
     "program": {"core", "reflect", "run.worker", "errors"},
-    "metrics": {"program.feedback", "errors"},
+    "metrics": {"program.feedback", "program.trace", "errors"},
     "testing": {"core", "run", "errors"},
     "demo": {"__init__", "errors"},
     "edge": EVERY_ROOM,

@@ -2,17 +2,15 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import dspy
 import label_task
 import pytest
-from label_task import CODES
+from label_task import CODES, Copying
 from scripted_engine import answer, scripted_lm
 
 from dspy_gepa import GEPA, load_run
-from dspy_gepa.core.events import Committed
 from dspy_gepa.errors import JournalMismatch, ReflectionError, SettingsError
 from dspy_gepa.program.tools import TOOL_MARK
 
@@ -247,20 +245,6 @@ def test_an_unknown_kind_is_refused_before_a_call(words):
     assert lm.engine.prompts == dspy.settings.lm.engine.prompts == []
 
 
-class Copying:
-    """An observer that copies the run directory at every commit: what a death would leave."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.copies = []
-
-    def __call__(self, event, state):
-        if isinstance(event, Committed):
-            copy = self.folder.with_name(f"copy {len(self.copies)}")
-            shutil.copytree(self.folder, copy)
-            self.copies.append(copy)
-
-
 def test_a_run_that_died_is_carried_on_and_read_again(tmp_path):
     """A new optimizer on the directory ends where the undisturbed one does, for fewer calls."""
     settings = {"frozen": list(COMPONENTS[4:]), "max_metric_calls": 100}
@@ -270,7 +254,7 @@ def test_a_run_that_died_is_carried_on_and_read_again(tmp_path):
     assert asked(improved)[1] == CODES["leak"]
     assert len(copying.copies) > 2
 
-    dead = copying.copies[1]
+    dead, _ = copying.copies[1]
     known = load_run(dead).result.tally.metric_calls
     calls = []
 

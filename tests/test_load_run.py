@@ -9,29 +9,15 @@ from pathlib import Path
 import dspy
 import label_task
 import pytest
+from label_task import Copying
 
 import dspy_gepa
 from dspy_gepa import GEPA, load_run
-from dspy_gepa.core.events import Committed
 from dspy_gepa.errors import JournalCorrupt, JournalError, SettingsError
 
 ROOT = Path(dspy_gepa.__file__).parents[1]
 SEED = "Given the fields `message`, produce the fields `code`."
 LEARNED = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
-
-
-class Copying:
-    """An observer that copies the run directory at every commit: what a death would leave."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.copies = []
-
-    def __call__(self, event, state):
-        if isinstance(event, Committed):
-            copy = self.folder.with_name(f"copy {len(self.copies)}")
-            shutil.copytree(self.folder, copy)
-            self.copies.append((copy, state))
 
 
 @pytest.fixture(scope="module")

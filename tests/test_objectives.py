@@ -3,7 +3,7 @@
 import dspy
 import label_task
 import pytest
-from label_task import CODES
+from label_task import CODES, saying
 from scripted_engine import scripted_lm
 
 from dspy_gepa import GEPA, Feedback
@@ -16,14 +16,6 @@ RULES = [f"{topic} means {code}" for topic, code in CODES.items()]
 def _configured():
     with dspy.context(lm=label_task.task_lm()):
         yield
-
-
-def saying(*texts):
-    """A reflection LM that gives these texts in turn, the last one again and again."""
-    left = list(texts)
-    return scripted_lm(
-        lambda _: f"<new_instruction>{left.pop(0) if len(left) > 1 else left[0]}</new_instruction>"
-    )
 
 
 def compiled(metric=label_task.metric, **settings):

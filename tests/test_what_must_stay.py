@@ -5,7 +5,7 @@ import re
 import dspy
 import label_task
 import pytest
-from scripted_engine import scripted_lm
+from label_task import saying
 
 from dspy_gepa import GEPA
 from dspy_gepa.errors import SettingsError, WrongType
@@ -23,17 +23,6 @@ def program():
 def _configured():
     with dspy.context(lm=label_task.task_lm()):
         yield
-
-
-def saying(*texts):
-    """A reflection LM that gives these texts in turn, the last one again and again."""
-    left = list(texts)
-
-    def reply(_prompt):
-        text = left.pop(0) if len(left) > 1 else left[0]
-        return f"<new_instruction>\n{text}\n</new_instruction>"
-
-    return scripted_lm(reply)
 
 
 def run(program, lm, **settings):

@@ -27,6 +27,7 @@ from dspy_gepa.core.proposal import (
     Settled,
     Validating,
     Verdict,
+    evaluations_of,
 )
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState
@@ -37,17 +38,18 @@ __all__ = ["next_phase"]
 
 def next_phase(state: RunState, proposal: Proposal) -> Phase | None:
     """The phase that a proposal may enter now; None while it waits or is settled."""
-    match proposal.phase:
-        case Rolling(evaluation, looks) if state.is_done(evaluation):
-            return _after_rolling(state, proposal, evaluation, looks)
-        case Drafted():
-            return _after_reflecting(state, proposal, proposal.phase)
-        case Gating(evaluation, minibatch) if state.is_done(evaluation):
-            return _after_gating(state, proposal, evaluation, minibatch)
-        case Anchoring(evaluation, beside) if all(map(state.is_done, (evaluation, *beside))):
-            return _after_anchoring(state, proposal, evaluation, beside)
-        case Validating(evaluation, beside) if all(map(state.is_done, (evaluation, *beside))):
-            return _after_validating(state, proposal, evaluation, beside)
+    if all(map(state.is_done, evaluations_of(proposal.phase))):
+        match proposal.phase:
+            case Rolling(evaluation, looks):
+                return _after_rolling(state, proposal, evaluation, looks)
+            case Drafted():
+                return _after_reflecting(state, proposal, proposal.phase)
+            case Gating(evaluation, minibatch):
+                return _after_gating(state, proposal, evaluation, minibatch)
+            case Anchoring(evaluation, beside):
+                return _after_anchoring(state, proposal, evaluation, beside)
+            case Validating(evaluation, beside):
+                return _after_validating(state, proposal, evaluation, beside)
     return None
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from dspy_gepa.core.frontier import Scores, Vector
 from dspy_gepa.core.rollout import Rollout
 
-__all__ = ["FRONTIERS", "FrontierKind", "columns", "objective_means", "objective_names"]
+__all__ = ["FRONTIERS", "FrontierKind", "columns", "objective_means", "objective_names", "signs"]
 
 FrontierKind: TypeAlias = Literal["instance", "objective", "hybrid", "cartesian"]
 FRONTIERS: tuple[str, ...] = get_args(FrontierKind)
@@ -33,6 +33,11 @@ def objective_means(rollouts: Sequence[Rollout | None], names: Sequence[str]) ->
     return np.where(counts > 0, np.nansum(matrix, axis=0) / np.maximum(counts, 1), np.nan)
 
 
+def signs(names: Sequence[str], minimized: Sequence[str]) -> Vector:
+    """-1 for each objective of which less is better, 1 for the others."""
+    return np.array([-1.0 if name in minimized else 1.0 for name in names])
+
+
 def columns(
     kind: FrontierKind,
     rollouts: Sequence[Rollout | None],
@@ -46,16 +51,16 @@ def columns(
     less is better, so that they stand there with the opposite sign.
     """
     scores = np.array([np.nan if each is None else each.score for each in rollouts])
-    signs: Vector = np.array([-1.0 if name in minimized else 1.0 for name in names])
+    towards_more = signs(names, minimized)
     match kind:
         case "instance":
             return scores
         case "objective":
-            return signs * objective_means(rollouts, names)
+            return towards_more * objective_means(rollouts, names)
         case "hybrid":
-            return np.concatenate([scores, signs * objective_means(rollouts, names)])
+            return np.concatenate([scores, towards_more * objective_means(rollouts, names)])
         case "cartesian":
-            return np.asarray(signs * _matrix(rollouts, names)).reshape(-1)
+            return np.asarray(towards_more * _matrix(rollouts, names)).reshape(-1)
 
 
 def _matrix(rollouts: Sequence[Rollout | None], names: Sequence[str]) -> Scores:

@@ -11,13 +11,14 @@ __all__ = ["breakage", "obstacle"]
 def breakage(state: RunState) -> str:
     """Why nothing may be learnable at all, as it looks so far; empty where something is.
 
-    A frontier that is made of objectives needs a metric that scores some.
+    A frontier that is made of objectives needs a metric that scores some: to be seen when the seed
+    has been validated.
 
     Our choice: where the program or the metric fails on each of the seed's first validation
     examples, then it is not a text that is at fault, unless another text mends it.
     """
     frontier = state.settings.frontier
-    if frontier != "instance" and state.members and not state.objectives:
+    if frontier != "instance" and len(state.history) == 1 and not state.objectives:
         return (
             f"the frontier {frontier!r} needs objectives, and the metric scored none. Return "
             'objective_scores={"name": number}, or take the frontier "instance"'

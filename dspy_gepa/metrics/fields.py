@@ -12,6 +12,7 @@ import pydantic
 
 from dspy_gepa.errors import MetricError
 from dspy_gepa.program.feedback import Feedback
+from dspy_gepa.program.trace import fields_of
 
 __all__ = ["MISSING", "answer_in", "field_of", "label_in", "quoted", "scored_nothing", "text_of"]
 
@@ -32,7 +33,7 @@ def field_of(metric: object, field: str | None, gold: dspy.Example, pred: object
     if field is not None:
         return field
     labels = _labels(gold)
-    names = labels or list(_fields(pred))
+    names = labels or list(fields_of(pred))
     if len(names) == 1:
         return names[0]
     kind = type(metric).__name__
@@ -59,13 +60,13 @@ def label_in(metric: object, field: str, gold: dspy.Example) -> Any:
 
 def answer_in(field: str, pred: object) -> Any:
     """What the program gave; `MISSING` where it gave no such field, or nothing in it."""
-    value = _fields(pred).get(field)
+    value = fields_of(pred).get(field)
     return MISSING if value is None else value
 
 
 def scored_nothing(field: str, pred: object, expected: object = MISSING) -> Feedback:
     """The feedback on a prediction that lacks the field."""
-    said = f"The output has no {field!r}; it has {sorted(_fields(pred))}."
+    said = f"The output has no {field!r}; it has {sorted(fields_of(pred))}."
     wanted = "" if expected is MISSING else f" Expected {field}: {quoted(expected)}"
     return Feedback(0.0, said + wanted)
 
@@ -94,9 +95,3 @@ def _labels(gold: dspy.Example) -> Sequence[str]:
         return list(gold.labels().keys())
     except (AttributeError, ValueError):
         return []  # nobody said which of its fields are inputs
-
-
-def _fields(pred: object) -> Mapping[str, Any]:
-    if isinstance(pred, (dspy.Example, Mapping)):
-        return dict(pred.items())
-    return {} if pred is None else {"output": pred}

@@ -50,11 +50,8 @@ class ValidJSON:
             MetricError: it is not clear which field to read.
         """
         field = field_of(self, self.field, gold, pred)
-        given = answer_in(field, pred)
-        if given is MISSING:
-            return scored_nothing(field, pred)
-        read = _read(given)
-        return Feedback(float(not read.problem), read.problem or f"{field} is valid JSON.")
+        problem = _read_from(field, pred).problem
+        return Feedback(float(not problem), problem or f"{field} is valid JSON.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +93,7 @@ class ValidAgainst:
             MetricError: it is not clear which field to read.
         """
         field = field_of(self, self.field, gold, pred)
-        given = answer_in(field, pred)
-        if given is MISSING:
-            return scored_nothing(field, pred)
-        read = _read(given)
+        read = _read_from(field, pred)
         if read.problem:
             return Feedback(0.0, read.problem)
         found = self._violations(read.value)
@@ -152,6 +146,14 @@ def _validator(schema: Mapping[str, Any]) -> Any:
             "Correct it, or pass a pydantic model."
         ) from None
     return kind(schema)
+
+
+def _read_from(field: str, pred: object) -> _Read:
+    """The JSON value in a field of a prediction, which may lack it."""
+    given = answer_in(field, pred)
+    if given is MISSING:
+        return _Read(None, scored_nothing(field, pred).feedback)
+    return _read(given)
 
 
 def _read(given: Any) -> _Read:

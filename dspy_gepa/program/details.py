@@ -10,7 +10,7 @@ import numpy as np
 from dspy.teleprompt.gepa.gepa import DspyGEPAResult
 
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.columns import objective_means
+from dspy_gepa.core.columns import objective_means, signs
 from dspy_gepa.core.frontier import mean_scores, tops
 from dspy_gepa.core.proposal import Evaluation
 from dspy_gepa.core.state import RunState
@@ -138,15 +138,15 @@ def _objective_statistics(state: RunState) -> dict[str, Any]:
     means = np.array(
         [objective_means(state.validated(member.candidate), names) for member in state.members]
     )
-    signs = np.array([-1.0 if name in state.settings.minimized else 1.0 for name in names])
-    top = tops(means * signs)
+    towards_more = signs(names, state.settings.minimized)
+    top = tops(means * towards_more)
     statistics = {
         "val_aggregate_subscores": [dict(zip(names, row, strict=True)) for row in means.tolist()],
         "per_objective_best_candidates": {
             name: set(top[:, i].nonzero()[0].tolist()) for i, name in enumerate(names)
         },
         "objective_pareto_front": {
-            name: float(signs[i] * np.nanmax(signs[i] * means[:, i]))
+            name: float(towards_more[i] * np.nanmax(towards_more[i] * means[:, i]))
             for i, name in enumerate(names)
         },
     }

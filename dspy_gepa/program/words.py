@@ -149,6 +149,6 @@ def _profile(profile: pstats.Stats | cProfile.Profile) -> str:
         file = row.file_name.replace("\\", "/").rpartition("/")[2]
         place = f" (line {row.line_number} of {file})" if row.line_number else ""
         lines.append(f"{row.cumtime:.3f}  {row.ncalls}  {name}{place}")
-    if left := len(rows) - _PROFILE_ROWS:
-        lines += [f"[... {left:,} functions left out ...]"] if left > 0 else []
+    if len(rows) > _PROFILE_ROWS:
+        lines.append(f"[... {len(rows) - _PROFILE_ROWS:,} functions left out ...]")
     return "\n".join(lines)

@@ -135,9 +135,9 @@ class Reflector:
             guidance=self.guidance,
             limits=self.rules.told(component, current),
         )
+        template = self.templates.get(component, self.template)
         found: str | Unreadable = ""
         for calls in (1, 2):
-            template = self.templates.get(component, self.template)
             note = ""
             if isinstance(found, Unreadable):
                 note = repair_note(found.reason, adds=template.adds)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.errors import IN_USER_CODE, SettingsError, WrongType
 from dspy_gepa.reflect.overlap import Sources
 from dspy_gepa.reflect.placeholders import placeholders, strangers
 from dspy_gepa.reflect.tokens import estimated_tokens
@@ -23,19 +23,6 @@ Part: TypeAlias = "str | re.Pattern[str]"
 Predicate: TypeAlias = Callable[[str, str, str], "bool | str | None"]
 """From a component, its old and its new text: False or a reason where the new one is refused."""
 
-_RAISES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What a user's predicate may raise on a text that it did not expect. Anything else is passed on to
-the worker's boundary, which makes a skipped proposal of it."""
 _WRITTEN_BY_DSPY = re.compile(r"\s*Given the fields .*, produce the fields .*\.\s*", re.DOTALL)
 """The instruction where the user wrote none: nobody named the fields in it on purpose."""
 _LONGEST_QUOTE = 300
@@ -236,7 +223,7 @@ def _said(predicate: Predicate, component: str, old: str, new: str) -> str:
     name = getattr(predicate, "__name__", type(predicate).__name__)
     try:
         said = predicate(component, old, new)
-    except _RAISES as error:
+    except IN_USER_CODE as error:  # anything else makes a skipped proposal at the worker's edge
         return f"the rule {name} could not be applied to it: {type(error).__name__}: {error}"
     if isinstance(said, str):
         return said.strip()

