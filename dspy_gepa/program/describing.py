@@ -21,7 +21,12 @@ from dspy_gepa.program.kinds import (
     parts_of,
 )
 from dspy_gepa.program.tools import TOOL_MARK, Sight, ToldTool, sights_of
-from dspy_gepa.program.type_words import fields_in_words, json_type, tool_in_words
+from dspy_gepa.program.type_words import (
+    fields_in_words,
+    json_type,
+    speaks_for_itself,
+    tool_in_words,
+)
 
 __all__ = ["describe"]
 
@@ -84,7 +89,10 @@ def _step(
 ) -> Iterator[str]:
     if len(steps) > 1:
         yield f"This component: {part.name}."
-    yield fields_in_words(part.holder.signature)
+    # The examples show the names of its fields, and a small model that reads too much of inputs and
+    # outputs forgets what it was asked for.
+    if len(steps) > 1 or not speaks_for_itself(part.holder.signature):
+        yield fields_in_words(part.holder.signature)
     yield from _neighbours(part, steps)
     # Otherwise its instruction says it all.
     if sight is not None and (tools_stand_apart or not sight.is_listed):

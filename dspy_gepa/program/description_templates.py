@@ -17,11 +17,7 @@ def _template(*, subject: str, says: str, rules: str) -> Template:
         f"""\
 You improve the description of {subject}, which is one part of a program. A language model reads \
 it each time that it carries out a step of the program, together with the step's instruction.
-
-# What the description is about
-
 {{{{description}}}}
-
 # The current description
 
 <current_description>
@@ -30,21 +26,21 @@ it each time that it carries out a step of the program, together with the step's
 {{{{attempts}}}}{{{{references}}}}
 # What the step did with the current description
 
-Each example shows the input, the output that the step wrote, and feedback on it. The feedback \
-is right where it differs from the output. Much of it may be about other parts of the program.
+Each example shows the input and the output that the step wrote. The teacher is right where an \
+output is not as he says. Much of what he says may be about other parts of the program.
 
 {{{{examples}}}}
-{{{{guidance}}}}{{{{limits}}}}
+{{{{feedback}}}}{{{{guidance}}}}{{{{limits}}}}
 # Your task
 
 Write the new description of {subject}, complete, for somebody who has never seen the current one.
 
 - Say {says}.
 {rules}
-- Keep what the current description says, unless the feedback shows that it is wrong. Where \
+- Keep what the current description says, unless the teacher shows that it is wrong. Where \
 nothing is wrong with it, make it clearer.
 - Write one to five sentences, and only what holds for every input. Do not copy the examples, do \
-not mention the feedback or what you changed, and do not repeat the step's instruction.
+not mention the teacher or what you changed, and do not repeat the step's instruction.
 
 Answer in exactly this form, with both marks; what stands between them is the description:
 
@@ -85,7 +81,7 @@ FIELD_TEMPLATE = _template(
         "values are allowed and what each means, how long it is, what to leave out"
     ),
     rules=(
-        "- Write names, labels, numbers and formats exactly as the feedback has them.\n"
+        "- Write names, labels, numbers and formats exactly as the teacher has them.\n"
         "- The name and the type of the field are fixed, and other fields are described elsewhere."
     ),
 )

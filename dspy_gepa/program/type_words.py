@@ -12,7 +12,7 @@ import pydantic
 from dspy.adapters.utils import get_annotation_name
 from dspy.adapters.utils import get_field_description_string as described_fields
 
-__all__ = ["fields_in_words", "json_type", "tool_in_words", "types_in_words"]
+__all__ = ["fields_in_words", "json_type", "speaks_for_itself", "tool_in_words", "types_in_words"]
 
 _MOST_TYPES = 6
 """Types that are explained."""
@@ -30,6 +30,16 @@ def fields_in_words(signature: Any) -> str:
         *types_in_words(field.annotation for field in signature.fields.values()),
     ]
     return "\n".join(said)
+
+
+def speaks_for_itself(signature: Any) -> bool:
+    """Whether its fields are texts of which no more is known than their names."""
+    return all(
+        field.annotation is str
+        and field.json_schema_extra.get("desc") in (None, "", f"${{{name}}}")
+        and not field.json_schema_extra.get("constraints")
+        for name, field in signature.fields.items()
+    )
 
 
 def _fields(fields: Any) -> str:

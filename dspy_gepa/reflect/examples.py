@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from dspy_gepa.reflect.records import Call, Record, Turn
 from dspy_gepa.reflect.values import Marks, left_out, shortened, text_of
 
-__all__ = ["EXAMPLE_HEADING", "block_of", "has_words", "worded"]
+__all__ = ["EXAMPLE_HEADING", "Block", "block_of", "has_words", "worded"]
 
 _WORTH_REFERRING_TO = 200
 """Characters from which on what is repeated is referred to and not shown again."""
@@ -20,9 +20,22 @@ program, and the component's own calls need the room."""
 _MOST_TURNS = 12
 """Steps of a rollout that are listed. Our choice: a pipeline has fewer, and of a longer loop the
 beginning and the end tell most."""
-EXAMPLE_HEADING = re.compile(r"^## Example \d+: score \S+, (?:right|to be improved)$", re.MULTILINE)
-"""Matches how every record begins: a text with such a line repeats the prompt."""
+EXAMPLE_HEADING = re.compile(r"\bExample \d+: score \S+, (?:right|to be improved)\b")
+"""Matches how every record begins: a text with such words repeats the prompt."""
 _Item = TypeVar("_Item")
+
+
+class Block(NamedTuple):
+    """An example in words."""
+
+    text: str
+    remark: str
+    """What was said about it; empty where the text has it."""
+
+    def shortened(self, limit: int) -> Block:
+        """Both together of at most so many characters."""
+        remark = shortened(self.remark, limit // 2)
+        return Block(shortened(self.text, limit - len(remark)), remark)
 
 
 def worded(records: Sequence[Record], marks: Marks) -> tuple[Record, ...]:
@@ -89,13 +102,16 @@ def _in_place(
     return feedback, beside
 
 
-def block_of(number: int, record: Record, value_limit: int) -> str:
+def block_of(
+    number: int, record: Record, value_limit: int, *, sets_feedback_apart: bool = False
+) -> Block:
     """One record, each value of at most so many characters.
 
     Args:
         number: Its place among the examples, from 1.
         record: With its values in words.
         value_limit: Characters of one value.
+        sets_feedback_apart: Whether feedback on what is to be improved is left to a remark.
     """
     verdict = "right" if record.passed else "to be improved"
     parts = [f"## Example {number}: score {record.score:g}, {verdict}"]
@@ -110,10 +126,13 @@ def block_of(number: int, record: Record, value_limit: int) -> str:
             f"{text_of(name)} = {value:.4g}" for name, value in sorted(record.objectives.items())
         )
         parts.append(f"Measured beside the score: {shortened('; '.join(measured), value_limit)}")
-    parts.append(f"Feedback:\n{shortened(record.feedback, value_limit) or '(none)'}")
+    feedback = shortened(record.feedback, value_limit)
+    remark = feedback if sets_feedback_apart and not record.passed else ""
+    if not remark:
+        parts.append(f"Feedback:\n{feedback or '(none)'}")
     if record.attachments:
         parts.append("With the feedback:\n" + _fields(_texts(record.attachments), value_limit))
-    return "\n\n".join(parts)
+    return Block("\n\n".join(parts), remark)
 
 
 def _calls(record: Record, value_limit: int) -> list[str]:
@@ -121,6 +140,8 @@ def _calls(record: Record, value_limit: int) -> list[str]:
     parts: list[str] = []
     before: Mapping[str, str] = {}
     shown = 0
+    # Of several steps it need not have been this one.
+    is_wrong = not (record.passed or record.turns or record.calls_made > 1)
     for call in record.calls:
         if call.number > shown + 1:
             parts.append(left_out(call.number - shown - 1, "calls"))
@@ -129,17 +150,19 @@ def _calls(record: Record, value_limit: int) -> list[str]:
             parts.append(f"### Call {call.number} of {record.calls_made}")
         inputs = _texts(call.inputs)
         parts.append("Input:\n" + _fields(inputs, value_limit, before))
-        parts.append(_outcome(call, value_limit))
+        parts.append(_outcome(call, value_limit, is_wrong=is_wrong))
         before = inputs
     if shown < record.calls_made:
         parts.append(left_out(record.calls_made - shown, "calls"))
     return parts
 
 
-def _outcome(call: Call, value_limit: int) -> str:
+def _outcome(call: Call, value_limit: int, *, is_wrong: bool) -> str:
     """What the call wrote, or why nothing of it can be used."""
     if not call.failure:
-        return "Output:\n" + _fields(_texts(call.outputs), value_limit)
+        return f"{'Wrong output' if is_wrong else 'Output'}:\n" + _fields(
+            _texts(call.outputs), value_limit
+        )
     failure = f"Output: not usable. {shortened(call.failure, value_limit)}"
     reply = shortened(call.reply, value_limit)
     return f"{failure}\n\nWhat was written instead:\n{reply}" if reply else failure

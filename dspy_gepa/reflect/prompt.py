@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.reflect.examples import block_of, has_words, worded
+from dspy_gepa.reflect.examples import Block, block_of, has_words, worded
 from dspy_gepa.reflect.exchange import Prompt
 from dspy_gepa.reflect.records import Record
-from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, Template
+from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, REMARKS, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.reflect.values import (
     Marks,
@@ -38,6 +38,7 @@ _ONLY_NUMBERS = (
     "Nobody said in words what was wrong. Compare the outputs of low scores with those of high "
     "ones, and with what the task asks for.\n\n"
 )
+_REMARKS = f"\n{REMARKS}\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ class Brief:
     instruction: str
     """Its current text; never cut."""
     description: str = ""
-    """What it is for, and its fields; takes a third of the room at most."""
+    """What it is for, and its fields; takes a third of the room at most. Empty where its name and
+    the examples say all."""
     attempts: Sequence[tuple[str, str]] = ()
     """Texts that were tried in its place, and why each was rejected; a fifth of the room at most.
     """
@@ -163,7 +165,13 @@ class _Page:
     note: str
 
     def text(
-        self, *, examples: str = "", description: str = "", attempts: str = "", references: str = ""
+        self,
+        *,
+        examples: str = "",
+        feedback: str = "",
+        description: str = "",
+        attempts: str = "",
+        references: str = "",
     ) -> str:
         """The prompt with these parts; without them, what is never cut."""
         brief = self.brief
@@ -174,6 +182,7 @@ class _Page:
         filled = self.template.filled(
             instruction=current,
             examples=examples,
+            feedback=feedback,
             description=description,
             attempts=attempts,
             references=references,
@@ -185,15 +194,18 @@ class _Page:
     def with_examples(self, records: Sequence[Record], free: int) -> str:
         """The prompt with so many characters beside what is never cut."""
         brief = self.brief
-        known = text_of(brief.description.strip()) or "(not described)"
+        known = _section("What is known about it", text_of(brief.description.strip()))
         description = shortened(known, free // 3)
         attempts = _attempts(brief.attempts, free // 5)
         references = _references(brief.references, free // 4)
         bare = self.text(description=description, attempts=attempts, references=references)
         room = free - (len(bare) - len(self.text()))
         intro = "" if any(map(has_words, records)) or room < 4 * _EXAMPLES_NEED else _ONLY_NUMBERS
+        apart = self.template.sets_feedback_apart
+        examples, feedback = _examples(records, room - len(intro), sets_feedback_apart=apart)
         return self.text(
-            examples=intro + _examples(records, room - len(intro)),
+            examples=intro + examples,
+            feedback=feedback,
             description=description,
             attempts=attempts,
             references=references,
@@ -240,58 +252,76 @@ def _section(heading: str, body: str) -> str:
 
 
 def _attempts(attempts: Sequence[tuple[str, str]], room: int) -> str:
-    """What was tried before, in words; empty where nothing was."""
-    if not attempts:
-        return ""
+    """What was tried before, and why each was rejected; empty where nothing was."""
+    named = [(reason, text) for text, reason in attempts]
     title = "Texts that were tried in its place and rejected"
     intro = "Do better than these.\n\n"
-    share = max(0, room - len(_section(title, intro))) // len(attempts) - len("\n\n")
-    blocks = []
-    for text, reason in attempts:
-        heading = f"## Rejected: {_cut(reason, share // 3)}\n\n"
-        blocks.append(heading + _cut(text, min(_LONGEST_ATTEMPT, share - len(heading))))
-    return shortened(_section(title, intro + "\n\n".join(blocks)), room)
+    return _texts(named, room, title, intro, each="Rejected: ", longest=_LONGEST_ATTEMPT)
 
 
 def _references(references: Mapping[str, str], room: int) -> str:
-    """The named texts, each cut to its share; empty where there are none."""
-    if not references:
+    """The named texts; empty where there are none."""
+    return _texts(list(references.items()), room, "Texts to draw on")
+
+
+def _texts(
+    named: Sequence[tuple[str, str]],
+    room: int,
+    title: str,
+    intro: str = "",
+    *,
+    each: str = "",
+    longest: int | None = None,
+) -> str:
+    """A part of texts with their names, each cut to its share; empty where there are none."""
+    if not named:
         return ""
-    title = "Texts to draw on"
-    share = max(0, room - len(_section(title, ""))) // len(references) - len("\n\n")
+    share = max(0, room - len(_section(title, intro))) // len(named) - len("\n\n")
     blocks = []
-    for name, text in references.items():
-        heading = f"## {_cut(name, share // 3)}\n\n"
-        blocks.append(heading + _cut(text, share - len(heading)))
-    return shortened(_section(title, "\n\n".join(blocks)), room)
+    for name, text in named:
+        heading = f"## {each}{_cut(name, share // 3)}\n\n"
+        left = share - len(heading)
+        blocks.append(heading + _cut(text, left if longest is None else min(longest, left)))
+    return shortened(_section(title, intro + "\n\n".join(blocks)), room)
 
 
-def _examples(records: Sequence[Record], room: int) -> str:
-    """The first of the records, as many as fit, each with as much detail as leaves room for all."""
+def _examples(
+    records: Sequence[Record], room: int, *, sets_feedback_apart: bool
+) -> tuple[str, str]:
+    """The first of the records, as many as fit, each with as much detail as leaves room for all.
+
+    And what was said about them, where that stands apart.
+    """
     failing = sum(not record.passed for record in records)
     wanted = max(failing, min(1, len(records)))
-    blocks: list[str] = []
+    blocks: list[Block] = []
     for value_limit in (room, *_VALUE_LIMITS):
         blocks = [
-            block_of(number, record, value_limit) for number, record in enumerate(records, start=1)
+            block_of(number, record, value_limit, sets_feedback_apart=sets_feedback_apart)
+            for number, record in enumerate(records, start=1)
         ]
         if _fitting(blocks, room) >= wanted:
             return _joined(blocks, _fitting(blocks, room))
-    share = max(min(_EXAMPLES_NEED, room - 60), room // wanted - 60)
-    cut = [shortened(block, share) for block in blocks]
+    least = room - 60 - len(_REMARKS)
+    share = max(min(_EXAMPLES_NEED, least), least // wanted - 60)
+    cut = [block.shortened(share) for block in blocks]
     return _joined(cut, _fitting(cut, room))
 
 
-def _fitting(blocks: Sequence[str], room: int) -> int:
+def _fitting(blocks: Sequence[Block], room: int) -> int:
     """How many of the blocks fit, from the first on."""
     counts = range(len(blocks), 0, -1)
-    return next((count for count in counts if len(_joined(blocks, count)) <= room), 0)
+    fits = (count for count in counts if sum(map(len, _joined(blocks, count))) <= room)
+    return next(fits, 0)
 
 
-def _joined(blocks: Sequence[str], count: int) -> str:
+def _joined(blocks: Sequence[Block], count: int) -> tuple[str, str]:
+    """So many of the blocks, and what was said about them in the same order."""
     missing = len(blocks) - count
     marks = [left_out(missing, "examples")] if missing else []
-    return "\n\n".join([*blocks[:count], *marks])
+    remarks = "\n".join(f"- {block.remark}" for block in blocks[:count] if block.remark)
+    examples = "\n\n".join([*(block.text for block in blocks[:count]), *marks])
+    return examples, f"{_REMARKS}{remarks}\n" if remarks else ""
 
 
 def _cut(text: str, limit: int) -> str:

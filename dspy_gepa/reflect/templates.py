@@ -22,6 +22,7 @@ __all__ = [
     "OWN_PASSAGES",
     "OWN_WORDS",
     "PLACEHOLDERS",
+    "REMARKS",
     "Template",
     "repair_note",
 ]
@@ -35,11 +36,13 @@ ADDITION_FILLER = "(the lines to be added)"
 
 PLACEHOLDERS = MappingProxyType(
     {
-        "description": "what the component is for, and its fields",
+        "description": "what the component is for and its fields, where there is more to say than "
+        "that they are texts",
         "instruction": "its current text",
         "attempts": "texts that were tried in its place and rejected, if any",
         "references": "named texts to draw on, if any",
-        "examples": "what it did, with feedback",
+        "examples": "what it did, with feedback where {{feedback}} is not asked for",
+        "feedback": "what was said about those that are not right yet, apart from them",
         "guidance": "the user's words on how to improve it, if any",
         "limits": "what the new text has to keep to, if anything",
     }
@@ -107,6 +110,7 @@ class Template:
         description: str = "",
         attempts: str = "",
         references: str = "",
+        feedback: str = "",
         guidance: str = "",
         limits: str = "",
     ) -> str:
@@ -117,6 +121,7 @@ class Template:
             "attempts": attempts,
             "references": references,
             "examples": examples,
+            "feedback": feedback,
             "guidance": guidance,
             "limits": limits,
         }
@@ -130,6 +135,11 @@ class Template:
         parts += [texts[name] for name in _NEVER_LOST if name not in named]
         return "".join(parts)
 
+    @property
+    def sets_feedback_apart(self) -> bool:
+        """Whether feedback has a place of its own, and so does not stand with its example."""
+        return "feedback" in {name for name, _ in self._placeholders()}
+
     def _placeholders(self) -> list[tuple[str, re.Match[str]]]:
         """Every placeholder with its place, in order."""
         ours = [(place[1], place) for place in _PLACEHOLDER.finditer(self.text)]
@@ -139,46 +149,30 @@ class Template:
         return [(_GEPA_NAMES[place[1]], place) for place in theirs]
 
 
-# Our choice of wording and order: the material first and one request last, because a small model
-# follows what it read last; "Keep" before "Add", because what a small model loses most is what an
-# earlier reflection had already learned; one form of answer, shown and not described.
-DEFAULT_TEMPLATE = Template(
-    f"""\
-You improve the instruction of one step of a program. A language model carries out the step: it \
-reads the instruction and the input fields, and then it writes the output fields. It knows \
-nothing else.
-
-# What the step is for
-
-{{{{description}}}}
-
-# The current instruction
+# Our choice of wording and order, for models that are too small for more: what was said about the
+# outputs stands apart and last, because a model of 1.5 billion parameters else takes the wrong
+# outputs for what is wanted; one request, to say what the teacher says, which is within its power
+# where judging is not; one form of answer, shown and not described. Larger ones lose nothing by it.
+_EVIDENCE = """\
+A language model follows this instruction:
 
 <current_instruction>
-{{{{instruction}}}}
+{{instruction}}
 </current_instruction>
-{{{{attempts}}}}{{{{references}}}}
-# What the step did with the current instruction
+{{description}}{{attempts}}{{references}}
+It gets inputs like these wrong:
 
-Each example shows the input, the output that the step wrote, and feedback on it. The feedback \
-is right where it differs from the output.
-
-{{{{examples}}}}
-{{{{guidance}}}}{{{{limits}}}}
-# Your task
-
-Write the new instruction, complete, for somebody who sees only this instruction and the input \
-fields: no examples, no feedback, and not the current instruction.
-
-- Keep: repeat every rule and fact that the current instruction already states, unless the \
-feedback shows that it is wrong. Whatever you leave out is forgotten.
-- Add: state every rule and fact that the feedback teaches, for instance which label means what, \
-what a term stands for, or which form the output must have. Write names, labels, numbers and \
-formats exactly as the feedback has them.
-- Generalize: say which kind of input calls for which output, so that the rules also fit inputs \
-that are not shown here. Do not copy the examples one by one.
-- Write only the instruction. Do not solve the examples, and do not mention the feedback or what \
-you changed.
+{{examples}}
+{{feedback}}{{guidance}}{{limits}}
+"""
+REMARKS = "This is what a teacher said about the outputs, in the same order:"
+"""What stands before {{feedback}}."""
+DEFAULT_TEMPLATE = Template(
+    f"""\
+{_EVIDENCE}\
+Write the instruction anew. Begin with what the current instruction says, then list all that the \
+teacher said as rules: one line for each, in the teacher's own words, with all names, codes and \
+formats.
 
 Answer in exactly this form, with both marks:
 
@@ -187,34 +181,13 @@ Answer in exactly this form, with both marks:
 {CLOSING_MARK}
 """
 )
-
-# Our choice for models that are too small to rewrite: they leave out what they had learned and add
-# what nobody said, while to write down what the feedback says is within their power. Of "reviewer"
-# and "model" they lose track less than of steps, components and fields. They are not shown what was
-# rejected: seen with a model of 1.5 billion parameters, they write it again.
+# Our choice for models that leave out what they had learned when they write it anew. They are not
+# shown what was rejected: such a model writes it again.
 ADDITION_TEMPLATE = Template(
     f"""\
-A language model follows the instruction below. It sees the instruction and one input, and writes \
-the output.
-
-<current_instruction>
-{{{{instruction}}}}
-</current_instruction>
-{{{{references}}}}
-This is what it wrote for some inputs, and what a reviewer said about it. The reviewer is right.
-
-{{{{examples}}}}
-{{{{guidance}}}}{{{{limits}}}}
-The model made these mistakes because the instruction does not say what the reviewer knows. Write \
-the lines that have to be added to the instruction, so that the model gets these inputs and \
-others like them right:
-
-- one line that says in which form the output has to be, and what must not be in it;
-- one line for each thing that the reviewer knows: which input calls for which output, what each \
-label or term means, with names, labels and formats exactly as the reviewer wrote them;
-- one example of a right output.
-
-Do not repeat the current instruction.
+{_EVIDENCE.replace("{{attempts}}", "")}\
+Write what has to be added to the instruction: all that the teacher said, as rules, one line for \
+each, in the teacher's own words, with all names, codes and formats.
 
 Answer in exactly this form, with both marks:
 
@@ -247,12 +220,13 @@ def repair_note(reason: str, *, adds: bool = False) -> str:
 
 def _own_words() -> tuple[str, ...]:
     """Sentences so long that an instruction has them only if it repeats our prompt."""
-    lines = (DEFAULT_TEMPLATE.text + ADDITION_TEMPLATE.text + _REPAIR).splitlines()
+    texts = (DEFAULT_TEMPLATE.text, REMARKS, ADDITION_TEMPLATE.text, _REPAIR)
+    lines = "\n".join(texts).splitlines()
     sentences = [sentence for line in lines for sentence in re.split(r"(?<=\.) ", line)]
     return tuple(one.strip("-# ") for one in sentences if len(one) >= 40 and "{" not in one)
 
 
 OWN_WORDS = _own_words()
 """A text that contains one of these sentences is our prompt, leaked back."""
-OWN_PASSAGES = Sources((DEFAULT_TEMPLATE.text, ADDITION_TEMPLATE.text, _REPAIR))
+OWN_PASSAGES = Sources((DEFAULT_TEMPLATE.text, REMARKS, ADDITION_TEMPLATE.text, _REPAIR))
 """So is one that has a dozen of its words in a row: small models make an answer of the request."""

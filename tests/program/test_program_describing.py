@@ -35,9 +35,18 @@ def test_a_description_names_program_and_fields_but_not_the_instruction():
 
 def test_dspys_own_documentation_is_not_described():
     """How to use ChainOfThought in Python says nothing about the task."""
-    assert describe(dspy.ChainOfThought("question -> answer"))["predict"].startswith(
+    assert describe(dspy.ChainOfThought("question -> answer: bool"))["predict"].startswith(
         "Its input fields:\n1. `question`\n"
     )
+
+
+def test_fields_of_which_only_the_names_are_known_are_not_described():
+    """The examples show them, and every word beside the point costs a small model its thread."""
+    assert describe(dspy.ChainOfThought("question -> answer")) == {"predict": ""}
+    told = dspy.Signature("question -> answer").with_updated_fields("answer", desc="one word")
+    assert "1. `reasoning`\n2. `answer`: one word" in describe(dspy.ChainOfThought(told))["predict"]
+    bounded = {"n": (str, dspy.InputField(max_length=3)), "m": (str, dspy.OutputField())}
+    assert "1. `n`" in describe(dspy.Predict(dspy.Signature(bounded)))["self"]
 
 
 def test_a_component_knows_its_neighbours():

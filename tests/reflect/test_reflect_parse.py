@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 import pytest
 from hypothesis import assume, example, given
@@ -303,18 +302,16 @@ def test_our_words_are_no_leak_where_the_current_text_has_them():
     ],
     ids=lambda reply: ascii(reply[:12]),
 )
-def test_reading_takes_time_in_proportion(reply):
-    """No shape of reply makes reading slow: 300,000 characters take less than five seconds."""
-    began = time.perf_counter()
-    read_text(reply)
-    assert time.perf_counter() - began < 5
+def test_reading_ends(reply):
+    """Whatever repeats in 300,000 characters: by backtracking this would not end today."""
+    assert isinstance(read_text(reply), (str, Unreadable))
 
 
 def test_a_request_that_was_made_an_answer_of_is_no_instruction():
     """Seen with a small model: our own bullets, put together anew."""
     reply = (
-        f"{OPENING_MARK}\n- The reviewer knows: which input calls for which output, what each "
-        "label or term means, with names, labels and formats exactly as the reviewer wrote them."
+        f"{OPENING_MARK}\nRules for any text: one line for each, in the teacher's own words, with "
+        "all names, codes and formats."
         f"\n{CLOSING_MARK}"
     )
     found = read_text(reply)

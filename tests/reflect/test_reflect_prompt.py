@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.reflect.prompt import Brief, Limits, TooLong, render
 from dspy_gepa.reflect.records import Call, Record, Turn
-from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, Template
+from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, REMARKS, Template
 from dspy_gepa.reflect.values import LEFT_OUT
 
 PLAIN = Template("{{instruction}}\n\n{{examples}}")
@@ -152,7 +152,38 @@ def test_one_record_in_words():
 def test_a_failed_call_without_a_reply_shows_only_why():
     """No raw reply, no paragraph about it."""
     found = Record(1, 0.0, passed=False, calls=(Call(1, {"a": 1}, {}, "timeout"),), calls_made=1)
-    assert "Output: not usable. timeout\n\nFeedback" in rendered([found], instruction="I")
+    shown = rendered([found], instruction="I", template=PLAIN)
+    assert "Output: not usable. timeout\n\nFeedback" in shown
+
+
+def test_what_was_said_stands_apart_and_last_in_the_order_of_the_examples():
+    """Not of what is right, which teaches no rule."""
+
+    def said(feedback, *, score=0.0):
+        calls = (Call(1, {"text": "x"}, {"label": "K2"}),)
+        return Record(1, score, passed=score == 1, feedback=feedback, calls=calls, calls_made=1)
+
+    found = [said("Say K3."), said("Say K1,\nin capitals."), said("Fine.", score=1)]
+    prompt = rendered(found, instruction="I")
+    assert f"{REMARKS}\n\n- Say K3.\n- Say K1,\nin capitals.\n\nWrite the instr" in prompt
+    assert prompt.index("## Example 3: score 1, right") < prompt.index(REMARKS)
+    assert "Output:\nlabel: K2\n\nFeedback:\nFine." in prompt
+    silent = rendered([said("")], instruction="I")
+    assert REMARKS not in silent
+    assert "Feedback:\n(none)" in silent
+
+
+def test_an_output_is_called_wrong_only_where_nothing_else_can_be():
+    """Small models take outputs for what is wanted; of several steps any may be at fault."""
+    call = Call(1, {"text": "x"}, {"label": "K2"})
+    alone = Record(1, 0.5, passed=False, calls=(call,), calls_made=1)
+    for found, is_called_wrong in (
+        (alone, True),
+        (replace(alone, passed=True), False),
+        (replace(alone, calls=(call, replace(call, number=2)), calls_made=2), False),
+        (replace(alone, turns=(Turn("other"), Turn("label", call=1))), False),
+    ):
+        assert ("Wrong output:\n" in rendered([found], instruction="I")) == is_called_wrong
 
 
 def test_an_input_that_grows_call_by_call_is_shown_once():
@@ -207,11 +238,13 @@ def test_a_long_description_leaves_most_of_the_room_to_the_examples():
     assert record(1).feedback in prompt
 
 
-def test_an_empty_instruction_and_description_are_named_as_such():
+def test_an_empty_instruction_is_named_as_such_and_what_is_not_known_has_no_section():
     """Nothing is shown as an empty section."""
-    prompt = rendered([], instruction=" ", description="")
+    prompt = rendered([], instruction=" ", description=" ")
     assert "(there is none yet)" in prompt
-    assert "(not described)" in prompt
+    assert "What is known" not in prompt
+    told = rendered([], instruction=" ", description="It labels messages.")
+    assert "\n\n# What is known about it\n\nIt labels messages.\n\n" in told
 
 
 @pytest.mark.parametrize(
@@ -396,7 +429,7 @@ def test_growing_inputs_are_folded_in_any_form(first, second, shown):
 
 
 def test_guidance_limits_and_references_have_sections_of_their_own():
-    """In the default order, and none where there is nothing to say."""
+    """In the default order before the request, and none where there is nothing to say."""
     prompt = rendered(
         [record(1)],
         instruction="I",
@@ -406,15 +439,11 @@ def test_guidance_limits_and_references_have_sections_of_their_own():
     )
     headings = [line for line in prompt.splitlines() if line.startswith("# ")]
     assert headings == [
-        "# What the step is for",
-        "# The current instruction",
         "# Texts to draw on",
-        "# What the step did with the current instruction",
         "# Words of the program's author",
         "# Limits that the new instruction has to keep to",
-        "# Your task",
     ]
-    assert "\n\n- Keep {x}\n- Be brief\n\n# Your task" in prompt
+    assert "\n\n- Keep {x}\n- Be brief\n\nWrite the instruction anew." in prompt
     assert "\n\n\n" not in prompt
     bare = rendered([record(1)], instruction="I")
     assert "author" not in bare

@@ -57,9 +57,9 @@ def test_wrong_placeholders_are_refused_with_the_right_ones(text, complaint):
 
 def test_the_request_stands_last_and_shows_the_form():
     """The default prompt ends with the form of the answer."""
-    prompt = DEFAULT_TEMPLATE.filled(description="D", instruction="I", examples="E")
+    prompt = DEFAULT_TEMPLATE.filled(instruction="I", description="D\n", examples="E")
     assert prompt.endswith(f"{OPENING_MARK}\n(the complete new instruction)\n{CLOSING_MARK}\n")
-    assert prompt.index("D\n") < prompt.index("\nI\n") < prompt.index("\nE\n")
+    assert prompt.index("\nI\n") < prompt.index("\nD") < prompt.index("\nE\n")
 
 
 def test_the_repair_note_names_the_problem_and_the_form():
