@@ -3,9 +3,10 @@
 All get the same program, model (also for rewriting), data and budget in metric calls, and are
 judged on a test set that none of them sees. The calls are counted by the metric; what an optimizer
 really made is in its row. "ours appending" asks for additions to the instruction and not for a new
-one. Budgets of optimizers without such a limit follow from their own parameters, chosen as near to
-it as these allow: see `OPTIMIZERS`. Those that take no validation set get both sets to train on.
-What an optimizer cannot do is told in its row and ends nothing.
+one, "ours with demos" tries demonstrations after its instructions. Budgets of optimizers without
+such a limit follow from their own parameters, chosen as near to it as these allow: see
+`OPTIMIZERS`. Those that take no validation set get both sets to train on. What an optimizer cannot
+do is told in its row and ends nothing.
 
 The local model is not seeded: seeds are repetitions. With --json every result is written as soon
 as it is there; the same command goes on where it was interrupted,
@@ -31,7 +32,7 @@ from itertools import product
 from pathlib import Path
 from statistics import fmean
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -131,11 +132,11 @@ class Job:
         return optimizer.compile(student, trainset=train, valset=validation, **settings)
 
 
-def ours(job: Job, *, edit_mode: Literal["rewrite", "append"]) -> dspy.Module:
+def ours(job: Job, **settings: Any) -> dspy.Module:
     """Its budget is a limit."""
     optimizer = GEPA(
         job.metric.plain,
-        edit_mode=edit_mode,
+        **settings,
         max_metric_calls=job.budget,
         reflection_lm=job.lms.reflection,
         num_threads=job.threads,
@@ -225,8 +226,9 @@ def bootstrap(job: Job) -> dspy.Module:
 
 
 OPTIMIZERS: dict[str, Callable[[Job], dspy.Module]] = {
-    OURS: partial(ours, edit_mode="rewrite"),
+    OURS: ours,
     f"{OURS} appending": partial(ours, edit_mode="append"),
+    f"{OURS} with demos": partial(ours, max_bootstrapped_demos=4, max_labeled_demos=6),
     REFERENCE: reference,
     "MIPROv2": partial(mipro, demos=0),
     "MIPROv2 with demos": partial(mipro, demos=4),
@@ -243,7 +245,7 @@ def optimized(name: str, job: Job) -> dict[str, Any]:
     seconds = 0.0
     try:
         with dspy.context(lm=job.lms.student):
-            with quiet(), dspy.context(callbacks=[counter], disable_history=True):
+            with quiet(), dspy.context(callbacks=[counter]):
                 program = OPTIMIZERS[name](job)
             seconds, calls = time.perf_counter() - began, job.metric.calls
             found |= tested(program, job) | {"metric_calls": calls}

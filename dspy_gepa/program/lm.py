@@ -34,6 +34,8 @@ LanguageModel: TypeAlias = "dspy.BaseLM | Callable[[str], Any]"
 
 _CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 """What servers give as the reason for an end where a limit of tokens was reached."""
+_BY_ITSELF = frozenset({"stop", "end_turn", "eos", "eos_token", "completed"})
+"""What they give where the model came to an end."""
 _OF_MEDIA = re.compile(r"image|audio|multi-?modal|vision|mmproj", re.IGNORECASE)
 _LONGEST_REASON = 300
 """Characters of a refusal that a warning shows."""
@@ -91,7 +93,7 @@ def ask(lm: LanguageModel, prompt: Prompt) -> Reply:
             said = _asked_with_media(lm, prompt, witness)
         else:
             said = lm(prompt.text, cache=False)
-    return Reply(_text(said), is_truncated=witness.saw_truncation)
+    return Reply(_text(said), is_truncated=witness.saw_truncation())
 
 
 class _Witness:
@@ -104,14 +106,17 @@ class _Witness:
     def __init__(self) -> None:
         self.history: list[Mapping[str, Any]] = []
 
-    @property
-    def saw_truncation(self) -> bool:
-        """Whether a server said that it stopped at a limit."""
-        return any(
-            isinstance(reason, str) and reason.lower() in _CUT_OFF
+    def saw_truncation(self) -> bool | None:
+        """Whether a server said that it stopped at a limit; None where none said why it stopped."""
+        reasons = {
+            reason.lower()
             for entry in self.history
             for reason in _reasons(entry.get("response"))
-        )
+            if isinstance(reason, str)
+        }
+        if reasons & _CUT_OFF:
+            return True
+        return False if reasons & _BY_ITSELF else None
 
 
 def _reasons(response: object) -> Iterator[object]:

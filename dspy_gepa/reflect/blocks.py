@@ -31,6 +31,8 @@ class Blocks(NamedTuple):
     """Whether the last one never closes, as in a reply that was cut off."""
     end_of_unopened: int | None = None
     """Where a closing mark begins that has no opening mark before it."""
+    end_of_opening: int | None = None
+    """Where the last opening mark ends, if it never closes."""
 
 
 _NAME = re.escape(OPENING_MARK.strip("<>")).replace("_", r"\\?[_ -]?")
@@ -114,7 +116,11 @@ def _marked(reply: str, mark: re.Pattern[str]) -> Blocks:
         last = others[-1] if others else None
         if last and last.start() >= opened[0].end() and not reply[last.end() :].strip(_NO_WORDS):
             return Blocks((_between(reply, opened[0], last),))
-    return Blocks(tuple(whole), is_open=bool(opened))
+    return Blocks(
+        tuple(whole),
+        is_open=bool(opened),
+        end_of_opening=opened[-1].end() if opened else None,
+    )
 
 
 def _meant(reply: str, found: list[re.Match[str]]) -> list[re.Match[str]]:

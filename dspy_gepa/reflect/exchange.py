@@ -23,5 +23,5 @@ class Reply:
     """What the reflection LM answered."""
 
     text: str
-    is_truncated: bool = False
-    """Whether the server says that it was cut off at a limit of tokens."""
+    is_truncated: bool | None = None
+    """Whether it was cut off at a limit of tokens, as the server says; None where it does not."""

@@ -83,7 +83,7 @@ def read_text(reply: Reply | str, *, current: str = "") -> str | Unreadable:
     of it, which models add out of habit, is taken away, except where the current text has one.
 
     Args:
-        reply: The whole reply; a text is taken for one that was not cut off.
+        reply: The whole reply; of a text it is not known whether it was cut off.
         current: The text that is to be improved. Words of our prompt that it has are no leak.
     """
     said = Reply(reply) if isinstance(reply, str) else reply
@@ -94,10 +94,10 @@ def read_text(reply: Reply | str, *, current: str = "") -> str | Unreadable:
         answer = unescaped
     if not _bare(answer):
         return _CUT_OFF_TEXT if said.is_truncated else Unreadable("it is empty")
-    found = _in_marks(answer, current)
+    found = _in_marks(answer, current, is_complete=said.is_truncated is False)
     if found is None:
         try:
-            found = _in_other_form(answer, is_truncated=said.is_truncated)
+            found = _in_other_form(answer, is_truncated=bool(said.is_truncated))
         except Broken as broken:
             found = Unreadable(str(broken))
     return found if isinstance(found, Unreadable) else _checked(found, current)
@@ -143,11 +143,15 @@ def _bare(answer: str) -> str:
     return answer.strip(_INVISIBLE).strip().strip(_INVISIBLE)
 
 
-def _in_marks(answer: str, current: str) -> str | Unreadable | None:
+def _in_marks(answer: str, current: str, *, is_complete: bool) -> str | Unreadable | None:
     """What stands between our marks, or others in their place; None where there are no marks."""
     found = marked(answer)
     if found.is_open:
-        return _CUT_OFF
+        if not is_complete or found.whole:
+            return _CUT_OFF
+        # The model has stopped by itself, and forgot the mark.
+        rest = _without_fence(answer[found.end_of_opening :].strip(), current)
+        return _CUT_OFF_FENCE if fenced(rest).is_open else _in_plain_text(rest)
     if found.whole:
         # A model that drafts puts the final text last, and some show the form once more after it.
         used = [block for block in found.whole if not _is_filler(block.text)]

@@ -21,7 +21,7 @@ from dspy_gepa.reflect.exchange import Prompt, Reply
 def test_a_model_answers_through_dspy():
     """The reply is text, and the model's own history tells of the call."""
     lm = scripted_lm(str.upper)
-    assert ask(lm, Prompt("hello")) == Reply("HELLO")
+    assert ask(lm, Prompt("hello")) == Reply("HELLO", is_truncated=False)
     assert [entry["prompt"] for entry in lm.history] == ["hello"]
 
 
@@ -88,7 +88,7 @@ def test_a_reasoning_model_of_the_old_kind_is_read():
 def test_a_served_model_answers():
     """The way over HTTP is DSPy's own."""
     with model_server(200, text="served") as server:
-        assert ask(server.lm(), Prompt("hello")) == Reply("served")
+        assert ask(server.lm(), Prompt("hello")) == Reply("served", is_truncated=False)
         (request,) = server.requests
     assert request["messages"] == [{"role": "user", "content": "hello"}]
 
@@ -172,7 +172,9 @@ def test_media_is_sent_as_structured_parts(shown, part, is_stored):
     with model_server(200, text="seen") as server, warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         lm = server.lm(temperature=0.25)
-        assert ask(lm, Prompt("Look at [image 1].", (("[image 1]", media),))) == Reply("seen")
+        assert ask(lm, Prompt("Look at [image 1].", (("[image 1]", media),))) == Reply(
+            "seen", is_truncated=False
+        )
         (request,) = server.requests
     text, title = ({"type": "text", "text": said} for said in ("Look at [image 1].", "[image 1]"))
     assert request["messages"] == [{"role": "user", "content": [text, title, part]}]
@@ -195,7 +197,7 @@ def test_silence_about_media_is_an_empty_reply():
     with model_server(200, text="") as server:
         lm = server.lm()
         prompt = Prompt("Look.", (("[image 1]", dspy.Image(url=PIXEL)),))
-        assert [ask(lm, Prompt("x")), ask(lm, prompt)] == [Reply(""), Reply("")]
+        assert [ask(lm, Prompt("x")).text, ask(lm, prompt).text] == ["", ""]
 
 
 WITH_PIXEL = Prompt("Look at [image 1].", (("[image 1]", dspy.Image(url=PIXEL)),))
@@ -208,7 +210,7 @@ def test_a_model_that_refuses_media_is_asked_with_the_text_alone(status, refusal
     """Most small models see nothing; one warning says so, without any content."""
     with model_server(status, 200, text="unseen") as server:
         server.refusal = refusal
-        assert ask(server.lm(), WITH_PIXEL) == Reply("unseen")
+        assert ask(server.lm(), WITH_PIXEL) == Reply("unseen", is_truncated=False)
         _, second = server.requests
     assert second["messages"] == [{"role": "user", "content": WITH_PIXEL.text}]
     (warned,) = [each.getMessage() for each in caplog.records if each.name.endswith("dspy_gepa")]
@@ -246,7 +248,7 @@ def test_a_reply_that_was_cut_off_is_known(media):
             assert all(threads.map(is_cut_off, range(24)))
 
 
-def test_where_no_history_is_kept_nothing_counts_as_cut_off():
+def test_where_no_history_is_kept_it_is_not_known_whether_a_reply_was_cut_off():
     """DSPy then hands out no more than the text."""
     with model_server(200, text="said") as server, dspy.context(disable_history=True):
         server.cut_off = "long"

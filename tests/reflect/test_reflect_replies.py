@@ -1,7 +1,8 @@
 """The corpus of replies: what families of models are in the habit of answering, and what is read.
 
-`replies.json` holds, by name: the habit, the reply, whether the server says that it was cut off,
-the current text where it matters, and the text that is read or a word of the reason why none is.
+`replies.json` holds, by name: the habit, the reply, whether the server says that it was cut off
+(no, where nothing is said of it; null: it does not say), the current text where it matters, and the
+text that is read or a word of the reason why none is.
 """
 
 from __future__ import annotations
