@@ -3,7 +3,7 @@
 from dspy_gepa.core.components import ComponentView
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.observe.observer import Observer
-from dspy_gepa.program.feedback import Feedback
+from dspy_gepa.program.rollouts.feedback import Feedback
 from dspy_gepa.recording import SavedRun, load_run
 from dspy_gepa.result import RunResult
 from dspy_gepa.swap import install, uninstall

@@ -20,7 +20,7 @@ from dspy_gepa.core.gate import Gate
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import CANDIDATES, trials
-from dspy_gepa.program.usage import MEASURED, Price
+from dspy_gepa.program.calls.usage import MEASURED, Price
 
 __all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments", "check_names", "nearest"]
 

@@ -18,14 +18,15 @@ from dspy_gepa.observe.observer import Observer
 from dspy_gepa.observe.progress import ProgressLog
 from dspy_gepa.observe.scores import RangeCheck
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
-from dspy_gepa.program.code_proposer import CodeProposer
-from dspy_gepa.program.description_templates import (
+from dspy_gepa.program.calls.lm import reflection_asker
+from dspy_gepa.program.calls.media import media_kind
+from dspy_gepa.program.calls.usage import MEASURED, listed_price
+from dspy_gepa.program.components.description_templates import (
     ARGUMENT_TEMPLATE,
     FIELD_TEMPLATE,
     TOOL_TEMPLATE,
 )
-from dspy_gepa.program.examples import ExampleTable
-from dspy_gepa.program.kinds import (
+from dspy_gepa.program.components.kinds import (
     ARGUMENT,
     CODE,
     FIELD,
@@ -35,13 +36,12 @@ from dspy_gepa.program.kinds import (
     kinds_for,
     parts_of,
 )
-from dspy_gepa.program.lm import reflection_asker
-from dspy_gepa.program.media import media_kind
-from dspy_gepa.program.metric import Metric
-from dspy_gepa.program.proposer import CustomProposer
-from dspy_gepa.program.reflection import Reflect, ReflectionByKind, Ruled
+from dspy_gepa.program.examples import ExampleTable
+from dspy_gepa.program.proposers.code_proposer import CodeProposer
+from dspy_gepa.program.proposers.proposer import CustomProposer
+from dspy_gepa.program.proposers.reflection import Reflect, ReflectionByKind, Ruled
+from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.strategies import SearchView
-from dspy_gepa.program.usage import MEASURED, listed_price
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
 from dspy_gepa.reflect.prompt import Limits
 from dspy_gepa.reflect.reflector import Reflector

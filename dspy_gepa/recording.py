@@ -17,8 +17,8 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Committed, Event
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import SettingsError
+from dspy_gepa.program.components.kinds import DEFAULT_KINDS, kinds_in
 from dspy_gepa.program.examples import ExampleTable
-from dspy_gepa.program.kinds import DEFAULT_KINDS, kinds_in
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.result import RunResult
 from dspy_gepa.store.manifest import Manifest, digest

@@ -19,14 +19,14 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.gepa_kwargs import mapped_gepa_kwargs
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import Plan, auto_budget
+from dspy_gepa.program.calls.usage import Price
+from dspy_gepa.program.components.kinds import kinds_for
 from dspy_gepa.program.demos import DemoSettings
 from dspy_gepa.program.examples import ExampleTable, tabulate
-from dspy_gepa.program.kinds import kinds_for
-from dspy_gepa.program.metric import Metric
 from dspy_gepa.program.program import build, components_of
+from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.strategies import component_selector as as_component_selector
 from dspy_gepa.program.strategies import selection as as_selection
-from dspy_gepa.program.usage import Price
 from dspy_gepa.result import RunResult
 from dspy_gepa.wiring import Optimization
 

@@ -20,12 +20,12 @@ from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
 from dspy_gepa.observe.observer import FanOut
 from dspy_gepa.planning import Plan, sized_budget
 from dspy_gepa.presets import is_single_component, settings_for
-from dspy_gepa.program.aggregate import aggregate_scores
+from dspy_gepa.program.components.kinds import CODE, TOOL, Kind, kinds_for, owners_of, unsaved
 from dspy_gepa.program.demos import DemoSettings, demonstrated
 from dspy_gepa.program.details import attach_mipro_statistics, detailed_results
 from dspy_gepa.program.examples import ExampleTable
-from dspy_gepa.program.kinds import CODE, TOOL, Kind, kinds_for, owners_of, unsaved
 from dspy_gepa.program.program import build, components_of
+from dspy_gepa.program.rollouts.aggregate import aggregate_scores
 from dspy_gepa.recording import BestKeeper, opened, save_best
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.loop import Finish, run

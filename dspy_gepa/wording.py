@@ -13,10 +13,10 @@ import dspy
 
 from dspy_gepa.arguments import Arguments
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.fields import users_outputs
-from dspy_gepa.program.kinds import ARGUMENT, TOOL, Part
-from dspy_gepa.program.tokens import counted_tokens, input_tokens_of
-from dspy_gepa.program.tools import TOOL_MARK
+from dspy_gepa.program.calls.tokens import counted_tokens, input_tokens_of
+from dspy_gepa.program.components.fields import users_outputs
+from dspy_gepa.program.components.kinds import ARGUMENT, TOOL, Part
+from dspy_gepa.program.components.tools import TOOL_MARK
 from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.reflect.templates import Template
 from dspy_gepa.reflect.values import text_of

@@ -29,12 +29,19 @@ MAY_IMPORT = {
     "result": {"core", "errors"},
     "run": {"core", "store", "observe", "errors"},
     "program": {"core", "reflect", "run.worker", "errors"},
-    "metrics": {"program.feedback", "program.trace", "errors"},
+    "metrics": {"program.rollouts.feedback", "program.rollouts.trace", "errors"},
     "testing": {"core", "run", "errors"},
     "demo": {"__init__", "errors"},
     "edge": EVERY_ROOM,
     "__init__": EVERY_ROOM | {"edge"},
     "__main__": {"demo"},
+}
+# The same for the rooms inside `program`, of each other; what stands beside them knows them all.
+INSIDE_PROGRAM = {
+    "calls": set(),
+    "components": {"calls"},
+    "rollouts": {"calls", "components"},
+    "proposers": {"calls", "components", "rollouts"},
 }
 KNOWS_DSPY = {"program", "metrics", "edge", "__init__", "demo"}
 CATCH_EVERYTHING = {"program", "observe"}
@@ -96,6 +103,20 @@ def test_imports_go_in_the_agreed_directions():
             allowed = MAY_IMPORT[room] | ({room} if room != "__init__" else set())
             if not {inside, room_of(imported)} & allowed:
                 wrong.append(f"{module} imports {imported}")
+    assert wrong == []
+
+
+def test_the_rooms_of_the_program_stand_on_each_other():
+    """Calls know nothing of components, components nothing of rollouts, and so on."""
+    program = "dspy_gepa.program."
+    wrong = [
+        f"{module} imports {imported}"
+        for module in TREES
+        if (room := module.removeprefix(program).split(".")[0]) in INSIDE_PROGRAM
+        for imported in our_imports(module)
+        if imported.startswith(program)
+        and imported.removeprefix(program).split(".")[0] not in {room, *INSIDE_PROGRAM[room]}
+    ]
     assert wrong == []
 
 

@@ -12,7 +12,7 @@ from scripted_engine import answer, scripted_lm
 
 from dspy_gepa import GEPA, load_run
 from dspy_gepa.errors import JournalMismatch, ReflectionError, SettingsError
-from dspy_gepa.program.tools import TOOL_MARK
+from dspy_gepa.program.components.tools import TOOL_MARK
 
 HINT = "Here are all codes of messages"
 TOOL = "tools['codes']"

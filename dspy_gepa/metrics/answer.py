@@ -23,7 +23,7 @@ from dspy_gepa.metrics.fields import (
     scored_nothing,
     text_of,
 )
-from dspy_gepa.program.feedback import Feedback
+from dspy_gepa.program.rollouts.feedback import Feedback
 
 __all__ = ["F1", "ExactMatch"]
 

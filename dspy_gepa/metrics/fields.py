@@ -11,8 +11,8 @@ import dspy
 import pydantic
 
 from dspy_gepa.errors import MetricError
-from dspy_gepa.program.feedback import Feedback
-from dspy_gepa.program.trace import fields_of
+from dspy_gepa.program.rollouts.feedback import Feedback
+from dspy_gepa.program.rollouts.trace import fields_of
 
 __all__ = ["MISSING", "answer_in", "field_of", "label_in", "quoted", "scored_nothing", "text_of"]
 

@@ -10,7 +10,7 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.feedback import Feedback
+from dspy_gepa.program.rollouts.feedback import Feedback
 
 __all__ = ["Judge"]
 

@@ -11,10 +11,10 @@ from dspy.teleprompt import BootstrapFewShot
 
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.streams import stream
-from dspy_gepa.program.boundary import Raised, settled
+from dspy_gepa.program.calls.boundary import Raised, settled
+from dspy_gepa.program.calls.usage import Meter
 from dspy_gepa.program.copying import copied
-from dspy_gepa.program.metric import Metric
-from dspy_gepa.program.usage import Meter
+from dspy_gepa.program.rollouts.metric import Metric
 
 __all__ = ["DemoSettings", "Demonstrated", "demonstrated"]
 

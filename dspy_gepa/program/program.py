@@ -11,9 +11,9 @@ import dspy
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.program.components.describing import describe
+from dspy_gepa.program.components.kinds import DEFAULT_KINDS, Kind, kinds_in, parts_of
 from dspy_gepa.program.copying import copied
-from dspy_gepa.program.describing import describe
-from dspy_gepa.program.kinds import DEFAULT_KINDS, Kind, kinds_in, parts_of
 
 __all__ = ["build", "components_of", "describe"]
 

@@ -26,21 +26,28 @@ from dspy_gepa.core.work import (
     RolloutRequest,
 )
 from dspy_gepa.errors import MetricError, SettingsError
-from dspy_gepa.program.account import Account, setback
-from dspy_gepa.program.boundary import Raised, settled
-from dspy_gepa.program.kinds import CODE, DEFAULT_KINDS, Kind, Part, UnboundCode, parts_of
-from dspy_gepa.program.media import captured
-from dspy_gepa.program.metric import Judgement, Metric
-from dspy_gepa.program.outage import Outage
-from dspy_gepa.program.past_run import PastRun, revived_run
-from dspy_gepa.program.patience import TimedOut, within
+from dspy_gepa.program.calls.boundary import Raised, settled
+from dspy_gepa.program.calls.media import captured
+from dspy_gepa.program.calls.outage import Outage
+from dspy_gepa.program.calls.patience import TimedOut, within
+from dspy_gepa.program.calls.usage import Meter, Price
+from dspy_gepa.program.components.kinds import (
+    CODE,
+    DEFAULT_KINDS,
+    Kind,
+    Part,
+    UnboundCode,
+    parts_of,
+)
 from dspy_gepa.program.program import build, describe
-from dspy_gepa.program.recent import Recent
-from dspy_gepa.program.reflection import Reflect
-from dspy_gepa.program.trace import Call, Predictors, Recording, failure_text
-from dspy_gepa.program.usage import Meter, Price
-from dspy_gepa.program.watch import Watch
-from dspy_gepa.program.words import Said
+from dspy_gepa.program.proposers.reflection import Reflect
+from dspy_gepa.program.rollouts.account import Account, setback
+from dspy_gepa.program.rollouts.metric import Judgement, Metric
+from dspy_gepa.program.rollouts.past_run import PastRun, revived_run
+from dspy_gepa.program.rollouts.recent import Recent
+from dspy_gepa.program.rollouts.trace import Call, Predictors, Recording, failure_text
+from dspy_gepa.program.rollouts.watch import Watch
+from dspy_gepa.program.rollouts.words import Said
 
 __all__ = ["ProgramWorker", "WorkerSettings"]
 

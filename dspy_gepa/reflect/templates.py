@@ -223,7 +223,8 @@ def _own_words() -> tuple[str, ...]:
     texts = (DEFAULT_TEMPLATE.text, REMARKS, ADDITION_TEMPLATE.text, _REPAIR)
     lines = "\n".join(texts).splitlines()
     sentences = [sentence for line in lines for sentence in re.split(r"(?<=\.) ", line)]
-    return tuple(one.strip("-# ") for one in sentences if len(one) >= 40 and "{" not in one)
+    long = [one.strip("-# ") for one in sentences if len(one) >= 40 and "{" not in one]
+    return tuple(dict.fromkeys(long))  # templates share sentences
 
 
 OWN_WORDS = _own_words()

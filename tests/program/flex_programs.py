@@ -10,7 +10,7 @@ import dspy
 import pytest
 from scripted_engine import answer
 
-from dspy_gepa.program.flex import CODE_MODULES
+from dspy_gepa.program.components.flex import CODE_MODULES
 
 if not CODE_MODULES:
     pytest.skip("this DSPy has no dspy.Flex", allow_module_level=True)

@@ -8,7 +8,7 @@ import dspy
 from scripted_engine import answer
 
 from dspy_gepa.core.rollout import Step, Trace
-from dspy_gepa.program.trace import Predictors, Recording
+from dspy_gepa.program.rollouts.trace import Predictors, Recording
 
 __all__ = ["called", "echo", "recorded", "step"]
 

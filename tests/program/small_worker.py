@@ -6,8 +6,8 @@ import dspy
 from scripted_engine import AuthError, answer, scripted_lm
 
 from dspy_gepa.core.work import RolloutRequest
-from dspy_gepa.program.metric import Metric
 from dspy_gepa.program.program import components_of
+from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
 
 __all__ = [

@@ -12,10 +12,10 @@ from scripted_engine import AuthError, answer, scripted_lm
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import WrongType
-from dspy_gepa.program.code_proposer import CodeProposer
-from dspy_gepa.program.kinds import parts_of
+from dspy_gepa.program.components.kinds import parts_of
 from dspy_gepa.program.program import components_of
-from dspy_gepa.program.reflection import ReflectionByKind
+from dspy_gepa.program.proposers.code_proposer import CodeProposer
+from dspy_gepa.program.proposers.reflection import ReflectionByKind
 
 GIVEN, SAID = {"question": "a"}, {"answer": "a"}
 WRONG = Rollout(0.0, "say A", trace=Trace(GIVEN, SAID, (Step("code", GIVEN, SAID),)))

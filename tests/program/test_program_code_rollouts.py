@@ -27,8 +27,8 @@ from dspy_gepa.core.work import (
     RolloutRequest,
     Setback,
 )
-from dspy_gepa.program.metric import Metric
 from dspy_gepa.program.program import components_of
+from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
 
 

@@ -10,8 +10,8 @@ import pydantic
 from test_program_program import Program
 from tool_programs import Desk, agent
 
-from dspy_gepa.program.describing import describe
-from dspy_gepa.program.kinds import KINDS, kinds_for
+from dspy_gepa.program.components.describing import describe
+from dspy_gepa.program.components.kinds import KINDS, kinds_for
 from dspy_gepa.program.program import build, components_of
 
 TOOLS = kinds_for(["instructions", "tools"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dspy_gepa.program.description_templates import (
+from dspy_gepa.program.components.description_templates import (
     ARGUMENT_TEMPLATE,
     FIELD_TEMPLATE,
     TOOL_TEMPLATE,

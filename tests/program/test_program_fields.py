@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tool_programs import Desk, agent, asked
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.program.kinds import KINDS, kinds_for, owners_of, parts_of, unsaved
+from dspy_gepa.program.components.kinds import KINDS, kinds_for, owners_of, parts_of, unsaved
 from dspy_gepa.program.program import build, components_of
 
 FIELDS = kinds_for(["instructions", "fields"])

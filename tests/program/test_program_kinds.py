@@ -12,7 +12,7 @@ from tool_programs import agent
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.program.kinds import (
+from dspy_gepa.program.components.kinds import (
     ARGUMENT,
     CODE,
     DEFAULT_KINDS,
@@ -177,7 +177,7 @@ import dspy
 sys.modules["dspy.teleprompt.gepa.gepa_flex_utils"] = None
 from dspy_gepa import GEPA
 from dspy_gepa.program.program import components_of
-from dspy_gepa.program.flex import CODE_MODULES, task_context
+from dspy_gepa.program.components.flex import CODE_MODULES, task_context
 program = dspy.ChainOfThought("question -> answer")
 assert (CODE_MODULES, task_context(program)) == ((), ({}, {}))
 print(list(components_of(program)))

@@ -6,7 +6,7 @@ import dspy
 import pytest
 from tool_programs import forget, look_up
 
-from dspy_gepa.program.listings import line_of, relisted, span_of
+from dspy_gepa.program.components.listings import line_of, relisted, span_of
 
 TOOL = dspy.Tool(look_up, desc="Looks.")
 OTHER = dspy.Tool(forget)

@@ -13,8 +13,8 @@ from model_server import model_server
 from scripted_engine import scripted_lm
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.lm import ask, language_model, reflection_asker
-from dspy_gepa.program.media import captured
+from dspy_gepa.program.calls.lm import ask, language_model, reflection_asker
+from dspy_gepa.program.calls.media import captured
 from dspy_gepa.reflect.exchange import Prompt, Reply
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_gepa.core.media import Media, content_of, without_base64
-from dspy_gepa.program.media import captured, content_parts, media_kind, revived, spoken
+from dspy_gepa.program.calls.media import captured, content_parts, media_kind, revived, spoken
 
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGA"

@@ -16,9 +16,9 @@ from metric_shapes import GIVEN, SHAPES
 from scripted_engine import answer, scripted_lm
 
 from dspy_gepa.errors import MetricError, SettingsError, WrongType
-from dspy_gepa.program.feedback import Feedback
-from dspy_gepa.program.metric import Judgement, Metric
-from dspy_gepa.program.words import Said
+from dspy_gepa.program.rollouts.feedback import Feedback
+from dspy_gepa.program.rollouts.metric import Judgement, Metric
+from dspy_gepa.program.rollouts.words import Said
 
 GOLD = dspy.Example(question="What is 1+1?", answer="2").with_inputs("question")
 RIGHT = dspy.Prediction(answer="2")
@@ -325,7 +325,7 @@ def test_attachments_without_names_are_given_some(given, attachments):
 def test_what_cannot_be_attached_is_an_error():
     """It names the example and what may be attached."""
     metric = Metric(lambda gold, pred: {"score": 1, "attachments": {"raw": b"x"}})
-    with pytest.raises(MetricError, match=r"example 7: The attachment 'raw' is a bytes. Attach a"):
+    with pytest.raises(MetricError, match=r"example 7. The attachment 'raw' is a bytes. Attach a"):
         metric.score(GOLD, RIGHT, 7)
 
 

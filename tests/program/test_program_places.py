@@ -6,7 +6,7 @@ import dspy
 from flex_programs import flex
 from tool_programs import agent, forget, look_up
 
-from dspy_gepa.program.places import places_of
+from dspy_gepa.program.components.places import places_of
 
 
 class Inner(dspy.Module):

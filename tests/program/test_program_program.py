@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.kinds import normalised
+from dspy_gepa.program.components.kinds import normalised
 from dspy_gepa.program.program import build, components_of
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from dspy_gepa.program.recent import Recent
+from dspy_gepa.program.rollouts.recent import Recent
 
 
 def test_the_value_that_was_not_used_for_longest_goes():

@@ -13,13 +13,20 @@ from tool_programs import Desk, agent, asked, forget, look_up, tool_user
 
 from dspy_gepa.core.work import Evidence, ReflectionRequest, RolloutRequest
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.program.description_templates import TOOL_TEMPLATE
-from dspy_gepa.program.kinds import DEFAULT_KINDS, KINDS, kinds_for, owners_of, parts_of, unsaved
-from dspy_gepa.program.listings import line_of
-from dspy_gepa.program.metric import Metric
+from dspy_gepa.program.components.description_templates import TOOL_TEMPLATE
+from dspy_gepa.program.components.kinds import (
+    DEFAULT_KINDS,
+    KINDS,
+    kinds_for,
+    owners_of,
+    parts_of,
+    unsaved,
+)
+from dspy_gepa.program.components.listings import line_of
+from dspy_gepa.program.components.tools import TOOL_MARK
 from dspy_gepa.program.program import build, components_of, describe
-from dspy_gepa.program.reflection import ReflectionByKind
-from dspy_gepa.program.tools import TOOL_MARK
+from dspy_gepa.program.proposers.reflection import ReflectionByKind
+from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.worker import ProgramWorker
 from dspy_gepa.reflect.exchange import Reply
 from dspy_gepa.reflect.reflector import Reflector

@@ -14,7 +14,7 @@ from scripted_engine import scripted_lm
 
 from dspy_gepa.core.rollout import Trace
 from dspy_gepa.program.program import build, components_of
-from dspy_gepa.program.trace import Predictors, Recording, fields_of
+from dspy_gepa.program.rollouts.trace import Predictors, Recording, fields_of
 
 
 class Twins(dspy.Module):

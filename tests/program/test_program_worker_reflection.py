@@ -10,10 +10,10 @@ from small_worker import SEED, Program, echo, exact, locked, rolled, worker
 
 from dspy_gepa.core.rollout import Opaque, Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Setback
-from dspy_gepa.program.feedback import Feedback
-from dspy_gepa.program.lm import reflection_asker
-from dspy_gepa.program.media import captured
+from dspy_gepa.program.calls.lm import reflection_asker
+from dspy_gepa.program.calls.media import captured
 from dspy_gepa.program.program import components_of
+from dspy_gepa.program.rollouts.feedback import Feedback
 from dspy_gepa.reflect.reflector import Reflector
 
 

@@ -9,10 +9,11 @@ from typing import Any, SupportsFloat
 
 import dspy
 
+from dspy_gepa.core.media import without_base64
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.words import in_words
+from dspy_gepa.program.rollouts.words import in_words
 
-__all__ = ["Feedback"]
+__all__ = ["Feedback", "finite", "objectives_of"]
 
 
 class Feedback(dspy.Prediction):  # type: ignore[misc]  # DSPy is untyped here
@@ -55,9 +56,9 @@ class Feedback(dspy.Prediction):  # type: ignore[misc]  # DSPy is untyped here
             )
         said = in_words(text, attachments)
         super().__init__(
-            score=_finite("The score", score),
+            score=finite("The score", score),
             feedback=said.text,
-            objective_scores=_objectives(objectives),
+            objective_scores=objectives_of(objectives),
             attachments=said.attachments,
         )
 
@@ -69,7 +70,12 @@ class Feedback(dspy.Prediction):  # type: ignore[misc]  # DSPy is untyped here
         return duplicate
 
 
-def _objectives(objectives: object) -> dict[str, float]:
+def objectives_of(objectives: object) -> dict[str, float]:
+    """Objectives by name; none where nothing is given.
+
+    Raises:
+        WrongType, SettingsError: they are no dict, or one of them is no finite number.
+    """
     if objectives is None:
         return {}
     if not isinstance(objectives, Mapping):
@@ -78,15 +84,22 @@ def _objectives(objectives: object) -> dict[str, float]:
             'needed: objectives={"brevity": 0.5}.'
         )
     return {
-        str(name): _finite(f"The objective {name!r:.80}", value)
+        str(name): finite(f"The objective {name!r:.80}", value)
         for name, value in objectives.items()
     }
 
 
-def _finite(what: str, value: object) -> float:
+def finite(what: str, value: object) -> float:
+    """The value as a number.
+
+    Raises:
+        WrongType, SettingsError: it is none, or not a finite one.
+    """
     # Text is refused although "1" would convert: it is a mistake more often than a number.
     if not isinstance(value, SupportsFloat) or isinstance(value, (str, bytes)):
-        raise WrongType(f"{what} is {value!r:.80}, and a number is needed, such as 0.5.")
+        raise WrongType(
+            f"{what} is {without_base64(repr(value)):.80}, and a number is needed, such as 0.5."
+        )
     number = float(value)
     if not math.isfinite(number):
         raise SettingsError(f"{what} is {number}, and a finite number is needed, such as 0.5.")

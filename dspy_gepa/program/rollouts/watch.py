@@ -15,8 +15,8 @@ import dspy
 from dspy.utils.callback import BaseCallback
 from dspy.utils.exceptions import AdapterParseError
 
-from dspy_gepa.program.flex import CODE_MODULES
-from dspy_gepa.program.outage import is_unmistakable, outage_in
+from dspy_gepa.program.calls.outage import is_unmistakable, outage_in
+from dspy_gepa.program.components.flex import CODE_MODULES
 
 __all__ = ["NotedCall", "Watch"]
 

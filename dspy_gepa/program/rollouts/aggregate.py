@@ -11,7 +11,7 @@ import dspy
 
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import RunState
-from dspy_gepa.program.boundary import Raised, settled
+from dspy_gepa.program.calls.boundary import Raised, settled
 
 __all__ = ["AggregateMetric", "aggregate_scores"]
 

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import Parameter
-from typing import Any, SupportsFloat
+from typing import Any
 
 import dspy
 
 from dspy_gepa.core.media import without_base64
 from dspy_gepa.errors import MetricError
-from dspy_gepa.program.media import spoken
-from dspy_gepa.program.parameters import arguments_of
-from dspy_gepa.program.trace import Call, fields_of
-from dspy_gepa.program.words import Said, in_words
+from dspy_gepa.program.calls.media import spoken
+from dspy_gepa.program.rollouts.feedback import finite, objectives_of
+from dspy_gepa.program.rollouts.parameters import arguments_of
+from dspy_gepa.program.rollouts.trace import Call, fields_of
+from dspy_gepa.program.rollouts.words import Said, in_words
 
 __all__ = ["Judgement", "Metric"]
 
@@ -85,14 +85,13 @@ class Metric:
         trace = None if program_trace is None else list(program_trace)
         returned = self._call(example, prediction, {"program_trace": trace})
         try:
-            score = _finite(_part(returned, "score"))
-            objectives = dict(_part(returned, "objective_scores") or {})
-            objectives = {str(name): _finite(value) for name, value in objectives.items()}
+            score = finite("The score", _part(returned, "score"))
+            objectives = objectives_of(_part(returned, "objective_scores"))
             said = _said(returned)
         except (TypeError, ValueError) as error:
             raise MetricError(
-                f"The metric {self.name} returned {_quoted(returned)} for example {example_id}: "
-                f"{error}. Return a finite number, (score, feedback), a dict with 'score', or "
+                f"The metric {self.name} returned {_quoted(returned)} for example {example_id}. "
+                f"{error} Return a finite number, (score, feedback), a dict with 'score', or "
                 "dspy_gepa.Feedback(score, text)."
             ) from error
         feedback = said.text or _synthesised(score, example, prediction)
@@ -105,7 +104,7 @@ class Metric:
             TypeError, ValueError: it returned something that is no score.
         """
         returned = self._call(example, prediction, {"trace": list(trace)})
-        return _finite(_part(returned, "score"))
+        return finite("The score", _part(returned, "score"))
 
     def feedback(
         self,
@@ -150,7 +149,7 @@ class Metric:
         if self._has_warned or first_score is None:
             return
         try:
-            second_score = _finite(_part(returned, "score"))
+            second_score = finite("The score", _part(returned, "score"))
         except (TypeError, ValueError):
             return  # asked about one component, it may give feedback alone
         if second_score != first_score:
@@ -179,21 +178,6 @@ def _part(returned: Any, name: str) -> Any:
         return dict(zip(("score", "feedback"), returned, strict=True)).get(name)
     has_parts = isinstance(returned, dspy.Example) or hasattr(returned, "score")
     return returned if name == "score" and not has_parts else None
-
-
-def _finite(value: object) -> float:
-    """The value as a number.
-
-    Raises:
-        TypeError, ValueError: it is none, or not a finite one.
-    """
-    # Text is refused although "1" would convert: it is a mistake more often than a number.
-    if not isinstance(value, SupportsFloat) or isinstance(value, (str, bytes)):
-        raise TypeError(f"{_quoted(value)} is not a number")
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{number} is not finite")
-    return number
 
 
 def _said(returned: object, known: Mapping[str, object] | None = None) -> Said:

@@ -9,9 +9,9 @@ import inspect
 from typing import Any
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.program.boundary import Raised, settled
-from dspy_gepa.program.flex import CODE_MODULES
-from dspy_gepa.program.part import Found, Kind, sendable
+from dspy_gepa.program.calls.boundary import Raised, settled
+from dspy_gepa.program.components.flex import CODE_MODULES
+from dspy_gepa.program.components.part import Found, Kind, sendable
 
 __all__ = ["CODE", "INSTRUCTION", "UnboundCode", "normalised"]
 

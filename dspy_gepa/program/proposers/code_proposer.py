@@ -13,9 +13,9 @@ import dspy
 from dspy_gepa.core.rollout import Rollout, Step
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import WrongType
-from dspy_gepa.program.flex import CODE_SIGNATURE, PRIMITIVES_CATALOG, task_context
-from dspy_gepa.program.lm import language_model
-from dspy_gepa.program.proposer import (
+from dspy_gepa.program.calls.lm import language_model
+from dspy_gepa.program.components.flex import CODE_SIGNATURE, PRIMITIVES_CATALOG, task_context
+from dspy_gepa.program.proposers.proposer import (
     CallCounter,
     ReflectiveDataset,
     check_keywords,

@@ -19,8 +19,8 @@ from dspy.utils.callback import BaseCallback
 from dspy_gepa.core.media import without_base64
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import WrongType
-from dspy_gepa.program.lm import language_model
-from dspy_gepa.program.media import revived, spoken
+from dspy_gepa.program.calls.lm import language_model
+from dspy_gepa.program.calls.media import revived, spoken
 from dspy_gepa.reflect.records import Call, Record, records_of
 
 __all__ = [

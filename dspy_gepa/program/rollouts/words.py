@@ -17,8 +17,8 @@ import pydantic
 
 from dspy_gepa.core.media import without_base64
 from dspy_gepa.errors import WrongType
-from dspy_gepa.program.media import captured, media_kind
-from dspy_gepa.program.trace import traceback_text
+from dspy_gepa.program.calls.media import captured, media_kind
+from dspy_gepa.program.rollouts.trace import traceback_text
 from dspy_gepa.reflect.values import text_of
 
 __all__ = ["Said", "in_words"]

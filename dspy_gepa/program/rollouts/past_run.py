@@ -9,9 +9,9 @@ from typing import Any
 import dspy
 
 from dspy_gepa.core.rollout import Opaque, Trace
-from dspy_gepa.program.media import revived
-from dspy_gepa.program.trace import Call
-from dspy_gepa.program.words import Said
+from dspy_gepa.program.calls.media import revived
+from dspy_gepa.program.rollouts.trace import Call
+from dspy_gepa.program.rollouts.words import Said
 
 __all__ = ["PastRun", "revived_run"]
 

@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 from dspy_gepa.core.rollout import Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest
-from dspy_gepa.program.boundary import Raised, settled
-from dspy_gepa.program.kinds import Part
-from dspy_gepa.program.outage import outage_in
-from dspy_gepa.program.trace import failure_text
+from dspy_gepa.program.calls.boundary import Raised, settled
+from dspy_gepa.program.calls.outage import outage_in
+from dspy_gepa.program.components.kinds import Part
+from dspy_gepa.program.rollouts.trace import failure_text
 from dspy_gepa.reflect.rules import Rules
 
 __all__ = ["Reflect", "ReflectionByKind", "Ruled"]

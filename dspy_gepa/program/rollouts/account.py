@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from dspy_gepa.core.work import Answer, Request, Setback
 from dspy_gepa.errors import GEPAError, SettingsError
-from dspy_gepa.program.boundary import Raised
-from dspy_gepa.program.outage import Outage, is_transient
-from dspy_gepa.program.trace import failure_text
-from dspy_gepa.program.usage import Meter
+from dspy_gepa.program.calls.boundary import Raised
+from dspy_gepa.program.calls.outage import Outage, is_transient
+from dspy_gepa.program.calls.usage import Meter
+from dspy_gepa.program.rollouts.trace import failure_text
 
 __all__ = ["Account", "setback"]
 

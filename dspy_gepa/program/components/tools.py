@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import dspy
 
-from dspy_gepa.program.instructions import INSTRUCTION
-from dspy_gepa.program.instructions import normalised as normal_instruction
-from dspy_gepa.program.listings import Line, line_of, relisted, span_of
-from dspy_gepa.program.part import Found, Kind, plain_text
-from dspy_gepa.program.places import Place, places_of
+from dspy_gepa.program.components.instructions import INSTRUCTION
+from dspy_gepa.program.components.instructions import normalised as normal_instruction
+from dspy_gepa.program.components.listings import Line, line_of, relisted, span_of
+from dspy_gepa.program.components.part import Found, Kind, plain_text
+from dspy_gepa.program.components.places import Place, places_of
 
 __all__ = [
     "ARGUMENT",

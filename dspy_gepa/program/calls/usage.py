@@ -13,7 +13,7 @@ import dspy
 from dspy.utils.usage_tracker import UsageTracker
 
 from dspy_gepa.core.budget import Usage
-from dspy_gepa.program.boundary import Raised, settled
+from dspy_gepa.program.calls.boundary import Raised, settled
 
 __all__ = ["MEASURED", "Meter", "Price", "listed_price"]
 

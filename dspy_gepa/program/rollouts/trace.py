@@ -20,10 +20,10 @@ from dspy.utils.exceptions import AdapterParseError
 
 from dspy_gepa.core.media import without_base64
 from dspy_gepa.core.rollout import Step, Trace
-from dspy_gepa.program.flex import CODE_MODULES
-from dspy_gepa.program.kinds import parts_of
-from dspy_gepa.program.media import captured
-from dspy_gepa.program.watch import NotedCall, Watch
+from dspy_gepa.program.calls.media import captured
+from dspy_gepa.program.components.flex import CODE_MODULES
+from dspy_gepa.program.components.kinds import parts_of
+from dspy_gepa.program.rollouts.watch import NotedCall, Watch
 
 __all__ = ["Call", "Predictors", "Recording", "failure_text", "fields_of", "traceback_text"]
 

@@ -15,10 +15,10 @@ from types import MappingProxyType
 import dspy
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.program.fields import FIELD
-from dspy_gepa.program.instructions import CODE, INSTRUCTION, UnboundCode, normalised
-from dspy_gepa.program.part import Kind, Part
-from dspy_gepa.program.tools import ARGUMENT, TOOL, around_tools, sights_of
+from dspy_gepa.program.components.fields import FIELD
+from dspy_gepa.program.components.instructions import CODE, INSTRUCTION, UnboundCode, normalised
+from dspy_gepa.program.components.part import Kind, Part
+from dspy_gepa.program.components.tools import ARGUMENT, TOOL, around_tools, sights_of
 
 __all__ = [
     "ARGUMENT",

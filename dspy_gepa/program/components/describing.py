@@ -11,7 +11,7 @@ from typing import Any
 
 import dspy
 
-from dspy_gepa.program.kinds import (
+from dspy_gepa.program.components.kinds import (
     ARGUMENT,
     DEFAULT_KINDS,
     FIELD,
@@ -20,8 +20,8 @@ from dspy_gepa.program.kinds import (
     Part,
     parts_of,
 )
-from dspy_gepa.program.tools import TOOL_MARK, Sight, ToldTool, sights_of
-from dspy_gepa.program.type_words import (
+from dspy_gepa.program.components.tools import TOOL_MARK, Sight, ToldTool, sights_of
+from dspy_gepa.program.components.type_words import (
     fields_in_words,
     json_type,
     speaks_for_itself,

@@ -22,7 +22,7 @@ from dspy.utils.exceptions import (
 
 from dspy_gepa.core.media import without_base64
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.media import content_parts
+from dspy_gepa.program.calls.media import content_parts
 from dspy_gepa.reflect.exchange import Prompt, Reply
 
 __all__ = ["LanguageModel", "ask", "language_model", "reflection_asker"]

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, get_args
 
 import dspy
 
-from dspy_gepa.program.part import Found, Kind, plain_text
-from dspy_gepa.program.places import Place, places_of
+from dspy_gepa.program.components.part import Found, Kind, plain_text
+from dspy_gepa.program.components.places import Place, places_of
 
 __all__ = ["FIELD", "users_outputs"]
 
