@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import re
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -154,6 +155,13 @@ def test_objective_scores_are_read(kind):
     assert judged == Judgement(1.5, "ok", {"short": 1.0, "right": 2.0})
 
 
+@pytest.mark.parametrize("kind", [dict, dspy.Example, lambda **named: list(named.items())])
+def test_objective_scores_are_whatever_makes_a_dict(kind):
+    """As `dict` takes it."""
+    returned = {"score": 1.0, "objective_scores": kind(short=0.5)}
+    assert Metric(lambda gold, pred: returned).score(GOLD, RIGHT, 0).objectives == {"short": 0.5}
+
+
 class Loose:
     """Has neither a score nor a value as a number."""
 
@@ -194,8 +202,9 @@ def test_what_is_no_score_is_refused_with_metric_and_example(returned):
     def strictness(gold, pred):
         return returned
 
-    with pytest.raises(MetricError, match=r"(?s)strictness .*example 17.*finite number"):
+    with pytest.raises(MetricError, match=r"(?s)strictness .*example 17.*finite number") as caught:
         Metric(strictness).score(GOLD, RIGHT, 17)
+    assert re.search(r"[^.]\. Return a finite number", str(caught.value))
 
 
 def test_what_the_metric_returns_and_is_given_is_never_changed():

@@ -86,12 +86,13 @@ class Metric:
         returned = self._call(example, prediction, {"program_trace": trace})
         try:
             score = finite("The score", _part(returned, "score"))
-            objectives = objectives_of(_part(returned, "objective_scores"))
+            objectives = objectives_of(dict(_part(returned, "objective_scores") or {}))
             said = _said(returned)
         except (TypeError, ValueError) as error:
+            why = str(error).removesuffix(".")  # Python's own errors end without one
             raise MetricError(
                 f"The metric {self.name} returned {_quoted(returned)} for example {example_id}. "
-                f"{error} Return a finite number, (score, feedback), a dict with 'score', or "
+                f"{why}. Return a finite number, (score, feedback), a dict with 'score', or "
                 "dspy_gepa.Feedback(score, text)."
             ) from error
         feedback = said.text or _synthesised(score, example, prediction)
