@@ -27,12 +27,15 @@ class Blocks(NamedTuple):
     """The outermost pieces of a reply, in order."""
 
     whole: tuple[Block, ...] = ()
-    is_open: bool = False
-    """Whether the last one never closes, as in a reply that was cut off."""
     end_of_unopened: int | None = None
     """Where a closing mark begins that has no opening mark before it."""
     end_of_opening: int | None = None
     """Where the last opening mark ends, if it never closes."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last one never closes, as in a reply that was cut off."""
+        return self.end_of_opening is not None
 
 
 _NAME = re.escape(OPENING_MARK.strip("<>")).replace("_", r"\\?[_ -]?")
@@ -92,7 +95,7 @@ def fenced(reply: str) -> Blocks:
                         kind=first[2].strip().lower(),
                     )
                 )
-    return Blocks(tuple(whole), is_open=bool(opened))
+    return _found(whole, opened)
 
 
 def _marked(reply: str, mark: re.Pattern[str]) -> Blocks:
@@ -116,11 +119,11 @@ def _marked(reply: str, mark: re.Pattern[str]) -> Blocks:
         last = others[-1] if others else None
         if last and last.start() >= opened[0].end() and not reply[last.end() :].strip(_NO_WORDS):
             return Blocks((_between(reply, opened[0], last),))
-    return Blocks(
-        tuple(whole),
-        is_open=bool(opened),
-        end_of_opening=opened[-1].end() if opened else None,
-    )
+    return _found(whole, opened)
+
+
+def _found(whole: list[Block], opened: list[re.Match[str]]) -> Blocks:
+    return Blocks(tuple(whole), end_of_opening=opened[-1].end() if opened else None)
 
 
 def _meant(reply: str, found: list[re.Match[str]]) -> list[re.Match[str]]:
