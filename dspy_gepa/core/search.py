@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from dspy_gepa.core.attempts import attempts_told, has_copied
 from dspy_gepa.core.budget import NOTHING, Tally, unit_in_words
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import next_phase
@@ -50,7 +51,6 @@ from dspy_gepa.core.rollout import Rollout, RolloutKey
 from dspy_gepa.core.state import RunState, Settings, Settlement
 from dspy_gepa.core.work import (
     Answer,
-    Attempt,
     Evidence,
     ReflectionAnswer,
     ReflectionRequest,
@@ -63,9 +63,6 @@ from dspy_gepa.core.work import (
 )
 
 __all__ = ["decide", "evolve", "requests", "shortage", "start"]
-
-_ATTEMPTS_SHOWN = 3
-"""How many rejected attempts a reflection is told of. Our choice: the newest say most."""
 
 
 def start(settings: Settings, seed: Candidate, examples: tuple[int, ...] | None = None) -> RunState:
@@ -247,6 +244,7 @@ def _wanted(state: RunState, proposal: Proposal) -> Iterator[Request]:
                         is_learnable = example in learnable
                         yield RolloutRequest(evaluation.candidate, example, traced=is_learnable)
         case Reflecting(evaluation, components):
+            assert isinstance(proposal.origin, Mutation)
             rollouts = state.rollouts(evaluation)
             pairs = zip(evaluation.examples, rollouts, strict=True)
             evidence = tuple(Evidence(example, rollout) for example, rollout in pairs)
@@ -255,22 +253,8 @@ def _wanted(state: RunState, proposal: Proposal) -> Iterator[Request]:
                 evaluation.candidate,
                 components,
                 evidence,
-                _attempts(state, proposal, evaluation.candidate),
+                attempts_told(state, proposal.origin),
             )
-
-
-def _attempts(state: RunState, proposal: Proposal, parent: Candidate) -> tuple[Attempt, ...]:
-    """What earlier reflections on this parent wrote in vain, as known when it was issued."""
-    assert isinstance(proposal.origin, Mutation)
-    rejected = [
-        Attempt(settlement.candidate, settlement.verdict.reason)
-        for settlement in state.history[: proposal.origin.seen]
-        if settlement.verdict.kind == "rejected"
-        and isinstance(settlement.origin, Mutation)
-        and settlement.origin.parent == proposal.origin.parent
-        and settlement.candidate != parent
-    ]
-    return tuple(rejected[-_ATTEMPTS_SHOWN:])
 
 
 def _begun(ticket: int, origin: Origin, phase: Phase) -> Proposal:
@@ -347,9 +331,13 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
     members = measured(state, first)
     if verdict.kind == "accepted":
         members = (*members, new_member(state, first, charge.metric_calls))
+    copied_from = state.copied_from
+    if copied_from is None and has_copied(state):
+        copied_from = len(state.history) + 1
     return replace(
         state,
         live=tuple(rest),
+        copied_from=copied_from,
         history=state.history.plus(settlement),
         members=members,
         charged=charged,

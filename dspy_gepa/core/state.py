@@ -165,6 +165,9 @@ class RunState:
     """The most that model calls cost in one reflection."""
     vain: Mapping[RequestKey, int] = field(default_factory=dict)
     """Attempts at requests that could not be carried out since the last answer of their kind."""
+    copied_from: int | None = None
+    """How many proposals were over when a reflection had first copied a rejected text that it was
+    told of; None while none has. Those issued from then on are told of none."""
     ending: str = ""
     """Why no more proposals are issued; empty while they are."""
     is_broken: bool = False
