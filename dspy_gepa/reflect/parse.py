@@ -22,6 +22,7 @@ from dspy_gepa.reflect.forms import (
     in_yaml,
     unwrapped,
 )
+from dspy_gepa.reflect.prompt import ATTEMPT_HEADING
 from dspy_gepa.reflect.talk import (
     is_announcement,
     is_refusal,
@@ -70,6 +71,7 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 """What stands for an instruction in a form that was repeated and not filled in, ours included."""
+_CURRENT_MARK = re.compile(r"^[ \t]*</?current_instruction>[ \t]*(?:\n|\Z)", re.MULTILINE)
 _CDATA = re.compile(r"\s*<!\[CDATA\[(.*)\]\]>\s*", re.DOTALL)
 _LONGEST_FILLER = 100
 
@@ -100,7 +102,14 @@ def read_text(reply: Reply | str, *, current: str = "") -> str | Unreadable:
             found = _in_other_form(answer, is_truncated=bool(said.is_truncated))
         except Broken as broken:
             found = Unreadable(str(broken))
-    return found if isinstance(found, Unreadable) else _checked(found, current)
+    if isinstance(found, Unreadable):
+        return found
+    return _checked(_without_current_marks(found, current), current)
+
+
+def _without_current_marks(text: str, current: str) -> str:
+    """The text without the marks in which our prompt shows the current one, if that has none."""
+    return text if _CURRENT_MARK.search(current) else _CURRENT_MARK.sub("", text)
 
 
 def _after_thinking(reply: str) -> str | Unreadable:
@@ -249,7 +258,7 @@ def _checked(text: str, current: str) -> str | Unreadable:
         return Unreadable("it refuses to write a new instruction")
     marks = {
         mark
-        for pattern in (LEFT_OUT, EXAMPLE_HEADING)
+        for pattern in (LEFT_OUT, EXAMPLE_HEADING, ATTEMPT_HEADING)
         for mark in pattern.findall(text)
         if mark not in current
     }

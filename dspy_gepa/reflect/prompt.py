@@ -6,6 +6,7 @@ The same records give the same prompt in every process, and it never exceeds its
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,7 +25,7 @@ from dspy_gepa.reflect.values import (
     text_of,
 )
 
-__all__ = ["DEFAULT_LIMITS", "Brief", "Limits", "TooLong", "render"]
+__all__ = ["ATTEMPT_HEADING", "DEFAULT_LIMITS", "Brief", "Limits", "TooLong", "render"]
 
 _EXAMPLES_NEED = 400
 """Characters below which an example says nothing."""
@@ -32,6 +33,9 @@ _LEAST_ROOM = 2 * _EXAMPLES_NEED
 _VALUE_LIMITS = (8_000, 5_600, 4_000, 2_800, 2_000, 1_400, 1_000, 700, 500, 350, 250)
 """Characters of one value, tried in turn until every failing record fits. Our choice: so close
 together that most of the room is used."""
+_REJECTED = "Rejected: "
+ATTEMPT_HEADING = re.compile(rf"^## {_REJECTED}.*", re.MULTILINE)
+"""What stands before a rejected text."""
 _LONGEST_ATTEMPT = 1_500
 """Characters of a rejected text that are shown."""
 _ONLY_NUMBERS = (
@@ -256,7 +260,7 @@ def _attempts(attempts: Sequence[tuple[str, str]], room: int) -> str:
     named = [(reason, text) for text, reason in attempts]
     title = "Texts that were tried in its place and rejected"
     intro = "Do better than these.\n\n"
-    return _texts(named, room, title, intro, each="Rejected: ", longest=_LONGEST_ATTEMPT)
+    return _texts(named, room, title, intro, each=_REJECTED, longest=_LONGEST_ATTEMPT)
 
 
 def _references(references: Mapping[str, str], room: int) -> str:
