@@ -8,6 +8,8 @@ until a reflection copies one of them, and then never again in the run. Our choi
 
 from __future__ import annotations
 
+from itertools import islice
+
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import candidate_of
 from dspy_gepa.core.proposal import Mutation, Settled
@@ -30,15 +32,16 @@ def attempts_told(state: RunState, origin: Mutation) -> tuple[Attempt, ...]:
     if state.copied_from is not None and state.copied_from <= origin.seen:
         return ()
     parent = candidate_of(state, origin.parent)
-    rejected = [
+    newest_first = (state.history[position] for position in reversed(range(origin.seen)))
+    rejected = (
         Attempt(settlement.candidate, settlement.verdict.reason)
-        for settlement in state.history[: origin.seen]
+        for settlement in newest_first
         if settlement.verdict.kind == "rejected"
         and isinstance(settlement.origin, Mutation)
         and settlement.origin.parent == origin.parent
         and settlement.candidate != parent
-    ]
-    return tuple(rejected[-_MOST_TOLD:])
+    )
+    return tuple(islice(rejected, _MOST_TOLD))[::-1]
 
 
 def has_copied(state: RunState) -> bool:

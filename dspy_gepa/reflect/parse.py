@@ -72,6 +72,7 @@ _FILLER = re.compile(
 )
 """What stands for an instruction in a form that was repeated and not filled in, ours included."""
 _CURRENT_MARK = re.compile(r"^[ \t]*</?current_instruction>[ \t]*(?:\n|\Z)", re.MULTILINE)
+"""What stands around the current text in our prompt: a line with nothing else on it."""
 _CDATA = re.compile(r"\s*<!\[CDATA\[(.*)\]\]>\s*", re.DOTALL)
 _LONGEST_FILLER = 100
 

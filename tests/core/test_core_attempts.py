@@ -53,14 +53,19 @@ class Useless:
         return ReflectionAnswer(request.ticket, {"only": text}, lm_calls=1)
 
 
-def told_in(copies_from, *, window=1, proposals=12):
-    """What every reflection of a run was told, in the order of tickets."""
-    worker = Useless(copies_from)
+def finished(executor, *, window, proposals):
+    """The end of a run of so many proposals, with this executor."""
     limits = Limits(metric_calls=1_000, proposals=proposals)
     settings = Settings(
         train=(0, 1, 2), validation=(3, 4), limits=limits, sampler=Epochs(3), window=window
     )
-    run(start(settings, WORLD.student), SerialExecutor(worker))
+    return run(start(settings, WORLD.student), executor).state
+
+
+def told_in(copies_from, *, window=1, proposals=12):
+    """What every reflection of a run was told, in the order of tickets."""
+    worker = Useless(copies_from)
+    finished(SerialExecutor(worker), window=window, proposals=proposals)
     return [worker.told[ticket] for ticket in sorted(worker.told)]
 
 
@@ -89,13 +94,9 @@ def test_proposals_under_way_when_it_copies_are_told_what_they_were_issued_with(
 @given(st.integers(1, 8), st.integers(1, 4), st.integers(0, 99))
 def test_when_copying_is_seen_does_not_depend_on_the_order_of_answers(copies_from, window, seed):
     """The same run, and the same is told, in any order of answers."""
-    limits = Limits(metric_calls=1_000, proposals=10)
-    settings = Settings(
-        train=(0, 1, 2), validation=(3, 4), limits=limits, sampler=Epochs(2), window=window
-    )
     expected, other = Useless(copies_from), Useless(copies_from)
-    one = run(start(settings, WORLD.student), SerialExecutor(expected)).state
-    two = run(start(settings, WORLD.student), OrderedExecutor(other, shuffled(seed))).state
+    one = finished(SerialExecutor(expected), window=window, proposals=10)
+    two = finished(OrderedExecutor(other, shuffled(seed)), window=window, proposals=10)
     assert outcome(one) == outcome(two)
     assert expected.told == other.told
 
