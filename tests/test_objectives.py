@@ -46,6 +46,29 @@ def test_tokens_and_seconds_of_a_rollout_are_measured_where_they_are_named():
     assert {rollout.usage.total_tokens for rollout in rollouts(optimizer)} == {4}
 
 
+def test_what_a_failed_rollout_took_is_measured_too():
+    """Else a text under which costly examples fail would look cheap."""
+
+    class Fails(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.name = dspy.Predict("message -> code")
+
+        def forward(self, message):
+            self.name(message=message)
+            raise ValueError("the answer is too long")
+
+    def metric(gold, pred, trace=None):
+        raise KeyError("code")
+
+    settings = {"max_metric_calls": 20, "objectives": ["total_tokens"]}
+    for program, judge in [(Fails(), label_task.metric), (dspy.Predict("message -> code"), metric)]:
+        optimizer = GEPA(judge, reflection_lm=label_task.reflection_lm(), **settings)
+        with pytest.raises(WorkerError, match="failed on each"):
+            optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+        assert {rollout.objectives["total_tokens"] for rollout in rollouts(optimizer)} == {2.0}
+
+
 def test_nothing_is_measured_where_nothing_is_named():
     """Then a rollout has the metric's own objectives."""
     _, optimizer = compiled()

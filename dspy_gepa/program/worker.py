@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import dspy
@@ -57,6 +58,7 @@ _RUNS_KEPT = 500
 """Traced runs that the metric can still be asked about."""
 
 _NOTHING_SAID = Said("", {})
+_UNMEASURED: Mapping[str, float] = MappingProxyType({})
 
 ResultT = TypeVar("ResultT")
 
@@ -169,7 +171,9 @@ class ProgramWorker:
         if isinstance(output, Raised):
             failed = recording.trace(error=output.error) if request.traced else Trace()
             text, is_broken = failure_text(output.error), self._is_broken(output.error)
-            return self._failure(text, failed, metric_calls=0, is_broken=is_broken)
+            return self._failure(
+                text, failed, metric_calls=0, is_broken=is_broken, objectives=measured
+            )
         if dspy.settings.track_usage and isinstance(output, dspy.Prediction):
             # As DSPy does it, which sees that usage is being tracked already and leaves it.
             output.set_lm_usage(account.meter.get_total_tokens())
@@ -178,7 +182,9 @@ class ProgramWorker:
         kept = output if self._settings.keep_outputs else None
         if isinstance(judged, Raised):
             text = f"The metric raised {failure_text(judged.error)}"
-            return self._failure(text, trace, metric_calls=1, is_broken=True, output=kept)
+            return self._failure(
+                text, trace, metric_calls=1, is_broken=True, objectives=measured, output=kept
+            )
         if request.traced and self._metric.asks_per_component:
             own = {name: recording.calls_of(name) for name in request.candidate}
             self._runs.put(key, PastRun(output, recording.calls, own))
@@ -258,10 +264,12 @@ class ProgramWorker:
         *,
         metric_calls: int,
         is_broken: bool = False,
+        objectives: Mapping[str, float] = _UNMEASURED,
         output: object = None,
     ) -> Rollout:
         return Rollout(
             score=self._settings.failure_score,
+            objectives=objectives,
             failure=text,
             is_broken=is_broken,
             metric_calls=metric_calls,
