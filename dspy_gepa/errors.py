@@ -14,7 +14,6 @@ GEPAError
 """
 
 __all__ = [
-    "IN_USER_CODE",
     "GEPAError",
     "JournalCorrupt",
     "JournalError",
@@ -26,21 +25,6 @@ __all__ = [
     "WorkerError",
     "WrongType",
 ]
-
-
-IN_USER_CODE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What a user's predicate, `__str__` or mapping may raise where no more than its own value is at
-stake. MemoryError and what ends a process are not among them."""
 
 
 class GEPAError(Exception):

@@ -12,12 +12,31 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-__all__ = ["Media", "content_of", "data_uri", "without_base64"]
+__all__ = [
+    "ENCODED",
+    "MORE_LINES",
+    "Media",
+    "content_of",
+    "data_uri",
+    "is_encoded",
+    "without_base64",
+]
 
 _DATA_URI = re.compile(r"data:([^,\s]*);base64,(.*)", re.DOTALL)
-_WITHIN_TEXT = re.compile(r"data:([\w.+/;=-]*);base64,([\w+/=-]+)|([A-Za-z0-9+/]{200,}={0,2})")
-"""A data URI, or a long run of letters and digits: 200 is our choice, no word is as long."""
-_LOWER, _UPPER, _DIGIT = re.compile("[a-z]"), re.compile("[A-Z]"), re.compile("[0-9]")
+_BREAK = r"(?:\r?\n|(?:\\r)?\\n)[ \t]*"
+"""The end of a line, also as it is written within JSON."""
+MORE_LINES = (
+    rf"(?:{_BREAK}[A-Za-z0-9+/_-]{{60,}})*"
+    rf"(?:{_BREAK}[A-Za-z0-9+/_-]+={{0,2}}(?=[ \t]*(?:[\r\n\\\"']|\Z)))?={{0,2}}"
+)
+"""Matches what follows the first line of encoded content, of which mail has 76 characters a line
+and a certificate 64."""
+ENCODED = re.compile(rf"[A-Za-z0-9+/_-]{{60,}}{MORE_LINES}")
+"""Matches what may be encoded content: see `is_encoded`."""
+_WITHIN_TEXT = re.compile(rf"data:([\w.+/;=-]*);base64,([\w+/=-]+{MORE_LINES})|({ENCODED.pattern})")
+_LEAST = 200
+"""Characters of encoded content that is no data URI. Our choice: no word is as long."""
+_KINDS = (re.compile("[a-z]"), re.compile("[A-Z]"), re.compile("[0-9]"))
 _LONGEST_ADDRESS = 200
 """Characters of an address that are shown: signed ones can fill a page."""
 
@@ -76,10 +95,19 @@ def without_base64(text: str) -> str:
     return _WITHIN_TEXT.sub(_mark, text)
 
 
+def is_encoded(run: str, least: int) -> bool:
+    """Whether a match of `ENCODED` is encoded content, of at least so many characters.
+
+    Prose without spaces, a genome, a digest or a row of one letter has no need of small and capital
+    letters and digits.
+    """
+    return len(run) >= least and all(kind.search(run) for kind in _KINDS)
+
+
 def _mark(found: re.Match[str]) -> str:
     mime, content, run = found.groups()
-    if run and not (_LOWER.search(run) and _UPPER.search(run) and _DIGIT.search(run)):
-        return found[0]  # a genome, a digest: encoded content has all three
+    if run and not is_encoded(run, _LEAST):
+        return found[0]
     written = run or content
     kind = mime or "encoded content"
     return f"({kind}, {len(written):,} characters, sha256 {_digest(written.encode())})"

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dspy_gepa.errors import IN_USER_CODE, SettingsError, WrongType
+from dspy_gepa.core.values import IN_USER_CODE
+from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.reflect.overlap import Sources
 from dspy_gepa.reflect.placeholders import placeholders, strangers
 from dspy_gepa.reflect.tokens import estimated_tokens

@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
+from dspy_gepa.core.media import ENCODED, MORE_LINES, is_encoded
+from dspy_gepa.core.values import entered, is_writable, spoken
+
 __all__ = ["LEFT_OUT", "Marks", "left_out", "no_media", "sendable", "shortened", "text_of"]
 
 LEFT_OUT = re.compile(
@@ -23,14 +26,15 @@ _DEEPEST = 10
 """Levels of containers that are written out."""
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _DATA_URL = re.compile(
-    r"data:([\w.+-]{1,80}/[\w.+-]{1,80})?((?:;[\w.=+-]{1,80}){0,4}),([\w%.~!*'()+/=-]{16,})",
+    r"data:([\w.+-]{1,80}/[\w.+-]{1,80})?((?:;[\w.=+-]{1,80}){0,4}),"
+    rf"([\w%.~!*'()+/=-]{{16,}}{MORE_LINES})",
     re.ASCII,
 )
 _LONGEST_QUOTED_URL = 256
 """Characters of a data: URL without base64 that may as well be a text somebody wrote."""
-_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{1000,}={0,2}")
-"""Our choice of length: no word, hash, key or path of anybody's is as long."""
-_KINDS_OF_BASE64 = (re.compile("[a-z]"), re.compile("[A-Z]"), re.compile("[0-9]"))
+_LEAST_ENCODED = 1000
+"""Characters of encoded content of which a prompt tells the size only. Our choice: no word, hash,
+key or path of anybody's is as long."""
 
 
 def no_media(value: object) -> str:  # noqa: ARG001 - the shape is that of functions that look
@@ -104,10 +108,10 @@ def text_of(value: object, marks: Marks | None = None) -> str:
         value: Anything.
         marks: Knows which values are media; without it none is.
     """
-    plain = _plain(value, _DEEPEST, Marks() if marks is None else marks)
+    plain = _plain(value, (), Marks() if marks is None else marks)
     if isinstance(plain, (dict, list)):
         return sendable(json.dumps(plain, ensure_ascii=False))
-    return sendable(plain if isinstance(plain, str) else str(value))
+    return sendable(plain if isinstance(plain, str) else spoken(value))
 
 
 def shortened(text: str, limit: int) -> str:
@@ -136,50 +140,56 @@ def left_out(count: int, what: str) -> str:
     return f"[... {count:,} {what} left out ...]"
 
 
-def _plain(value: object, depth: int, marks: Marks) -> object:
+def _plain(value: object, within: tuple[int, ...], marks: Marks) -> object:
     """The value in JSON's terms, in an order that does not depend on the process."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return _without_bytes(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return _without_bytes(value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return spoken(value) if isinstance(value, int) and not is_writable(value) else value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return left_out(len(value), "bytes")
     if mark := marks.mark(value):
         return mark
     if not isinstance(value, (Mapping, list, tuple, AbstractSet)):
-        return _plain_object(value, depth, marks)
-    return _plain_container(value, depth - 1, marks) if depth else "..."
+        return _plain_object(value, within, marks)
+    inside = entered(value, within, _DEEPEST)
+    return "..." if inside is None else _plain_container(value, inside, marks)
 
 
 def _plain_container(
     value: Mapping[object, object] | list[object] | tuple[object, ...] | AbstractSet[object],
-    depth: int,
+    inside: tuple[int, ...],
     marks: Marks,
 ) -> object:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, depth, marks) for key, item in value.items()}
+        return {spoken(key): _plain(item, inside, marks) for key, item in value.items()}
     if isinstance(value, AbstractSet):
-        return sorted((_plain(item, depth, marks) for item in value), key=repr)
-    return [_plain(item, depth, marks) for item in value]
+        return sorted((_plain(item, inside, marks) for item in value), key=repr)
+    return [_plain(item, inside, marks) for item in value]
 
 
-def _plain_object(value: object, depth: int, marks: Marks) -> object:
+def _plain_object(value: object, within: tuple[int, ...], marks: Marks) -> object:
     """An object in its own words, or field by field where there are media in it."""
     fields = _fields(value)
-    if fields and depth > 0:
+    inside = entered(value, within, _DEEPEST)
+    if fields and inside is not None:
         before = marks.seen
-        plain = {name: _plain(item, depth - 1, marks) for name, item in fields.items()}
+        plain = {name: _plain(item, inside, marks) for name, item in fields.items()}
         if marks.seen > before:
             return plain
-    return sendable(_without_bytes(_ADDRESS.sub("", str(value))))
+    return sendable(_without_bytes(_ADDRESS.sub("", spoken(value))))
 
 
 def _fields(value: object) -> dict[str, object]:
-    """The fields of a dataclass or of a model of pydantic's kind, as they are; empty for others."""
+    """The fields of a dataclass, a model of pydantic's kind or a record of DSPy's; else empty."""
     kind = type(value)
     if dataclasses.is_dataclass(kind):
         names = [field.name for field in dataclasses.fields(kind)]
     elif hasattr(kind, "model_dump"):
         # What `model_dump` returns would be encoded already.
         names = list(getattr(kind, "model_fields", ()))
+    elif hasattr(kind, "toDict") and hasattr(kind, "items"):
+        return {spoken(name): item for name, item in value.items()}  # type: ignore[attr-defined]
     else:
         return {}
     return {name: getattr(value, name, None) for name in names}
@@ -187,7 +197,7 @@ def _fields(value: object) -> dict[str, object]:
 
 def _without_bytes(text: str) -> str:
     text = _DATA_URL.sub(_data_url, text) if "data:" in text else text
-    return _BASE64.sub(_base64, text) if len(text) >= 1000 else text
+    return ENCODED.sub(_encoded, text) if len(text) >= _LEAST_ENCODED else text
 
 
 def _data_url(found: re.Match[str]) -> str:
@@ -199,8 +209,7 @@ def _data_url(found: re.Match[str]) -> str:
     return left_out(size, f"bytes{kind}")
 
 
-def _base64(found: re.Match[str]) -> str:
-    # Prose without spaces, a sequence of genes or a row of one letter has no need of all three.
-    if not all(kind.search(found[0]) for kind in _KINDS_OF_BASE64):
+def _encoded(found: re.Match[str]) -> str:
+    if not is_encoded(found[0], _LEAST_ENCODED):
         return found[0]
     return left_out(len(found[0]) * 3 // 4, "bytes of base64")

@@ -17,12 +17,16 @@ import ujson
 
 from dspy_gepa.core.media import Media, content_of, data_uri, without_base64
 from dspy_gepa.core.rollout import Opaque
-from dspy_gepa.errors import IN_USER_CODE, JournalCorrupt
+from dspy_gepa.core.values import IN_USER_CODE, entered, is_writable, spoken
+from dspy_gepa.errors import JournalCorrupt
 
 __all__ = ["Json", "dumps", "loads", "packed", "unpacked"]
 
 Json: TypeAlias = Any
 """None, bool, int, float, str without surrogates, or lists and dictionaries of those."""
+
+Within: TypeAlias = "tuple[int, ...]"
+"""The ids of the containers around a value."""
 
 _DEEPEST = 100
 """Levels of containers that are kept; what lies deeper is stored as text."""
@@ -55,7 +59,7 @@ def loads(text: str | bytes) -> Json:
 
 def packed(value: object) -> Json:
     """The value in JSON's terms."""
-    return _packed(value, 0)
+    return _packed(value, ())
 
 
 def unpacked(value: Json) -> Any:
@@ -75,14 +79,14 @@ def unpacked(value: Json) -> Any:
     return {name: unpacked(item) for name, item in value.items()}
 
 
-def _packed(value: object, depth: int) -> Json:
+def _packed(value: object, within: Within) -> Json:
     pack = _PACKERS.get(type(value))
     if pack is not None:
-        return pack(value, depth)
+        return pack(value, within)
     try:
         for kind, pack_as in _KINDS:
             if isinstance(value, kind):
-                return pack_as(value, depth)
+                return pack_as(value, within)
     except IN_USER_CODE:
         pass
     return _pack_opaque(_spoken(value))
@@ -90,75 +94,78 @@ def _packed(value: object, depth: int) -> Json:
 
 def _spoken(value: object) -> str:
     """What `str` says about it, without the encoded content that some objects write there."""
-    try:
-        return without_base64(str(value))
-    except IN_USER_CODE:
-        return f"<a {type(value).__name__} that cannot be put into words>"
+    return without_base64(spoken(value))
 
 
-def _pack_as_is(value: Any, _depth: int) -> Json:
+def _pack_as_is(value: Any, _within: Within) -> Json:
     return value
 
 
-def _pack_text(value: str, _depth: int = 0) -> Json:
+def _pack_int(value: int, _within: Within) -> Json:
+    return value if is_writable(value) else _pack_opaque(spoken(value))
+
+
+def _pack_text(value: str, _within: Within = ()) -> Json:
     # Two surrogates in a row would come back as one character, and one alone is no UTF-8.
     return value if _is_clean(value) else {"$text": value.encode("utf-8", "surrogatepass").hex()}
 
 
-def _pack_float(value: float, _depth: int) -> Json:
+def _pack_float(value: float, _within: Within) -> Json:
     return value if math.isfinite(value) else {"$float": str(value)}
 
 
-def _pack_number_like(value: Any, depth: int) -> Json:
+def _pack_number_like(value: Any, within: Within) -> Json:
     """A number of the user's own type, which in a container is written as the number it is."""
     number: int | float = float.__float__(value) if isinstance(value, float) else int.__int__(value)
     written = str(value)
-    return _packed(number, depth) if depth or written == str(number) else _pack_opaque(written)
+    return _packed(number, within) if within or written == str(number) else _pack_opaque(written)
 
 
-def _pack_text_like(value: str, _depth: int) -> Json:
+def _pack_text_like(value: str, _within: Within) -> Json:
     raw = value.encode("utf-8", "surrogatepass")
     return _pack_text(raw.decode("utf-8", "surrogatepass"))
 
 
-def _pack_list(value: Any, depth: int) -> Json:
-    if depth >= _DEEPEST:
+def _pack_list(value: Any, within: Within) -> Json:
+    inside = entered(value, within, _DEEPEST)
+    if inside is None:
         return _pack_opaque("...")
-    return [_packed(item, depth + 1) for item in list(value)]
+    return [_packed(item, inside) for item in list(value)]
 
 
-def _pack_tuple(value: Any, depth: int) -> Json:
-    items = _pack_list(value, depth)
+def _pack_tuple(value: Any, within: Within) -> Json:
+    items = _pack_list(value, within)
     return {"$tuple": items} if isinstance(items, list) else items
 
 
-def _pack_set(value: Any, depth: int) -> Json:
+def _pack_set(value: Any, within: Within) -> Json:
     mark = "$set" if isinstance(value, set) else "$frozenset"
-    items = _pack_list(value, depth)
+    items = _pack_list(value, within)
     # In the same order whatever the hash seed.
     return {mark: sorted(items, key=dumps)} if isinstance(items, list) else items
 
 
-def _pack_dict(value: Any, depth: int) -> Json:
-    if depth >= _DEEPEST:
+def _pack_dict(value: Any, within: Within) -> Json:
+    inside = entered(value, within, _DEEPEST)
+    if inside is None:
         return _pack_opaque("...")
     pairs = list(value.items())
     if all(type(key) is str and key[:1] != "$" and _is_clean(key) for key, _ in pairs):
-        return {key: _packed(item, depth + 1) for key, item in pairs}
-    return {"$pairs": [[_pack_key(key, depth), _packed(item, depth + 1)] for key, item in pairs]}
+        return {key: _packed(item, inside) for key, item in pairs}
+    return {"$pairs": [[_pack_key(key, inside), _packed(item, inside)] for key, item in pairs]}
 
 
-def _pack_key(key: object, depth: int) -> Json:
+def _pack_key(key: object, inside: Within) -> Json:
     # A prompt shows what `str` says about a key, also where it is a text or number of some kind.
-    return _packed(key, depth + 1) if type(key) in _PACKERS else _pack_opaque(_spoken(key))
+    return _packed(key, inside) if type(key) in _PACKERS else _pack_opaque(_spoken(key))
 
 
-def _pack_bytes(value: Any, _depth: int) -> Json:
+def _pack_bytes(value: Any, _within: Within) -> Json:
     # As a data URI, whose content gets a file of its own.
     return {"$bytes": data_uri("", bytes(value))}
 
 
-def _pack_media(value: Any, _depth: int) -> Json:
+def _pack_media(value: Any, _within: Within) -> Json:
     return {"$media": [_pack_text(getattr(value, name)) for name in _MEDIA]}
 
 
@@ -177,10 +184,10 @@ def _is_clean(text: str) -> bool:
     return True
 
 
-_PACKERS: dict[type, Callable[[Any, int], Json]] = {
+_PACKERS: dict[type, Callable[[Any, Within], Json]] = {
     NoneType: _pack_as_is,
     bool: _pack_as_is,
-    int: _pack_as_is,
+    int: _pack_int,
     float: _pack_float,
     str: _pack_text,
     list: _pack_list,
@@ -188,12 +195,12 @@ _PACKERS: dict[type, Callable[[Any, int], Json]] = {
     tuple: _pack_tuple,
     set: _pack_set,
     frozenset: _pack_set,
-    Opaque: lambda value, _depth: _pack_opaque(value.text),
+    Opaque: lambda value, _within: _pack_opaque(value.text),
     Media: _pack_media,
     bytes: _pack_bytes,
     bytearray: _pack_bytes,
 }
-_KINDS: tuple[tuple[type, Callable[[Any, int], Json]], ...] = (
+_KINDS: tuple[tuple[type, Callable[[Any, Within], Json]], ...] = (
     (str, _pack_text_like),
     (int, _pack_number_like),
     (float, _pack_number_like),

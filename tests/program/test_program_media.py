@@ -125,6 +125,9 @@ def test_a_value_that_holds_itself_is_left_alone():
     loop = [IMAGE]
     loop.append(loop)
     assert captured(loop)[0] == Media("image", PIXEL)
+    tree = {"items": []}
+    tree["items"] = [{"parent": tree} for _ in range(30)]
+    assert captured(tree) is tree
 
 
 @pytest.mark.parametrize(
@@ -171,6 +174,20 @@ def test_long_runs_of_encoded_content_are_replaced_in_texts(before, seed):
     written = base64.b64encode(random.Random(seed).randbytes(600)).decode()
     for text in (written, json.dumps({"data": written}), f"data:image/png;base64,{written}"):
         assert written[:200] not in without_base64(before + " " + text)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [base64.urlsafe_b64encode, base64.encodebytes, lambda raw: base64.encodebytes(raw) + b"\nx"],
+)
+def test_encoded_content_of_any_form_is_replaced(write):
+    """As in an address, or in lines as mail has it, also within JSON; what follows it stays."""
+    written = write(random.Random(1).randbytes(1_200)).decode()
+    for text in (written, json.dumps(written), f"data:image/png;base64,{written}"):
+        shown = without_base64(f"see {text}\nand then")
+        assert len(shown) < 90
+        assert shown.startswith("see ")
+        assert shown.endswith("\nand then")
 
 
 @pytest.mark.parametrize("text", ["ACGT" * 100, "0123456789abcdef" * 20, "é" * 300, "word " * 80])

@@ -89,10 +89,29 @@ def test_values_are_written_as_text_or_json(value, written):
 
 
 def test_a_value_that_contains_itself_can_be_written():
-    """Nesting without end is cut off."""
+    """It is cut where it would begin again, also where it would many times."""
     loop: list[object] = []
     loop.append(loop)
-    assert text_of(loop) == "[" * 10 + '["..."]'[1:-1] + "]" * 10
+    assert text_of(loop) == '["..."]'
+    tree = {"name": "list", "items": []}
+    tree["items"] = [{"name": number, "parent": tree} for number in range(30)]
+    assert text_of(tree).startswith(
+        '{"name": "list", "items": [{"name": 0, "parent": "..."}, {"name": 1, "parent": "..."}, '
+    )
+
+
+def test_a_value_without_words_of_its_own_ends_nothing():
+    """Whatever `str` raises, something is written: within a container, as a key, or alone."""
+
+    class Row:
+        def __str__(self):
+            raise RuntimeError("the session is over")
+
+    said = "<a Row that cannot be put into words>"
+    assert text_of(Row()) == said
+    assert text_of({Row(): [Row()]}) == f'{{"{said}": ["{said}"]}}'
+    for endless in (10**5_000, [-(10**5_000)]):
+        assert "an int that" in text_of(endless).replace("<a int", "an int")
 
 
 @given(st.text(max_size=3_000), st.integers(0, 500))

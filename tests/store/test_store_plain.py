@@ -219,8 +219,17 @@ def test_an_object_that_cannot_be_put_into_words_ends_nothing():
     assert str(again(Treacherous(a=1))) == "{'a': 1}"
 
 
+def test_an_integer_too_long_to_be_written_ends_nothing():
+    """Python can refuse to write one; others come back exactly."""
+    assert again([10**600, -(2**64)]) == [10**600, -(2**64)]
+    assert str(again([10**5_000])[0]) == "<a int that cannot be put into words>"
+
+
 def test_values_that_contain_themselves_are_cut():
-    """A list in itself is stored down to a depth, and so is what is merely deep."""
+    """Where they would begin again, which may be in many places; and what is merely deep."""
+    tree = {"items": []}
+    tree["items"] = [{"parent": tree} for _ in range(30)]
+    assert again(tree) == {"items": [{"parent": Opaque("...")}] * 30}
     knot = []
     knot.append(knot)
     deep = ()

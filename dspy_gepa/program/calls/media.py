@@ -13,11 +13,13 @@ from typing import Any
 import dspy
 
 from dspy_gepa.core.media import Media, without_base64
+from dspy_gepa.core.values import entered
+from dspy_gepa.core.values import spoken as in_its_words
 
 __all__ = ["captured", "content_parts", "media_kind", "revived", "spoken"]
 
 _DEEPEST = 20
-"""Levels of containers that are searched; no sane value has more, and one may hold itself."""
+"""Levels of containers that are searched; no sane value has more."""
 _MEDIA_PARTS = frozenset(
     {"image_url", "input_image", "input_audio", "video_url", "file", "input_file"}
 )
@@ -47,7 +49,7 @@ def captured(value: Any) -> Any:
     The very same object where it holds none. Media of a user's own type stays as it is, also of
     one that is made from DSPy's.
     """
-    return _converted(value, _as_media, 0)
+    return _converted(value, _as_media, ())
 
 
 def revived(value: Any) -> Any:
@@ -55,7 +57,7 @@ def revived(value: Any) -> Any:
 
     What was captured comes back equal.
     """
-    return _converted(value, _as_object, 0)
+    return _converted(value, _as_object, ())
 
 
 def content_parts(value: Any) -> list[dict[str, Any]]:
@@ -68,7 +70,7 @@ def spoken(value: object) -> str:
     """What `str` says about the value, with a short description in place of media."""
     if media_kind(value) == "attachment":
         return f"({type(value).__name__})"
-    return without_base64(str(captured(value)))
+    return without_base64(in_its_words(captured(value)))
 
 
 def _has_media_parts(value: Any) -> bool:
@@ -82,18 +84,24 @@ def _has_media_parts(value: Any) -> bool:
     return not _MEDIA_PARTS.isdisjoint(kinds)
 
 
-def _converted(value: Any, convert: Callable[[Any], Any], depth: int) -> Any:
-    """The value with every leaf converted; containers are made anew only where one changed."""
-    if isinstance(value, _PLAIN) or value is None or depth > _DEEPEST:
+def _converted(value: Any, convert: Callable[[Any], Any], within: tuple[int, ...]) -> Any:
+    """The value with every leaf converted; containers are made anew only where one changed.
+
+    A container that holds itself has itself in there as it was.
+    """
+    if isinstance(value, _PLAIN) or value is None:
+        return value
+    if type(value) not in (dict, list, tuple):
+        return convert(value)
+    inside = entered(value, within, _DEEPEST)
+    if inside is None:
         return value
     if type(value) is dict:
-        fields = {name: _converted(item, convert, depth + 1) for name, item in value.items()}
+        fields = {name: _converted(item, convert, inside) for name, item in value.items()}
         return fields if any(fields[name] is not item for name, item in value.items()) else value
-    if type(value) in (list, tuple):
-        items = [_converted(item, convert, depth + 1) for item in value]
-        changed = any(new is not old for new, old in zip(items, value, strict=True))
-        return type(value)(items) if changed else value
-    return convert(value)
+    items = [_converted(item, convert, inside) for item in value]
+    changed = any(new is not old for new, old in zip(items, value, strict=True))
+    return type(value)(items) if changed else value
 
 
 def _as_media(value: Any) -> Any:
