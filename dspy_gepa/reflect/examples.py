@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from dspy_gepa.reflect.records import Call, Record, Turn
-from dspy_gepa.reflect.values import Marks, left_out, shortened, text_of
+from dspy_gepa.reflect.values import LEFT_OUT, Marks, left_out, shortened, text_of
 
 __all__ = ["EXAMPLE_HEADING", "Block", "block_of", "has_words", "worded"]
 
@@ -39,8 +39,13 @@ class Block(NamedTuple):
 
 
 def worded(records: Sequence[Record], marks: Marks) -> tuple[Record, ...]:
-    """The records with every value in words, the media in them numbered as they will be read."""
-    return tuple(_worded(record, marks) for record in records)
+    """The records with every value in words, the media in them numbered.
+
+    What the component itself was given and what was said about it come first, in all records: they
+    have a number also where there are too many media for all that went through the program.
+    """
+    own = [_in_its_words(record, marks) for record in records]
+    return tuple(_among_others(record, marks) for record in own)
 
 
 def has_words(record: Record) -> bool:
@@ -50,39 +55,50 @@ def has_words(record: Record) -> bool:
     )
 
 
-def _worded(record: Record, marks: Marks) -> Record:
-    def words(fields: Mapping[str, object]) -> Mapping[str, object]:
-        return {text_of(name): text_of(value, marks) for name, value in fields.items()}
-
-    said = replace(
-        record,
-        calls=tuple(
-            replace(
-                call,
-                inputs=words(call.inputs),
-                outputs=words(call.outputs),
-                failure=text_of(call.failure.strip()),
-                reply=text_of(call.reply.strip()),
-            )
-            for call in record.calls
-        ),
-        inputs=words(record.inputs),
-        turns=tuple(
-            replace(
-                turn,
-                inputs=words(turn.inputs),
-                outputs=words(turn.outputs),
-                failure=text_of(turn.failure.strip()),
-            )
-            for turn in record.turns
-        ),
-        outputs=words(record.outputs),
-        failure=text_of(record.failure.strip()),
-        feedback=text_of(record.feedback.strip()),
-        attachments=words(record.attachments),
+def _in_its_words(record: Record, marks: Marks) -> Record:
+    """The record with its own calls, and what was said about them, in words."""
+    calls = tuple(
+        replace(
+            call,
+            inputs=_words(call.inputs, marks),
+            outputs=_words(call.outputs, marks),
+            failure=text_of(call.failure.strip()),
+            reply=text_of(call.reply.strip()),
+        )
+        for call in record.calls
     )
-    feedback, attachments = _in_place(said.feedback, _texts(said.attachments), marks.titles)
-    return replace(said, feedback=feedback, attachments=attachments)
+    attached = _words(record.attachments, marks)
+    feedback, attachments = _in_place(text_of(record.feedback.strip()), attached, marks.titles)
+    return replace(
+        record,
+        calls=calls,
+        failure=text_of(record.failure.strip()),
+        feedback=feedback,
+        attachments=attachments,
+    )
+
+
+def _among_others(record: Record, marks: Marks) -> Record:
+    """The record with the steps around its own calls in words."""
+    turns = tuple(
+        replace(
+            turn,
+            inputs=_words(turn.inputs, marks),
+            outputs=_words(turn.outputs, marks),
+            failure=text_of(turn.failure.strip()),
+        )
+        for turn in record.turns
+    )
+    return replace(
+        record,
+        inputs=_words(record.inputs, marks),
+        turns=turns,
+        outputs=_words(record.outputs, marks),
+    )
+
+
+def _words(fields: Mapping[str, object], marks: Marks) -> dict[str, str]:
+    return {text_of(name): text_of(value, marks) for name, value in fields.items()}
 
 
 def _in_place(
@@ -90,13 +106,15 @@ def _in_place(
 ) -> tuple[str, dict[str, str]]:
     """The feedback with media where it was taken out of it, and what is attached beside that.
 
-    There it was named as the first image of its rollout, say, and its title numbers it among all.
+    There it was named as the first image of its rollout, say, and its title numbers it among all;
+    one that is not sent is left out there too, as its name would look like the title of another.
     """
     beside = dict(attachments)
     for name, said in attachments.items():
         place = f"(attachment: {name})"
+        is_unsent = LEFT_OUT.fullmatch(said) is not None and place in feedback
         # Twice in the text it would be one title too many: see `Marks.are_unmistakable_in`.
-        if said in titles and feedback.count(place) == 1:
+        if is_unsent or (said in titles and feedback.count(place) == 1):
             feedback = feedback.replace(place, said)
             del beside[name]
     return feedback, beside

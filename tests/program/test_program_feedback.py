@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import cProfile
+import json
 import pickle
 import pstats
 
@@ -149,6 +150,28 @@ def test_what_is_known_is_referred_to():
     """It is not attached once more."""
     found = in_words([IMAGE, OTHER], known={"image 1": OTHER})
     assert found == Said('["(attachment: image 2)", "(attachment: image 1)"]', {"image 2": IMAGE})
+
+
+def test_what_was_attached_under_a_name_that_is_taken_has_another():
+    """In the words too; what is known already keeps the name that it is known by."""
+    of_one, of_other = Feedback(0, ["one", IMAGE]), Feedback(0, [SOUND, OTHER, IMAGE])
+    known = {"image 1": OTHER, "note": "short"}
+    found = in_words(of_one.feedback, of_one.attachments, known)
+    assert found == Said('["one", "(attachment: image 2)"]', {"image 2": IMAGE})
+    known |= found.attachments
+    found = in_words(of_other.feedback, {**of_other.attachments, "note": "long"}, known)
+    places = ["(attachment: audio 1)", "(attachment: image 1)", "(attachment: image 2)"]
+    assert json.loads(found.text) == places
+    assert found.attachments["note 2"] == "long"
+
+
+def test_feedback_within_feedback_speaks_of_its_own_media():
+    """A metric of several parts can hand on what each of them said."""
+    parts = [Feedback(0, ["header", IMAGE]), Feedback(1, ["footer", OTHER])]
+    whole = Feedback(0.5, parts)
+    assert whole.attachments == {"image 1": IMAGE, "image 2": OTHER}
+    told = [json.loads(part["feedback"]) for part in json.loads(whole.feedback)]
+    assert told == [["header", "(attachment: image 1)"], ["footer", "(attachment: image 2)"]]
 
 
 @pytest.mark.parametrize("wrap", [lambda error: error, lambda error: {"error": error}])

@@ -346,6 +346,29 @@ def test_media_of_failing_examples_come_first_and_those_left_out_are_not_sent():
     assert ("[image 1]" in cut.text) == bool(cut.media)
 
 
+def test_what_was_said_about_the_component_is_sent_before_what_went_through_the_program():
+    """Where there is room for one image, it is not one of another step's."""
+    seen, scan, pages = Picture(), Picture(), [Picture() for _ in range(8)]
+    made = [
+        Record(
+            number,
+            0.0,
+            passed=False,
+            feedback="Look at (attachment: image 1).",
+            calls=(Call(1, {"scan": scan}, {"y": "z"}),),
+            calls_made=1,
+            inputs={"pages": pages},
+            attachments={"image 1": seen},
+        )
+        for number in (1, 2)
+    ]
+    prompt = render(made, Brief("I"), limits=Limits(media=2), media_kind=kind_of)
+    assert [medium for _, medium in prompt.media] == [scan, seen]
+    alone = render(made, Brief("I"), limits=Limits(media=1), media_kind=kind_of)
+    assert [medium for _, medium in alone.media] == [scan]
+    assert "Look at [... 1 image left out ...]." in alone.text
+
+
 @pytest.mark.parametrize("where", ["instruction", "feedback", "input"])
 def test_words_like_a_title_are_not_taken_for_one(where):
     """Where a user's text speaks of [image 1], ours are called otherwise."""

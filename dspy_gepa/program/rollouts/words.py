@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import cProfile
 import pstats
+import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from types import MappingProxyType, NoneType
@@ -16,6 +17,7 @@ import dspy
 import pydantic
 
 from dspy_gepa.core.media import without_base64
+from dspy_gepa.core.values import entered, spoken
 from dspy_gepa.errors import WrongType
 from dspy_gepa.program.calls.media import captured, media_kind
 from dspy_gepa.program.rollouts.trace import traceback_text
@@ -25,7 +27,7 @@ __all__ = ["Said", "in_words"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _DEEPEST = 20
-"""Levels of containers that are looked into; one may hold itself."""
+"""Levels of containers that are looked into."""
 _AS_THEY_ARE = (NoneType, str, bool, int, float)
 _PROFILES = (pstats.Stats, cProfile.Profile)
 _PROFILE_ROWS = 12
@@ -48,34 +50,55 @@ def in_words(
 
     Text stays as it is, a dictionary or list becomes JSON, an exception tells its kind, its message
     and where it was raised, a profile its costliest functions. Media is taken out, and what is
-    attached already keeps its name. So does what is known from before, whose names nothing else
-    is given.
+    attached already keeps its name. So does what is known from before: what else was attached
+    under its name is given another, also in the words.
 
     Raises:
         WrongType: an attachment has no name, or is of a kind that no model can be shown.
     """
-    taken = {**known, **(given := _named(attachments))}
-    told = _told(said, taken, 0)
+    taken = dict(known)
+    names = {name: _attached(name, value, taken) for name, value in _named(attachments).items()}
+    told = _told(said, taken, ())
     text = "" if told is None else told if isinstance(told, str) else text_of(told)
+    if isinstance(said, str):
+        text = _renamed(text, names)
+    given = set(names.values())
     found = {name: value for name, value in taken.items() if name in given or name not in known}
     return Said(without_base64(text).strip(), found)
 
 
-def _told(value: Any, taken: dict[str, object], depth: int) -> Any:
+def _told(value: Any, taken: dict[str, object], within: tuple[int, ...]) -> Any:
     """The value with words in place of everything that JSON does not know."""
     if isinstance(value, _AS_THEY_ARE):
         return value
     if kind := media_kind(value):
-        return f"(attachment: {_name_of(value, kind, taken)})"
-    if depth > _DEEPEST:
+        return _place(_name_of(value, kind, taken))
+    inside = entered(value, within, _DEEPEST)
+    if inside is None:
         return "..."
+    if _is_said_already(value):
+        value = _joined(value, taken)
     if (fields := _fields(value)) is not None:
-        return {str(name): _told(item, taken, depth + 1) for name, item in fields.items()}
+        return {spoken(name): _told(item, taken, inside) for name, item in fields.items()}
     if isinstance(value, (list, tuple, AbstractSet)):
         # A set's own order changes with the process.
         items = sorted(value, key=text_of) if isinstance(value, AbstractSet) else value
-        return [_told(item, taken, depth + 1) for item in items]
+        return [_told(item, taken, inside) for item in items]
     return _report(value) or text_of(value)
+
+
+def _is_said_already(value: Any) -> bool:
+    """Whether it is itself what a metric returns, so that its words name what it attached."""
+    is_of_a_metric = isinstance(value, dspy.Prediction) and "score" in value
+    return is_of_a_metric and "attachments" in value and isinstance(value.get("feedback"), str)
+
+
+def _joined(said: dspy.Prediction, taken: dict[str, object]) -> dict[str, object]:
+    """Its fields, its words with the names that its attachments have among what is taken."""
+    within = in_words(said.feedback, said.attachments, taken)
+    taken |= within.attachments
+    others = {name: value for name, value in said.items() if name != "attachments"}
+    return {**others, "feedback": within.text}
 
 
 def _report(value: object) -> str:
@@ -100,11 +123,39 @@ def _name_of(value: object, kind: str, taken: dict[str, object]) -> str:
     for name, known in taken.items():
         if media_kind(known) and captured(known) == shown:
             return name
-    number = 1
-    while f"{kind} {number}" in taken:
+    return _kept(value, f"{kind} 1", taken)
+
+
+def _attached(name: str, value: object, taken: dict[str, object]) -> str:
+    """The name under which it is attached: its own, unless something else has that already."""
+    if name in taken and text_of(captured(taken[name])) == text_of(captured(value)):
+        return name
+    return _kept(value, name, taken)
+
+
+def _kept(value: object, name: str, taken: dict[str, object]) -> str:
+    """The name under which it is kept: this one, or the first with a higher number that is free."""
+    stem, _, last = name.rpartition(" ")
+    stem, number = (stem, int(last)) if stem and last.isdecimal() else (name, 1)
+    while name in taken:
         number += 1
-    taken[f"{kind} {number}"] = value
-    return f"{kind} {number}"
+        name = f"{stem} {number}"
+    taken[name] = value
+    return name
+
+
+def _renamed(text: str, names: Mapping[str, str]) -> str:
+    """The words of a metric with the new names of what they name."""
+    changed = {_place(old): _place(new) for old, new in names.items() if old != new}
+    if not changed:
+        return text
+    # All at once: a new name may be the old one of something else.
+    return re.sub("|".join(map(re.escape, changed)), lambda found: changed[found[0]], text)
+
+
+def _place(name: str) -> str:
+    """What stands where something was taken out."""
+    return f"(attachment: {name})"
 
 
 def _named(attachments: object) -> dict[str, object]:
