@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -112,8 +113,17 @@ class Judge:
                 said = dspy.Predict(_Judging)(**fields, config={"cache": False})
             except AdapterParseError as error:
                 return error
+        score = float(said.score)
+        if not math.isfinite(score):
+            # DSPy takes "NaN" for a float, and it would be the end of the scale below.
+            return AdapterParseError(
+                adapter_name=type(self).__name__,
+                signature=_Judging,
+                lm_response=f"reason: {said.reason}\nscore: {score}",
+                message=f"The score is {score}; a finite number is needed.",
+            )
         # Models overshoot a scale now and then, in which case they mean its end.
-        share = min(1.0, max(0.0, float(said.score) / self.highest_score))
+        share = min(1.0, max(0.0, score / self.highest_score))
         return _Verdict(share, str(said.reason).strip())
 
 

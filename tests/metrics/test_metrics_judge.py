@@ -65,6 +65,20 @@ def test_a_judgement_that_cannot_be_read_is_left_out():
         Judge("It is right.", repeats=2, lm=lm)(GOLD, PRED)
 
 
+@pytest.mark.parametrize("score", ["NaN", "Infinity", "-Infinity"])
+def test_a_score_that_is_no_finite_number_cannot_be_read(score):
+    """It is left out of the mean, and raised where no other judgement remains."""
+    lm, _ = verdicts((9, "Good."), (score, "Cannot say."))
+    found = Judge("It is right.", repeats=2, lm=lm)(GOLD, PRED)
+    assert (found.score, found.feedback.splitlines()) == (
+        0.9,
+        ["Judged 0.90: Good.", "1 of 2 judgements could not be read."],
+    )
+    lm, _ = verdicts((score, "Cannot say."))
+    with pytest.raises(AdapterParseError, match=r"The score is -?(nan|inf); a finite number"):
+        Judge("It is right.", lm=lm)(GOLD, PRED)
+
+
 @pytest.mark.parametrize(("given", "score"), [(12, 1.0), (-1, 0.0), (4, 0.8)])
 def test_scores_stay_on_the_scale(given, score):
     """Whatever a model says lies between 0 and 1."""
