@@ -1,7 +1,8 @@
 """Short answers against expected ones, as question answering is scored since SQuAD.
 
-Both compare words after SQuAD's normalisation: lower case, without punctuation, without the
-articles a, an and the (Rajpurkar et al. 2016, arXiv 1606.05250, section 6.1).
+Both compare texts after SQuAD's normalisation: lower case, without punctuation, without the
+articles a, an and the (Rajpurkar et al. 2016, arXiv 1606.05250, section 6.1). Our choice: what is
+part of a number stays, so that "-5" is not "5" and "1.5" not "15"; but "1,000" is "1000".
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import re
 import string
 import unicodedata
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
+from numbers import Number
 
 import dspy
 
@@ -19,6 +22,7 @@ from dspy_gepa.metrics.fields import (
     answer_in,
     field_of,
     label_in,
+    opened,
     quoted,
     scored_nothing,
     text_of,
@@ -28,21 +32,36 @@ from dspy_gepa.program.rollouts.feedback import Feedback
 __all__ = ["F1", "ExactMatch"]
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_OF_A_NUMBER = (
+    r"(?<!\w)-(?=[$€£¥]?\.?\d)"  # a sign, as in -5, -.5 and -$5
+    r"|(?<=\de)-(?=\d)"  # the sign of an exponent, as in 1e-5
+    r"|(?<![\w.])\.(?=\d)"  # a decimal point that comes first, as in .5
+    r"|(?<=\d)[./](?=\d)"  # a decimal point or a fraction bar
+    r"|(?<=\d),(?=\d)(?!\d{3}(?!\d))"  # a comma that does not set thousands apart, as in 1,5
+)
+_PUNCTUATION = re.compile(rf"(?!{_OF_A_NUMBER})[{re.escape(string.punctuation)}]")
+_SETS = (set, frozenset)
+_COLLECTIONS = (list, tuple, *_SETS)
 
 
 @dataclass(frozen=True, slots=True)
 class ExactMatch:
     """1 where the answer is the expected one, else 0.
 
-    An expected list holds alternatives, any of which is right, unless the answer is a list too.
+    Texts are compared as texts, and numbers, lists, dicts, sets and models as values: 5 is 5.0,
+    and the order within a dict or a set does not matter. A text is compared with another value as
+    that would be written down: "7" is 7. An expected list holds alternatives, any of which is
+    right, unless the answer is a list too.
     """
 
     field: str | None = None
     """Which field to compare; by default the example's only label."""
     _: KW_ONLY
     normalizes: bool = True
-    """Whether case, punctuation, articles and white space do not matter."""
+    """Whether case, punctuation, articles and white space do not matter in texts.
+
+    Signs, decimal points and fraction bars of numbers do.
+    """
 
     def __call__(
         self,
@@ -60,25 +79,24 @@ class ExactMatch:
         expected, given = label_in(self, field, gold), answer_in(field, pred)
         if given is MISSING:
             return scored_nothing(field, pred, expected)
-        wanted = [self._key(each) for each in _alternatives(expected, given)]
-        if self._key(given) in wanted:
+        wanted = _alternatives(expected, given)
+        written = _normalized if self.normalizes else text_of
+        if _is_among(wanted, given, written):
             return Feedback(1.0, f"Right: {quoted(given)}")
         which = "one of " if len(wanted) > 1 else ""
         said = f"Expected {field}: {which}{quoted(expected)}\nGiven {field}: {quoted(given)}"
-        if not self.normalizes and _normalized(given) in map(_normalized, wanted):
+        if not self.normalizes and _is_among(wanted, given, _normalized):
             said += "\nThey differ in case, punctuation, articles or white space only."
         return Feedback(0.0, said)
-
-    def _key(self, value: object) -> str:
-        return _normalized(value) if self.normalizes else text_of(value)
 
 
 @dataclass(frozen=True, slots=True)
 class F1:
     """How many words the answer shares with the expected one: the mean of precision and recall.
 
-    The harmonic mean, over words with their counts. An expected list holds alternatives, of which
-    the best counts, unless the answer is a list too.
+    The harmonic mean, over words with their counts; 1 as well for what ExactMatch takes for the
+    same. An expected list holds alternatives, of which the best counts, unless the answer is a list
+    too.
     """
 
     field: str | None = None
@@ -100,8 +118,10 @@ class F1:
         expected, given = label_in(self, field, gold), answer_in(field, pred)
         if given is MISSING:
             return scored_nothing(field, pred, expected)
-        words = Counter(_normalized(given).split())
         alternatives = _alternatives(expected, given)
+        if _is_among(alternatives, given, _normalized):
+            return Feedback(1.0, f"Right: {quoted(given)}")
+        words = Counter(_normalized(given).split())
         score, best = max(
             ((_f1(words, Counter(_normalized(each).split())), each) for each in alternatives),
             key=lambda found: found[0],
@@ -120,15 +140,47 @@ class F1:
 
 
 def _alternatives(expected: object, given: object) -> list[object]:
-    is_choice = isinstance(expected, (list, tuple, set, frozenset))
-    if not is_choice or isinstance(given, (list, tuple, set, frozenset)) or not expected:
+    if not isinstance(expected, _COLLECTIONS) or not expected:
         return [expected]
-    return sorted(expected, key=text_of)  # type: ignore[call-overload,no-any-return]  # it is one
+    if isinstance(opened(given), _COLLECTIONS):
+        return [expected]
+    return sorted(expected, key=text_of)
+
+
+def _is_among(wanted: list[object], given: object, written: Callable[[object], str]) -> bool:
+    return any(_are_same(each, given, written) for each in wanted)
+
+
+def _are_same(one: object, other: object, written: Callable[[object], str]) -> bool:
+    """Whether two values are equal, where what is no number and no container is so as `written`."""
+    one, other = opened(one), opened(other)
+    if _is_number(one) and _is_number(other):
+        return one == other
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        one, other = (
+            [(key, each[key]) for key in _in_order(each, written)] for each in (one, other)
+        )
+    if not isinstance(one, _COLLECTIONS) or not isinstance(other, _COLLECTIONS):
+        return written(one) == written(other)
+    if isinstance(one, _SETS) or isinstance(other, _SETS):
+        one, other = _in_order(one, written), _in_order(other, written)
+    return len(one) == len(other) and all(
+        _are_same(*pair, written) for pair in zip(one, other, strict=True)
+    )
+
+
+def _in_order(values: Iterable[object], written: Callable[[object], str]) -> list[object]:
+    # Several may be written the same: their texts still tell them apart.
+    return sorted(values, key=lambda value: (written(value), text_of(value)))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Number) and not isinstance(value, bool)
 
 
 def _normalized(value: object) -> str:
     text = unicodedata.normalize("NFD", text_of(value)).lower()
-    return " ".join(_ARTICLES.sub(" ", text.translate(_PUNCTUATION)).split())
+    return " ".join(_ARTICLES.sub(" ", _PUNCTUATION.sub("", text)).split())
 
 
 def _f1(given: Counter[str], wanted: Counter[str]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -9,12 +11,22 @@ from typing import Any
 
 import dspy
 import pydantic
+import pydantic_core
 
 from dspy_gepa.errors import MetricError
 from dspy_gepa.program.rollouts.feedback import Feedback
 from dspy_gepa.program.rollouts.trace import fields_of
 
-__all__ = ["MISSING", "answer_in", "field_of", "label_in", "quoted", "scored_nothing", "text_of"]
+__all__ = [
+    "MISSING",
+    "answer_in",
+    "field_of",
+    "label_in",
+    "opened",
+    "quoted",
+    "scored_nothing",
+    "text_of",
+]
 
 MISSING = object()
 """Stands in place of an answer that the program did not give."""
@@ -73,21 +85,41 @@ def scored_nothing(field: str, pred: object, expected: object = MISSING) -> Feed
 
 def text_of(value: object) -> str:
     """The value as one would write it down: text as it is, containers and models as JSON."""
+    plain = _plain(value)
+    return json.dumps(plain, ensure_ascii=False) if isinstance(plain, (dict, list)) else str(plain)
+
+
+def opened(value: object) -> object:
+    """What is within an enum, a model or a dataclass, by field; any other value as it is."""
     if isinstance(value, Enum):
-        value = value.value
-    if isinstance(value, str):
-        return value
+        return opened(value.value)
+    if isinstance(value, pydantic.RootModel):
+        return opened(value.root)
     if isinstance(value, pydantic.BaseModel) and not isinstance(value, dspy.Type):
-        value = value.model_dump(mode="json")
-    if isinstance(value, (Mapping, list, tuple)):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
+        return dict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    return value
 
 
 def quoted(value: object) -> str:
     """The value's text, cut where it is long."""
     text = text_of(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} [...]"
+
+
+def _plain(value: object) -> object:
+    """The value as JSON has it: sets in order, and as a text whatever JSON has no form for."""
+    value = opened(value)
+    if isinstance(value, Mapping):
+        return {text_of(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_plain, value), key=text_of)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (dt.date, dt.time, dt.timedelta)):
+        return pydantic_core.to_jsonable_python(value)
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
 
 def _labels(gold: dspy.Example) -> Sequence[str]:
