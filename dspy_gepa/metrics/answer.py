@@ -83,6 +83,8 @@ class ExactMatch:
         written = _normalized if self.normalizes else text_of
         if _is_among(wanted, given, written):
             return Feedback(1.0, f"Right: {quoted(given)}")
+        if given is None:
+            return scored_nothing(field, pred, expected)
         which = "one of " if len(wanted) > 1 else ""
         said = f"Expected {field}: {which}{quoted(expected)}\nGiven {field}: {quoted(given)}"
         if not self.normalizes and _is_among(wanted, given, _normalized):
@@ -121,6 +123,8 @@ class F1:
         alternatives = _alternatives(expected, given)
         if _is_among(alternatives, given, _normalized):
             return Feedback(1.0, f"Right: {quoted(given)}")
+        if given is None:
+            return scored_nothing(field, pred, expected)
         words = Counter(_normalized(given).split())
         score, best = max(
             ((_f1(words, Counter(_normalized(each).split())), each) for each in alternatives),

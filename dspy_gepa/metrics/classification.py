@@ -73,6 +73,8 @@ class Classification:
             return scored_nothing(field, pred, expected)
         if self._key(given) == self._key(expected):
             return Feedback(1.0, f"Right: {quoted(expected)}")
+        if given is None:
+            return scored_nothing(field, pred, expected)
         if allowed is not None and self._key(given) not in allowed:
             return Feedback(
                 0.0,

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 MISSING = object()
-"""Stands in place of an answer that the program did not give."""
+"""Stands in place of an answer where the output has no such field; None is an answer."""
 _LONGEST = 300
 """Characters of a value that feedback quotes."""
 
@@ -71,14 +71,16 @@ def label_in(metric: object, field: str, gold: dspy.Example) -> Any:
 
 
 def answer_in(field: str, pred: object) -> Any:
-    """What the program gave; `MISSING` where it gave no such field, or nothing in it."""
-    value = fields_of(pred).get(field)
-    return MISSING if value is None else value
+    """What the program gave; `MISSING` where it gave no such field."""
+    return fields_of(pred).get(field, MISSING)
 
 
 def scored_nothing(field: str, pred: object, expected: object = MISSING) -> Feedback:
-    """The feedback on a prediction that lacks the field."""
-    said = f"The output has no {field!r}; it has {sorted(fields_of(pred))}."
+    """The feedback on a prediction that lacks the field, or holds None where more is expected."""
+    fields = fields_of(pred)
+    said = f"The output has no {field!r}; it has {sorted(fields)}."
+    if field in fields:
+        said = f"The output's {field!r} is empty."
     wanted = "" if expected is MISSING else f" Expected {field}: {quoted(expected)}"
     return Feedback(0.0, said + wanted)
 

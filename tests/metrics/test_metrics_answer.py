@@ -224,10 +224,23 @@ def test_several_labels_need_a_name(metric):
 
 
 @pytest.mark.parametrize("metric", [ExactMatch(), F1()])
-@pytest.mark.parametrize("pred", [dspy.Prediction(city="Paris"), dspy.Prediction(answer=None)])
+@pytest.mark.parametrize("pred", [dspy.Prediction(city="Paris"), None])
 def test_an_output_without_the_field_scores_nothing(metric, pred):
-    """The feedback says which fields there are."""
-    found = metric(gold("Paris"), pred)
-    assert found.score == 0.0
-    assert found.feedback.startswith("The output has no 'answer'; it has ")
-    assert found.feedback.endswith("Expected answer: Paris")
+    """Whatever is expected; the feedback says which fields there are."""
+    for expected in ("Paris", None):
+        found = metric(gold(expected), pred)
+        assert found.score == 0.0
+        assert found.feedback.startswith("The output has no 'answer'; it has ")
+        assert found.feedback.endswith(f"Expected answer: {expected}")
+
+
+@pytest.mark.parametrize("metric", [ExactMatch(), ExactMatch(normalizes=False), F1()])
+def test_none_is_an_answer_like_any_other(metric):
+    """Right where it is expected, and called empty where something else is."""
+    assert said(metric, None, None) == (1.0, "Right: None")
+    assert said(metric, [None, "unknown"], None) == (1.0, "Right: None")
+    assert said(metric, None, "Paris")[0] == 0.0
+    assert said(metric, "None of them", None) == (
+        0.0,
+        "The output's 'answer' is empty. Expected answer: None of them",
+    )

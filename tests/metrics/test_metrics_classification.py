@@ -54,6 +54,17 @@ def test_case_and_white_space_count_as_asked(metric, given, score):
     assert said(metric, "good", given)[0] == score
 
 
+@pytest.mark.parametrize("metric", [Classification(), Classification(["good", "bad", None])])
+def test_none_is_a_label_like_any_other(metric):
+    """Right where it is expected, and called empty where another is."""
+    assert said(metric, None, None) == (1.0, "Right: None")
+    assert said(metric, None, "bad") == (0.0, "Right is 'None'; it was taken for 'bad'.")
+    assert said(metric, "good", None) == (
+        0.0,
+        "The output's 'label' is empty. Expected label: good",
+    )
+
+
 @pytest.mark.parametrize("labels", [[], ["a", "A"], ["a b", "a  b"]])
 def test_labels_that_cannot_be_told_apart_are_refused(labels):
     """Before anything is run."""

@@ -48,7 +48,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda items: st.lists(items, max_size=3) | st.dictionaries(st.text(), items, max_size=3),
     max_leaves=8,
-).filter(lambda value: value is not None and value not in (float("inf"), float("-inf")))
+).filter(lambda value: value not in (float("inf"), float("-inf")))
 
 
 @given(value=JSON)
@@ -77,6 +77,18 @@ def test_what_is_no_json_is_told_where(order, part):
     score, feedback = said(ValidJSON(), order)
     assert score == 0.0
     assert part in feedback
+
+
+def test_null_is_json():
+    """It fits where the schema admits it; an output that lacks the field is none."""
+    assert said(ValidAgainst({"type": ["object", "null"]}), None) == (1.0, "order is valid.")
+    assert said(ValidAgainst(Order), None)[1].endswith("(given: None)")
+    for metric in (ValidJSON(), ValidAgainst(Order)):
+        found = metric(EXAMPLE, dspy.Prediction(city="Paris"))
+        assert (found.score, found.feedback) == (
+            0.0,
+            "The output has no 'order'; it has ['city'].",
+        )
 
 
 @pytest.mark.parametrize("order", [GOOD, json.loads(GOOD), Order.model_validate_json(GOOD)])
