@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import dspy
 import pydantic
+import pydantic_core
 
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.metrics.fields import MISSING, answer_in, field_of, quoted, scored_nothing
@@ -32,7 +33,11 @@ class _Read(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ValidJSON:
-    """1 where the output is JSON, as RFC 8259 has it, else 0. A dict or list is JSON already."""
+    """1 where the output is JSON, as RFC 8259 has it, else 0.
+
+    A text is read. Any other value is JSON where pydantic can write it so, as it can with dicts,
+    lists, models and dates.
+    """
 
     field: str | None = None
     """Which field to read; by default the example's only label."""
@@ -97,12 +102,16 @@ class ValidAgainst:
         if read.problem:
             return Feedback(0.0, read.problem)
         found = self._violations(read.value)
-        if not found:
+        # Pydantic has checked an instance already, and may read other names than it writes.
+        if not found or self._is_of_schema(answer_in(field, pred)):
             return Feedback(1.0, f"{field} is valid.")
         lines = [f"{field} is JSON, but not of the form that is needed:", *found[:_MOST_VIOLATIONS]]
         if len(found) > _MOST_VIOLATIONS:
             lines.append(f"[... {len(found) - _MOST_VIOLATIONS:,} violations left out ...]")
         return Feedback(0.0, "\n".join(lines))
+
+    def _is_of_schema(self, given: object) -> bool:
+        return isinstance(self.schema, type) and isinstance(given, self.schema)
 
     def _violations(self, value: Any) -> list[str]:
         """Each as "path: what is wrong (given: value)", in the order of the paths."""
@@ -158,11 +167,10 @@ def _read_from(field: str, pred: object) -> _Read:
 
 def _read(given: Any) -> _Read:
     """The JSON value that was given, as a text or as an object."""
-    if isinstance(given, pydantic.BaseModel):
-        return _Read(given.model_dump(mode="json"), "")
     if not isinstance(given, str):
         try:
-            return _Read(json.loads(json.dumps(given, allow_nan=False)), "")
+            value = pydantic_core.to_jsonable_python(given, by_alias=True)
+            return _Read(json.loads(json.dumps(value, allow_nan=False)), "")
         except (TypeError, ValueError) as error:
             return _Read(None, f"{quoted(given)} is no JSON: {error}.")
     problem = ""

@@ -69,7 +69,9 @@ def test_what_python_writes_as_json_is_valid(value):
         ("```\n{a}\n```", "Expecting value at line 1"),
         ("[" * 100_000, "no JSON"),
         ({"a": float("nan")}, "no JSON"),
-        ({1, 2}, "no JSON"),
+        ([Item(name="tea", price=float("inf"))], "no JSON"),
+        (Item(name="tea", price=float("nan")), "no JSON"),
+        ({"a": object()}, "no JSON"),
     ],
 )
 def test_what_is_no_json_is_told_where(order, part):
@@ -89,6 +91,52 @@ def test_null_is_json():
             0.0,
             "The output has no 'order'; it has ['city'].",
         )
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        [Item(name="tea", price=2)],
+        {"first": Item(name="tea", price=2)},
+        dt.date(2026, 1, 2),
+        {"day": dt.date(2026, 1, 2), "tags": {"green", "black"}},
+    ],
+)
+def test_what_pydantic_writes_as_json_is_valid(order):
+    """DSPy's typed outputs are that."""
+    assert said(ValidJSON(), order) == (1.0, "order is valid JSON.")
+    assert said(ValidAgainst({"type": ["array", "object", "string"]}), order)[0] == 1.0
+
+
+class Renamed(pydantic.BaseModel):
+    user_name: str = pydantic.Field(alias="userName")
+
+
+class Lenient(pydantic.BaseModel):
+    user_name: str = pydantic.Field(validation_alias=pydantic.AliasChoices("userName", "name"))
+
+
+class RenamedItems(pydantic.RootModel[list[Renamed]]):
+    pass
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+@pytest.mark.parametrize("order", [Renamed(userName="x"), Lenient(name="x")])
+def test_an_instance_of_the_schema_is_valid(order, is_strict):
+    """Whatever its fields are called in JSON."""
+    assert said(ValidAgainst(type(order), is_strict=is_strict), order)[0] == 1.0
+
+
+def test_a_model_is_the_json_of_its_aliases():
+    """Those are the names that its schema has."""
+    order = Renamed(userName="x")
+    assert said(ValidAgainst(Renamed.model_json_schema()), order)[0] == 1.0
+    assert said(ValidAgainst(RenamedItems), [order])[0] == 1.0
+
+
+def test_an_instance_that_holds_what_is_no_json_is_not_valid():
+    """JSON has no NaN."""
+    assert said(ValidAgainst(Item), Item(name="tea", price=float("nan")))[0] == 0.0
 
 
 @pytest.mark.parametrize("order", [GOOD, json.loads(GOOD), Order.model_validate_json(GOOD)])
