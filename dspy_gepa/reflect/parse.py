@@ -87,7 +87,8 @@ def read_text(reply: Reply | str, *, current: str = "") -> str | Unreadable:
 
     Args:
         reply: The whole reply; of a text it is not known whether it was cut off.
-        current: The text that is to be improved. Words of our prompt that it has are no leak.
+        current: The text that is to be improved. Words of our prompt that it has are no leak, and
+            words with which it begins neither a refusal nor talk.
     """
     said = Reply(reply) if isinstance(reply, str) else reply
     answer = _after_thinking(said.text)
@@ -100,7 +101,7 @@ def read_text(reply: Reply | str, *, current: str = "") -> str | Unreadable:
     found = _in_marks(answer, current, is_complete=said.is_truncated is False)
     if found is None:
         try:
-            found = _in_other_form(answer, is_truncated=bool(said.is_truncated))
+            found = _in_other_form(answer, current, is_truncated=bool(said.is_truncated))
         except Broken as broken:
             found = Unreadable(str(broken))
     if isinstance(found, Unreadable):
@@ -128,7 +129,7 @@ def _after_thinking(reply: str) -> str | Unreadable:
     return answer if marked(thought).is_open and not marked(rest).whole else rest
 
 
-def _in_other_form(answer: str, *, is_truncated: bool) -> str | Unreadable:
+def _in_other_form(answer: str, current: str, *, is_truncated: bool) -> str | Unreadable:
     """The text of a reply without marks."""
     plain = without_later_thinking(without_turn_ends(answer))
     if plain is None:
@@ -138,14 +139,14 @@ def _in_other_form(answer: str, *, is_truncated: bool) -> str | Unreadable:
     readers: tuple[Callable[[], str | Unreadable | None], ...] = (
         lambda: in_json(text),
         lambda: in_fields(text, is_truncated=is_truncated),
-        lambda: _in_fence(plain),
+        lambda: _in_fence(plain, current),
     )
     for read in readers:
         found = read()
         if found is not None:
             return found
     # What has no end of its own may go on after the last word that came.
-    return _CUT_OFF_TEXT if is_truncated else _in_plain_text(plain)
+    return _CUT_OFF_TEXT if is_truncated else _in_plain_text(plain, current)
 
 
 def _bare(answer: str) -> str:
@@ -161,13 +162,13 @@ def _in_marks(answer: str, current: str, *, is_complete: bool) -> str | Unreadab
             return _CUT_OFF
         # The model has stopped by itself, and forgot the mark.
         rest = _without_fence(answer[found.end_of_opening :].strip(), current)
-        return _CUT_OFF_FENCE if fenced(rest).is_open else _in_plain_text(rest)
+        return _CUT_OFF_FENCE if fenced(rest).is_open else _in_plain_text(rest, current)
     if found.whole:
         # A model that drafts puts the final text last, and some show the form once more after it.
         used = [block for block in found.whole if not _is_filler(block.text)]
         return _without_fence((used or found.whole)[-1].text, current)
     if found.end_of_unopened is not None:
-        return _in_plain_text(answer[: found.end_of_unopened])
+        return _in_plain_text(answer[: found.end_of_unopened], current)
     other = marked_otherwise(answer)
     if other.whole and _is_introduced(answer[: other.whole[0].start]):
         return _without_fence(other.whole[0].text, current)
@@ -193,7 +194,7 @@ def _fence_around(text: str) -> Block | None:
     return block if (block.start, block.end) == (0, len(text.strip())) else None
 
 
-def _in_fence(answer: str) -> str | Unreadable | None:
+def _in_fence(answer: str, current: str) -> str | Unreadable | None:
     """What stands in the code fence around the text; None where fences are a part of the text."""
     found = fenced(answer)
     if found.is_open:
@@ -203,7 +204,7 @@ def _in_fence(answer: str) -> str | Unreadable | None:
     before = answer[: found.whole[0].start]
     if len({block.text for block in found.whole}) == 1:
         block = found.whole[-1]
-        if _is_introduced(before) or is_talk(before):
+        if _is_introduced(before) or is_talk(before, current=current):
             return _fence_content(block)
     else:
         # Only the last block surely ends where its fence does: an earlier one may have been cut
@@ -212,7 +213,7 @@ def _in_fence(answer: str) -> str | Unreadable | None:
         between = answer[previous.end : block.start]
         if between.strip() and _is_introduced(between):
             return _fence_content(block)
-    introduced = _is_introduced(before) or is_talk(before)
+    introduced = _is_introduced(before) or is_talk(before, current=current)
     if not introduced and all(one.kind not in _PROSE for one in found.whole):
         return None
     return Unreadable(f"{_UNMARKED}, and it is unclear which code block is meant")
@@ -226,10 +227,10 @@ def _fence_content(block: Block) -> str | Unreadable:
     return without_quotes(_named_in(text)) if found is None else found
 
 
-def _in_plain_text(answer: str) -> str | Unreadable:
+def _in_plain_text(answer: str, current: str) -> str | Unreadable:
     """The reply itself, if it seems to be an instruction and nothing else."""
     text = without_talk(_bare(answer))
-    if is_talk(text):
+    if is_talk(text, current=current):
         return Unreadable(f"it talks about the instruction, and {_UNMARKED}")
     return without_quotes(_named_in(text))
 
@@ -255,7 +256,7 @@ def _checked(text: str, current: str) -> str | Unreadable:
         return Unreadable("the new instruction has characters that are no valid Unicode text")
     if _is_filler(text) or is_announcement(text):
         return Unreadable("the new instruction is empty")
-    if is_refusal(text):
+    if is_refusal(text, current=current):
         return Unreadable("it refuses to write a new instruction")
     marks = {
         mark

@@ -124,14 +124,25 @@ _TALK = re.compile(
     ),
     re.IGNORECASE,
 )
+_DENIAL = _any(
+    "i (?:can't|cannot|can not|won't|will not|don't|do not|may not|must not)",
+    "i (?:must|have to) decline",
+    "(?:i'm|i am) (?:unable|not|only|just|designed|programmed|trained)",
+    "it(?:'s| is) (?:not|against)",
+    "my (?:purpose|guidelines|programming|training)",
+)
 _REFUSAL = re.compile(
     _any(
         r"(?:i'm|i am) (?:very |so )?(?:sorry|afraid|unable|not able)\b",
-        r"(?:sorry|apologies)\b[,.!]",
+        # Without more it may be a reply that the step is to give.
+        r"(?:sorry|apologies)\b[,.!]\s*"
+        r"(?:\Z|(?:but|i|can't|cannot|not|unable|this|that|your|as an ai)\b)",
         r"my apologies\b",
         r"(?:unfortunately,? )?i (?:can't|cannot|can not|won't|will not|don't|do not|am unable to) "
         r"(?:help|assist|provide|do|write|create|fulfil|comply|generate|rewrite|improve|have)\b",
-        r"as an ai\b",
+        # Without a denial it is a role.
+        r"as an ai\b(?:[^,.\n]{0,60},|(?: (?:language )?model| assistant)?) (?:unfortunately,? )?"
+        rf"{_DENIAL}\b",
         r"(?:es tut mir leid|lo siento|(?:je suis )?désolée?|desculpe|mi dispiace|извините)\b[,.!]",
         r"к сожалению\b,? я\b",
         r"(?:很抱歉|抱歉|对不起)[，,。！]|申し訳(?:ありません|ございません)(?:が|。|、)",
@@ -166,14 +177,20 @@ def is_announcement(text: str) -> bool:
     return bool(text.strip()) and not without_announcements(text)
 
 
-def is_talk(text: str) -> bool:
-    """Whether the text begins to speak about the instruction ("Looking at the feedback, ...")."""
-    return _TALK.match(_bare(text)) is not None
+def is_talk(text: str, *, current: str = "") -> bool:
+    """Whether the text begins to speak about the instruction ("Looking at the feedback, ...").
+
+    Words with which the current text begins too are no sign of it.
+    """
+    return _begins(_TALK, text, current)
 
 
-def is_refusal(text: str) -> bool:
-    """Whether the text says no ("I'm sorry, but I can't help with that")."""
-    return len(text) <= _LONGEST_REFUSAL and _REFUSAL.match(_bare(text)) is not None
+def is_refusal(text: str, *, current: str = "") -> bool:
+    """Whether the text says no ("I'm sorry, but I can't help with that").
+
+    Words with which the current text begins too are no sign of it.
+    """
+    return len(text) <= _LONGEST_REFUSAL and _begins(_REFUSAL, text, current)
 
 
 def without_announcements(text: str) -> str:
@@ -212,6 +229,12 @@ def _without_rules(text: str) -> str:
     if rule := _RULE_BEFORE.match(rest):
         rest = rest[rule.end() :]
     return _RULE_AFTER.sub("", rest).strip()
+
+
+def _begins(pattern: re.Pattern[str], text: str, current: str) -> bool:
+    """Whether the text begins so, and the current one does not begin with the same words."""
+    found = pattern.match(_bare(text))
+    return found is not None and not _bare(current).casefold().startswith(found[0].casefold())
 
 
 def _bare(text: str) -> str:

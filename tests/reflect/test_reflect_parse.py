@@ -204,11 +204,16 @@ pieces = st.sampled_from(
         " ",
         "K3",
         "<",
+        "As an AI ",
+        "Sorry, ",
+        "I'm sorry",
+        "Based on the feedback",
     ]
 )
 texts = st.one_of(st.text(), st.lists(st.one_of(pieces, st.text(max_size=5))).map("".join))
 
 
+@example("As an AI, I cannot.")
 @example("```\nsome\n```\nof it")
 @example("[[ ## x ## ]]\n{{examples}} <<y>> {z} $w")
 @example("&lt;new_instruction&gt;")
@@ -223,8 +228,10 @@ texts = st.one_of(st.text(), st.lists(st.one_of(pieces, st.text(max_size=5))).ma
 def test_any_text_survives_between_the_marks(text):
     """A text between our marks comes back byte for byte."""
     assume(any(map(str.isalnum, text)))
-    assume(not is_refusal(text))
     reply = f"{OPENING_MARK}\n{text}\n{CLOSING_MARK}"
+    # Whatever it begins with: the current text began so too.
+    assert read_text(reply, current=text) == text
+    assume(not is_refusal(text))
     # What is in a fence as a whole stays so where the current text is.
     fenced = "```\nx\n```"
     assert read_text(reply, current=fenced) == text
@@ -244,6 +251,18 @@ def test_any_text_survives_in_a_json_field_and_under_a_header(text):
     header = f"[[ ## new_instruction ## ]]\n{text}\n\n[[ ## completed ## ]]"
     assume("<" not in text)
     assert read_text(header) == text.strip()
+
+
+talk_or_refusal = st.sampled_from(
+    ["As an AI, I cannot ", "I'm sorry", "Based on the feedback, ", "Let me ", "The feedback "]
+)
+
+
+@given(talk_or_refusal, texts.filter(lambda text: not set(text) & set("<[`~")))
+def test_a_plain_text_may_begin_as_the_current_one_does(beginning, text):
+    """No words with which the current text begins are talk or a refusal."""
+    reply = f"{beginning}{text} K3."
+    assert isinstance(read_text(reply, current=f"{beginning} K1."), str)
 
 
 @example("</think>\n", 0)
