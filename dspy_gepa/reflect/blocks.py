@@ -21,6 +21,8 @@ class Block(NamedTuple):
     """What stands between them, without the line breaks that belong to the marks."""
     kind: str = ""
     """The word after an opening fence, in lower case."""
+    is_new: bool = False
+    """Whether a mark in place of ours says that the text is new."""
 
 
 class Blocks(NamedTuple):
@@ -46,14 +48,17 @@ _MARK = re.compile(
     rf"|\[(?P<closes_too>/?){_NAME}\])(?(markup)(?P=markup))",
     re.IGNORECASE,
 )
-_OTHER_NAMES = (
-    r"(?:(?:improved|updated|revised|final|better|system|new)[_ -])?(?:instructions?|prompt)"
+_NEW_NAMES = (
+    r"(?:improved|updated|revised|final|better|new)[_ -](?:instructions?|prompt)"
     r"|(?:neue|verbesserte)[_ ]anweisung|(?:nueva[_ ]instrucci[oó]n|instrucci[oó]n[_ ]mejorada)"
     r"|nouvelle[_ ]instruction|nova[_ ]instru[cç][aã]o|новая[_ ]инструкция"
     r"|新的?(?:指令|提示词?|指示)"
 )
+_OLD_NAMES = r"(?:system[_ -])?(?:instructions?|prompt)"
+"""Names that the text of a program may use too."""
 _OTHER_MARK = re.compile(
-    rf"(?P<markup>)<(?P<closes>/?)(?:{_OTHER_NAMES})(?P<closes_too>)>", re.IGNORECASE
+    rf"(?P<markup>)<(?P<closes>/?)(?:(?P<new>{_NEW_NAMES})|{_OLD_NAMES})(?P<closes_too>)>",
+    re.IGNORECASE,
 )
 _NO_WORDS = " \t\r*`>\ufeff\u200b\u200e\u200f"
 """What may stand on a line beside a mark that is used."""
@@ -154,4 +159,5 @@ def _between(reply: str, first: re.Match[str], last: re.Match[str]) -> Block:
         text = text.strip()
     else:
         text = re.sub(line_break[1] + r"[ \t\ufeff\u200b]*\Z", "", text[line_break.end() :])
-    return Block(first.start(), last.end(), text)
+    is_new = bool(first.groupdict().get("new"))
+    return Block(first.start(), last.end(), text, is_new=is_new)

@@ -8,7 +8,17 @@ import re
 import textwrap
 from collections.abc import Mapping
 
-__all__ = ["Broken", "in_assignment", "in_fields", "in_json", "in_yaml", "unwrapped"]
+from dspy_gepa.reflect.talk import is_remark
+
+__all__ = [
+    "Broken",
+    "in_assignment",
+    "in_fields",
+    "in_json",
+    "in_yaml",
+    "is_whole_answer",
+    "unwrapped",
+]
 
 
 class Broken(ValueError):
@@ -27,13 +37,15 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]{0,40}(?:instructions?|prompt)\s*=\s*", re.I
 _YAML = re.compile(r"([A-Za-z_]{1,40}): *[|>][-+]?[ \t]*\r?\n")
 _TAGS = "answer|output|response|final(?:_answer)?|result|solution|tool_call|current_instruction"
 _WRAPPERS = (
-    rf"<({_TAGS})>(?P<text>.*)</\1>",
+    # Not where the tag closes and opens again: two of them are no form around all of it.
+    rf"<({_TAGS})>(?!(?:(?!</?\1>).)*</\1>.*<\1>)(?P<text>.*)</\1>",
     r"<\|begin_of_solution\|>(?P<text>.*)<\|end_of_solution\|>",
     r"\W{0,4}\\boxed\s*\{(?:\s*\\text\s*\{(?P<words>.*)\}|(?P<text>.*))\s*\}\W{0,4}",
 )
 _WRAPPED = tuple(
     re.compile(rf"\s*{wrapper}\s*", re.IGNORECASE | re.DOTALL) for wrapper in _WRAPPERS
 )
+_WORD_AFTER = re.compile(r"[,:;]?[ \t]*([^\W\d_])")
 _DEEPEST = 3
 _LONGEST_LITERAL = 100_000
 """Characters of Python that are read: its parser is slow, and no instruction is as long."""
@@ -48,33 +60,49 @@ def unwrapped(answer: str) -> str:
     return answer
 
 
-def in_json(text: str) -> str | None:
-    """What the field for the instruction holds in an object of JSON's or Python's kind.
+def is_whole_answer(after: str) -> bool:
+    """Whether a form is the answer, by what follows it: nothing, or a remark.
 
-    None where the text is no such object. A lone string of JSON is what it stands for.
+    It is not where a sentence goes on after it, of which it is a word.
 
     Raises:
-        Broken: the object is cut off, or it has no such field.
+        Broken: one cannot tell.
+    """
+    if is_remark(after):
+        return True
+    word = _WORD_AFTER.match(after)
+    if word is not None and word[1].islower():
+        return False
+    raise Broken("it is unclear whether the new instruction is all of the reply or a part of it")
+
+
+def in_json(text: str, *, after: str = "") -> str | None:
+    """What the field for the instruction holds in an object of JSON's or Python's kind.
+
+    None where the text is no such object, or a sentence that begins with one. A lone string of
+    JSON is what it stands for.
+
+    Args:
+        text: What may begin with an object.
+        after: What follows the text in the reply.
+
+    Raises:
+        Broken: the object is cut off, it has no such field, or it may be a part of a longer text.
     """
     if not text.startswith(("{", "[", '"')):
         return None
-    try:
-        # Not strict: models write line breaks into strings as they are.
-        found, end = json.JSONDecoder(strict=False).raw_decode(text)
-    except (json.JSONDecodeError, RecursionError):
-        if not _OBJECT_BEGINS.match(text):
-            return None
-        found = _literal(text)
-        if found is None:
-            raise Broken("it is JSON that was cut off or is malformed") from None
-        end = len(text)
+    found, end = _decoded(text)
     if isinstance(found, str):
         return found.strip() if not text[end:].strip() else None
     if isinstance(found, list) and found and isinstance(found[0], dict):
         found = found[0]
     if not isinstance(found, dict):
         return None
-    value = _named(found, _DEEPEST)
+    named = _named(found, _DEEPEST)
+    # Only a name that says that it is new belongs to no example of an input.
+    if True not in named and not is_whole_answer(text[end:] + after):
+        return None
+    value = named.get(True, named.get(False))
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         value = "\n".join(value)
     if isinstance(value, str):
@@ -118,6 +146,24 @@ def in_yaml(text: str) -> str | None:
     return textwrap.dedent(text[begins.end() :]).strip()
 
 
+def _decoded(text: str) -> tuple[object, int]:
+    """The value with which the text begins, None if it is none, and where that ends.
+
+    Raises:
+        Broken: there is an object that cannot be read.
+    """
+    try:
+        # Not strict: models write line breaks into strings as they are.
+        return json.JSONDecoder(strict=False).raw_decode(text)
+    except (json.JSONDecodeError, RecursionError):
+        if not _OBJECT_BEGINS.match(text):
+            return None, 0
+    found = _literal(text)
+    if found is None:
+        raise Broken("it is JSON that was cut off or is malformed")
+    return found, len(text)
+
+
 def _literal(text: str) -> object:
     """What a literal of Python stands for; None where the text is none."""
     if len(text) > _LONGEST_LITERAL:
@@ -129,16 +175,14 @@ def _literal(text: str) -> object:
     return found
 
 
-def _named(fields: Mapping[object, object], depth: int) -> object:
-    """The value of the field for the instruction, a new one before any; None without one."""
+def _named(fields: Mapping[object, object], depth: int) -> Mapping[bool, object]:
+    """The values of the fields for the instruction, by whether their name says that it is new."""
     named: dict[bool, object] = {}
     for name, value in fields.items():
         words = re.sub(r"[^a-z]+", "_", str(name).lower()).strip("_")
         if field := _FIELD.fullmatch(words):
             named.setdefault(bool(field[1]), value)
-    if named:
-        return named.get(True, named.get(False))
-    if depth:
-        inner = (_named(value, depth - 1) for value in fields.values() if isinstance(value, dict))
-        return next((value for value in inner if value is not None), None)
-    return None
+    if named or not depth:
+        return named
+    inner = (_named(value, depth - 1) for value in fields.values() if isinstance(value, dict))
+    return next(filter(None, inner), named)

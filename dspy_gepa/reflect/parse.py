@@ -20,6 +20,7 @@ from dspy_gepa.reflect.forms import (
     in_fields,
     in_json,
     in_yaml,
+    is_whole_answer,
     unwrapped,
 )
 from dspy_gepa.reflect.prompt import ATTEMPT_HEADING
@@ -33,8 +34,8 @@ from dspy_gepa.reflect.talk import (
 )
 from dspy_gepa.reflect.templates import CLOSING_MARK, OPENING_MARK, OWN_PASSAGES, OWN_WORDS
 from dspy_gepa.reflect.thinking import (
-    ends_of_thinking,
-    without_later_thinking,
+    around_later_thinking,
+    end_of_thinking,
     without_thinking,
     without_turn_ends,
 )
@@ -98,12 +99,15 @@ def read_text(reply: Reply | str, *, current: str = "") -> str | Unreadable:
         answer = unescaped
     if not _bare(answer):
         return _CUT_OFF_TEXT if said.is_truncated else Unreadable("it is empty")
-    found = _in_marks(answer, current, is_complete=said.is_truncated is False)
-    if found is None:
-        try:
+    try:
+        spoken = _without_thinking_around_marks(answer)
+        found = _in_marks(spoken, current, is_complete=said.is_truncated is False)
+        if found is None:
+            found = _in_other_marks(spoken, current)
+        if found is None:
             found = _in_other_form(answer, current, is_truncated=bool(said.is_truncated))
-        except Broken as broken:
-            found = Unreadable(str(broken))
+    except Broken as broken:
+        return Unreadable(str(broken))
     if isinstance(found, Unreadable):
         return found
     return _checked(_without_current_marks(found, current), current)
@@ -119,7 +123,7 @@ def _after_thinking(reply: str) -> str | Unreadable:
     answer = without_thinking(reply)
     if answer is None:
         return _CUT_OFF_THINKING
-    ends = ends_of_thinking(answer)
+    ends = end_of_thinking(answer)
     if ends is None:
         return answer
     if any(block.start < ends.start() < block.end for block in marked(answer).whole):
@@ -129,12 +133,26 @@ def _after_thinking(reply: str) -> str | Unreadable:
     return answer if marked(thought).is_open and not marked(rest).whole else rest
 
 
+def _without_thinking_around_marks(answer: str) -> str:
+    """The reply without later reasoning, except where that is between marks, or never ends."""
+    found = marked(answer)
+    blocks = found.whole or marked_otherwise(answer).whole
+    kept = [(block.start, block.end) for block in blocks]
+    if found.end_of_opening is not None:
+        kept.append((found.end_of_opening, len(answer)))
+    pieces = around_later_thinking(answer, kept)
+    return answer if pieces is None else "".join(pieces)
+
+
 def _in_other_form(answer: str, current: str, *, is_truncated: bool) -> str | Unreadable:
     """The text of a reply without marks."""
-    plain = without_later_thinking(without_turn_ends(answer))
-    if plain is None:
+    pieces = around_later_thinking(without_turn_ends(answer))
+    if pieces is None:
         return _CUT_OFF_THINKING
-    plain = unwrapped(_bare(plain))
+    before = [piece for piece in pieces if piece.strip()][:-1]
+    if not all(_is_introduced(piece) or is_talk(piece, current=current) for piece in before):
+        return Unreadable(f"{_UNMARKED}, and it is unclear whether the reasoning is a part of it")
+    plain = unwrapped(_bare("".join(pieces)))
     text = without_announcements(plain)
     readers: tuple[Callable[[], str | Unreadable | None], ...] = (
         lambda: in_json(text),
@@ -155,7 +173,7 @@ def _bare(answer: str) -> str:
 
 
 def _in_marks(answer: str, current: str, *, is_complete: bool) -> str | Unreadable | None:
-    """What stands between our marks, or others in their place; None where there are no marks."""
+    """What stands between our marks; None where there are none."""
     found = marked(answer)
     if found.is_open:
         if not is_complete or found.whole:
@@ -169,9 +187,21 @@ def _in_marks(answer: str, current: str, *, is_complete: bool) -> str | Unreadab
         return _without_fence((used or found.whole)[-1].text, current)
     if found.end_of_unopened is not None:
         return _in_plain_text(answer[: found.end_of_unopened], current)
-    other = marked_otherwise(answer)
-    if other.whole and _is_introduced(answer[: other.whole[0].start]):
-        return _without_fence(other.whole[0].text, current)
+    return None
+
+
+def _in_other_marks(answer: str, current: str) -> str | None:
+    """What stands between marks in place of ours; None where there are none, or they are its own.
+
+    Raises:
+        Broken: they may be a part of the text.
+    """
+    other = marked_otherwise(answer).whole
+    if not other or not _is_introduced(answer[: other[0].start]):
+        return None
+    block = other[-1] if len({one.text for one in other}) == 1 else other[0]
+    if block.is_new or is_whole_answer(without_turn_ends(answer[block.end :])):
+        return _without_fence(block.text, current)
     return None
 
 
@@ -195,35 +225,37 @@ def _fence_around(text: str) -> Block | None:
 
 
 def _in_fence(answer: str, current: str) -> str | Unreadable | None:
-    """What stands in the code fence around the text; None where fences are a part of the text."""
+    """What stands in the code fence around the text; None where fences are a part of the text.
+
+    Raises:
+        Broken: the fence holds JSON that is broken, or may be an example.
+    """
     found = fenced(answer)
     if found.is_open:
         return _CUT_OFF_FENCE
     if not found.whole:
         return None
     before = answer[: found.whole[0].start]
-    if len({block.text for block in found.whole}) == 1:
-        block = found.whole[-1]
-        if _is_introduced(before) or is_talk(before, current=current):
-            return _fence_content(block)
+    introduced = _is_introduced(before) or is_talk(before, current=current)
+    block = found.whole[-1]
+    if len({one.text for one in found.whole}) == 1:
+        is_meant = introduced
     else:
         # Only the last block surely ends where its fence does: an earlier one may have been cut
         # short by a fence inside it.
-        block, previous = found.whole[-1], found.whole[-2]
-        between = answer[previous.end : block.start]
-        if between.strip() and _is_introduced(between):
-            return _fence_content(block)
-    introduced = _is_introduced(before) or is_talk(before, current=current)
+        is_meant = _is_announced(answer[found.whole[-2].end : block.start])
+    if is_meant:
+        return _fence_content(block, answer[block.end :])
     if not introduced and all(one.kind not in _PROSE for one in found.whole):
         return None
     return Unreadable(f"{_UNMARKED}, and it is unclear which code block is meant")
 
 
-def _fence_content(block: Block) -> str | Unreadable:
+def _fence_content(block: Block, after: str) -> str | Unreadable:
     if block.kind == "diff":
         return Unreadable("it shows the changes and not the whole new instruction")
     text = without_announcements(block.text)
-    found = in_json(text)
+    found = in_json(text, after=after)
     return without_quotes(_named_in(text)) if found is None else found
 
 
@@ -246,8 +278,13 @@ def _named_in(text: str) -> str:
 
 def _is_introduced(before: str) -> bool:
     """Whether what stands before a block is nothing, or ends by announcing it."""
+    return not any(map(str.isalnum, before)) or _is_announced(before)
+
+
+def _is_announced(before: str) -> bool:
+    """Whether what stands before a block ends by announcing it."""
     lines = [line for line in before.split("\n") if any(map(str.isalnum, line))]
-    return not lines or is_announcement(lines[-1])
+    return bool(lines) and is_announcement(lines[-1])
 
 
 def _checked(text: str, current: str) -> str | Unreadable:

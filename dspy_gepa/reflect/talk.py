@@ -10,6 +10,7 @@ import re
 __all__ = [
     "is_announcement",
     "is_refusal",
+    "is_remark",
     "is_talk",
     "without_announcements",
     "without_quotes",
@@ -107,6 +108,16 @@ _CLOSER = re.compile(
     ),
     re.IGNORECASE,
 )
+_AFTERWORD = re.compile(
+    _any(
+        r"(?:i|we)\b",
+        r"(?:explanation|rationale|reasoning|summary|notes?)\b",
+        r"(?:key |main )?(?:changes|improvements)\b",
+        r"(?:done|thanks?)\b",
+    ),
+    re.IGNORECASE,
+)
+"""Only after an answer that has an end: a text may go on so itself."""
 _TALK = re.compile(
     r"(?:(?:okay|ok|alright|hmm|well|so|first|now|yes)[,.!]*\s+)*"
     + _any(
@@ -191,6 +202,13 @@ def is_refusal(text: str, *, current: str = "") -> bool:
     Words with which the current text begins too are no sign of it.
     """
     return len(text) <= _LONGEST_REFUSAL and _begins(_REFUSAL, text, current)
+
+
+def is_remark(text: str) -> bool:
+    """Whether the text, which follows an answer, adds nothing to it ("I hope this helps")."""
+    begins = _bare(text)[:_LONGEST_REMARK]
+    said = any(map(str.isalnum, text))
+    return not said or any(one.match(begins) for one in (_CLOSER, _AFTERWORD, _TALK))
 
 
 def without_announcements(text: str) -> str:

@@ -6,9 +6,10 @@ Each family writes it in its own way; a way is a pair of patterns here.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
-__all__ = ["ends_of_thinking", "without_later_thinking", "without_thinking", "without_turn_ends"]
+__all__ = ["around_later_thinking", "end_of_thinking", "without_thinking", "without_turn_ends"]
 
 
 class _Way(NamedTuple):
@@ -18,7 +19,8 @@ class _Way(NamedTuple):
     ends: str
     """May use the groups of `begins`."""
     may_stand_later: bool = False
-    """Whether it is taken away on a line of its own inside of other text too."""
+    """Whether it is taken away at the start of a line inside of other text too. Such a way has one
+    group."""
 
 
 _WAYS = (
@@ -46,13 +48,13 @@ _WAYS = (
     _Way(r"Thinking\.\.\.\n", r"\.\.\.done thinking\."),
 )
 _PATTERNS = tuple((re.compile(rf"\s*{way.begins}", re.IGNORECASE), way) for way in _WAYS)
-_LATER = tuple(
-    (re.compile(rf"^[ \t]*{way.begins}", re.IGNORECASE | re.MULTILINE), way)
-    for way in _WAYS
-    if way.may_stand_later
+_LATER_WAYS = tuple(way for way in _WAYS if way.may_stand_later)
+_LATER = re.compile(
+    rf"^[ \t]*(?:{'|'.join(way.begins for way in _LATER_WAYS)})", re.IGNORECASE | re.MULTILINE
 )
-_ENDS_THINKING = re.compile(
-    r"^[ \t]*(?:</think(?:ing)?>|\[/THINK\])|(?:</think(?:ing)?>|\[/THINK\])[ \t]*$",
+_END = r"(?:</think(?:ing)?>|\[/THINK\])"
+_TAG = re.compile(
+    rf"(?P<begins><think(?:ing)?>|\[THINK\])|(?P<at_edge>^[ \t]*{_END}|{_END}[ \t]*$)|{_END}",
     re.IGNORECASE | re.MULTILINE,
 )
 _TURN_END = re.compile(
@@ -80,23 +82,42 @@ def without_thinking(reply: str) -> str | None:
     return reply
 
 
-def ends_of_thinking(reply: str) -> re.Match[str] | None:
+def end_of_thinking(reply: str) -> re.Match[str] | None:
     """Where reasoning ends that the server opened, so that only its closing tag came back."""
-    ends = _ENDS_THINKING.search(reply)
-    if ends is None or any(begins.search(reply, 0, ends.start()) for begins, _ in _LATER):
-        return None
-    return ends
+    opened = 0
+    for tag in _TAG.finditer(reply):
+        if tag["begins"]:
+            opened += 1
+        elif opened:
+            # A text that speaks of both tags has neither of them from the server.
+            opened -= 1
+        elif tag["at_edge"]:
+            return tag
+    return None
 
 
-def without_later_thinking(answer: str) -> str | None:
-    """A reply without the reasoning that follows after some other text; None where that is open."""
-    for pattern, way in _LATER:
-        while begins := pattern.search(answer):
-            ends = _end_of_thinking(answer, begins, way)
-            if ends is None:
-                return None
-            answer = answer[: begins.start()] + answer[ends:]
-    return answer
+def around_later_thinking(answer: str, kept: Collection[tuple[int, int]] = ()) -> list[str] | None:
+    """The pieces of a reply without the reasoning in its middle; None where that never ends.
+
+    Args:
+        answer: The reply, after the reasoning with which it begins.
+        kept: Start and end of stretches in which nothing is taken for reasoning.
+    """
+    pieces: list[str] = []
+    done = 0
+    while begins := _LATER.search(rest := answer[done:]):
+        place = done + begins.start()
+        end_of_kept = next((end for start, end in kept if start <= place < end), None)
+        if end_of_kept is not None:
+            pieces.append(answer[done:end_of_kept])
+            done = end_of_kept
+            continue
+        ends = _end_of_thinking(rest, begins, _LATER_WAYS[(begins.lastindex or 1) - 1])
+        if ends is None:
+            return None
+        pieces.append(rest[: begins.start()])
+        done += ends
+    return [*pieces, answer[done:]]
 
 
 def without_turn_ends(answer: str) -> str:

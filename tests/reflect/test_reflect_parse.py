@@ -208,6 +208,8 @@ pieces = st.sampled_from(
         "Sorry, ",
         "I'm sorry",
         "Based on the feedback",
+        "<prompt>",
+        "</prompt>",
     ]
 )
 texts = st.one_of(st.text(), st.lists(st.one_of(pieces, st.text(max_size=5))).map("".join))
@@ -256,6 +258,40 @@ def test_any_text_survives_in_a_json_field_and_under_a_header(text):
 talk_or_refusal = st.sampled_from(
     ["As an AI, I cannot ", "I'm sorry", "Based on the feedback, ", "Let me ", "The feedback "]
 )
+sentences = st.sampled_from(
+    [
+        "Answer K3.",
+        " Reason between <think> and </think>\n",
+        "\nUse\n<think>\n...\n</think>\n",
+        " Write [THINK], then [/THINK]\n",
+        "\n<prompt>\n{x}\n</prompt>\n",
+        " <instruction>x</instruction> is a tag.",
+        " A text is {'text': 'x'}.",
+        "\n```\n{}\n```\n",
+        '\n```json\n{"prompt": "x"}\n```\n',
+        " <answer>K3</answer>.",
+        "\n\n",
+    ]
+)
+beginnings = st.sampled_from(
+    [
+        "Answer K1.",
+        '{"text": "x"} is how an input looks.',
+        '{"prompt": "x", "label": "K3"}\n\nAnswer K1.',
+        '[{"instruction": "x"}]: such are the inputs.',
+        "<prompt>{x}</prompt> holds the message.",
+        "<instructions>\nAnswer K1.\n</instructions>\n<rules>K3</rules>",
+        "<answer>K3</answer> is one answer.",
+    ]
+)
+
+
+@given(beginnings, st.lists(sentences).map("".join))
+def test_a_plain_text_is_read_whole_or_refused(beginning, rest):
+    """What an instruction shows of tags, fences and objects is never taken for all of it."""
+    text = f"{beginning}{rest} Answer nothing else."
+    found = read_text(text)
+    assert found == text or isinstance(found, Unreadable)
 
 
 @given(talk_or_refusal, texts.filter(lambda text: not set(text) & set("<[`~")))
@@ -318,6 +354,11 @@ def test_our_words_are_no_leak_where_the_current_text_has_them():
         "&lt;new_instruction&gt;" * 9_000,
         "<new_instruction " + "x " * 100_000,
         "[THINK][/THINK]" * 10_000,
+        "x\n" + "[THINK][/THINK]\n" * 10_000,
+        "<think></think>\n" * 5_000 + "</think> " * 10_000,
+        "<answer>" + "</answer>" * 30_000,
+        f"{OPENING_MARK}\n<think>\n</think>\n{CLOSING_MARK}\n" * 2_000,
+        "<prompt></prompt>\n" * 9_000,
     ],
     ids=lambda reply: ascii(reply[:12]),
 )
