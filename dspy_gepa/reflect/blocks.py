@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from dspy_gepa.reflect.talk import is_remark
 from dspy_gepa.reflect.templates import OPENING_MARK
 
 __all__ = ["Block", "Blocks", "fenced", "marked", "marked_otherwise"]
@@ -132,15 +133,61 @@ def _found(whole: list[Block], opened: list[re.Match[str]]) -> Blocks:
 
 
 def _meant(reply: str, found: list[re.Match[str]]) -> list[re.Match[str]]:
-    """The marks that are used: where some stand at the edge of a line, others are mentioned."""
+    """The marks that are used: where some stand at the edge of a line, others are mentioned.
+
+    So is a closing mark to which a sentence leads up, where the opening mark and another closing
+    one stand on lines of their own, and more than remarks between the two closing ones.
+    """
     edges = [
         one
         for one in found
-        if not reply[reply.rfind("\n", 0, one.start()) + 1 : one.start()].strip(_NO_WORDS)
+        if not _line_to(reply, one.start()).strip(_NO_WORDS)
         or (_closes(one) and not _line_from(reply, one.end()).strip(_NO_WORDS))
     ]
     at_edges = {_closes(one) for one in edges}
-    return [one for one in found if one in edges or _closes(one) not in at_edges]
+    used = [one for one in found if one in edges or _closes(one) not in at_edges]
+    kept: list[re.Match[str]] = []
+    is_opened_alone = False
+    for one, closing in zip(used, _alone_after(reply, used), strict=True):
+        if not _closes(one):
+            is_opened_alone = _is_alone(reply, one)
+        elif (
+            is_opened_alone
+            and closing
+            and _is_led_up_to(reply, one)
+            and not is_remark(reply[one.end() : closing.start()])
+        ):
+            continue
+        kept.append(one)
+    return kept
+
+
+def _alone_after(reply: str, marks: list[re.Match[str]]) -> list[re.Match[str] | None]:
+    """For each mark, the closing one on a line of its own that follows before an opening one."""
+    following: list[re.Match[str] | None] = []
+    closing = None
+    for one in reversed(marks):
+        following.append(closing)
+        if not _closes(one):
+            closing = None
+        elif _is_alone(reply, one):
+            closing = one
+    return following[::-1]
+
+
+def _is_alone(reply: str, mark: re.Match[str]) -> bool:
+    return not (_line_to(reply, mark.start()) + _line_from(reply, mark.end())).strip(_NO_WORDS)
+
+
+def _is_led_up_to(reply: str, mark: re.Match[str]) -> bool:
+    """Whether a sentence stands before the mark on its line that does not end before it."""
+    before = _line_to(reply, mark.start())
+    words = before.rstrip(" \t")
+    return bool(words.strip(_NO_WORDS)) and words != before and words[-1] not in ".!?\u3002"
+
+
+def _line_to(reply: str, place: int) -> str:
+    return reply[reply.rfind("\n", 0, place) + 1 : place]
 
 
 def _line_from(reply: str, place: int) -> str:

@@ -241,6 +241,13 @@ def test_any_text_survives_between_the_marks(text):
         assert read_text(reply) == text
 
 
+@given(texts, texts)
+def test_a_text_that_speaks_of_the_closing_mark_survives_too(before, after):
+    """A mark to which a sentence leads up does not end the text, if one on its own line does."""
+    text = f"{before}\nNever write {CLOSING_MARK}\nAnswer K3.\n{after}"
+    assert read_text(f"{OPENING_MARK}\n{text}\n{CLOSING_MARK}", current=text) == text
+
+
 @given(texts)
 def test_any_text_survives_in_a_json_field_and_under_a_header(text):
     """But for white space around it, and where it is no text that could be used at all."""
@@ -357,6 +364,7 @@ def test_our_words_are_no_leak_where_the_current_text_has_them():
         "x\n" + "[THINK][/THINK]\n" * 10_000,
         "<think></think>\n" * 5_000 + "</think> " * 10_000,
         "<answer>" + "</answer>" * 30_000,
+        f"{OPENING_MARK}\n" + f"Never {CLOSING_MARK}\n" * 5_000 + CLOSING_MARK,
         f"{OPENING_MARK}\n<think>\n</think>\n{CLOSING_MARK}\n" * 2_000,
         "<prompt></prompt>\n" * 9_000,
     ],
