@@ -29,20 +29,21 @@ class Sources:
     """Texts from which nothing is to be copied."""
 
     texts: Sequence[str]
+    _folded: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
+    """The words of each text, joined: to take a text apart costs more than all look-ups in it."""
     _places: dict[tuple[str, ...], list[tuple[int, int]]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
     """Every sixth run of six words, to the texts and places where it stands: any twelve words in a
-    row hold such a run, so a sixth of all runs finds all copies."""
+    row hold such a run, so a sixth of all runs finds all copies, and all that share them."""
 
     def __post_init__(self) -> None:
         for number, text in enumerate(self.texts):
             words = _words(text)
+            self._folded.append(_joined(words))
             for start in range(0, len(words) - _STEP + 1, _STEP):
-                places = self._places.setdefault(tuple(words[start : start + _STEP]), [])
-                # Of a run that is everywhere, a few places tell as much as all.
-                if len(places) <= _SHARED_BY:
-                    places.append((number, start))
+                run = tuple(words[start : start + _STEP])
+                self._places.setdefault(run, []).append((number, start))
 
     def copied(self, new: str, old: str = "") -> str:
         """The first passage of `new` that stands in a source and not in `old`; empty without one.
@@ -54,9 +55,10 @@ class Sources:
         known = _joined(_words(old))
         sources: dict[int, list[str]] = {}
         for start in range(len(words) - _STEP + 1):
-            for number, place in self._places.get(tuple(words[start : start + _STEP]), ()):
+            # Of a run that is everywhere, a few places tell as much as all.
+            for number, place in self._standing(words[start : start + _STEP])[: _SHARED_BY + 1]:
                 if number not in sources:
-                    sources[number] = _words(self.texts[number])
+                    sources[number] = self._folded[number].split()
                 passage = _around(words, start, sources[number], place)
                 if len(passage) < LEAST_WORDS or sum(map(str.isalpha, "".join(passage))) < _LETTERS:
                     continue
@@ -65,12 +67,19 @@ class Sources:
         return ""
 
     def _is_shared(self, passage: Sequence[str]) -> bool:
-        count = 0
-        for text in self.texts:
-            count += _joined(passage) in _joined(_words(text))
-            if count > _SHARED_BY:
-                return True
+        row, seen, count = _joined(passage), set(), 0
+        for start in range(_STEP):
+            for number, _ in self._standing(passage[start : start + _STEP]):
+                if number not in seen:
+                    seen.add(number)
+                    count += row in self._folded[number]
+                if count > _SHARED_BY:
+                    return True
         return False
+
+    def _standing(self, run: Sequence[str]) -> Sequence[tuple[int, int]]:
+        """The texts and places where a run of six words is known to stand."""
+        return self._places.get(tuple(run), ())
 
 
 def _words(text: str) -> list[str]:

@@ -20,6 +20,34 @@ def test_twelve_words_in_a_row_are_found_wherever_they_stand(head, tail, before,
     assert copied == (" ".join(row) if length >= LEAST_WORDS else "")
 
 
+def piece(head, start, end, tail):
+    """A part of one row of words, between words that stand in this order only."""
+    return [
+        *(f"head{n}" for n in range(head)),
+        *(f"word{n}" for n in range(start, end)),
+        *(f"tail{n}" for n in range(tail)),
+    ]
+
+
+places = st.integers(0, 24)
+pieces = st.builds(piece, st.integers(0, 5), places, places, st.integers(0, 5))
+
+
+def having(passage, texts):
+    """How many of the texts have these words in a row."""
+    return sum(f" {' '.join(passage)} " in f" {' '.join(text)} " for text in texts)
+
+
+@given(pieces, pieces, st.lists(pieces, max_size=4))
+def test_a_copy_is_what_one_to_three_sources_have(new, old, sources):
+    """Found if and only if there are twelve words in a row or more that the old text has not, and
+    at least one source and at most three."""
+    rows = [new[start:end] for end in range(len(new) + 1) for start in range(end - LEAST_WORDS + 1)]
+    copies = [row for row in rows if not having(row, [old]) and having(row, sources) in range(1, 4)]
+    copied = Sources([" ".join(text) for text in sources]).copied(" ".join(new), " ".join(old))
+    assert copied.split() in (copies or [[]])
+
+
 def test_what_the_old_text_says_too_is_no_copy():
     """A passage of the current text may stay, and so may the task's own form."""
     row = " ".join(f"word{n}" for n in range(14))
