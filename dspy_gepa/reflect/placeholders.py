@@ -1,4 +1,7 @@
-"""Finds the placeholders in a text that some code fills in later: {question}, {{name}}, $name."""
+"""Finds the placeholders in a text that some code fills in later: {question}, {{name}}, $name.
+
+They are written as in `str.format`, Jinja, `string.Template` and the % operator.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,23 @@ import re
 
 __all__ = ["placeholders", "strangers"]
 
+_NAME = r"[A-Za-z_][\w.]*(?:\[[^\[\]{}\n]*\][\w.]*)*"
+_REST = (
+    r"(?:![rsa])?"
+    # A number behind the colon is a value, {a:1} in JavaScript, and so is all after a space.
+    r"(?::(?!-?(?:0|[1-9]\d*|\d+\.\d+)?\})(?:%[A-Za-z][^{}\n]*"
+    r"|(?:[^{}\s]?[<>=^])?[+-]?#?\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?))?"
+    r"\}(?!\})"
+)
+"""Conversion and format of a field of `str.format`, and its end."""
 _FORMS = (
-    re.compile(r"(?<!\{)\{\{\s*[A-Za-z_][\w.]*\s*\}\}(?!\})"),
+    re.compile(r"(?<!\{)\{\{\s*" + _NAME + r"(?:\s*\|[^{}\n]*|\s*)\}\}(?!\})"),
     # After a word, a backslash or a bracket it is LaTeX, a format or code: \frac{a}{b}, f{x}.
-    re.compile(r"(?<![\w\\{}\])$])\{[A-Za-z_][\w.]*\}(?!\})"),
+    re.compile(r"(?<![\w\\{}\])$^])\{" + _NAME + _REST),
+    # After a dot as well a number says how often something is repeated, in a regular expression.
+    re.compile(r"(?<![\w\\{}\])$^.])\{\d{1,2}" + _REST),
+    # After a number it is a percentage.
+    re.compile(r"(?<![\w%])%\([A-Za-z_]\w*\)[+#-]?\d*(?:\.\d+)?[diouxXeEfFgGcrsa]"),
     re.compile(r"<<[A-Za-z_]\w*>>"),
     re.compile(r"(?<![\w\\$])\$\{[A-Za-z_]\w*\}"),
     # A sum of money begins with a digit; a single letter, or a name with signs and a dollar after
