@@ -83,6 +83,7 @@ def rules(
         copied_from=tuple(
             text_of(value) for example in trainset for value in dict(example).values()
         ),
+        normalised=lambda component, text: parts[component].kind.normalised(text),
     )
     made.check({name: part.text for name, part in parts.items()})
     return made

@@ -58,6 +58,22 @@ def test_a_text_that_breaks_a_rule_costs_no_rollout(program, settings, bad, reas
     assert all(bad != entry.candidate["self"] for entry in optimizer.result.proposals)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"frozen": {"self": ["  key: value"]}},
+        {"invariants": [lambda component, old, new: "  key: value" in new]},
+    ],
+)
+def test_what_is_held_to_the_rules_is_the_text_that_is_used(settings):
+    """DSPy takes off indentation that the lines of an instruction share."""
+    program = dspy.Predict(dspy.Signature("message -> code", "Form:\n  key: value\nEnd."))
+    bad, good = f"Form:\n  key: value\n  {TOLD}", f"Form:\n  key: value\n{TOLD}"
+    text, optimizer = run(program, saying(bad, good), **settings)
+    assert text == good
+    assert good in {entry.candidate["self"] for entry in optimizer.result.members}
+
+
 def test_a_reflection_that_keeps_breaking_a_rule_is_skipped_with_the_reason(program):
     """Nothing is paid for its texts but the calls of the reflection LM."""
     optimizer = GEPA(

@@ -26,7 +26,7 @@ from dspy_gepa.core.work import (
     RolloutAnswer,
     RolloutRequest,
 )
-from dspy_gepa.errors import MetricError, SettingsError
+from dspy_gepa.errors import MetricError
 from dspy_gepa.program.calls.boundary import Raised, settled
 from dspy_gepa.program.calls.media import captured
 from dspy_gepa.program.calls.outage import Outage
@@ -36,7 +36,6 @@ from dspy_gepa.program.components.kinds import (
     CODE,
     DEFAULT_KINDS,
     Kind,
-    Part,
     UnboundCode,
     parts_of,
 )
@@ -112,7 +111,7 @@ class ProgramWorker:
         student: The program whose copies are run. It is never changed.
         metric: Judges what a program answers.
         examples: An example's id is its position.
-        reflect: Writes better texts.
+        reflect: Writes better texts, each as a program says it.
         settings: How that is done.
     """
 
@@ -299,11 +298,10 @@ class ProgramWorker:
             return ReflectionAnswer(
                 request.ticket, problem=problem, metric_calls=metric_calls, lm_calls=asked
             )
-        texts, problems = _usable(said.texts, request, self._parts)
         return ReflectionAnswer(
             request.ticket,
-            texts,
-            problem="; ".join(filter(None, [said.problem, *problems])),
+            said.texts,
+            problem=said.problem,
             metric_calls=said.metric_calls + metric_calls,
             lm_calls=max(said.lm_calls, watch.lm_calls),
         )
@@ -377,21 +375,3 @@ class ProgramWorker:
             account,
         )
         return _NOTHING_SAID if isinstance(said, Raised) or said is None else said
-
-
-def _usable(
-    texts: Mapping[str, str], request: ReflectionRequest, parts: Mapping[str, Part]
-) -> tuple[dict[str, str], list[str]]:
-    """The texts as a program would say them, and why others cannot be used."""
-    usable, problems = {}, []
-    for component, text in texts.items():
-        if component not in request.components:
-            problems.append(f"{component} was not to be rewritten")
-            continue
-        try:
-            # A text that is kept stays as the student wrote it, which need not be normal.
-            is_kept = text == request.candidate[component]
-            usable[component] = text if is_kept else parts[component].kind.normalised(text)
-        except SettingsError as error:
-            problems.append(f"the text for {component} cannot be used: {error}")
-    return usable, problems

@@ -173,15 +173,14 @@ class Reflector:
             return found
         if template.adds:
             found = _added(current, found)
-        # White space around a text is no change, and must not make a new candidate.
-        if found.strip() == current.strip():
-            return _SAME
         for title, _ in prompt.media:
             if title in found and title not in current:
                 # Not the title itself: in a repair it would look like one.
                 return Unreadable(f"it speaks of {title[1:-1]}, which nobody will see with it")
-        reason = self.rules.violation(component, current, found)
-        return Unreadable(reason, is_refused=True) if reason else found
+        judged = self.rules.judged(component, current, found)
+        if judged.reason:
+            return Unreadable(judged.reason, is_refused=True)
+        return _SAME if judged.text == current else judged.text
 
 
 def _added(current: str, lines: str) -> str:

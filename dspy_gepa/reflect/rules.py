@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from dspy_gepa.core.values import IN_USER_CODE
 from dspy_gepa.errors import SettingsError, WrongType
@@ -14,7 +14,7 @@ from dspy_gepa.reflect.overlap import Sources
 from dspy_gepa.reflect.placeholders import placeholders, strangers
 from dspy_gepa.reflect.tokens import estimated_tokens
 
-__all__ = ["EVERY_COMPONENT", "Part", "Predicate", "Rules"]
+__all__ = ["EVERY_COMPONENT", "Judged", "Part", "Predicate", "Rules"]
 
 EVERY_COMPONENT = "*"
 """Stands for all components in `Rules.frozen`."""
@@ -28,6 +28,18 @@ _WRITTEN_BY_DSPY = re.compile(r"\s*Given the fields .*, produce the fields .*\.\
 """The instruction where the user wrote none: nobody named the fields in it on purpose."""
 _LONGEST_QUOTE = 300
 """Characters of a passage that are repeated in a reason."""
+
+
+class Judged(NamedTuple):
+    """A new text as the program will say it, or why it cannot be used."""
+
+    text: str
+    reason: str = ""
+    """In words that its author understands; empty where it can be used."""
+
+
+def _stripped(_component: str, text: str) -> str:
+    return text.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,9 @@ class Rules:
     predicates: Sequence[Predicate] = ()
     copied_from: Sequence[str] = ()
     """Texts, of training examples say, of which no passage is copied word for word."""
+    normalised: Callable[[str, str], str] = _stripped
+    """From a component and a new text to that text as the program will say it. It raises a
+    SettingsError where there is no saying it, and leaves as it is what it has returned itself."""
     _sources: Sources = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -100,8 +115,32 @@ class Rules:
                         "such part. Give it as it stands there, to the character."
                     )
 
+    def judged(self, component: str, old: str, new: str) -> Judged:
+        """The new text as the program will say it, or why it cannot be used.
+
+        Every new text goes through here, whoever wrote it, so that what is held to the rules is
+        what is run, written down and saved. One that says the same as the old text is the old
+        text, which need not be normal and breaks no rule anew.
+        """
+        said = self._normal(component, new)
+        if new == old or said == self._normal(component, old):
+            return Judged(old)
+        if said.reason:
+            return said
+        reason = self.violation(component, old, said.text)
+        if reason and said.text != new.strip() and said.text.split() == new.split():
+            # Its author may well have repeated a part to the character.
+            reason += " (in the text as it is used: without indentation that its lines share)"
+        return Judged(said.text, reason)
+
+    def _normal(self, component: str, text: str) -> Judged:
+        try:
+            return Judged(self.normalised(component, text))
+        except SettingsError as error:
+            return Judged("", str(error))
+
     def violation(self, component: str, old: str, new: str) -> str:
-        """Why the new text cannot be used, in words that its author understands; empty if it can.
+        """The rule that a normal text breaks, in words that its author understands, if any.
 
         The first reason only. A text that already broke a rule before is held to it as well.
         """

@@ -211,14 +211,3 @@ def test_a_metric_is_not_asked_about_code_alone():
     made(ReflectionRequest(1, candidate, ("draft", "code"), evidence))
     assert asked == [None, "draft"]
     assert told == [{"draft": {0: "about draft"}}]
-
-
-def test_sources_come_back_from_a_reflection_as_they_are():
-    """Instructions are normalised, sources are not; an empty one cannot be used."""
-    texts = {"draft": " Draft.\n", "code": f"\n{BROKEN}\n"}
-    student = Both()
-    made = worker(student, reflect=lambda request, *_: ReflectionAnswer(request.ticket, texts))
-    request = ReflectionRequest(1, components_of(student), ("draft", "code"), ())
-    assert made(request).texts == {"draft": "Draft.", "code": f"\n{BROKEN}\n"}
-    texts["code"] = " "
-    assert "the text for code cannot be used: the source is empty" in made(request).problem

@@ -12,7 +12,6 @@ from dspy_gepa.core.rollout import Opaque, Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Setback
 from dspy_gepa.program.calls.lm import reflection_asker
 from dspy_gepa.program.calls.media import captured
-from dspy_gepa.program.program import components_of
 from dspy_gepa.program.rollouts.feedback import Feedback
 from dspy_gepa.reflect.reflector import Reflector
 
@@ -31,31 +30,10 @@ def saying(texts, **more):
     return lambda request, descriptions, feedback: ReflectionAnswer(request.ticket, texts, **more)
 
 
-def test_texts_come_back_as_a_program_would_say_them():
-    """Normal texts, with the count of the reflection's calls."""
-    made = worker(reflect=saying({"final": "\n  Say it:\n    again. \n"}, lm_calls=2))
-    assert reflected(made) == ReflectionAnswer(7, {"final": "Say it:\nagain."}, lm_calls=2)
-
-
-def test_a_text_that_is_kept_is_not_touched():
-    """The seed's own text may have indentation that DSPy would take off."""
-    student = dspy.Predict(dspy.Signature("question -> answer", "\nSay:\n  a\n  b"))
-    seed = components_of(student)
-    assert seed["self"] == "Say:\n  a\n  b"
-    made = worker(student, reflect=saying(dict(seed)))
-    assert reflected(made, components=("self",), candidate=seed).texts == dict(seed)
-
-
-def test_unusable_texts_are_part_of_the_problem():
-    """The others are used, and what the reflection itself complained of is kept."""
-    texts = {"draft": "Say it.", "final": " ", "other": "text"}
-    made = worker(reflect=saying(texts, problem="was in a hurry"))
-    answered = reflected(made, components=("draft", "final"))
-    assert answered.texts == {"draft": "Say it."}
-    assert answered.problem == (
-        "was in a hurry; the text for final cannot be used: the text is empty, and DSPy would put "
-        "its default in place of it; other was not to be rewritten"
-    )
+def test_what_a_reflection_says_comes_back():
+    """Texts, problems and the count of its calls."""
+    made = worker(reflect=saying({"final": "Say it."}, problem="in a hurry", lm_calls=2))
+    assert reflected(made) == ReflectionAnswer(7, {"final": "Say it."}, "in a hurry", lm_calls=2)
 
 
 def test_a_reflection_sees_what_the_components_are_for():

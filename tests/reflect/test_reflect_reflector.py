@@ -7,7 +7,7 @@ import pytest
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest
-from dspy_gepa.errors import WrongType
+from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.reflect.exchange import Reply
 from dspy_gepa.reflect.prompt import Limits
 from dspy_gepa.reflect.reflector import Reflector
@@ -163,6 +163,24 @@ def test_a_text_that_breaks_a_rule_is_asked_for_once_more():
     first, second = lm.prompts
     assert '- Be polite.\n- Repeat this part to the character: "the message"\n' in first
     assert 'it has the fixed part "the message" 0 times' in second
+
+
+def test_a_text_that_no_program_says_is_asked_for_once_more():
+    """What comes back is what a program says, and the rules are about that."""
+
+    def shouted(component, text):
+        if "sh" in text:
+            raise SettingsError(f"{component} does not whisper")
+        return text.upper()
+
+    lm = Script(marked("Label K3, sh."), marked("Label it."), marked("Label K3."))
+    rules = Rules(frozen={"label": ["LABEL"]}, normalised=shouted)
+    current = Candidate.of({**CANDIDATE, "label": "LABEL IT."})
+    answer = Reflector(lm, rules=rules)(request("label", candidate=current), {}, {})
+    assert "label does not whisper" in lm.prompts[1]
+    assert answer.texts == {"label": "LABEL IT."}
+    again = Reflector(lm, rules=rules)(request("label", candidate=current), {}, {})
+    assert again.texts == {"label": "LABEL K3."}
 
 
 def test_a_text_that_breaks_a_rule_twice_is_a_problem():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.reflect.rules import Rules
+from dspy_gepa.reflect.rules import Judged, Rules
 
 OLD = 'Rate {message} from 1 to 5.\nAnswer in JSON with the key "label".'
 ROW = " ".join(f"word{n}" for n in range(15))
@@ -64,6 +65,35 @@ def test_a_predicate_sees_component_old_and_new():
     seen = []
     Rules(predicates=[lambda *said: seen.append(said)]).violation("a", "old", "new")
     assert seen == [("a", "old", "new")]
+
+
+def test_what_is_judged_is_the_text_as_the_program_says_it():
+    """A part that is in the reply and gets lost on the way to the program is missed."""
+    rules = Rules(frozen={"a": ["  key"]}, normalised=lambda _, text: inspect.cleandoc(text))
+    old = "Form:\n  key\nEnd."
+    assert rules.judged("a", old, "  Say:\n  key\nEnd.\n") == Judged("Say:\n  key\nEnd.")
+    reason = rules.judged("a", old, "Say:\n  key\n  End.").reason
+    assert '"  key" 0 times' in reason
+    assert "without indentation" in reason
+    assert "indentation" not in rules.judged("a", old, "Say it.").reason
+
+
+def test_a_text_that_no_program_says_is_refused_with_the_reason():
+    """Before any rule is asked about it."""
+
+    def refuse(component, text):
+        raise SettingsError(f"{component} cannot say {text}")
+
+    rules = Rules(normalised=refuse, predicates=[lambda *_: "unasked"])
+    assert rules.judged("a", "old", "new").reason == "a cannot say new"
+
+
+def test_a_text_that_says_the_same_is_the_old_one():
+    """White space that the program drops makes no new text, and so breaks no rule either."""
+    rules = Rules(predicates=[lambda *_: False])
+    assert rules.judged("a", " old", " old") == Judged(" old")
+    assert rules.judged("a", " old", "old\n") == Judged(" old")
+    assert rules.judged("a", " old", "new\n").reason
 
 
 def test_fields_are_guarded_where_the_text_speaks_of_them_as_fields():

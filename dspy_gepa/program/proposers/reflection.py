@@ -24,7 +24,10 @@ Reflect: TypeAlias = Callable[
 
 @dataclass(frozen=True, slots=True)
 class Ruled:
-    """A reflection of somebody else's, whose texts are held to the same rules as our own."""
+    """A reflection of somebody else's, whose texts are taken as our own are.
+
+    They are what was asked for, as a program says it, and keep the rules.
+    """
 
     reflect: Reflect
     rules: Rules
@@ -35,18 +38,23 @@ class Ruled:
         descriptions: Mapping[str, str],
         feedback: Mapping[str, Mapping[int, str]],
     ) -> ReflectionAnswer:
-        """Its answer, with a reason in place of each text that breaks a rule."""
+        """Its answer, with a reason in place of each text that cannot be used."""
         said = self.reflect(request, descriptions, feedback)
-        broken = {
-            component: reason
-            for component, text in said.texts.items()
-            if component in request.candidate
-            and (reason := self.rules.violation(component, request.candidate[component], text))
+        asked = {name: text for name, text in said.texts.items() if name in request.components}
+        judged = {
+            name: self.rules.judged(name, request.candidate[name], text)
+            for name, text in asked.items()
         }
-        texts = {name: text for name, text in said.texts.items() if name not in broken}
-        problems = [f"the text for {name} cannot be used: {why}" for name, why in broken.items()]
+        problems = [
+            f"the text for {name} cannot be used: {each.reason}"
+            for name, each in judged.items()
+            if each.reason
+        ]
+        problems += [f"{name} was not to be rewritten" for name in said.texts if name not in asked]
         return replace(
-            said, texts=texts, problem="; ".join(filter(None, [said.problem, *problems]))
+            said,
+            texts={name: each.text for name, each in judged.items() if not each.reason},
+            problem="; ".join(filter(None, [said.problem, *problems])),
         )
 
 
