@@ -207,7 +207,7 @@ class Equipment:
             else:
                 adds = kind.name == INSTRUCTION.name and given.edit_mode == "append"
                 template = ADDITION_TEMPLATE if adds else _TEMPLATES[kind.name]
-                made[kind.name] = replace(own, template=template)
+                made[kind.name] = replace(own, template=template, adds=adds)
         return ReflectionByKind(parts, made)
 
     def _proposer(self) -> Reflect:

@@ -235,6 +235,13 @@ def test_a_small_model_may_be_asked_for_additions_only(program):
     assert "the lines to be added" in lm.engine.prompts[0]
 
 
+def test_additions_may_be_asked_for_in_ones_own_words(program):
+    """It is `edit_mode` that says what becomes of them."""
+    mine = "Say what to add to {{instruction}} for {{examples}}"
+    text, _ = run(program, saying(TOLD), edit_mode="append", reflection_template=mine)
+    assert text == f"{OWN}\n\n{TOLD}"
+
+
 @pytest.mark.parametrize(
     ("template", "error"),
     [

@@ -44,6 +44,8 @@ class Reflector:
     ask: Callable[[Prompt], Reply]
     """Sends a prompt to the reflection LM and returns its reply."""
     template: Template = DEFAULT_TEMPLATE
+    adds: bool = False
+    """Whether what the LM writes is added to the current text, and does not replace it."""
     limits: Limits = DEFAULT_LIMITS
     perfect_score: float | None = 1.0
     """The score of an example that is right; None where no score says so."""
@@ -140,11 +142,11 @@ class Reflector:
         for calls in (1, 2):
             note = ""
             if isinstance(found, Unreadable):
-                note = repair_note(found.reason, adds=template.adds)
+                note = repair_note(found.reason, adds=self.adds)
             prompt = self._prompt(template, records, brief, note)
             if isinstance(prompt, TooLong):
                 return _Rewriting(problem=_problem(found) or prompt.reason, lm_calls=calls - 1)
-            found = self._answer(prompt, template, component, current)
+            found = self._answer(prompt, component, current)
             if isinstance(found, str):
                 return _Rewriting(text=found, lm_calls=calls)
         if found == _SAME:
@@ -164,14 +166,12 @@ class Reflector:
             note=note,
         )
 
-    def _answer(
-        self, prompt: Prompt, template: Template, component: str, current: str
-    ) -> str | Unreadable:
+    def _answer(self, prompt: Prompt, component: str, current: str) -> str | Unreadable:
         """A new text that can be used, or why the reply holds none."""
         found = read_text(self.ask(prompt), current=current)
         if isinstance(found, Unreadable):
             return found
-        if template.adds:
+        if self.adds:
             found = _added(current, found)
         for title, _ in prompt.media:
             if title in found and title not in current:

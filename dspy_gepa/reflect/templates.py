@@ -79,8 +79,6 @@ class Template:
     """
 
     text: str
-    adds: bool = False
-    """Whether the answer is added to the current text, and does not replace it."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
@@ -194,8 +192,7 @@ Answer in exactly this form, with both marks:
 {OPENING_MARK}
 {ADDITION_FILLER}
 {CLOSING_MARK}
-""",
-    adds=True,
+"""
 )
 
 _REPAIR = """

@@ -183,6 +183,15 @@ def test_a_text_that_no_program_says_is_asked_for_once_more():
     assert again.texts == {"label": "LABEL K3."}
 
 
+@pytest.mark.parametrize("own", [{}, {"label": Template("OWN {{instruction}} {{examples}}")}])
+def test_whether_a_text_is_added_does_not_hang_on_the_template(own):
+    """The current text stays, and in a repair too lines to be added are asked for."""
+    lm = Script("", marked("K3 means refund."))
+    answer = Reflector(lm, adds=True, templates=own)(request("label"), {}, {})
+    assert answer.texts == {"label": "Label the message.\n\nK3 means refund."}
+    assert "continue with the lines to be added" in lm.prompts[1]
+
+
 def test_a_text_that_breaks_a_rule_twice_is_a_problem():
     """It is never proposed."""
     lm = Script(marked("Label it."), marked("Label it K3."))
