@@ -21,6 +21,7 @@ from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import CANDIDATES, trials
 from dspy_gepa.program.calls.usage import MEASURED, Price
+from dspy_gepa.reflect.rules import check_predicates
 
 __all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments", "check_names", "nearest"]
 
@@ -241,6 +242,7 @@ class Arguments:
             if not is_right:
                 value = getattr(self, name)
                 raise WrongType(f"{name}={value!r:.200} was given; {needed} is needed.")
+        check_predicates("invariants", self.invariants)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

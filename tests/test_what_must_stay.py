@@ -227,6 +227,12 @@ def test_what_cannot_be_used_is_refused_by_the_constructor(given):
         GEPA(label_task.metric, **given)
 
 
+def test_a_function_that_cannot_be_asked_about_a_text_is_refused_by_the_constructor():
+    """Before a call is paid, and with how it is called."""
+    with pytest.raises(WrongType, match=r"invariants has .*, which takes \(old, new\): too many"):
+        GEPA(label_task.metric, invariants=[lambda old, new: True])
+
+
 def test_a_small_model_may_be_asked_for_additions_only(program):
     """Then the text that there is stays, and what the model writes stands below it."""
     lm = saying(TOLD)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -14,7 +15,7 @@ from dspy_gepa.reflect.overlap import Sources
 from dspy_gepa.reflect.placeholders import placeholders, strangers
 from dspy_gepa.reflect.tokens import estimated_tokens
 
-__all__ = ["EVERY_COMPONENT", "Judged", "Part", "Predicate", "Rules"]
+__all__ = ["EVERY_COMPONENT", "Judged", "Part", "Predicate", "Rules", "check_predicates"]
 
 EVERY_COMPONENT = "*"
 """Stands for all components in `Rules.frozen`."""
@@ -36,6 +37,33 @@ class Judged(NamedTuple):
     text: str
     reason: str = ""
     """In words that its author understands; empty where it can be used."""
+
+
+def check_predicates(argument: str, predicates: Iterable[object]) -> None:
+    """Nothing, where each can be asked about a text.
+
+    Raises:
+        WrongType: one cannot be called with a component, an old and a new text, or only be
+            awaited. Names the argument under which they were given.
+    """
+    needed = (
+        "Give functions that are called as function(component, old, new), with three texts, and "
+        "return False or a reason where the new one is refused."
+    )
+    for predicate in predicates:
+        given = f"{argument} has {predicate!r:.200}"
+        if not callable(predicate):
+            raise WrongType(f"{given}. {needed}")
+        if any(map(inspect.iscoroutinefunction, (predicate, type(predicate).__call__))):
+            raise WrongType(f"{given}, which is asynchronous. {needed}")
+        try:
+            signature = inspect.signature(predicate)
+        except ValueError:
+            continue  # a built-in that does not say so
+        try:
+            signature.bind("component", "old", "new")
+        except TypeError as error:
+            raise WrongType(f"{given}, which takes {signature}: {error}. {needed}") from None
 
 
 def _stripped(_component: str, text: str) -> str:
@@ -83,12 +111,7 @@ class Rules:
             raise SettingsError(
                 f"max_instruction_tokens is {most!r}; give a whole number from 1 on, or None."
             )
-        for predicate in self.predicates:
-            if not callable(predicate):
-                raise WrongType(
-                    f"A predicate is {predicate!r:.200}; give functions that take a component, "
-                    "its old and its new text."
-                )
+        check_predicates("predicates", self.predicates)
         for name in ("copied_from", "marks"):
             if isinstance(getattr(self, name), str):
                 raise WrongType(f"{name} is one text; give a list of texts.")

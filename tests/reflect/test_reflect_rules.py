@@ -31,9 +31,8 @@ ROW = " ".join(f"word{n}" for n in range(15))
         (Rules(predicates=[lambda *_: False]), "Rate {message}.", "breaks the rule <lambda>"),
         (Rules(predicates=[lambda *_: "too rude"]), "Rate {message}.", "too rude"),
         (Rules(predicates=[lambda *_: 1 / 0]), "Rate {message}.", "ZeroDivisionError"),
-        (Rules(predicates=[lambda _: True]), "Rate {message}.", "TypeError"),
     ],
-    ids=range(13),
+    ids=range(12),
 )
 def test_violations_are_named(rules, new, word):
     """Each broken rule gives a reason that says what is wrong."""
@@ -139,6 +138,10 @@ def test_limits_are_told_with_the_current_figures():
     assert Rules().told("a", "Label the message.") == ()
 
 
+async def asynchronous(component, old, new):
+    """Awaited by nobody."""
+
+
 @pytest.mark.parametrize(
     ("wrong", "error", "word"),
     [
@@ -151,9 +154,11 @@ def test_limits_are_told_with_the_current_figures():
         ({"max_instruction_tokens": True}, SettingsError, "from 1 on"),
         ({"max_instruction_tokens": 2.5}, SettingsError, "from 1 on"),
         ({"predicates": ["x"]}, WrongType, "functions"),
+        ({"predicates": [lambda old, new: True]}, WrongType, r"which takes \(old, new\): too many"),
+        ({"predicates": [asynchronous]}, WrongType, "which is asynchronous"),
         ({"copied_from": "x"}, WrongType, "list of texts"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_rules_that_say_nothing_are_refused(wrong, error, word):
     """In the constructor, with what was given and what is needed."""
