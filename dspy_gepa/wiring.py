@@ -27,6 +27,7 @@ from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.aggregate import aggregate_scores
 from dspy_gepa.recording import BestKeeper, opened, save_best
+from dspy_gepa.reflect.reflector import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.loop import Finish, run
 from dspy_gepa.store.run_dir import RunDir
@@ -298,9 +299,13 @@ class Optimization:
                 program=build(self.student, best) if best is not None else None,
             ) from finish.error
         if result.failed and result.failed == len(result.proposals):
+            last = result.proposals[-1].verdict.reason
+            advice = (
+                " Try a stronger reflection_lm, or one with a larger max_tokens."
+                if NO_TEXT_IN_REPLY in last
+                else ""
+            )
             raise ReflectionError(
                 f"None of {result.failed} reflections gave a usable text, so there is nothing to "
-                f"return but the program as it was. The last one: "
-                f"{result.proposals[-1].verdict.reason}. Try a stronger reflection_lm, or one "
-                "with a larger max_tokens."
+                f"return but the program as it was. The last one: {last}.{advice}"
             )

@@ -177,7 +177,7 @@ def test_a_placeholder_beside_the_mark_is_guarded():
 
     lm = reflection_lm("react", f"{HINT}: codes.")
     gepa = optimizer(reflection_lm=lm, frozen=others("react"), max_proposals=1)
-    with pytest.raises(ReflectionError, match=r"lost placeholders [^{]* \{house\}\. "):
+    with pytest.raises(ReflectionError, match=r"lost placeholders [^{]* \{house\}\.$"):
         compiled(gepa, dspy.ReAct(Reading, tools=[notes, codes]))
     assert "{house}" in lm.engine.prompts[1].split("could not be used")[1]
 

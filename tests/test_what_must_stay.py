@@ -8,7 +8,7 @@ import pytest
 from label_task import saying
 
 from dspy_gepa import GEPA
-from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.errors import ReflectionError, SettingsError, WrongType
 
 TOLD = "bill means Q7; leak means M4; lock means K2; ship means Z9."
 OWN = "Answer for ACME GmbH. Use {tone}. Give the code."
@@ -231,6 +231,22 @@ def test_a_function_that_cannot_be_asked_about_a_text_is_refused_by_the_construc
     """Before a call is paid, and with how it is called."""
     with pytest.raises(WrongType, match=r"invariants has .*, which takes \(old, new\): too many"):
         GEPA(label_task.metric, invariants=[lambda old, new: True])
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_advised"),
+    [
+        ({"reflection_lm": saying("I'm sorry, I can't help with that.")}, True),
+        ({"reflection_lm": saying(TOLD), "invariants": [lambda *_: False]}, False),
+        ({"instruction_proposer": lambda **_: {"self": 5}}, False),
+    ],
+)
+def test_a_stronger_model_is_advised_where_replies_could_not_be_used(program, settings, is_advised):
+    """It would not mend a proposer, and not a rule that no text keeps."""
+    lm = settings.pop("reflection_lm", None)
+    with pytest.raises(ReflectionError) as raised:
+        run(program, lm, max_proposals=1, **settings)
+    assert ("Try a stronger reflection_lm" in str(raised.value)) == is_advised
 
 
 def test_a_small_model_may_be_asked_for_additions_only(program):

@@ -17,8 +17,10 @@ from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, Template, repair_note
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.reflect.values import no_media
 
-__all__ = ["Reflector"]
+__all__ = ["NO_TEXT_IN_REPLY", "Reflector"]
 
+NO_TEXT_IN_REPLY = "the reply could not be used"
+"""Stands in a problem where the reflection LM is at fault, and neither a rule nor the evidence."""
 
 # Small models often repeat the current text. To ask again costs one call, most of whose prompt a
 # server has in its cache; to give up costs a proposal.
@@ -195,5 +197,5 @@ def _added(current: str, lines: str) -> str:
 def _problem(found: str | Unreadable) -> str:
     if isinstance(found, str):
         return ""
-    what = "the new text was refused" if found.is_refused else "the reply could not be used"
+    what = "the new text was refused" if found.is_refused else NO_TEXT_IN_REPLY
     return f"{what}: {found.reason}"
