@@ -10,7 +10,7 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias, TypedDict
 
@@ -228,6 +228,10 @@ class Arguments:
             "invariants": (
                 "a list of functions",
                 _are(Callable, self.invariants),
+            ),
+            "frozen": (
+                "a list of components, or a dict from component to True or to the parts that stay,",
+                isinstance(self.frozen, Collection),
             ),
             "references": (
                 "a list of paths, or a dict from title to text,",

@@ -17,7 +17,7 @@ from dspy_gepa.program.calls.tokens import counted_tokens, input_tokens_of
 from dspy_gepa.program.components.fields import users_outputs
 from dspy_gepa.program.components.kinds import ARGUMENT, TOOL, Part
 from dspy_gepa.program.components.tools import TOOL_MARK
-from dspy_gepa.reflect.rules import Rules
+from dspy_gepa.reflect.rules import EVERY_COMPONENT, Rules
 from dspy_gepa.reflect.templates import Template
 from dspy_gepa.reflect.values import text_of
 
@@ -48,6 +48,8 @@ def frozen_components(given: Arguments, components: Sequence[str]) -> tuple[str,
         if isinstance(frozen, str)
         else list(frozen)
     )
+    if EVERY_COMPONENT in whole:
+        whole = list(components)
     if unknown := [name for name in whole if name not in components]:
         raise SettingsError(f"frozen={unknown} was given; the components are {list(components)}.")
     if whole and set(whole) == set(components):

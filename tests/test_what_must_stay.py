@@ -111,6 +111,7 @@ def test_texts_of_a_users_own_proposer_are_held_to_the_rules_too(program):
     [
         (["other"], "frozen=\\['other'\\] was given; the components are \\['self'\\]"),
         (["self"], "nothing is left"),
+        ({"*": True}, "nothing is left"),
         ({"self": ["not in the text"]}, "no such part"),
     ],
 )
@@ -215,6 +216,8 @@ def test_a_users_own_reflection_prompt(program):
         {"constraints": [3]},
         {"invariants": label_task.metric},
         {"invariants": [3]},
+        {"frozen": re.compile("x")},
+        {"frozen": None},
         {"references": [3]},
         {"objectives": "brevity"},
         {"objectives": {"brevity": True}},
