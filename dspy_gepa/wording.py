@@ -78,7 +78,7 @@ def rules(
         },
         output_fields=users_outputs(student),
         marks=(TOOL_MARK,) if any(p.kind in (TOOL, ARGUMENT) for p in parts.values()) else (),
-        constraints=constraints if isinstance(constraints, str) else "\n".join(constraints),
+        constraints=[constraints] if isinstance(constraints, str) else constraints,
         max_instruction_tokens=given.max_instruction_tokens,
         count_tokens=counted_tokens,
         predicates=tuple(given.invariants),

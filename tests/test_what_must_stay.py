@@ -188,6 +188,7 @@ def test_the_reflection_lm_is_shown_what_the_user_knows(program, tmp_path):
         "Codes are two characters.",
     ):
         assert said in lm.engine.prompts[0]
+    assert "- Write in English.\n- Never mention prices.\n" in lm.engine.prompts[0]
 
 
 def test_a_reference_that_cannot_be_read_is_refused(program, tmp_path):

@@ -88,8 +88,8 @@ class Rules:
     """Whether placeholders of the current text stay and none is added to them."""
     marks: Sequence[str] = ()
     """Pieces that look like placeholders and are none: who runs the text puts them back itself."""
-    constraints: str = ""
-    """Words for the reflection LM. Nobody can check them."""
+    constraints: Sequence[str] = ()
+    """Words for the reflection LM, a point each. Nobody can check them."""
     max_instruction_tokens: int | None = None
     count_tokens: Callable[[str], int] = estimated_tokens
     """As the model counts that reads the instruction, where that is known."""
@@ -104,15 +104,13 @@ class Rules:
     def __post_init__(self) -> None:
         for component, parts in self.frozen.items():
             _check_parts(component, parts)
-        if not isinstance(self.constraints, str):
-            raise WrongType(f"constraints is {self.constraints!r:.200}, and a text is needed.")
         most = self.max_instruction_tokens
         if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
             raise SettingsError(
                 f"max_instruction_tokens is {most!r}; give a whole number from 1 on, or None."
             )
         check_predicates("predicates", self.predicates)
-        for name in ("copied_from", "marks"):
+        for name in ("constraints", "copied_from", "marks"):
             if isinstance(getattr(self, name), str):
                 raise WrongType(f"{name} is one text; give a list of texts.")
         object.__setattr__(self, "_sources", Sources(tuple(self.copied_from)))
@@ -179,7 +177,7 @@ class Rules:
 
     def told(self, component: str, current: str) -> tuple[str, ...]:
         """What applies to the component, a sentence each, for a reflection LM to read."""
-        said = [self.constraints.strip()] if self.constraints.strip() else []
+        said = [one.strip() for one in self.constraints if one.strip()]
         said += [
             f"Repeat this part to the character{_times(count)}: {_quoted(part)}"
             for part, count in self._frozen_in(component, current).items()

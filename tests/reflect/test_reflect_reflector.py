@@ -155,7 +155,7 @@ def test_an_unknown_component_is_refused():
 def test_a_text_that_breaks_a_rule_is_asked_for_once_more():
     """The rules are told beforehand, the repair says which one was broken, and both are counted."""
     lm = Script(marked("Label it."), marked("Label the message, K3 for refunds."))
-    rules = Rules(frozen={"label": ["the message"]}, constraints="Be polite.")
+    rules = Rules(frozen={"label": ["the message"]}, constraints=["Be polite."])
     answer = Reflector(lm, rules=rules)(request("label"), {}, {})
     assert answer == ReflectionAnswer(
         4, {"label": "Label the message, K3 for refunds."}, lm_calls=2

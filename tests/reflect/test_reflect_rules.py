@@ -122,13 +122,14 @@ def test_limits_are_told_with_the_current_figures():
     rules = Rules(
         frozen={"a": ["from 1 to 5", "two\nlines"], "*": [re.compile("JSON")]},
         output_fields={"a": ["label"]},
-        constraints=" Be polite. ",
+        constraints=[" Be polite. ", "", "No lists."],
         max_instruction_tokens=1_000,
         count_tokens=len,
         copied_from=[ROW],
     )
     assert rules.told("a", OLD) == (
         "Be polite.",
+        "No lists.",
         'Repeat this part to the character: "JSON"',
         'Repeat this part to the character: "from 1 to 5"',
         "Keep these placeholders exactly as they are, and add no others: {message}",
@@ -149,7 +150,7 @@ async def asynchronous(component, old, new):
         ({"frozen": {"a": [3]}}, WrongType, "re.compile"),
         ({"frozen": {"a": [re.compile(b"x")]}}, WrongType, "re.compile"),
         ({"frozen": {"a": [""]}}, SettingsError, "keeps nothing"),
-        ({"constraints": ["x"]}, WrongType, "a text is needed"),
+        ({"constraints": "x"}, WrongType, "list of texts"),
         ({"max_instruction_tokens": 0}, SettingsError, "from 1 on"),
         ({"max_instruction_tokens": True}, SettingsError, "from 1 on"),
         ({"max_instruction_tokens": 2.5}, SettingsError, "from 1 on"),
