@@ -15,6 +15,7 @@ from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.components import ComponentSelector
 from dspy_gepa.core.gate import Gate
 from dspy_gepa.core.selection import Selection
+from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.gepa_kwargs import mapped_gepa_kwargs
 from dspy_gepa.observe.observer import Observer
@@ -216,7 +217,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
 
     @property
     def result(self) -> RunResult:
-        """The last run of `compile`: members, proposals, costs, why it ended.
+        """The last run of `compile`, also one that failed or is under way.
+
+        Its members, proposals and costs, and why it ended; empty where an error ended it.
 
         Raises:
             SettingsError: `compile` has not run yet.
@@ -344,12 +347,14 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         self._result = None
         task_model = {} if arguments.task_model is None else {"lm": arguments.task_model}
         with dspy.context(**task_model):
-            finish = optimization.search()
-            # What it cost can be read also where it came to no result.
-            self._result = RunResult(finish.state)
+            finish = optimization.search(self._keep)
             optimization.check(finish)
-            program, self._result = optimization.program(self._result)
+            program, self._result = optimization.program(RunResult(finish.state))
         return program
+
+    def _keep(self, state: RunState) -> None:
+        """What it cost so far can be read whatever ends the run."""
+        self._result = RunResult(state)
 
     def _arguments(self, **named: Any) -> Arguments:
         """What is asked for: `compile`'s arguments first, then `gepa_kwargs`, then our own."""

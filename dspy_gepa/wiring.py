@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.forecast import forecast
 from dspy_gepa.core.search import start
-from dspy_gepa.core.state import Settings
+from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.equipment import Equipment
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
 from dspy_gepa.observe.observer import FanOut
@@ -29,7 +30,7 @@ from dspy_gepa.program.rollouts.aggregate import aggregate_scores
 from dspy_gepa.recording import BestKeeper, opened, save_best
 from dspy_gepa.reflect.reflector import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
-from dspy_gepa.run.loop import Finish, run
+from dspy_gepa.run.loop import Finish, Listener, run
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.wording import frozen_components
 
@@ -47,8 +48,12 @@ class Optimization:
     table: ExampleTable
     demos: DemoSettings
 
-    def search(self) -> Finish:
+    def search(self, told: Callable[[RunState], None]) -> Finish:
         """Run the search to its end, whatever that is: see `check`.
+
+        Args:
+            told: Is told of every state, so that the last one is known also where a strategy, the
+                journal or the second Ctrl-C raises.
 
         Raises:
             SettingsError: a limit is asked for that cannot be kept.
@@ -66,19 +71,21 @@ class Optimization:
             len(self.table.validation),
             settings.limits.listed(),
         )
-        begun, journal = start(settings, seed), []
+        begun, listeners = start(settings, seed), [_of_states(told)]
         with ExitStack() as closing:
             observers = list(equipment.observers())
             if self.arguments.log_dir is not None:
                 run_dir = closing.enter_context(self._run_dir(self.arguments.log_dir, settings))
-                # First among the listeners: what happened is written before anybody acts on it.
-                begun, journal = run_dir.resumed(begun), [run_dir.journal]
+                # Before the observers: what happened is written before anybody acts on it.
+                begun = run_dir.resumed(begun)
+                listeners.append(run_dir.journal)
                 observers.append(BestKeeper(run_dir.path, self.student))
-            told = FanOut(observers)
-            closing.callback(told.close)
+            observing = FanOut(observers)
+            closing.callback(observing.close)
             executor = equipment.executor(equipment.worker(self.student))
             closing.callback(executor.close)
-            return run(begun, executor, [*journal, told], equipment.stoppers())
+            told(begun)
+            return run(begun, executor, [*listeners, observing], equipment.stoppers())
 
     def _warn_of_texts(self) -> None:
         """Say where what is asked for cannot be had, or cannot be kept in the usual way."""
@@ -309,3 +316,7 @@ class Optimization:
                 f"None of {result.failed} reflections gave a usable text, so there is nothing to "
                 f"return but the program as it was. The last one: {last}.{advice}"
             )
+
+
+def _of_states(told: Callable[[RunState], None]) -> Listener:
+    return lambda _event, state: told(state)

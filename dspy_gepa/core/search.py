@@ -62,7 +62,7 @@ from dspy_gepa.core.work import (
     Stop,
 )
 
-__all__ = ["decide", "evolve", "requests", "shortage", "start"]
+__all__ = ["decide", "decisions", "evolve", "requests", "shortage", "start"]
 
 
 def start(settings: Settings, seed: Candidate, examples: tuple[int, ...] | None = None) -> RunState:
@@ -134,13 +134,17 @@ def shortage(state: RunState, running: Sequence[Request], following: Request) ->
 
 def decide(state: RunState, said: Answer | Stop | None) -> tuple[Event, ...]:
     """What follows from an answer (or from nothing, at the start): the events, in order."""
-    events = list(_heard(state, said))
-    for event in events:
+    return tuple(decisions(state, said))
+
+
+def decisions(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
+    """The same, each as soon as it is clear: what was heard holds where a strategy then raises."""
+    for event in _heard(state, said):
+        yield event
         state = evolve(state, event)
     while (chosen := _chosen(state)) is not None:
-        events.append(chosen)
+        yield chosen
         state = evolve(state, chosen)
-    return tuple(events)
 
 
 def evolve(state: RunState, event: Event) -> RunState:  # noqa: PLR0911 - one for each type

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dspy_gepa.core.events import Committed, Event, RolledOut
-from dspy_gepa.core.search import decide, evolve, requests, shortage
+from dspy_gepa.core.search import decisions, evolve, requests, shortage
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import (
     Answer,
@@ -58,9 +58,10 @@ def run(
     error: BaseException | None = None
     with interruptible(executor) as was_pressed:
         while True:
-            events = decide(state, said)
-            for event in events:
+            events: list[Event] = []
+            for event in decisions(state, said):
                 state = evolve(state, event)
+                events.append(event)
                 for listen in listeners:
                     listen(event, state)
             if isinstance(said, Setback) and state.is_broken and error is None:
