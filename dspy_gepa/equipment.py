@@ -9,8 +9,6 @@ from typing import Any
 import dspy
 
 from dspy_gepa.arguments import Arguments
-from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.observe.callbacks import CallbackObserver
@@ -237,11 +235,8 @@ def _stopper(callback: Callable[[Any], bool]) -> Callable[[RunState], str]:
     name = getattr(callback, "__name__", type(callback).__name__)
 
     def reason(state: RunState) -> str:
-        texts: tuple[Candidate, ...] = tuple(member.candidate for member in state.members)
-        pool = PoolView(
-            texts, state.scores, state.columns, len(state.history), state.spent.metric_calls
-        )
-        view = SearchView(pool)
+        # Such a callback counts the proposals that are over: the seed is none.
+        view = SearchView(state.pool(state.tally.proposals))
         return f"the stop callback {name} asked for it" if callback(view) else ""
 
     return reason

@@ -29,6 +29,8 @@ class SearchView:
     """The pool under the names that strategies written for dspy.GEPA read. Read only."""
 
     pool: PoolView
+    turn: int = 0
+    """How many proposals came before along the lineage of the member that is rewritten."""
 
     @property
     def i(self) -> int:
@@ -51,6 +53,11 @@ class SearchView:
         return [float(mean) for mean in mean_scores(self.pool.scores)]
 
     @property
+    def per_program_tracked_scores(self) -> list[float]:
+        """The same."""
+        return self.program_full_scores_val_set
+
+    @property
     def prog_candidate_val_subscores(self) -> list[dict[int, float]]:
         """Each member's scores by the number of the validation example."""
         rows = self.pool.scores
@@ -68,6 +75,21 @@ class SearchView:
         """The members with the best score on each validation example."""
         top = tops(self.pool.scores)
         return {i: set(top[:, i].nonzero()[0].tolist()) for i in self.pareto_front_valset}
+
+    def get_pareto_front_mapping(self) -> dict[int, set[int]]:
+        """The members with the best score in each column of the frontier."""
+        best = enumerate(tops(self.pool.columns).T)
+        return {column: set(top.nonzero()[0].tolist()) for column, top in best if top.any()}
+
+    @cached_property
+    def named_predictor_id_to_update_next_for_program_candidate(self) -> list[int]:
+        """The position of the component whose turn it is.
+
+        It holds for the member that is rewritten, and stands for all of them. Whoever counts it on
+        does so for nobody else.
+        """
+        turn = self.turn % len(self.list_of_named_predictors)
+        return [turn] * len(self.pool.candidates)
 
     @property
     def total_num_evals(self) -> int:
@@ -116,7 +138,8 @@ def component_selector(given: object, examples: Sequence[dspy.Example]) -> Compo
         trajectories = [_trajectory(item, examples) for item in view.evidence]
         scores = [item.rollout.score for item in view.evidence]
         texts = dict(view.candidate)
-        return tuple(named(SearchView(view.pool), trajectories, scores, view.parent, texts))
+        seen = SearchView(view.pool, view.turn)
+        return tuple(named(seen, trajectories, scores, view.parent, texts))
 
     return by_arguments
 

@@ -28,6 +28,7 @@ from dspy_gepa.core.columns import columns
 from dspy_gepa.core.frontier import coverage, mean_scores, survivors, tops
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.selection import EpsilonGreedy, PoolView, TopKPareto, current_best
+from dspy_gepa.program.strategies import SearchView
 from dspy_gepa.testing.strategies import pool_views, score_matrices
 
 SEEDS = st.integers(0, 999)
@@ -72,6 +73,15 @@ def test_tops_and_means(scores):
     fronts = {c: set(np.flatnonzero(top[:, c]).tolist()) for c in np.flatnonzero(top.any(axis=0))}
     assert state.get_pareto_front_mapping() == fronts
     assert state.per_program_tracked_scores == mean_scores(scores).tolist()
+
+
+@given(pool_views())
+def test_the_view_of_the_pool(view):
+    """What gepa's selectors read of its state, they read of ours."""
+    state, shown = gepa_state(view.scores), SearchView(view)
+    for name in ("per_program_tracked_scores", "program_full_scores_val_set"):
+        assert getattr(shown, name) == getattr(state, name)
+    assert shown.get_pareto_front_mapping() == state.get_pareto_front_mapping()
 
 
 @given(score_matrices(holes=False, distinct_means=True))
