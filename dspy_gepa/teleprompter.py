@@ -385,8 +385,7 @@ def _table(
 ) -> ExampleTable:
     """The examples; an example that stands several times in a set is run several times."""
     times = arguments.rollouts_per_example
-    repeated = valset if times == 1 else list(valset or trainset) * times
-    return tabulate(trainset, repeated, arguments.must_pass)
+    return tabulate(trainset, valset, arguments.must_pass, times=times)
 
 
 def _one(teacher: dspy.Module | Sequence[dspy.Module] | None) -> dspy.Module | None:

@@ -1,5 +1,7 @@
 """`GEPA` as its users call it: a program and data go in, the program comes out improved."""
 
+from collections.abc import Sequence
+
 import dspy
 import label_task
 import pytest
@@ -356,3 +358,39 @@ def test_an_example_may_be_run_several_times(program):
     result = optimizer.result
     assert result.standings[result.best].examples == 12
     assert result.tally.rollouts <= 60
+
+
+class Lazy(Sequence):
+    """A data set that makes an example whenever it is asked for one, as those on disk do."""
+
+    def __init__(self, examples):
+        self._rows = [dict(example) for example in examples]
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, position):
+        return dspy.Example(**self._rows[position]).with_inputs("message")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("given", [Lazy, iter], ids=["lazy", "iterator"])
+def test_examples_may_be_made_as_they_are_asked_for(program, given, times):
+    """The run is that of the same examples in lists, each set with its own."""
+    train, val = label_task.examples(12), label_task.examples(20)[12:]
+    settings = {"max_metric_calls": 90, "rollouts_per_example": times}
+
+    def run(trainset, valset):
+        asked = []
+
+        def metric(gold, pred, trace=None):
+            asked.append(gold.message)
+            return label_task.metric(gold, pred)
+
+        anchors = [dspy.Example(message="About the bill.", code="Q7").with_inputs("message")]
+        optimizer = gepa(metric, num_threads=1, must_pass=anchors, **settings)
+        optimizer.compile(program, trainset, valset)
+        return asked, optimizer.result.mean_scores
+
+    assert run(given(train), given(val)) == run(train, val)
+    assert run(given(train), None) == run(train, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import dspy
@@ -24,47 +24,58 @@ class ExampleTable:
 
 
 def tabulate(
-    trainset: Sequence[dspy.Example],
-    valset: Sequence[dspy.Example] | None,
-    must_pass: Sequence[dspy.Example] = (),
+    trainset: Iterable[dspy.Example],
+    valset: Iterable[dspy.Example] | None,
+    must_pass: Iterable[dspy.Example] = (),
+    *,
+    times: int = 1,
 ) -> ExampleTable:
     """The sets under ids; the very same object in several has one id, so it is paid once.
 
-    Without a validation set the training set serves as one.
+    Without a validation set the training set serves as one. Each is gone through once, so they may
+    make their examples as they are asked for them.
+
+    Args:
+        trainset: Examples to learn from.
+        valset: Examples to choose by.
+        must_pass: Examples that must keep passing.
+        times: How often an example stands in the validation set.
 
     Raises:
         SettingsError: the training set is empty, or an example does not say what its inputs are.
         WrongType: something in a set is not a dspy.Example.
     """
-    if not trainset:
+    # Objects are told apart by their ids, which hold for as long as the objects are kept.
+    learned, validated, anchored = list(trainset or ()), list(valset or ()), list(must_pass)
+    if not learned:
         raise SettingsError(
             f"Trainset must be provided and non-empty, and {trainset!r} was given. "
             "Pass a list of dspy.Example, for instance trainset=examples[:50]."
         )
-    sets = {"trainset": trainset, "valset": valset or (), "must_pass": must_pass}
+    sets = {"trainset": learned, "valset": validated, "must_pass": anchored}
     for name, examples in sets.items():
         for position, example in enumerate(examples):
             _check(f"{name}[{position}]", example)
-    train = tuple(range(len(trainset)))
-    if not valset:
-        return _anchored(list(trainset), train, train, must_pass)
-    table = list(trainset)
-    shared = {id(example): position for position, example in enumerate(trainset)}
+    train = tuple(range(len(learned)))
+    if not validated and times == 1:
+        return _anchored(learned, train, train, anchored)
+    table = list(learned)
+    shared = {id(example): position for position, example in enumerate(learned)}
     validation = []
-    for example in valset:
+    for example in (validated or learned) * times:
         # Taken out, because an object that stands twice in a set counts twice there.
         known = shared.pop(id(example), None)
         validation.append(len(table) if known is None else known)
         if known is None:
             table.append(example)
-    return _anchored(table, train, tuple(validation), must_pass)
+    return _anchored(table, train, tuple(validation), anchored)
 
 
 def _anchored(
     table: list[dspy.Example],
     train: tuple[int, ...],
     validation: tuple[int, ...],
-    must_pass: Sequence[dspy.Example],
+    must_pass: list[dspy.Example],
 ) -> ExampleTable:
     """The table with what must keep passing, each once."""
     known = {id(example): position for position, example in reversed([*enumerate(table)])}
