@@ -21,6 +21,7 @@ from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import CANDIDATES, trials
 from dspy_gepa.program.calls.usage import MEASURED, Price
+from dspy_gepa.program.rollouts.feedback import finite
 from dspy_gepa.reflect.rules import check_predicates
 
 __all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments", "check_names", "nearest"]
@@ -211,14 +212,21 @@ class Arguments:
         self._check_texts()
         for name, direction in self.directions.items():
             _check_allowed(f"objectives[{name!r}]", direction, DIRECTIONS)
-        if self.skip_perfect_score and self.perfect_score is None:
-            raise SettingsError("perfect_score=None needs skip_perfect_score=False.")
+        self._check_scores()
         if self.track_best_outputs and self.track_stats is False:
             raise SettingsError("track_best_outputs=True needs track_stats=True to keep them in.")
         for name in ("code_proposer", "gate", "price", "aggregate_metric"):
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise WrongType(f"{name}={value!r} was given; a function is needed.")
+
+    def _check_scores(self) -> None:
+        """Nothing, where scores can be compared with the one of a failure and the perfect one."""
+        finite("failure_score", self.failure_score)
+        if self.perfect_score is not None:
+            finite("perfect_score", self.perfect_score)
+        elif self.skip_perfect_score:
+            raise SettingsError("perfect_score=None needs skip_perfect_score=False.")
 
     def _check_texts(self) -> None:
         """Nothing, where what is said to the reflection LM, or of its texts, has usable types."""
