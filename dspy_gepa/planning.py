@@ -20,6 +20,8 @@ class Plan:
 
     forecast: Forecast
     components: tuple[str, ...]
+    demos: int = 0
+    """The most metric calls for demonstrations after the search, beside its limits."""
 
     @property
     def warning(self) -> str:
@@ -49,6 +51,8 @@ class Plan:
             f"proposals that fit     {many}",
             f"limits                 {settings.limits.listed()}",
         ]
+        if self.demos:
+            lines.append(f"demonstrations         up to {_counted(self.demos)} more")
         return "\n".join([*lines, *filter(None, [self.warning])])
 
 

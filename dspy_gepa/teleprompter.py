@@ -264,7 +264,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         arguments = self._arguments()
         student = _seeded(arguments, student)
         table = _table(arguments, trainset, valset)
-        plan = Optimization(arguments, student, table, DemoSettings()).plan
+        plan = Optimization(arguments, student, table, _demos(arguments)).plan
         print(plan)  # noqa: T201 - it is what the caller asks for
         return plan
 
@@ -334,13 +334,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             logger.warning("No valset provided; Using trainset as valset. A separate one is safer.")
         if ignored := arguments.without_meaning:
             logger.warning("These arguments of MIPROv2 change nothing here: %s", ", ".join(ignored))
-        demos = DemoSettings(
-            bootstrapped=arguments.max_bootstrapped_demos or 0,
-            labeled=arguments.max_labeled_demos or 0,
-            teacher=_one(teacher),
-            teacher_settings=arguments.teacher_settings or {},
-            metric_threshold=arguments.metric_threshold,
-        )
+        demos = _demos(arguments, _one(teacher))
         if teacher is not None and not demos.is_asked_for:
             logger.warning("The teacher is not used: it only makes demonstrations, see the README.")
         optimization = Optimization(arguments, student, table, demos)
@@ -349,7 +343,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         with dspy.context(**task_model):
             finish = optimization.search(self._keep)
             optimization.check(finish)
-            program, self._result = optimization.program(RunResult(finish.state))
+            program, self._result = optimization.program(finish)
         return program
 
     def _keep(self, state: RunState) -> None:
@@ -386,6 +380,16 @@ def _table(
     """The examples; an example that stands several times in a set is run several times."""
     times = arguments.rollouts_per_example
     return tabulate(trainset, valset, arguments.must_pass, times=times)
+
+
+def _demos(arguments: Arguments, teacher: dspy.Module | None = None) -> DemoSettings:
+    return DemoSettings(
+        bootstrapped=arguments.max_bootstrapped_demos or 0,
+        labeled=arguments.max_labeled_demos or 0,
+        teacher=teacher,
+        teacher_settings=arguments.teacher_settings or {},
+        metric_threshold=arguments.metric_threshold,
+    )
 
 
 def _one(teacher: dspy.Module | Sequence[dspy.Module] | None) -> dspy.Module | None:

@@ -6,23 +6,25 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import dspy
 
 from dspy_gepa.arguments import Arguments
-from dspy_gepa.core.budget import NOTHING, Limits, Tally
+from dspy_gepa.core.budget import Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.forecast import forecast
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
+from dspy_gepa.demonstrating import Demonstrating, set_aside
 from dspy_gepa.equipment import Equipment
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
 from dspy_gepa.observe.observer import FanOut
 from dspy_gepa.planning import Plan, sized_budget
 from dspy_gepa.presets import is_single_component, settings_for
 from dspy_gepa.program.components.kinds import CODE, TOOL, Kind, kinds_for, owners_of, unsaved
-from dspy_gepa.program.demos import DemoSettings, demonstrated
+from dspy_gepa.program.demos import DemoSettings
 from dspy_gepa.program.details import attach_mipro_statistics, detailed_results
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import build, components_of
@@ -62,7 +64,7 @@ class Optimization:
         seed, settings, equipment = self._components, self.settings, self.equipment
         equipment.check_prices()
         self._warn_of_texts()
-        if warning := Plan(forecast(settings), tuple(seed)).warning:
+        if warning := self.plan.warning:
             logger.warning("%s", warning)
         logger.info(
             "GEPA: components %s, %d training and %d validation examples, limits: %s",
@@ -106,12 +108,7 @@ class Optimization:
     @property
     def settings(self) -> Settings:
         """What the search is asked to do."""
-        limits = self._limits
-        if limits is not None:
-            return self._settings_with(limits)
-        unlimited = forecast(self._settings_with(Limits()))
-        calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
-        return self._settings_with(replace(self.arguments.other_limits, metric_calls=calls))
+        return self._settings_with(self._limits.left(self._aside))
 
     def _settings_with(self, limits: Limits) -> Settings:
         given, parts = self.arguments, self.equipment.parts
@@ -137,7 +134,8 @@ class Optimization:
     @property
     def plan(self) -> Plan:
         """What it will cost."""
-        return Plan(forecast(self.settings), tuple(self._components))
+        aside = self._aside.metric_calls
+        return Plan(forecast(self.settings), tuple(self._components), aside)
 
     @property
     def _components(self) -> Candidate:
@@ -147,11 +145,12 @@ class Optimization:
     def _kinds(self) -> tuple[Kind, ...]:
         return kinds_for(self.arguments.optimize)
 
-    def program(self, result: RunResult) -> tuple[dspy.Module, RunResult]:
+    def program(self, finish: Finish) -> tuple[dspy.Module, RunResult]:
         """The student with the best texts, and the result with all that this cost.
 
         Where demonstrations are asked for, they are kept if the validation scores rise by them.
         """
+        result = RunResult(finish.state)
         if not result.members:
             logger.warning("Stopped before the program was validated: it is returned unchanged.")
             return build(self.student, self._components), result
@@ -161,12 +160,8 @@ class Optimization:
             scores = aggregate_scores(result.state, metric, self.table.examples)
             result = replace(result, aggregates=scores)
         best = build(self.student, result.members[result.best].candidate)
-        score, done = result.mean_scores[result.best], NOTHING
-        try:
-            chosen, score, done = self._demonstrated(best, score)
-        except KeyboardInterrupt:
-            logger.warning("Interrupted while demonstrations were tried: there are none.")
-            chosen = best
+        trying = Demonstrating(self.equipment, self.demos, self.settings, self._limits)
+        chosen, score, done = trying.chosen(best, result.mean_scores[result.best], finish)
         result = replace(result, demo_tally=done)
         if self.arguments.keeps_stats:
             chosen.detailed_results = detailed_results(
@@ -182,87 +177,24 @@ class Optimization:
             save_best(Path(self.arguments.log_dir), chosen)
         return chosen, result
 
-    def _demonstrated(self, best: dspy.Module, score: float) -> tuple[dspy.Module, float, Tally]:
-        """The program with or without demonstrations, its score, and what was done for it."""
-        if not self._demo_rollouts:
-            if self.demos.is_asked_for:
-                logger.warning("No demonstrations are tried: the budget does not allow for them.")
-            return best, score, NOTHING
-        trainset = [self.table.examples[example] for example in self.table.train]
-        tried = demonstrated(
-            best,
-            self.student,
-            trainset,
-            self.equipment.metric,
-            self.demos,
-            seed=self.arguments.seed or 0,
-        )
-        if tried.problem:
-            logger.warning("No demonstrations: %s", tried.problem)
-            return best, score, tried.tally
-        scores, done = self._validated(tried.program)
-        done += tried.tally
-        reached = sum(scores) / len(scores) if scores else float("-inf")
-        is_better = len(scores) == len(self.table.validation) and reached > score
-        logger.info(
-            "Demonstrations: %.3f against %.3f without, %s",
-            reached,
-            score,
-            "kept" if is_better else "left out",
-        )
-        return (tried.program, reached, done) if is_better else (best, score, done)
-
-    def _validated(self, program: dspy.Module) -> tuple[list[float], Tally]:
-        """A program's scores on the validation examples, and what was done for them."""
-        settings = replace(
-            self.settings,
-            limits=Limits(metric_calls=len(self.table.validation), proposals=0),
-            rungs=None,
-        )
-        executor = self.equipment.executor(self.equipment.worker(program))
-        try:
-            state = run(start(settings, components_of(program, self._kinds)), executor).state
-        finally:
-            executor.close()
-        if state.is_broken:
-            logger.warning("Demonstrations could not be validated: %s", state.ending)
-        return state.scores.ravel().tolist(), state.tally
-
     @property
-    def _demo_rollouts(self) -> int:
-        """Rollouts set aside for demonstrations; 0 where none are tried.
+    def _aside(self) -> Tally:
+        """What is set aside for demonstrations."""
+        return set_aside(self.demos, self.table, self._limits)
 
-        None are tried where tokens or USD are limited: what DSPy's own bootstrapping costs in them
-        cannot be held to a limit.
-        """
-        given, validation = self._given_limits, len(self.table.validation)
-        rollouts = self.demos.most_examples(len(self.table.train))
-        if not rollouts or (given is not None and given.asks_for_usage):
-            return 0
-        rollouts += validation
-        most = None if given is None else given.rollouts_at_most
-        return rollouts if most is None or rollouts + validation <= most else 0
-
-    @property
-    def _limits(self) -> Limits | None:
-        """The limits of the search; None where it has to be measured out by size."""
-        given, aside = self._given_limits, self._demo_rollouts
-        if given is None:
-            return None
-        left = {
-            unit: max(limit - aside, 1)
-            for unit in ("metric_calls", "rollouts")
-            if (limit := getattr(given, unit)) is not None
-        }
-        return replace(given, **left)
-
-    @property
-    def _given_limits(self) -> Limits | None:
-        return self.arguments.limits(
+    @cached_property
+    def _limits(self) -> Limits:
+        """The limits of the search and of demonstrations together."""
+        given = self.arguments.limits(
             components=len(self._components),
             examples=len({*self.table.train, *self.table.validation}),
             validation=len(self.table.validation),
         )
+        if given is not None:
+            return given
+        unlimited = forecast(self._settings_with(Limits()))
+        calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
+        return replace(self.arguments.other_limits, metric_calls=calls)
 
     def _run_dir(self, path: str, settings: Settings) -> RunDir:
         return opened(

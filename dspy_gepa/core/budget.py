@@ -8,7 +8,8 @@ call costs in tokens and USD is known afterwards only: see `Limits.afford`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 __all__ = ["FREE", "NOTHING", "Limits", "Tally", "Usage", "proposal_cost"]
 
@@ -110,6 +111,17 @@ class Limits:
             if limit is not None and getattr(needed, name) > limit:
                 return name
         return self._used_up(used.usage)
+
+    def left(self, used: Tally, *, seconds: float = 0.0) -> Limits:
+        """What is left of them after this."""
+        spent: dict[str, Any] = {**asdict(used), "seconds": seconds}
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Limits(
+            **{
+                name: None if limit is None else max(limit - spent[name], 0)
+                for name, limit in given.items()
+            }
+        )
 
     def afford(self, used: Usage, running: Usage, following: Usage) -> str:
         """The unit of which there is not enough to begin what follows; empty where all suffice.

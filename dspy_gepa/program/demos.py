@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +19,7 @@ from dspy_gepa.program.calls.usage import Meter
 from dspy_gepa.program.copying import copied
 from dspy_gepa.program.rollouts.metric import Metric
 
-__all__ = ["DemoSettings", "Demonstrated", "demonstrated"]
+__all__ = ["DemoSettings", "Demonstrated", "demonstrated", "demos_of", "with_demos"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,24 @@ class Demonstrated:
     """What it took to find them."""
     problem: str = ""
     """Why there are none; empty where there are."""
+    is_final: bool = True
+    """Whether the same would come of it another time."""
+
+
+class _Timely(list[dspy.Example]):
+    """Examples of which no more are given out when the time is up."""
+
+    def __init__(self, examples: Sequence[dspy.Example], seconds: float) -> None:
+        super().__init__(examples)
+        self._deadline_seconds = time.monotonic() + seconds
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self._deadline_seconds
+
+    def __iter__(self) -> Iterator[dspy.Example]:
+        return itertools.takewhile(lambda _example: not self.is_over, super().__iter__())
 
 
 def demonstrated(
@@ -64,42 +85,77 @@ def demonstrated(
     settings: DemoSettings,
     *,
     seed: int,
+    seconds: float | None = None,
 ) -> Demonstrated:
     """A copy of the program with demonstrations from DSPy's own BootstrapFewShot.
 
     Instructions, models and everything else stay as they are. `student` is the program before
-    its instructions were improved: what a teacher of the user's own is compared with.
+    its instructions were improved: what a teacher of the user's own is compared with. After so
+    many seconds no further example is tried, and there are none; nor are there after Ctrl-C.
     """
-    calls = 0
+    calls = judged = 0
 
     def counted(example: Any, prediction: Any, trace: Any = None) -> float:
-        nonlocal calls
+        nonlocal calls, judged
         calls += 1
-        return metric.bootstrap(example, prediction, trace)
+        score = metric.bootstrap(example, prediction, trace)
+        judged += 1
+        return score
 
-    examples = list(trainset)
-    stream(seed, "demonstrations").shuffle(examples)
+    shuffled = list(trainset)
+    stream(seed, "demonstrations").shuffle(shuffled)
+    tried = _Timely(
+        shuffled[: settings.most_examples(len(shuffled))], math.inf if seconds is None else seconds
+    )
     learner = BootstrapFewShot(
         counted,
         metric_threshold=settings.metric_threshold,
         teacher_settings=dict(settings.teacher_settings),
         max_bootstrapped_demos=settings.bootstrapped,
         max_labeled_demos=settings.labeled,
-        max_errors=len(examples) + 1,
+        max_errors=len(tried) + 1,
     )
     base = copied(student if settings.teacher is not None else program)
     base._compiled = False  # noqa: SLF001 - DSPy's mark; it refuses programs that bear it
-    tried = examples[: settings.most_examples(len(examples))]
-    meter = Meter()
-    with meter.around():
-        taught = settled(lambda: learner.compile(base, teacher=settings.teacher, trainset=tried))
-    # A run that fails never gets to the metric.
-    done = Tally.of(meter.usage, metric_calls=calls, rollouts=calls + learner.error_count)
+    meter, stopped = Meter(), ""
+    taught: dspy.Module | Raised = base
+    try:
+        with meter.around():
+            taught = settled(
+                lambda: learner.compile(base, teacher=settings.teacher, trainset=tried)
+            )
+    except KeyboardInterrupt:
+        stopped = "interrupted from the keyboard"
+    if tried.is_over:
+        stopped = stopped or "the seconds were over before they were found"
+    # A run that fails never gets a score.
+    done = Tally.of(meter.usage, metric_calls=calls, rollouts=judged + learner.error_count)
+    if stopped:
+        return Demonstrated(program, done, stopped, is_final=False)
     if isinstance(taught, Raised):
-        return Demonstrated(program, done, f"{type(taught.error).__name__}: {taught.error}")
+        problem = f"{type(taught.error).__name__}: {taught.error}"
+        return Demonstrated(program, done, problem, is_final=False)
     found = {name: predictor.demos for name, predictor in taught.named_predictors()}
     result = copied(program)
     for name, predictor in result.named_predictors():
         predictor.demos = found[name]
-    problem = "" if any(found.values()) else "no answer was good enough to serve as one"
-    return Demonstrated(result, done, problem)
+    if any(found.values()):
+        return Demonstrated(result, done)
+    problem = "no answer was good enough to serve as one"
+    return Demonstrated(result, done, problem, is_final=not learner.error_count)
+
+
+def demos_of(program: dspy.Module) -> dict[str, list[dict[str, Any]]]:
+    """The demonstrations of each predictor, as DSPy saves them."""
+    return {name: each.dump_state()["demos"] for name, each in program.named_predictors()}
+
+
+def with_demos(
+    program: dspy.Module, demos: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dspy.Module:
+    """A copy of the program with these demonstrations, where there are any."""
+    result = copied(program)
+    for name, predictor in result.named_predictors():
+        if name in demos:
+            predictor.demos = [dspy.Example(**demo) for demo in demos[name]]
+    return result

@@ -39,6 +39,10 @@ class Finish:
     state: RunState
     error: BaseException | None = None
     """What broke the work, where `state.is_broken`."""
+    is_stopped: bool = False
+    """Whether somebody ended it, or the time: it did not come to its end by itself."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long it took."""
 
 
 def run(
@@ -53,9 +57,11 @@ def run(
     The first Ctrl-C ends it as a `Stop` does: what runs is finished and counted. The second is
     raised at once.
     """
-    desk = _Desk(executor, pace or Pace(executor.slots), _deadline(state))
+    begun_seconds = time.monotonic()
+    desk = _Desk(executor, pace or Pace(executor.slots), _deadline(state, begun_seconds))
     said: Answer | Stop | None = None
     error: BaseException | None = None
+    is_stopped = False
     with interruptible(executor) as was_pressed:
         while True:
             events: list[Event] = []
@@ -66,13 +72,15 @@ def run(
                     listen(event, state)
             if isinstance(said, Setback) and state.is_broken and error is None:
                 error = said.error
+            is_stopped = is_stopped or isinstance(said, Stop)
             if stop := _stop(state, events, stoppers):
                 said = stop
                 continue
             # An answered rollout on its own makes no new work.
             stop = desk.begin(state, is_new=not all(isinstance(e, RolledOut) for e in events))
             if stop is None and not executor.in_flight and (state.ending or not desk.waiting):
-                return Finish(state, error)
+                seconds = time.monotonic() - begun_seconds
+                return Finish(state, error, is_stopped or was_pressed(), seconds)
             said = stop or desk.next_said(is_ending=bool(state.ending), was_pressed=was_pressed)
 
 
@@ -139,9 +147,9 @@ class _Desk:
         return min(waits, default=None)
 
 
-def _deadline(state: RunState) -> float:
+def _deadline(state: RunState, begun_seconds: float) -> float:
     seconds = state.settings.limits.seconds
-    return float("inf") if seconds is None else time.monotonic() + seconds
+    return float("inf") if seconds is None else begun_seconds + seconds
 
 
 def _stop(state: RunState, events: Sequence[Event], stoppers: Sequence[Stopper]) -> Stop | None:

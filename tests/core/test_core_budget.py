@@ -200,3 +200,12 @@ def test_every_proposal_costs_at_most_what_it_held(case):
     for settlement in state.history:
         pairs = zip(astuple(settlement.charge), astuple(settlement.origin.hold), strict=True)
         assert all(charge <= hold for charge, hold in pairs)
+
+
+def test_what_is_left_of_limits():
+    """By unit what was not used, never below 0; what is not limited stays so."""
+    limits = Limits(metric_calls=30, rollouts=5, usd=1.0, seconds=60.0)
+    used = Tally(metric_calls=10, rollouts=9, reflection_calls=3, usd=0.25)
+    left = Limits(metric_calls=20, rollouts=0, usd=0.75, seconds=45.0)
+    assert limits.left(used, seconds=15.0) == left
+    assert limits.left(NOTHING) == limits

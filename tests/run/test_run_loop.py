@@ -215,3 +215,16 @@ def test_an_answer_that_nobody_asked_for_does_no_harm():
     found = run(begin(), Stray(WORLD)).state
     assert list(found.history) == list(expected.history)
     assert set(found.known) == {*expected.known, stray.key}
+
+
+def test_it_is_told_whether_somebody_ended_the_run():
+    """A stopper, Ctrl-C and the seconds do; the budget and a breakdown are the run's own end."""
+    by_stopper = run(begin(), SerialExecutor(WORLD), stoppers=[lambda _state: "enough"])
+    by_keyboard = run(begin(), Interrupted(WORLD, at=[7]))
+    hurried = replace(SETTINGS, limits=Limits(metric_calls=150, seconds=0.0))
+    by_time = run(start(hurried, WORLD.student), SerialExecutor(WORLD))
+    assert (by_stopper.is_stopped, by_keyboard.is_stopped, by_time.is_stopped) == (True,) * 3
+    broken = run(begin(), SerialExecutor(lambda request: Setback(request.key, "no key")))
+    finished = run(begin(), SerialExecutor(WORLD))
+    again = run(finished.state, SerialExecutor(WORLD))
+    assert (broken.is_stopped, finished.is_stopped, again.is_stopped) == (False,) * 3
