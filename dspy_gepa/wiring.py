@@ -79,7 +79,7 @@ class Optimization:
             if self.arguments.log_dir is not None:
                 run_dir = closing.enter_context(self._run_dir(self.arguments.log_dir, settings))
                 # Before the observers: what happened is written before anybody acts on it.
-                begun = run_dir.resumed(begun)
+                begun = run_dir.resumed(settings)
                 listeners.append(run_dir.journal)
                 observers.append(BestKeeper(run_dir.path, self.student))
             observing = FanOut(observers)

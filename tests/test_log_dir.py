@@ -6,7 +6,7 @@ import dspy
 import label_task
 import pytest
 
-from dspy_gepa import GEPA
+from dspy_gepa import GEPA, load_run
 from dspy_gepa.errors import JournalMismatch
 
 LEARNED = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
@@ -82,6 +82,18 @@ def test_a_larger_budget_carries_on(program, tmp_path):
     improved, result = compiled(large, tmp_path, program, max_metric_calls=200)
     assert improved.signature.instructions == LEARNED
     assert result.tally.metric_calls == small.calls + large.calls
+
+
+@pytest.mark.parametrize("search", ["default", "paper"])
+def test_a_budget_too_small_for_the_seed_can_be_raised(program, tmp_path, search):
+    """The run is the one that had the larger budget from the beginning, for the same price."""
+    whole, small, large = Counting(), Counting(), Counting()
+    _, expected = compiled(whole, tmp_path / "whole", program, search=search)
+    compiled(small, tmp_path / "run", program, search=search, max_metric_calls=3)
+    _, result = compiled(large, tmp_path / "run", program, search=search)
+    assert outcome(result) == outcome(expected)
+    assert (small.calls, small.calls + large.calls) == (3, whole.calls)
+    assert outcome(load_run(tmp_path / "run").result) == outcome(expected)
 
 
 def test_the_best_program_lies_in_the_directory(program, tmp_path):

@@ -8,8 +8,8 @@ Nothing is written outside of it, and it is made sure to be this run's before an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,8 @@ from typing import final
 import ujson
 
 from dspy_gepa.core.events import Event
-from dspy_gepa.core.state import RunState
+from dspy_gepa.core.search import start
+from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import Blobs
 from dspy_gepa.store.files import remove_unfinished, unusable, write_whole
@@ -26,7 +27,7 @@ from dspy_gepa.store.journal import Contents, Journal, read_journal
 from dspy_gepa.store.lock import Lock
 from dspy_gepa.store.manifest import Manifest
 from dspy_gepa.store.plain import loads
-from dspy_gepa.store.resume import reopening, replayed
+from dspy_gepa.store.resume import is_past_seed, reopening, replayed
 from dspy_gepa.store.secret import Redactor
 
 __all__ = ["RunDir", "StoredRun", "read_run"]
@@ -46,13 +47,19 @@ _IDENTITY = (
 class StoredRun:
     """What a run directory holds."""
 
+    path: Path
     manifest: Manifest
     events: tuple[Event, ...]
 
     @property
     def state(self) -> RunState:
-        """The run's state, to be read and not to be carried on: see `Manifest.begun`."""
-        return replayed(self.manifest.begun, self.events)
+        """The run's state, to be read and not to be carried on: see `Manifest.begun`.
+
+        Raises:
+            JournalCorrupt: the stored events do not follow from one another.
+        """
+        with _following(self.path):
+            return replayed(self.manifest.begun, self.events)
 
 
 def read_run(path: Path | str) -> StoredRun:
@@ -68,7 +75,7 @@ def read_run(path: Path | str) -> StoredRun:
         raise JournalError(f"{folder} holds no run: it has no {_MANIFEST}.")
     contents = read_journal(folder / _JOURNAL, Blobs(folder / _BLOBS, Redactor()))
     _check_fingerprint(folder, manifest, contents)
-    return StoredRun(manifest, tuple(contents.events))
+    return StoredRun(folder, manifest, tuple(contents.events))
 
 
 @final
@@ -126,35 +133,43 @@ class RunDir:
             _check_same(self.path, manifest, stored, contents, adopt)
         if not contents.events:
             contents = Contents()  # nothing was paid for yet, so there is nothing to keep
-        if stored is None or stored.as_json != manifest.as_json:
-            written = ujson.dumps(manifest.as_json, indent=1, escape_forward_slashes=False)
-            self.write_text(_MANIFEST, written + "\n")
+        if stored is not None and is_past_seed(contents.events):
+            # Whatever the budget says now: proposals were compared with the seed on these.
+            manifest = replace(manifest, first=stored.first)
+        self._manifest, self._stored = manifest, stored
         self._events = tuple(contents.events)
+        if not self._events:
+            self._record()
         self.journal = Journal(
             self.path / _JOURNAL, contents, manifest.fingerprint, blobs, self._redact
         )
 
-    def resumed(self, begun: RunState) -> RunState:
-        """The state from which to carry on: `begun` where nothing was stored yet.
+    def resumed(self, settings: Settings) -> RunState:
+        """The state from which to carry on: the beginning where nothing was stored yet.
 
-        Call it once, before anything is added to the journal.
+        Call it once, before anything is added to the journal. The directory stays as it was, also
+        where another budget was adopted, unless its events can be carried on.
 
         Raises:
             JournalCorrupt: the stored events do not follow from one another.
+            JournalError: there is no room or no right to write.
         """
-        try:
+        begun = start(settings, self._manifest.candidate, self._manifest.first)
+        with _following(self.path):
             reopened = reopening(begun, self._events)
             state = replayed(begun, self._events) if reopened is None else reopened.state
-        except (AssertionError, LookupError, ValueError) as error:
-            raise JournalCorrupt(
-                f"{self.path / _JOURNAL} is whole, but its events do not follow from one another "
-                f"in this version of dspy_gepa ({type(error).__name__}: {error}). Carry the run on "
-                "with the version in its manifest.json, or choose another log_dir."
-            ) from error
         if reopened is not None:
             self.journal.reopen(reopened.kept, reopened.events)
+        self._record()
         # What was away may be back: it is asked as often as at the beginning.
         return replace(state, vain={})
+
+    def _record(self) -> None:
+        """Write down what the run is, where it is not what stands there."""
+        if self._stored is None or self._stored.as_json != self._manifest.as_json:
+            written = ujson.dumps(self._manifest.as_json, indent=1, escape_forward_slashes=False)
+            self.write_text(_MANIFEST, written + "\n")
+            self._stored = self._manifest
 
     def write_text(self, name: str, text: str) -> Path:
         """Put a text into the directory at once, in place of an earlier one of this name.
@@ -191,6 +206,19 @@ class RunDir:
         # What ended the run says more than that the disk is full, which it may have said itself.
         with suppress(*(JournalError,) if error is not None else ()):
             self.close()
+
+
+@contextmanager
+def _following(folder: Path) -> Iterator[None]:
+    """Replays events here that may not follow from one another, which is an error of the file's."""
+    try:
+        yield
+    except (AssertionError, LookupError, ValueError) as error:
+        raise JournalCorrupt(
+            f"{folder / _JOURNAL} is whole, but its events do not follow from one another "
+            f"in this version of dspy_gepa ({type(error).__name__}: {error}). Carry the run on "
+            "with the version in its manifest.json, or choose another log_dir."
+        ) from error
 
 
 def _stored_manifest(folder: Path) -> Manifest | None:

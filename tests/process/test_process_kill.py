@@ -95,7 +95,7 @@ def listen(event, state):
 threads = {threads}
 executor = SerialExecutor(worker) if threads == 1 else ThreadedExecutor(worker, threads)
 with RunDir({path!r}, manifest(world, settings)) as directory:
-    state = directory.resumed(start(settings, world.student))
+    state = directory.resumed(settings)
     run(state, executor, [directory.journal, listen])
 parent.sendall(b"e")
 """
@@ -233,7 +233,7 @@ settings = Settings(**{SETTINGS!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, (%d, resource.RLIM_INFINITY))
 try:
     with RunDir({str(tmp_path)!r}, manifest(world, settings)) as directory:
-        state = directory.resumed(start(settings, world.student))
+        state = directory.resumed(settings)
         run(state, SerialExecutor(world), [directory.journal])
     parent.sendall(b"ended")
 except JournalError as error:
@@ -260,7 +260,7 @@ def test_who_may_not_write_can_still_read(nursery):
 world = RuleWorld(names=("a", "b"))
 settings = Settings(**{SETTINGS!r})
 with RunDir({made!r}, manifest(world, settings)) as directory:
-    state = directory.resumed(start(settings, world.student))
+    state = directory.resumed(settings)
     run(state, SerialExecutor(world), [directory.journal])
 for root, folders, files in os.walk({made!r}):
     os.chmod(root, 0o555)
@@ -302,7 +302,7 @@ sys.addaudithook(watch)
 world = RuleWorld(names=("a", "b"))
 settings = Settings(**{SETTINGS!r})
 with RunDir(path, manifest(world, settings)) as directory:
-    state = directory.resumed(start(settings, world.student))
+    state = directory.resumed(settings)
     run(state, SerialExecutor(world), [directory.journal])
     directory.write_text("best_program.json", "x" * 100_000)
 parent.sendall(repr(seen).encode())

@@ -39,7 +39,7 @@ def manifest_of(world=WORLD, run_settings=SETTINGS, **others):
 def carried_on(path, world=WORLD, settings=SETTINGS, executor=None, listeners=(), **options):
     """Where a run in this directory ends: begun there or carried on."""
     with RunDir(path, manifest_of(world, settings), **options) as directory:
-        state = directory.resumed(start(settings, world.student))
+        state = directory.resumed(settings)
         worker = executor if executor is not None else SerialExecutor(world)
         return run(state, worker, [directory.journal, *listeners]).state
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from dataclasses import replace
 from functools import reduce
 
 import pytest
@@ -10,18 +11,22 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from journals import SETTINGS, WORLD, carried_on, recorded
 
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.events import Ended, RolledOut
 from dspy_gepa.core.rollout import RolloutKey
+from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.search import decide, evolve, requests, start
+from dspy_gepa.core.selection import by_estimate
 from dspy_gepa.core.work import Setback, Stop
 from dspy_gepa.run.loop import run
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.store.resume import reopening, replayed
-from dspy_gepa.store.run_dir import read_run
+from dspy_gepa.store.run_dir import RunDir, read_run
 from dspy_gepa.testing.orders import OrderedExecutor, VirtualTimeExecutor, durations, shuffled
 from dspy_gepa.testing.strategies import settings, worlds
 from dspy_gepa.testing.witness import Witness, outcome
+from dspy_gepa.testing.worlds import RuleWorld
 
 CASES = worlds().flatmap(
     lambda world: st.tuples(st.just(world), settings(world, max_metric_calls=50))
@@ -168,6 +173,104 @@ def test_what_was_decided_while_ending_is_taken_back():
         merely = replayed(begun, [event for event in told if not isinstance(event, Ended)])
         others += outcome(run(merely, SerialExecutor(WORLD)).state) != outcome(expected)
     assert others
+
+
+class JudgedWorld(RuleWorld):
+    """A task with objectives, one of which the last validation example alone is judged by."""
+
+    def rollout(self, candidate, example):
+        rollout = super().rollout(candidate, example)
+        names = ("exact", "late") if example == 9 else ("exact",)
+        return replace(rollout, objectives=dict.fromkeys(names, rollout.score))
+
+
+MEANS = replace(SETTINGS, window=1)
+RUNGS = Rungs(seed=5, first=2, step=2)
+BY_SEARCH = {
+    "means": (WORLD, MEANS),
+    "objectives": (JudgedWorld(names=WORLD.names), replace(MEANS, frontier="objective")),
+    "rungs": (WORLD, replace(MEANS, rungs=RUNGS, ranking=by_estimate)),
+}
+LARGER = {"adopt": ["limits.metric_calls"]}
+
+
+def with_calls(settings, metric_calls):
+    return replace(settings, limits=Limits(metric_calls=metric_calls))
+
+
+@pytest.mark.parametrize(("world", "settings"), BY_SEARCH.values(), ids=BY_SEARCH)
+def test_a_budget_that_was_used_up_by_the_seed_can_be_raised(tmp_path, world, settings):
+    """Step by step: the run is the one that had the largest budget from the beginning, all members
+    run on the same examples where their means are compared; each pair is paid once."""
+    _, expected = recorded(world, settings)
+    witness = Witness(world)
+    for calls in (1, 3, 4):
+        small = carried_on(
+            tmp_path, world, with_calls(settings, calls), SerialExecutor(witness), **LARGER
+        )
+        assert small.tally.metric_calls == len(witness.rolled_out) == calls
+        assert small.ending.startswith("the budget is used up")
+        assert outcome(read_run(tmp_path).state) == outcome(small)
+    found = carried_on(tmp_path, world, settings, SerialExecutor(witness), **LARGER)
+    assert len(found.members) > 1
+    assert outcome(found) == outcome(expected)
+    assert outcome(read_run(tmp_path).state) == outcome(expected)
+    assert len(witness.rolled_out) == len(set(witness.rolled_out))
+
+
+def test_a_small_budget_that_is_used_up_stays_so(tmp_path):
+    """The same call again asks for nothing and writes nothing."""
+    settings = with_calls(SETTINGS, 3)
+    expected = carried_on(tmp_path, settings=settings)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    witness = Witness(WORLD)
+    found = carried_on(tmp_path, settings=settings, executor=SerialExecutor(witness))
+    assert outcome(found) == outcome(expected)
+    assert witness.answers == []
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_smaller_budget_ends_a_run_as_it_is(tmp_path):
+    """Also one that would not have been enough for its seed: what was found stays."""
+    expected = carried_on(tmp_path)
+    for calls in (3, 90):
+        found = carried_on(tmp_path, settings=with_calls(SETTINGS, calls), **LARGER)
+        assert outcome(found)[:-1] == outcome(expected)[:-1]
+
+
+@pytest.mark.parametrize(("world", "settings"), BY_SEARCH.values(), ids=BY_SEARCH)
+def test_killed_while_a_budget_is_raised_a_run_goes_on(tmp_path, world, settings, monkeypatch):
+    """Between the two files in which that is written down: it can be read, and carried on."""
+    _, expected = recorded(world, settings)
+    carried_on(tmp_path, world, with_calls(settings, 3))
+
+    def die(*_):
+        raise Dead
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDir, "write_text", die)
+        with pytest.raises(Dead):
+            carried_on(tmp_path, world, settings, **LARGER)
+    assert read_run(tmp_path).state.tally.metric_calls == 3
+    assert outcome(carried_on(tmp_path, world, settings, **LARGER)) == outcome(expected)
+    assert outcome(read_run(tmp_path).state) == outcome(expected)
+
+
+@hypothesis_settings(max_examples=EXAMPLES)
+@given(CASES, st.integers(0, 999), st.data())
+def test_any_budget_can_be_raised(tmp_path_factory, case, seed, data):
+    """By however much, and whatever came of it before: no pair is paid twice, and the directory
+    holds the run."""
+    world, settings = case
+    folder, witness = tmp_path_factory.mktemp("run"), Witness(world)
+    budgets = data.draw(st.lists(st.integers(1, 20), max_size=3))
+    for calls in [*sorted(budgets), max([50, *budgets])]:
+        executor = VirtualTimeExecutor(witness, 3, durations(seed))
+        found = carried_on(folder, world, with_calls(settings, calls), executor, **LARGER)
+        assert found.tally.metric_calls <= calls
+        assert found.tally.metric_calls == witness.tally.metric_calls
+        assert outcome(read_run(folder).state) == outcome(found)
+    assert len(witness.rolled_out) == len(set(witness.rolled_out))
 
 
 def test_replaying_is_applying():

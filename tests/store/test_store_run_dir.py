@@ -10,13 +10,17 @@ from journals import SETTINGS, WORLD, carried_on, manifest_of, recorded
 import dspy_gepa
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.search import start
 from dspy_gepa.errors import GEPAError, JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir, read_run
 from dspy_gepa.testing.witness import outcome
 
 KEY = "sk-proj-abcDEF0123456789abcDEF"
+
+
+def files(folder):
+    """What is in every file but the lock."""
+    return {path: path.read_bytes() for path in folder.iterdir() if path.name != "run.lock"}
 
 
 def test_a_run_leaves_a_directory_that_can_be_read(tmp_path):
@@ -100,12 +104,12 @@ OTHERS = {
 def test_another_run_is_refused_with_what_differs(tmp_path, others, said):
     """Before anything is changed or paid for; the right run can go on afterwards."""
     expected = carried_on(tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.name != "run.lock"}
+    before = files(tmp_path)
     with pytest.raises(JournalMismatch, match="holds another run") as raised:
         RunDir(tmp_path, manifest_of(**others))
     assert said in str(raised.value)
     assert "another log_dir" in str(raised.value)
-    assert {path: path.read_bytes() for path in before} == before
+    assert files(tmp_path) == before
     assert outcome(carried_on(tmp_path)) == outcome(expected)
 
 
@@ -142,8 +146,8 @@ def test_versions_are_on_record_and_not_compared(tmp_path):
     """An upgrade of Python or DSPy may carry a run on."""
     with RunDir(tmp_path, manifest_of(versions={"python": "3.10.1"})) as directory:
         directory.journal.append(recorded()[0][0])
-    carried_on(tmp_path)
-    RunDir(tmp_path, manifest_of(versions={"python": "3.12.0"})).close()
+    with RunDir(tmp_path, manifest_of(versions={"python": "3.12.0"})) as directory:
+        directory.resumed(SETTINGS)
     assert read_run(tmp_path).manifest.versions == {"python": "3.12.0"}
 
 
@@ -191,14 +195,19 @@ def test_a_damaged_manifest_is_named(tmp_path, content):
 
 
 def test_events_that_do_not_follow_are_an_error(tmp_path):
-    """A journal of another version's decisions is named, not half applied."""
+    """A journal of another version's decisions is named, not half applied; and the directory stays
+    what it was, also where it was to go on with a larger budget."""
     events, _ = recorded()
     with RunDir(tmp_path, manifest_of()) as directory:
-        directory.journal.append(events[-2])
-    directory = RunDir(tmp_path, manifest_of())
+        for event in (events[0], events[-2]):
+            directory.journal.append(event)
+    before = files(tmp_path)
+    more = replace(SETTINGS, limits=Limits(metric_calls=150))
     with pytest.raises(JournalCorrupt, match="do not follow from one another"):
-        directory.resumed(start(SETTINGS, WORLD.student))
-    directory.close()
+        carried_on(tmp_path, settings=more, adopt=["limits.metric_calls"])
+    assert files(tmp_path) == before
+    with pytest.raises(JournalCorrupt, match="do not follow from one another"):
+        _ = read_run(tmp_path).state
 
 
 def test_a_directory_without_a_run_is_an_error_to_read(tmp_path):
