@@ -96,6 +96,19 @@ def test_a_budget_too_small_for_the_seed_can_be_raised(program, tmp_path, search
     assert outcome(load_run(tmp_path / "run").result) == outcome(expected)
 
 
+def test_examples_that_must_pass_are_the_run_s(program, tmp_path):
+    """Others are refused, and the run goes on with its own."""
+    small, large, others = Counting(), Counting(), Counting()
+    *own, another = label_task.examples(12)[9:]
+    compiled(small, tmp_path, program, max_metric_calls=40, must_pass=own)
+    before = (tmp_path / "manifest.json").read_bytes()
+    with pytest.raises(JournalMismatch, match="first other one at position 1 given, 2 stored"):
+        compiled(others, tmp_path, program, must_pass=[own[0], another])
+    assert (others.calls, (tmp_path / "manifest.json").read_bytes()) == (0, before)
+    _, result = compiled(large, tmp_path, program, must_pass=own)
+    assert result.tally.metric_calls == small.calls + large.calls
+
+
 def test_the_best_program_lies_in_the_directory(program, tmp_path):
     """As DSPy saves it; no key is written."""
     lm = label_task.reflection_lm()
@@ -111,10 +124,12 @@ def test_the_best_program_lies_in_the_directory(program, tmp_path):
 
 
 def test_another_run_is_refused_with_the_differences(program, tmp_path):
-    """Another seed, another metric, another program: each is named, nothing is spent."""
+    """Another seed, other examples, another program: each is named, nothing is spent."""
     compiled(Counting(), tmp_path, program)
     with pytest.raises(JournalMismatch, match="seed"):
         compiled(Counting(), tmp_path, program, seed=1)
+    with pytest.raises(JournalMismatch, match="must_pass examples: 1 given, 0 stored"):
+        compiled(Counting(), tmp_path, program, must_pass=label_task.examples(9)[8:])
     other = dspy.Predict(program.signature.with_instructions("Something else."))
     with pytest.raises(JournalMismatch, match="component self"):
         compiled(Counting(), tmp_path, other)

@@ -87,11 +87,15 @@ class Manifest:
         return start(settings, self.candidate, self.first)
 
     def differences(self, stored: Manifest) -> tuple[Difference, ...]:
-        """In what this run differs from the stored one; versions aside."""
+        """In what this run differs from the stored one; versions aside.
+
+        Where neither texts nor examples are among it the fingerprints are equal.
+        """
         return (
             *_texts_differ(self.candidate, stored.candidate),
             *_examples_differ("training examples", self.training, stored.training),
             *_examples_differ("validation examples", self.validating, stored.validating),
+            *_examples_differ("must_pass examples", self.anchoring, stored.anchoring),
             *self._ids_differ(stored),
             *_values_differ(self._compared(), stored._compared()),
         )
@@ -105,6 +109,12 @@ class Manifest:
     def validating(self) -> list[str]:
         """The digests of the validation examples, in order."""
         return [self.examples[example] for example in self.validation]
+
+    @property
+    def anchoring(self) -> list[str]:
+        """The digests of the examples in neither set, which only have to keep passing, in order."""
+        sets = {*self.train, *self.validation}
+        return [one for example, one in enumerate(self.examples) if example not in sets]
 
     @property
     def as_json(self) -> dict[str, Json]:

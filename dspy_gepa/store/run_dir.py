@@ -38,6 +38,7 @@ _IDENTITY = (
     "order of components",
     "training examples",
     "validation examples",
+    "must_pass examples",
     "examples in both sets",
 )
 """How names of differences begin that no one can adopt."""

@@ -5,6 +5,8 @@ import stat
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from journals import SETTINGS, WORLD, carried_on, manifest_of, recorded
 
 import dspy_gepa
@@ -86,6 +88,10 @@ OTHERS = {
         {"examples": tuple(f"digest{i}" for i in (0, 1, 2, 3, 4, 5, 6, 77, 8, 9))},
         "validation examples: 6, the first other one at position 3 given, 6 stored",
     ),
+    "must_pass": (
+        {"examples": (*(f"digest{i}" for i in range(10)), "other")},
+        "must_pass examples: 1 given, 0 stored",
+    ),
     "shuffled": (
         {"train": (5, 4, 3, 2, 1, 0)},
         "training examples: the same ones in another order given, another order stored",
@@ -113,11 +119,26 @@ def test_another_run_is_refused_with_what_differs(tmp_path, others, said):
     assert outcome(carried_on(tmp_path)) == outcome(expected)
 
 
+@st.composite
+def manifests(draw):
+    """Runs on few examples, of which any are in any set."""
+    examples = draw(st.lists(st.sampled_from("ab"), min_size=1, max_size=4))
+    ids = st.lists(st.sampled_from(range(len(examples))), max_size=3)
+    train, validation = tuple(draw(ids)), tuple(draw(ids))
+    return manifest_of(examples=tuple(examples), train=train, validation=validation)
+
+
+@given(manifests(), manifests())
+def test_runs_on_the_same_examples_have_one_fingerprint(one, other):
+    """And others do not: what a journal is told apart by is what differences are told of."""
+    assert (one.differences(other) == ()) == (one.fingerprint == other.fingerprint)
+
+
 def test_all_differences_are_listed(tmp_path):
     """Not one after the other, one a run."""
     carried_on(tmp_path)
     with pytest.raises(JournalMismatch) as raised:
-        RunDir(tmp_path, manifest_of(seed=3, settings={"window": 1}, train=(1, 2)))
+        RunDir(tmp_path, manifest_of(seed=3, settings={"window": 1}, train=(3, 2, 1, 0)))
     assert str(raised.value).count(" given, ") == 4
 
 
