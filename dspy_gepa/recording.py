@@ -21,7 +21,7 @@ from dspy_gepa.program.components.kinds import DEFAULT_KINDS, kinds_in
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.result import RunResult
-from dspy_gepa.store.manifest import Manifest, digest
+from dspy_gepa.store.manifest import Manifest, digest, without_addresses
 from dspy_gepa.store.run_dir import RunDir, read_run
 
 __all__ = ["BestKeeper", "SavedRun", "load_run", "opened", "save_best", "secrets_of"]
@@ -154,7 +154,7 @@ def _digest(example: dspy.Example) -> str:
 
 
 def _by_name(settings: Settings) -> dict[str, object]:
-    """Everything that decides what happens, functions by their names."""
+    """Everything that decides what happens: functions by their names, objects by what they show."""
     left_out = {"train", "validation", "limits", "seed"}
     return {
         name: value if isinstance(value, (bool, int, float)) else _name(value)
@@ -165,7 +165,7 @@ def _by_name(settings: Settings) -> dict[str, object]:
 
 
 def _name(strategy: object) -> str:
-    return str(getattr(strategy, "__qualname__", None) or repr(strategy))
+    return str(getattr(strategy, "__qualname__", None) or without_addresses(repr(strategy)))
 
 
 def _described(model: Any) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """`log_dir`: a run is kept, and carried on where it stopped."""
 
 import json
+from functools import partial
 
 import dspy
 import label_task
@@ -40,9 +41,9 @@ class Counting:
 
 
 def compiled(metric, folder, program, **settings):
-    given = {"max_metric_calls": 200, "num_threads": 1, **settings}
     lm = label_task.reflection_lm()
-    optimizer = GEPA(metric, reflection_lm=lm, log_dir=str(folder), **given)
+    given = {"max_metric_calls": 200, "num_threads": 1, "reflection_lm": lm, **settings}
+    optimizer = GEPA(metric, log_dir=str(folder), **given)
     train, val = label_task.examples(12), label_task.examples(8)
     return optimizer.compile(program, train, val), optimizer.result
 
@@ -94,6 +95,61 @@ def test_a_budget_too_small_for_the_seed_can_be_raised(program, tmp_path, search
     assert outcome(result) == outcome(expected)
     assert (small.calls, small.calls + large.calls) == (3, whole.calls)
     assert outcome(load_run(tmp_path / "run").result) == outcome(expected)
+
+
+class Improving:
+    """A gate; each has its own place in memory, as in each process."""
+
+    def __call__(self, child, parents):
+        return sum(child) > max(map(sum, parents))
+
+
+class Oldest:
+    """Selects the seed."""
+
+    def __call__(self, view, random):
+        return 0
+
+
+class Told:
+    """A reflection LM that is no more than a function."""
+
+    def __init__(self):
+        self.lm = label_task.reflection_lm()
+
+    def __call__(self, prompt):
+        return self.lm(prompt)
+
+
+def called_at_most(most, view):
+    return tuple(view.candidate)[:most]
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        lambda: {"gate": Improving()},
+        lambda: {"candidate_selection_strategy": Oldest()},
+        lambda: {"component_selector": partial(called_at_most, 1)},
+        lambda: {"component_selector": partial(lambda one, view: (next(iter(view.candidate)),), 1)},
+        lambda: {"reflection_lm": Told()},
+    ],
+)
+def test_objects_are_the_same_wherever_they_lie(program, tmp_path, objects):
+    """A run with a strategy or a model that is an object of the user's goes on with another one
+    of its kind, as a new process makes it."""
+    small, large, first, second = Counting(), Counting(), objects(), objects()
+    compiled(small, tmp_path, program, max_metric_calls=30, **first)
+    _, result = compiled(large, tmp_path, program, **second)
+    assert result.tally.metric_calls == small.calls + large.calls
+    assert small.calls > 0
+
+
+def test_a_function_with_other_arguments_is_another_one(program, tmp_path):
+    """The difference names both."""
+    compiled(Counting(), tmp_path, program, component_selector=partial(called_at_most, 1))
+    with pytest.raises(JournalMismatch, match=r"called_at_most>, 2\)' given, .*, 1\)' stored"):
+        compiled(Counting(), tmp_path, program, component_selector=partial(called_at_most, 2))
 
 
 def test_examples_that_must_pass_are_the_run_s(program, tmp_path):

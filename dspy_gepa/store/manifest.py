@@ -20,7 +20,7 @@ from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.store.plain import Json, dumps, packed, unpacked
 from dspy_gepa.store.secret import public
 
-__all__ = ["Difference", "Manifest", "digest"]
+__all__ = ["Difference", "Manifest", "digest", "without_addresses"]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _SHOWN = 60
@@ -177,8 +177,13 @@ def digest(value: object) -> str:
 
     Of objects that are not plain the text counts, without the address that it may name.
     """
-    written = _ADDRESS.sub("", dumps(packed(value), sort_keys=True))
+    written = without_addresses(dumps(packed(value), sort_keys=True))
     return hashlib.sha256(written.encode()).hexdigest()[:16]
+
+
+def without_addresses(text: str) -> str:
+    """What an object shows of itself, without where it lies: another process has it elsewhere."""
+    return _ADDRESS.sub("", text)
 
 
 def _numbers(stored: Json) -> dict[str, float]:
