@@ -141,8 +141,11 @@ def load_run(log_dir: str | os.PathLike[str]) -> SavedRun:
 def save_best(folder: Path, program: dspy.Module) -> None:
     """Keep the program in the run directory, whole or not at all."""
     unfinished = folder / f"unfinished-{_PROGRAM}"
-    program.save(str(unfinished))
-    unfinished.replace(folder / _PROGRAM)
+    try:
+        program.save(str(unfinished))
+        unfinished.replace(folder / _PROGRAM)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _given(limits: Limits) -> dict[str, float]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import dspy
@@ -20,7 +20,7 @@ from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.demonstrating import Demonstrating, set_aside
 from dspy_gepa.equipment import Equipment
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
-from dspy_gepa.observe.observer import FanOut
+from dspy_gepa.observe.observer import FanOut, attempted
 from dspy_gepa.planning import Plan, sized_budget
 from dspy_gepa.presets import is_single_component, settings_for
 from dspy_gepa.program.components.kinds import CODE, TOOL, Kind, kinds_for, owners_of, unsaved
@@ -173,8 +173,9 @@ class Optimization:
             )
         if self.arguments.keeps_stats and self.arguments.is_for_mipro:
             attach_mipro_statistics(chosen, result.state, self.student, score=score)
-        if self.arguments.log_dir is not None:
-            save_best(Path(self.arguments.log_dir), chosen)
+        if (folder := self.arguments.log_dir) is not None:
+            problem = "%s takes no copy of the best program, which is returned all the same"
+            attempted(partial(save_best, Path(folder), chosen), problem, folder)
         return chosen, result
 
     @property

@@ -1,6 +1,7 @@
 """`log_dir`: a run is kept, and carried on where it stopped."""
 
 import json
+import logging
 from functools import partial
 
 import dspy
@@ -177,6 +178,26 @@ def test_the_best_program_lies_in_the_directory(program, tmp_path):
     assert stored["signature"]["instructions"] == LEARNED
     written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert not any("a-key-that-must-not-be-written" in text for text in written)
+
+
+def test_a_program_that_cannot_be_saved_is_returned_all_the_same(program, tmp_path, caplog):
+    """One that DSPy cannot write as JSON, and one that something stands in the way of: the log says
+    so, and nothing half written stays. The same call then costs nothing."""
+    (tmp_path / "taken" / "best_program.json").mkdir(parents=True)
+    unwritable = program.deepcopy()
+    unwritable.demos = [dspy.Example(message="About the bill.", code=object())]
+    for folder, student in (("taken", program), ("unwritable", unwritable)):
+        for is_first in (True, False):
+            metric = Counting()
+            caplog.clear()
+            with caplog.at_level(logging.ERROR, logger="dspy.teleprompt.dspy_gepa"):
+                improved, result = compiled(metric, tmp_path / folder, student)
+            assert improved.signature.instructions == LEARNED
+            assert (metric.calls > 0) == is_first
+            said = f"{tmp_path / folder} takes no copy of the best program, which is returned"
+            assert caplog.messages[-1].startswith(said)
+            assert len(result.members) > 1
+        assert not list((tmp_path / folder).glob("*unfinished*"))
 
 
 def test_another_run_is_refused_with_the_differences(program, tmp_path):

@@ -10,7 +10,7 @@ from typing import Protocol
 from dspy_gepa.core.events import Event
 from dspy_gepa.core.state import RunState
 
-__all__ = ["FanOut", "Observer"]
+__all__ = ["FanOut", "Observer", "attempted"]
 
 # Below DSPy's own logger, so that its handlers, levels and `disable_logging` hold for ours too.
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
@@ -46,11 +46,16 @@ class FanOut:
                 _works(each, close)
 
 
-def _works(observer: Observer, call: Callable[[], object]) -> bool:
+def attempted(call: Callable[[], object], problem: str, *details: object) -> bool:
+    """Whether a call went through; what it raises is logged with these words, and that is all."""
     try:
         call()
     except Exception:
-        # No observer is worth a run that costs money.
-        logger.exception("observer %r failed and is told no more in this run", observer)
+        # Nothing that is told or kept beside a run is worth that run, which costs money.
+        logger.exception(problem, *details)
         return False
     return True
+
+
+def _works(observer: Observer, call: Callable[[], object]) -> bool:
+    return attempted(call, "observer %r failed and is told no more in this run", observer)
