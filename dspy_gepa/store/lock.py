@@ -13,11 +13,9 @@ from dspy_gepa.store.files import unusable
 
 __all__ = ["Lock"]
 
-_held_here: set[str] = set()
-"""The system's lock is the process's: of two runs in one process it would stop neither."""
+_held_here: dict[str, Lock] = {}
+"""By path. Of two runs in one process the system's lock may stop neither."""
 _guard = threading.Lock()
-_LOCKED_BYTE = 1 << 30
-"""Far behind the text, which stays readable for others where a lock forbids reading."""
 
 
 class Lock:
@@ -36,15 +34,15 @@ class Lock:
                     f"{path.parent} is in use by another run of this process. Wait for that one, "
                     "or give this one another log_dir."
                 )
-            self._descriptor = _locked(path)
-            _held_here.add(self._name)
+            self.descriptor = _locked(path)
+            _held_here[self._name] = self
 
     def close(self) -> None:
         """Give the lock back. The file stays, because removing it could take away another's."""
         with _guard:
-            if self._name in _held_here:
-                _held_here.remove(self._name)
-                os.close(self._descriptor)
+            if _held_here.get(self._name) is self:
+                del _held_here[self._name]
+                os.close(self.descriptor)
 
 
 def _locked(path: Path) -> int:
@@ -72,6 +70,9 @@ def _locked(path: Path) -> int:
 if sys.platform == "win32":
     import msvcrt
 
+    _LOCKED_BYTE = 1 << 30
+    """Far behind the text, which stays readable for others where a lock forbids reading."""
+
     def _lock(descriptor: int) -> None:
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         try:
@@ -83,6 +84,20 @@ else:
     import fcntl
 
     def _lock(descriptor: int) -> None:
-        # Of the two kinds of lock the one that a forked process does not inherit: children that
-        # outlive a killed run must not keep its directory locked.
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCKED_BYTE)
+        # Of the two kinds of lock the one that nothing but closing this descriptor gives back. The
+        # other is lost when the process has read the file, for instance to copy the directory.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _disinherit() -> None:
+        """Let go of the locks in a forked process: they are its parent's, and end with that one.
+
+        A fork that Python is not told of, in a library, keeps them until it ends too.
+        """
+        for lock in _held_here.values():
+            os.close(lock.descriptor)
+        _held_here.clear()
+        _guard.release()
+
+    os.register_at_fork(
+        before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_disinherit
+    )

@@ -39,7 +39,7 @@ SETTINGS = {
 
 NURSERY = """
 import os, socket
-import resource, sys
+import resource, shutil, sys
 from dataclasses import dataclass
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.events import RolledOut
@@ -197,29 +197,70 @@ def test_killed_runs_end_as_if_they_had_not_been(tmp_path, nursery, threads):
     assert kills >= KILLS // 2
 
 
-def test_a_second_process_is_told_who_writes(tmp_path, nursery):
-    """Two writers do not share a directory; the first is named, and is not disturbed. When it is
-    killed the directory is free at once."""
-    hold = f"""
+def holding(path, meanwhile="pass"):
+    """A life that does nothing but write to this directory, and this first."""
+    return f"""
+path = {str(path)!r}
 world = RuleWorld(names=("a", "b"))
 settings = Settings(**{SETTINGS!r})
 try:
-    with RunDir({str(tmp_path)!r}, manifest(world, settings)):
+    with RunDir(path, manifest(world, settings)):
+        {meanwhile}
         parent.sendall(b"holds")
         parent.recv(1)
 except JournalError as error:
     parent.sendall(str(error).encode())
 """
-    others = Nursery()
-    first, line = nursery.child(hold)
+
+
+@pytest.mark.parametrize("meanwhile", ["pass", "shutil.copytree(path, path + ' copy')"])
+def test_a_second_process_is_told_who_writes(tmp_path, nursery, meanwhile):
+    """Two writers do not share a directory, also when the first one has read it; the first is
+    named, and is not disturbed. When it is killed the directory is free at once."""
+    path, others = tmp_path / "run", Nursery()
+    first, line = nursery.child(holding(path, meanwhile))
     assert line.recv(5) == b"holds"
-    _, other_line = others.child(hold)
+    _, other_line = others.child(holding(path))
     assert f"in use by process {first} on" in said(other_line)
     os.kill(first, signal.SIGKILL)
     assert said(line) == ""
-    _, other_line = others.child(hold)
+    _, other_line = others.child(holding(path))
     assert other_line.recv(5) == b"holds"
     other_line.close()
+    others.close()
+
+
+FORKED = """
+        if not os.fork():
+            try:
+                RunDir(path, manifest(world, settings))
+            except JournalError as error:
+                parent.sendall(str(error).encode())
+            parent.recv(1)
+            os._exit(0)
+"""
+
+
+def test_what_a_run_has_forked_holds_nothing(tmp_path, nursery):
+    """Its child neither owns the directory nor gives it away; when the run is killed the directory
+    is free, although the child lives on."""
+    others = Nursery()
+    first, line = nursery.child(holding(tmp_path, FORKED.strip()))
+    told = b""
+    while b"holds" not in told or b"another log_dir" not in told:
+        told += line.recv(10_000)
+    assert f"in use by process {first} on".encode() in told
+    _, other_line = others.child(holding(tmp_path))
+    assert f"in use by process {first} on" in said(other_line)
+    os.kill(first, signal.SIGKILL)
+    # The nursery makes it when the first one is dead.
+    second, second_line = nursery.child(holding(tmp_path))
+    assert second_line.recv(5) == b"holds"
+    _, other_line = others.child(holding(tmp_path))
+    assert f"in use by process {second} on" in said(other_line)
+    line.shutdown(socket.SHUT_WR)
+    assert said(line) == ""
+    second_line.close()
     others.close()
 
 

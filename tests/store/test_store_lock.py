@@ -16,6 +16,9 @@ def test_a_lock_is_held_until_it_is_closed(tmp_path):
         Lock(tmp_path / "run.lock")
     first.close()
     second = Lock(tmp_path / "run.lock")
+    first.close()
+    with pytest.raises(JournalError, match="in use by another run of this process"):
+        Lock(tmp_path / "run.lock")
     assert (tmp_path / "run.lock").read_text().startswith(f"process {os.getpid()} on ")
     second.close()
     second.close()
@@ -36,7 +39,7 @@ def test_what_the_system_refuses_is_said(tmp_path, monkeypatch, error, said):
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(lock.fcntl, "lockf", refuse)
+        patch.setattr(lock.fcntl, "flock", refuse)
         with pytest.raises(JournalError, match=said):
             Lock(tmp_path / "run.lock")
     Lock(tmp_path / "run.lock").close()
