@@ -105,7 +105,8 @@ class Demonstrating:
             return Chosen(best, score, NOTHING)
         record, subject = self._stored(), self._subject(best)
         if record.subject == subject:
-            program = with_demos(best, record.demos)
+            kept = {name: [dspy.Example(**one) for one in of] for name, of in record.demos.items()}
+            program = with_demos(best, kept)
         else:
             left = self.limits.left(finish.state.tally + record.tally, seconds=finish.seconds)
             if hindrance := self._hindrance(finish, left):

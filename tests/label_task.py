@@ -27,6 +27,19 @@ def examples(count, topics=tuple(CODES)):
     ]
 
 
+class Pipeline(dspy.Module):
+    """Two predictors with equal signatures, of which only the second decides."""
+
+    def __init__(self):
+        super().__init__()
+        self.draft = dspy.Predict("message -> code")
+        self.final = dspy.Predict("message -> code")
+
+    def forward(self, message):
+        self.draft(message=message)
+        return self.final(message=message)
+
+
 def task_lm():
     """A model that knows a code only from its instruction."""
 

@@ -176,23 +176,10 @@ def test_strategies_may_be_functions(program):
     assert seen == [2]
 
 
-class Pipeline(dspy.Module):
-    """Two predictors with equal signatures, of which only one decides."""
-
-    def __init__(self):
-        super().__init__()
-        self.draft = dspy.Predict("message -> code")
-        self.final = dspy.Predict("message -> code")
-
-    def forward(self, message):
-        self.draft(message=message)
-        return self.final(message=message)
-
-
 def test_only_the_component_that_is_rewritten_changes():
     """Round robin rewrites one component a proposal; all rewrites both at once."""
     one = gepa(component_selector="round_robin", track_stats=True)
-    program = Pipeline()
+    program = label_task.Pipeline()
     first = one.compile(program, label_task.examples(12), label_task.examples(8))
     before = instructions(program)
     changed = [

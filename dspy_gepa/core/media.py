@@ -23,15 +23,17 @@ __all__ = [
 ]
 
 _DATA_URI = re.compile(r"data:([^,\s]*);base64,(.*)", re.DOTALL)
+_ROW = r"[A-Za-z0-9+/_-]"
+"""What base64 consists of, in its usual form and in that for addresses."""
 _BREAK = r"(?:\r?\n|(?:\\r)?\\n)[ \t]*"
 """The end of a line, also as it is written within JSON."""
 MORE_LINES = (
-    rf"(?:{_BREAK}[A-Za-z0-9+/_-]{{60,}})*"
-    rf"(?:{_BREAK}[A-Za-z0-9+/_-]+={{0,2}}(?=[ \t]*(?:[\r\n\\\"']|\Z)))?={{0,2}}"
+    rf"(?:{_BREAK}{_ROW}{{60,}})*"
+    rf"(?:{_BREAK}{_ROW}+={{0,2}}(?=[ \t]*(?:[\r\n\\\"']|\Z)))?={{0,2}}"
 )
 """Matches what follows the first line of encoded content, of which mail has 76 characters a line
 and a certificate 64."""
-ENCODED = re.compile(rf"[A-Za-z0-9+/_-]{{60,}}{MORE_LINES}")
+ENCODED = re.compile(rf"{_ROW}{{60,}}{MORE_LINES}")
 """Matches what may be encoded content: see `is_encoded`."""
 _WITHIN_TEXT = re.compile(rf"data:([\w.+/;=-]*);base64,([\w+/=-]+{MORE_LINES})|({ENCODED.pattern})")
 _LEAST = 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["IN_USER_CODE", "entered", "is_writable", "spoken"]
+__all__ = ["IN_USER_CODE", "entered", "is_writable", "str_of"]
 
 IN_USER_CODE = (
     ArithmeticError,
@@ -37,7 +37,7 @@ def is_writable(number: int) -> bool:
     return abs(number) < _TOO_LONG
 
 
-def spoken(value: object) -> str:
+def str_of(value: object) -> str:
     """What `str` says about the value, or that it says nothing where it raises."""
     try:
         return str(value)

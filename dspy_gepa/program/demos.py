@@ -136,9 +136,7 @@ def demonstrated(
         problem = f"{type(taught.error).__name__}: {taught.error}"
         return Demonstrated(program, done, problem, is_final=False)
     found = {name: predictor.demos for name, predictor in taught.named_predictors()}
-    result = copied(program)
-    for name, predictor in result.named_predictors():
-        predictor.demos = found[name]
+    result = with_demos(program, found)
     if any(found.values()):
         return Demonstrated(result, done)
     problem = "no answer was good enough to serve as one"
@@ -150,12 +148,10 @@ def demos_of(program: dspy.Module) -> dict[str, list[dict[str, Any]]]:
     return {name: each.dump_state()["demos"] for name, each in program.named_predictors()}
 
 
-def with_demos(
-    program: dspy.Module, demos: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> dspy.Module:
-    """A copy of the program with these demonstrations, where there are any."""
+def with_demos(program: dspy.Module, demos: Mapping[str, Sequence[Any]]) -> dspy.Module:
+    """A copy of the program with these demonstrations for the predictors that are named."""
     result = copied(program)
     for name, predictor in result.named_predictors():
         if name in demos:
-            predictor.demos = [dspy.Example(**demo) for demo in demos[name]]
+            predictor.demos = list(demos[name])
     return result

@@ -23,6 +23,7 @@ beginning and the end tell most."""
 EXAMPLE_HEADING = re.compile(r"\bExample \d+: score \S+, (?:right|to be improved)\b")
 """Matches how every record begins: a text with such words repeats the prompt."""
 _Item = TypeVar("_Item")
+_Step = TypeVar("_Step", Call, Turn)
 
 
 class Block(NamedTuple):
@@ -58,13 +59,7 @@ def has_words(record: Record) -> bool:
 def _in_its_words(record: Record, marks: Marks) -> Record:
     """The record with its own calls, and what was said about them, in words."""
     calls = tuple(
-        replace(
-            call,
-            inputs=_words(call.inputs, marks),
-            outputs=_words(call.outputs, marks),
-            failure=text_of(call.failure.strip()),
-            reply=text_of(call.reply.strip()),
-        )
+        replace(_step_in_words(call, marks), reply=text_of(call.reply.strip()))
         for call in record.calls
     )
     attached = _words(record.attachments, marks)
@@ -80,20 +75,20 @@ def _in_its_words(record: Record, marks: Marks) -> Record:
 
 def _among_others(record: Record, marks: Marks) -> Record:
     """The record with the steps around its own calls in words."""
-    turns = tuple(
-        replace(
-            turn,
-            inputs=_words(turn.inputs, marks),
-            outputs=_words(turn.outputs, marks),
-            failure=text_of(turn.failure.strip()),
-        )
-        for turn in record.turns
-    )
     return replace(
         record,
         inputs=_words(record.inputs, marks),
-        turns=turns,
+        turns=tuple(_step_in_words(turn, marks) for turn in record.turns),
         outputs=_words(record.outputs, marks),
+    )
+
+
+def _step_in_words(step: _Step, marks: Marks) -> _Step:
+    return replace(
+        step,
+        inputs=_words(step.inputs, marks),
+        outputs=_words(step.outputs, marks),
+        failure=text_of(step.failure.strip()),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
 from dspy_gepa.core.media import ENCODED, MORE_LINES, is_encoded
-from dspy_gepa.core.values import entered, is_writable, spoken
+from dspy_gepa.core.values import entered, is_writable, str_of
 
 __all__ = ["LEFT_OUT", "Marks", "left_out", "no_media", "sendable", "shortened", "text_of"]
 
@@ -111,7 +111,7 @@ def text_of(value: object, marks: Marks | None = None) -> str:
     plain = _plain(value, (), Marks() if marks is None else marks)
     if isinstance(plain, (dict, list)):
         return sendable(json.dumps(plain, ensure_ascii=False))
-    return sendable(plain if isinstance(plain, str) else spoken(value))
+    return sendable(plain if isinstance(plain, str) else str_of(value))
 
 
 def shortened(text: str, limit: int) -> str:
@@ -145,7 +145,7 @@ def _plain(value: object, within: tuple[int, ...], marks: Marks) -> object:
     if isinstance(value, str):
         return _without_bytes(value)
     if value is None or isinstance(value, (bool, int, float)):
-        return spoken(value) if isinstance(value, int) and not is_writable(value) else value
+        return str_of(value) if isinstance(value, int) and not is_writable(value) else value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return left_out(len(value), "bytes")
     if mark := marks.mark(value):
@@ -162,7 +162,7 @@ def _plain_container(
     marks: Marks,
 ) -> object:
     if isinstance(value, Mapping):
-        return {spoken(key): _plain(item, inside, marks) for key, item in value.items()}
+        return {str_of(key): _plain(item, inside, marks) for key, item in value.items()}
     if isinstance(value, AbstractSet):
         return sorted((_plain(item, inside, marks) for item in value), key=repr)
     return [_plain(item, inside, marks) for item in value]
@@ -177,7 +177,7 @@ def _plain_object(value: object, within: tuple[int, ...], marks: Marks) -> objec
         plain = {name: _plain(item, inside, marks) for name, item in fields.items()}
         if marks.seen > before:
             return plain
-    return sendable(_without_bytes(_ADDRESS.sub("", spoken(value))))
+    return sendable(_without_bytes(_ADDRESS.sub("", str_of(value))))
 
 
 def _fields(value: object) -> dict[str, object]:
@@ -189,7 +189,7 @@ def _fields(value: object) -> dict[str, object]:
         # What `model_dump` returns would be encoded already.
         names = list(getattr(kind, "model_fields", ()))
     elif hasattr(kind, "toDict") and hasattr(kind, "items"):
-        return {spoken(name): item for name, item in value.items()}  # type: ignore[attr-defined]
+        return {str_of(name): item for name, item in value.items()}  # type: ignore[attr-defined]
     else:
         return {}
     return {name: getattr(value, name, None) for name in names}

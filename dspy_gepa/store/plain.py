@@ -17,7 +17,7 @@ import ujson
 
 from dspy_gepa.core.media import Media, content_of, data_uri, without_base64
 from dspy_gepa.core.rollout import Opaque
-from dspy_gepa.core.values import IN_USER_CODE, entered, is_writable, spoken
+from dspy_gepa.core.values import IN_USER_CODE, entered, is_writable, str_of
 from dspy_gepa.errors import JournalCorrupt
 
 __all__ = ["Json", "dumps", "loads", "packed", "unpacked"]
@@ -94,7 +94,7 @@ def _packed(value: object, within: Within) -> Json:
 
 def _spoken(value: object) -> str:
     """What `str` says about it, without the encoded content that some objects write there."""
-    return without_base64(spoken(value))
+    return without_base64(str_of(value))
 
 
 def _pack_as_is(value: Any, _within: Within) -> Json:
@@ -102,7 +102,7 @@ def _pack_as_is(value: Any, _within: Within) -> Json:
 
 
 def _pack_int(value: int, _within: Within) -> Json:
-    return value if is_writable(value) else _pack_opaque(spoken(value))
+    return value if is_writable(value) else _pack_opaque(str_of(value))
 
 
 def _pack_text(value: str, _within: Within = ()) -> Json:

@@ -22,19 +22,6 @@ TRAIN, VALIDATION = label_task.examples(12), label_task.examples(8)
 SEARCHES = pytest.mark.parametrize("search", ["default", "paper"])
 
 
-class Pipeline(dspy.Module):
-    """Two predictors, of which the second decides."""
-
-    def __init__(self):
-        super().__init__()
-        self.draft = dspy.Predict("message -> code")
-        self.final = dspy.Predict("message -> code")
-
-    def forward(self, message):
-        self.draft(message=message)
-        return self.final(message=message)
-
-
 def result(program=None, **settings):
     """How a run with these ends."""
     lm = label_task.reflection_lm()
@@ -70,7 +57,7 @@ def test_the_component_selector_that_goes_round(search):
     lm = scripted_lm(lambda _prompt: f"<new_instruction>Idea {next(ideas)}.</new_instruction>")
     selector = RoundRobinReflectionComponentSelector()
     settings = {"search": search, "reflection_lm": lm, "max_proposals": 4, "use_merge": False}
-    found = result(Pipeline(), component_selector=selector, **settings)
+    found = result(label_task.Pipeline(), component_selector=selector, **settings)
     seed = found.members[0].candidate
     rewritten = [
         [name for name in seed if proposal.candidate[name] != seed[name]]
@@ -81,7 +68,7 @@ def test_the_component_selector_that_goes_round(search):
 
 def test_the_component_selector_of_all():
     """Both components are rewritten."""
-    found = result(Pipeline(), component_selector=AllReflectionComponentSelector())
+    found = result(label_task.Pipeline(), component_selector=AllReflectionComponentSelector())
     assert len(set(found.members[found.best].candidate.values())) == 1
     assert found.improved
 

@@ -13,8 +13,7 @@ from typing import Any
 import dspy
 
 from dspy_gepa.core.media import Media, without_base64
-from dspy_gepa.core.values import entered
-from dspy_gepa.core.values import spoken as in_its_words
+from dspy_gepa.core.values import entered, str_of
 
 __all__ = ["captured", "content_parts", "media_kind", "revived", "spoken"]
 
@@ -70,7 +69,7 @@ def spoken(value: object) -> str:
     """What `str` says about the value, with a short description in place of media."""
     if media_kind(value) == "attachment":
         return f"({type(value).__name__})"
-    return without_base64(in_its_words(captured(value)))
+    return without_base64(str_of(captured(value)))
 
 
 def _has_media_parts(value: Any) -> bool:

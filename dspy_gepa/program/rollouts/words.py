@@ -17,7 +17,7 @@ import dspy
 import pydantic
 
 from dspy_gepa.core.media import without_base64
-from dspy_gepa.core.values import entered, spoken
+from dspy_gepa.core.values import entered, str_of
 from dspy_gepa.errors import WrongType
 from dspy_gepa.program.calls.media import captured, media_kind
 from dspy_gepa.program.rollouts.trace import traceback_text
@@ -79,7 +79,7 @@ def _told(value: Any, taken: dict[str, object], within: tuple[int, ...]) -> Any:
     if _is_said_already(value):
         value = _joined(value, taken)
     if (fields := _fields(value)) is not None:
-        return {spoken(name): _told(item, taken, inside) for name, item in fields.items()}
+        return {str_of(name): _told(item, taken, inside) for name, item in fields.items()}
     if isinstance(value, (list, tuple, AbstractSet)):
         # A set's own order changes with the process.
         items = sorted(value, key=text_of) if isinstance(value, AbstractSet) else value
