@@ -159,7 +159,6 @@ READ_WHEN_ASKED_AGAIN = {
         said("<new_instruction>\n(the complete new instruction)\n</new_instruction>"),
         "the new instruction is empty",
     ),
-    "an unchanged text": (said(SEED), "it repeats the current instruction"),
     "the changes alone": (said(f"```diff\n-{SEED}\n+{BETTER}\n```"), "it shows the changes"),
 }
 
@@ -174,6 +173,16 @@ def test_a_reply_without_a_text_is_asked_for_once_more(style):
     asked = [request["messages"][-1]["content"] for request in server.requests]
     assert "could not be used" not in asked[0]
     assert reason in asked[1].split("could not be used")[1]
+    assert result.tally.reflection_calls == len(asked) == 2
+
+
+def test_a_model_that_repeats_the_instruction_is_asked_without_it():
+    """The second request does not show it, and a text that begins with it stays as it comes."""
+    with provider(said(SEED), said(MARKED)) as server:
+        instruction, result = run(server, max_proposals=1)
+    assert instruction == BETTER
+    asked = [request["messages"][-1]["content"] for request in server.requests]
+    assert [SEED in request for request in asked] == [True, False]
     assert result.tally.reflection_calls == len(asked) == 2
 
 

@@ -14,7 +14,7 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.reflect.examples import Block, block_of, has_words, worded
 from dspy_gepa.reflect.exchange import Prompt
 from dspy_gepa.reflect.records import Record
-from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, REMARKS, Template
+from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, NONE_YET, REMARKS, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.reflect.values import (
     Marks,
@@ -179,9 +179,7 @@ class _Page:
     ) -> str:
         """The prompt with these parts; without them, what is never cut."""
         brief = self.brief
-        current = (
-            sendable(brief.instruction) if brief.instruction.strip() else "(there is none yet)"
-        )
+        current = sendable(brief.instruction) if brief.instruction.strip() else NONE_YET
         limits = "\n".join(f"- {sendable(limit)}" for limit in brief.limits)
         filled = self.template.filled(
             instruction=current,

@@ -22,12 +22,7 @@ __all__ = ["NO_TEXT_IN_REPLY", "Reflector"]
 NO_TEXT_IN_REPLY = "the reply could not be used"
 """Stands in a problem where the reflection LM is at fault, and neither a rule nor the evidence."""
 
-# Small models often repeat the current text. To ask again costs one call, most of whose prompt a
-# server has in its cache; to give up costs a proposal.
-_SAME = Unreadable(
-    "it repeats the current instruction word for word, with which the examples went wrong, so the "
-    "new one has to say what the feedback teaches"
-)
+_SAME = Unreadable("it repeats the current text")
 
 
 class _Rewriting(NamedTuple):
@@ -81,7 +76,10 @@ class Reflector:
         """The texts that could be written, and for the other components why not.
 
         `lm_calls` counts every call of `ask`: one per component, and one more where the first
-        reply could not be read or changed nothing. What `ask` raises is passed on.
+        reply could not be read or changed nothing. In the first case the second prompt says what
+        was wrong. In the second it leaves the current text out, and what comes is added to that.
+        Our choice, measured with a model of 1.5 billion parameters: one that repeats the text it
+        sees repeats it again, whatever it is told. What `ask` raises is passed on.
 
         Args:
             request: What to rewrite, and the evidence.
@@ -127,33 +125,39 @@ class Reflector:
         )
         if not records:
             return _Rewriting(problem="no rollout of the evidence called it")
-        brief = Brief(
-            instruction=current,
-            description=description,
-            attempts=[
-                (attempt.candidate[component], attempt.reason)
-                for attempt in request.attempts
-                if attempt.candidate[component] != current
-            ],
-            references=self.references,
-            guidance=self.guidance,
-            limits=self.rules.told(component, current),
-        )
         template = self.templates.get(component, self.template)
         found: str | Unreadable = ""
         for calls in (1, 2):
+            in_sight = found != _SAME
+            adds = self.adds or not in_sight
+            brief = self._brief(request, component, description, in_sight=in_sight)
             note = ""
-            if isinstance(found, Unreadable):
-                note = repair_note(found.reason, adds=self.adds)
+            if isinstance(found, Unreadable) and in_sight:
+                note = repair_note(found.reason, adds=adds)
             prompt = self._prompt(template, records, brief, note)
             if isinstance(prompt, TooLong):
                 return _Rewriting(problem=_problem(found) or prompt.reason, lm_calls=calls - 1)
-            found = self._answer(prompt, component, current)
+            found = self._answer(prompt, component, current, adds=adds)
             if isinstance(found, str):
                 return _Rewriting(text=found, lm_calls=calls)
         if found == _SAME:
             return _Rewriting(text=current, lm_calls=2)
         return _Rewriting(problem=_problem(found), lm_calls=2)
+
+    def _brief(
+        self, request: ReflectionRequest, component: str, description: str, *, in_sight: bool
+    ) -> Brief:
+        """What is said of the component, with its current text and what was tried or without."""
+        current = request.candidate[component]
+        tried = [(attempt.candidate[component], attempt.reason) for attempt in request.attempts]
+        return Brief(
+            instruction=current if in_sight else "",
+            description=description,
+            attempts=[one for one in tried if one[0] != current] if in_sight else [],
+            references=self.references,
+            guidance=self.guidance,
+            limits=self.rules.told(component, current, adds=self.adds or not in_sight),
+        )
 
     def _prompt(
         self, template: Template, records: Sequence[Record], brief: Brief, note: str
@@ -168,12 +172,14 @@ class Reflector:
             note=note,
         )
 
-    def _answer(self, prompt: Prompt, component: str, current: str) -> str | Unreadable:
+    def _answer(
+        self, prompt: Prompt, component: str, current: str, *, adds: bool
+    ) -> str | Unreadable:
         """A new text that can be used, or why the reply holds none."""
         found = read_text(self.ask(prompt), current=current)
         if isinstance(found, Unreadable):
             return found
-        if self.adds:
+        if adds:
             found = _added(current, found)
         for title, _ in prompt.media:
             if title in found and title not in current:

@@ -175,23 +175,33 @@ class Rules:
             )
         return next(filter(None, (_said(one, component, old, new) for one in self.predicates)), "")
 
-    def told(self, component: str, current: str) -> tuple[str, ...]:
-        """What applies to the component, a sentence each, for a reflection LM to read."""
+    def told(self, component: str, current: str, *, adds: bool = False) -> tuple[str, ...]:
+        """What applies to the component, a sentence each, for a reflection LM to read.
+
+        Args:
+            component: Whose text is written.
+            current: Its current text.
+            adds: Whether what is written is added to the current text, whose parts and names then
+                stay by themselves, and would be there twice if they were repeated.
+        """
         said = [one.strip() for one in self.constraints if one.strip()]
-        said += [
-            f"Repeat this part to the character{_times(count)}: {_quoted(part)}"
-            for part, count in self._frozen_in(component, current).items()
-        ]
+        if not adds:
+            said += [
+                f"Repeat this part to the character{_times(count)}: {_quoted(part)}"
+                for part, count in self._frozen_in(component, current).items()
+            ]
         if self.guards_placeholders and (kept := placeholders(self._unmarked(current))):
             said.append(
                 f"Keep these placeholders exactly as they are, and add no others: {', '.join(kept)}"
             )
-        if named := self._fields_in(component, current):
+        if not adds and (named := self._fields_in(component, current)):
             said.append(f"Keep naming these output fields, by these names: {', '.join(named)}")
-        if self.max_instruction_tokens is not None:
+        if (most := self.max_instruction_tokens) is not None:
+            size = self.count_tokens(current)
             said.append(
-                f"Write at most {self.max_instruction_tokens:,} tokens; the current instruction "
-                f"has {self.count_tokens(current):,}"
+                f"Write at most {max(0, most - size):,} tokens"
+                if adds
+                else f"Write at most {most:,} tokens; the current instruction has {size:,}"
             )
         return tuple(said)
 

@@ -18,6 +18,7 @@ __all__ = [
     "CLOSING_MARK",
     "DEFAULT_TEMPLATE",
     "FILLER",
+    "NONE_YET",
     "OPENING_MARK",
     "OWN_PASSAGES",
     "OWN_WORDS",
@@ -33,6 +34,8 @@ FILLER = "(the complete new instruction)"
 """Stands between the marks where the prompt shows the form of the answer."""
 ADDITION_FILLER = "(the lines to be added)"
 """The same where the answer is added to the current instruction."""
+NONE_YET = "(there is none yet)"
+"""Stands in the place of a current instruction that is empty, or is not shown."""
 
 PLACEHOLDERS = MappingProxyType(
     {
@@ -221,7 +224,7 @@ def _own_words() -> tuple[str, ...]:
     lines = "\n".join(texts).splitlines()
     sentences = [sentence for line in lines for sentence in re.split(r"(?<=\.) ", line)]
     long = [one.strip("-# ") for one in sentences if len(one) >= 40 and "{" not in one]
-    return tuple(dict.fromkeys(long))  # templates share sentences
+    return tuple(dict.fromkeys([*long, NONE_YET]))  # templates share sentences
 
 
 OWN_WORDS = _own_words()

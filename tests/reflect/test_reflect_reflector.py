@@ -6,7 +6,7 @@ import pytest
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
-from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest
+from dspy_gepa.core.work import Attempt, Evidence, ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.reflect.exchange import Reply
 from dspy_gepa.reflect.prompt import Limits
@@ -17,13 +17,13 @@ from dspy_gepa.reflect.templates import CLOSING_MARK, OPENING_MARK, Template
 CANDIDATE = Candidate.of({"label": "Label the message.", "reply": "Reply to it.", "rest": "Rest."})
 
 
-def request(*components, candidate=CANDIDATE):
+def request(*components, candidate=CANDIDATE, attempts=()):
     steps = (
         Step("label", {"message": "refund"}, {"label": "K1"}),
         Step("reply", {"label": "K1"}, {"text": "Hello"}),
     )
     rollout = Rollout(0.0, "K3 means refund.", trace=Trace(steps=steps))
-    return ReflectionRequest(4, candidate, components, (Evidence(7, rollout),))
+    return ReflectionRequest(4, candidate, components, (Evidence(7, rollout),), attempts)
 
 
 def marked(text):
@@ -119,18 +119,37 @@ def test_prompts_and_repairs_keep_the_limit():
     assert all(len(prompt) <= 5_000 for prompt in lm.prompts)
 
 
-def test_a_text_that_changes_nothing_is_asked_for_once_more():
-    """The second prompt says what was wrong; a text that is new then is taken."""
-    lm = Script(marked("Label the message."), marked("Label it K3."))
-    answer = Reflector(lm)(request("label"), {}, {})
-    assert answer.texts == {"label": "Label it K3."}
+def test_who_repeats_the_text_is_asked_without_it_and_adds_to_it():
+    """A small model that sees its text again repeats it again; nothing of that text is lost."""
+    lm = Script(marked("Label the message."), marked("Label it K3 for refunds."))
+    tried = Attempt(CANDIDATE.rewritten({"label": "Label it Z9."}), "it scored 0")
+    answer = Reflector(lm)(request("label", attempts=(tried,)), {}, {})
+    assert answer.texts == {"label": "Label the message.\n\nLabel it K3 for refunds."}
     assert answer.lm_calls == 2
-    assert "repeats the current instruction" in lm.prompts[1]
+    first, second = lm.prompts
+    for shown in ("Label the message.", "Z9"):
+        assert shown in first
+        assert shown not in second
+    assert "K3 means refund." in second
+    assert "could not be used" not in second
 
 
-def test_white_space_around_the_same_text_is_no_new_text():
-    """A text that twice differs only in outer white space comes back as the current one."""
-    lm = Script(marked("\nLabel the message. \n"), marked(" Label the message."))
+def test_what_is_added_is_held_to_the_limits_of_the_whole():
+    """Frozen parts stay once, and the room that is told is what the current text leaves."""
+    lm = Script(marked("Label the message."), marked("Label refunds K3."))
+    rules = Rules(frozen={"label": ["the message"]}, max_instruction_tokens=40, count_tokens=len)
+    answer = Reflector(lm, rules=rules)(request("label"), {}, {})
+    assert answer.texts == {"label": "Label the message.\n\nLabel refunds K3."}
+    assert "Write at most 22 tokens" in lm.prompts[1]
+    longer = Script(marked("Label the message."), marked("Label refunds K3 and returns K4."))
+    answer = Reflector(longer, rules=rules)(request("label"), {}, {})
+    assert "it has 52 tokens and at most 40 are allowed" in answer.problem
+
+
+@pytest.mark.parametrize("again", [" Label the message.", "the message"])
+def test_who_has_nothing_to_add_changes_nothing(again):
+    """A text that comes twice, but for outer white space or in part, is the current one."""
+    lm = Script(marked("\nLabel the message. \n"), marked(again))
     answer = Reflector(lm)(request("label"), {}, {})
     assert answer.texts == {"label": "Label the message."}
     assert answer.lm_calls == 2

@@ -139,6 +139,22 @@ def test_limits_are_told_with_the_current_figures():
     assert Rules().told("a", "Label the message.") == ()
 
 
+def test_limits_of_an_addition_leave_out_what_the_current_text_keeps():
+    """A frozen part would be there twice if it were added once more."""
+    rules = Rules(
+        frozen={"a": ["from 1 to 5"]},
+        output_fields={"a": ["label"]},
+        constraints=["Be polite."],
+        max_instruction_tokens=100,
+        count_tokens=len,
+    )
+    assert rules.told("a", OLD, adds=True) == (
+        "Be polite.",
+        "Keep these placeholders exactly as they are, and add no others: {message}",
+        "Write at most 36 tokens",
+    )
+
+
 async def asynchronous(component, old, new):
     """Awaited by nobody."""
 
