@@ -34,7 +34,7 @@ import dspy
 import httpx
 import litellm
 from search_efficiency import CountedMetric, quiet
-from worlds import _MISSED, WORLDS, ReflectionLM, Steps, Task, TaskLM, chance, stated_in
+from worlds import WORLDS, ReflectionLM, Steps, Task, TaskLM, chance
 
 from dspy_gepa import GEPA
 from dspy_gepa.core.events import Committed, Event
@@ -72,16 +72,7 @@ class PromptedReflectionLM(ReflectionLM):
         """The new instruction: another one each time that the same prompt comes."""
         self._seen[prompt] += 1
         turn = int(chance("turn", prompt, self._seen[prompt]) * 2**40)
-        text = self._current(prompt)
-        stated = stated_in(text)
-        missed = [
-            (int(rule), int(case))
-            for rule, step, case in _MISSED.findall(prompt)
-            if int(step) == stated.step
-        ]
-        if self.task.random("repeat", turn).random() >= self.task.world.repeat:
-            text = self.task.rewritten(stated, missed, turn).text(f"w{turn}")
-        return json.dumps({"new_instruction": text})
+        return self._rewritten(prompt, turn)
 
 
 @dataclass

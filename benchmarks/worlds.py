@@ -44,12 +44,16 @@ __all__ = [
 FIRST_UNSEEN = 1_000_000
 """Cases from this number on are in no training and no validation set."""
 
-_INSTRUCTION = re.compile(r"STEP-(\d+) (\w+): ([^\n\"]*?) END-STEP")
-"""An instruction: its step, its wording, what it states. JSON changes no character of it."""
+_PART = r"STEP-(\d+) (\w+): ([^\n\"]*?) END-STEP"
+_ONE_PART = re.compile(_PART)
+"""An instruction or what was added to one: its step, its wording, what it states. JSON changes no
+character of it."""
+_INSTRUCTION = re.compile(rf"{_PART}(?:\s+{_PART})*")
 _IS_CURRENT = re.compile(r"\bcurrent_instruction\W*$")
 """What stands before the text that is to be rewritten, in dspy.GEPA's prompt and in ours."""
 _CASE = re.compile(r"case-(\d+)")
 _OUTPUT_FIELD = re.compile(r"\[\[ ## (done\d+) ## \]\]")
+_STEP = re.compile(r"\bdone(\d+)\b")
 _MET = re.compile(r"met-(\d+)")
 _MISSED = re.compile(r"missed-(\d+)@(\d+)!(\d+)")
 """Feedback: the rule, the step that it belongs to, the case."""
@@ -82,7 +86,7 @@ def stated_in(text: str) -> Stated:
     found = _INSTRUCTION.search(text)
     if not found:
         return Stated(-1, frozenset(), frozenset())
-    words = found[3].split()
+    words = [word for part in _ONE_PART.finditer(found[0]) for word in part[3].split()]
     numbers = {
         kind: frozenset(int(word.removeprefix(kind)) for word in words if word.startswith(kind))
         for kind in ("obey-", "quirk-")
@@ -324,28 +328,34 @@ class ReflectionLM(_Simulated):
     def reply(self, prompt: str) -> str:
         """The new instruction."""
         self.calls.append(self._note())
-        text = self._current(prompt)
-        stated = stated_in(text)
+        return self._rewritten(prompt, len(self.calls))
+
+    def _rewritten(self, prompt: str, turn: int) -> str:
+        """What it makes of the prompt with this luck; the text that it sees, or missed rules."""
+        text, stated = self._seen(prompt)
         missed = [
             (int(rule), int(case))
             for rule, step, case in _MISSED.findall(prompt)
             if int(step) == stated.step
         ]
-        turn = len(self.calls)
-        if self.task.random("repeat", turn).random() >= self.task.world.repeat:
+        if not text or self.task.random("repeat", turn).random() >= self.task.world.repeat:
             text = self.task.rewritten(stated, missed, turn).text(f"w{turn}")
         return json.dumps({"new_instruction": text})
 
-    def _current(self, prompt: str) -> str:
+    def _seen(self, prompt: str) -> tuple[str, Stated]:
+        """The current instruction and what it says; where none is shown, only of which step."""
         found = list(_INSTRUCTION.finditer(prompt))
         texts = {each[0] for each in found}
         if len(texts) > 1:
             before = [prompt[max(0, each.start() - 60) : each.start()] for each in found]
             pairs = zip(found, before, strict=True)
             texts = {each[0] for each, words in pairs if _IS_CURRENT.search(words)}
-        if len(texts) != 1:
-            self.unclear += 1
-        return next(iter(texts), "")
+        if len(texts) == 1:
+            text = texts.pop()
+            return text, stated_in(text)
+        step = _STEP.search(prompt)
+        self.unclear += bool(found) or step is None
+        return "", Stated(int(step[1]) if step else -1, frozenset(), frozenset())
 
 
 WORLDS: tuple[World, ...] = (

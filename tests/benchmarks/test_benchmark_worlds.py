@@ -151,6 +151,24 @@ def test_the_current_instruction_is_told_from_earlier_attempts():
     assert lm.unclear == 1
 
 
+def test_a_model_that_sees_no_instruction_writes_what_was_missed():
+    """Of the step whose outputs it sees; and what is added to an instruction is a part of it."""
+    calls = (Call(1, {}, {"done1": "x"}),)
+    record = Record(1, 0.0, False, "missed-1@1!4 missed-2@0!4", calls=calls, calls_made=1)
+    lm = ReflectionLM(Task(replace(SMALL, learn=1.0, overfit=0.0, repeat=1.0), 0), lambda: 0)
+    (reply,) = lm(render([record], Brief("")).text)
+    new = json.loads(reply)["new_instruction"]
+    assert stated_in(new) == Stated(1, frozenset({1}), frozenset())
+    old = Stated(1, frozenset({3}), frozenset({7})).text("w1")
+    added = f"{old}\n\n{new}"
+    assert stated_in(added) == Stated(1, frozenset({1, 3}), frozenset({7}))
+    (again,) = lm(render([record], Brief(added)).text)
+    assert json.loads(again)["new_instruction"] == added
+    assert lm.unclear == 0
+    lm("Nothing that says what this is about.")
+    assert lm.unclear == 1
+
+
 def test_both_optimizers_read_the_reply():
     """The reply is the same text to dspy.GEPA's adapter and to ours."""
     current = Stated(0, frozenset({2, 4}), frozenset({8})).text("w0")
