@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import dspy
@@ -19,17 +18,15 @@ from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.equipment import Equipment
-from dspy_gepa.errors import JournalCorrupt, JournalError
+from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.program.components.kinds import kinds_for
 from dspy_gepa.program.demos import DemoSettings, demonstrated, demos_of, with_demos
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import components_of
-from dspy_gepa.recording import secrets_of
 from dspy_gepa.run.loop import Finish, run
-from dspy_gepa.store.files import write_whole
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.plain import dumps, loads, packed, unpacked
-from dspy_gepa.store.secret import Redactor
+from dspy_gepa.store.run_dir import RunDir
 
 __all__ = ["Demonstrating", "set_aside"]
 
@@ -89,6 +86,8 @@ class Demonstrating:
     """Of the search."""
     limits: Limits
     """Of the search and of this together."""
+    run_dir: RunDir | None
+    """Where what comes of it is kept."""
 
     def chosen(self, best: dspy.Module, score: float, finish: Finish) -> Chosen:
         """This program with demonstrations, where its validation score rises by them.
@@ -185,16 +184,11 @@ class Demonstrating:
             }
         )
 
-    @property
-    def _path(self) -> Path | None:
-        folder = self.equipment.arguments.log_dir
-        return None if folder is None else Path(folder) / _FILE
-
     def _stored(self) -> _Record:
-        if self._path is None:
+        if self.run_dir is None or (text := self.run_dir.read_text(_FILE)) is None:
             return _Record()
         try:
-            stored = loads(self._path.read_bytes())
+            stored = loads(text)
             return _Record(
                 subject=str(stored["subject"]),
                 tally=Tally(**stored["tally"]),
@@ -202,17 +196,14 @@ class Demonstrating:
                 score=stored["score"],
                 problem=str(unpacked(stored["problem"])),
             )
-        except FileNotFoundError:
-            return _Record()
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise JournalCorrupt(
-                f"{self._path} holds no demonstrations: {error}. Remove it to have them made anew."
+                f"{self.run_dir.path / _FILE} holds no demonstrations: {error}. Remove it to have "
+                "them made anew."
             ) from None
-        except OSError as error:
-            raise JournalError(f"{self._path} cannot be read: {error.strerror or error}") from error
 
     def _store(self, record: _Record) -> None:
-        if self._path is None:
+        if self.run_dir is None:
             return
         fields = {
             "subject": record.subject,
@@ -221,5 +212,4 @@ class Demonstrating:
             "score": record.score,
             "problem": packed(record.problem),
         }
-        redact = Redactor(secrets_of(self.equipment.models))
-        write_whole(self._path, redact(dumps(fields)).encode("utf-8", "backslashreplace"))
+        self.run_dir.write_text(_FILE, dumps(fields))

@@ -24,7 +24,7 @@ from dspy_gepa.result import RunResult
 from dspy_gepa.store.manifest import Manifest, digest, without_addresses
 from dspy_gepa.store.run_dir import RunDir, read_run
 
-__all__ = ["BestKeeper", "SavedRun", "load_run", "opened", "save_best", "secrets_of"]
+__all__ = ["BestKeeper", "SavedRun", "load_run", "opened", "save_best"]
 
 _PROGRAM = "best_program.json"
 
@@ -72,7 +72,7 @@ def opened(
     )
     # A larger budget, or a budget in other units, is how a run is carried on.
     adopted = [*(f"limits.{unit.name}" for unit in fields(Limits)), *adopt]
-    return RunDir(path, manifest, adopt=adopted, secrets=secrets_of(models))
+    return RunDir(path, manifest, adopt=adopted, secrets=_secrets_of(models))
 
 
 class BestKeeper:
@@ -181,7 +181,7 @@ def _described(model: Any) -> dict[str, object]:
     }
 
 
-def secrets_of(models: Mapping[str, Any]) -> Iterator[str]:
+def _secrets_of(models: Mapping[str, Any]) -> Iterator[str]:
     """Keys that must not reach the disk: those of these models, and of the environment."""
     for model in models.values():
         if key := getattr(model, "kwargs", {}).get("api_key"):

@@ -340,10 +340,10 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         optimization = Optimization(arguments, student, table, demos)
         self._result = None
         task_model = {} if arguments.task_model is None else {"lm": arguments.task_model}
-        with dspy.context(**task_model):
-            finish = optimization.search(self._keep)
+        with dspy.context(**task_model), optimization.run_dir() as run_dir:
+            finish = optimization.search(run_dir, self._keep)
             optimization.check(finish)
-            program, self._result = optimization.program(finish)
+            program, self._result = optimization.program(finish, run_dir)
         return program
 
     def _keep(self, state: RunState) -> None:

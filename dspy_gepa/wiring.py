@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 
 import dspy
 
@@ -50,19 +49,39 @@ class Optimization:
     table: ExampleTable
     demos: DemoSettings
 
-    def search(self, told: Callable[[RunState], None]) -> Finish:
+    def run_dir(self) -> AbstractContextManager[RunDir | None]:
+        """Where all that comes of it is kept; None without `log_dir`.
+
+        Raises:
+            SettingsError: a limit is asked for that cannot be kept; nothing was written.
+            JournalError: the directory holds another run, or cannot be used.
+        """
+        self.equipment.check_prices()
+        if (folder := self.arguments.log_dir) is None:
+            return nullcontext()
+        return opened(
+            folder,
+            seed=self._components,
+            settings=self.settings,
+            table=self.table,
+            metric=self.equipment.metric.name,
+            models=self.equipment.models,
+            # By default these follow from the budget, which may have been raised.
+            adopt=() if self.arguments.window else ("settings.window", "settings.sampler"),
+        )
+
+    def search(self, run_dir: RunDir | None, told: Callable[[RunState], None]) -> Finish:
         """Run the search to its end, whatever that is: see `check`.
 
         Args:
+            run_dir: Where it is kept.
             told: Is told of every state, so that the last one is known also where a strategy, the
                 journal or the second Ctrl-C raises.
 
         Raises:
-            SettingsError: a limit is asked for that cannot be kept.
             JournalError: the run directory cannot be used.
         """
         seed, settings, equipment = self._components, self.settings, self.equipment
-        equipment.check_prices()
         self._warn_of_texts()
         if warning := self.plan.warning:
             logger.warning("%s", warning)
@@ -76,8 +95,7 @@ class Optimization:
         begun, listeners = start(settings, seed), [_of_states(told)]
         with ExitStack() as closing:
             observers = list(equipment.observers())
-            if self.arguments.log_dir is not None:
-                run_dir = closing.enter_context(self._run_dir(self.arguments.log_dir, settings))
+            if run_dir is not None:
                 # Before the observers: what happened is written before anybody acts on it.
                 begun = run_dir.resumed(settings)
                 listeners.append(run_dir.journal)
@@ -145,10 +163,17 @@ class Optimization:
     def _kinds(self) -> tuple[Kind, ...]:
         return kinds_for(self.arguments.optimize)
 
-    def program(self, finish: Finish) -> tuple[dspy.Module, RunResult]:
+    def program(self, finish: Finish, run_dir: RunDir | None) -> tuple[dspy.Module, RunResult]:
         """The student with the best texts, and the result with all that this cost.
 
         Where demonstrations are asked for, they are kept if the validation scores rise by them.
+
+        Args:
+            finish: How the search ended.
+            run_dir: Where the program is kept.
+
+        Raises:
+            JournalError: the run directory cannot be read or written.
         """
         result = RunResult(finish.state)
         if not result.members:
@@ -160,7 +185,7 @@ class Optimization:
             scores = aggregate_scores(result.state, metric, self.table.examples)
             result = replace(result, aggregates=scores)
         best = build(self.student, result.members[result.best].candidate)
-        trying = Demonstrating(self.equipment, self.demos, self.settings, self._limits)
+        trying = Demonstrating(self.equipment, self.demos, self.settings, self._limits, run_dir)
         chosen, score, done = trying.chosen(best, result.mean_scores[result.best], finish)
         result = replace(result, demo_tally=done)
         if self.arguments.keeps_stats:
@@ -173,9 +198,9 @@ class Optimization:
             )
         if self.arguments.keeps_stats and self.arguments.is_for_mipro:
             attach_mipro_statistics(chosen, result.state, self.student, score=score)
-        if (folder := self.arguments.log_dir) is not None:
+        if run_dir is not None:
             problem = "%s takes no copy of the best program, which is returned all the same"
-            attempted(partial(save_best, Path(folder), chosen), problem, folder)
+            attempted(partial(save_best, run_dir.path, chosen), problem, run_dir.path)
         return chosen, result
 
     @property
@@ -196,18 +221,6 @@ class Optimization:
         unlimited = forecast(self._settings_with(Limits()))
         calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
         return replace(self.arguments.other_limits, metric_calls=calls)
-
-    def _run_dir(self, path: str, settings: Settings) -> RunDir:
-        return opened(
-            path,
-            seed=self._components,
-            settings=settings,
-            table=self.table,
-            metric=self.equipment.metric.name,
-            models=self.equipment.models,
-            # By default these follow from the budget, which may have been raised.
-            adopt=() if self.arguments.window else ("settings.window", "settings.sampler"),
-        )
 
     def check(self, finish: Finish) -> None:
         """Nothing, where the run came to a result.

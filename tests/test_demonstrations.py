@@ -11,7 +11,7 @@ from scripted_engine import answer, scripted_lm
 
 from dspy_gepa import GEPA, demonstrating
 from dspy_gepa.core.events import Ended
-from dspy_gepa.errors import JournalCorrupt
+from dspy_gepa.errors import JournalCorrupt, JournalError
 from dspy_gepa.program import demos
 from dspy_gepa.run import loop
 
@@ -200,6 +200,21 @@ def test_the_seconds_hold_for_both(more, monkeypatch):
     program, _ = compiled(metric, max_seconds=float(whole.searched + more))
     assert metric.searched == whole.searched
     assert (program.demos, metric.calls) == ([], whole.searched + more)
+
+
+def test_the_run_directory_is_held_until_the_end(tmp_path):
+    """Another run cannot write there while demonstrations are tried."""
+    whole = Counting()
+    compiled(whole)
+    refused = []
+
+    def another():
+        with pytest.raises(JournalError, match="in use") as info:
+            compiled(Counting(), log_dir=str(tmp_path))
+        refused.append(info)
+
+    compiled(Counting(whole.searched + 1, another), log_dir=str(tmp_path))
+    assert len(refused) == 1
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -181,11 +181,33 @@ class RunDir:
             ValueError: the name is no plain file name, or one of the store's own files.
             JournalError: there is no room or no right to; an earlier text stays as it was.
         """
+        path = self._text_file(name)
+        write_whole(path, self._redact(text).encode("utf-8", "backslashreplace"))
+        return path
+
+    def read_text(self, name: str) -> str | None:
+        """The text of this name that was put into the directory; None where there is none.
+
+        Raises:
+            ValueError: as for `write_text`.
+            JournalCorrupt: it is no text.
+            JournalError: it cannot be read.
+        """
+        path = self._text_file(name)
+        try:
+            return path.read_text("utf-8")
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError as error:
+            raise JournalCorrupt(f"{path} is no text: {error}. Remove it or restore it.") from None
+        except OSError as error:
+            raise unusable(path, "cannot be read", error) from error
+
+    def _text_file(self, name: str) -> Path:
         path = self.path / name
         is_plain = path.parent == self.path and path.name == name and name != ".."
         if not is_plain or name in {_JOURNAL, _LOCK, _BLOBS}:
             raise ValueError(f"{name!r} does not name a file for texts in a run directory")
-        write_whole(path, self._redact(text).encode("utf-8", "backslashreplace"))
         return path
 
     def close(self) -> None:

@@ -287,11 +287,18 @@ def test_texts_are_put_there_whole(tmp_path):
             path = directory.write_text("best_program.json", text)
         assert path == tmp_path / "best_program.json"
         assert path.read_text("utf-8") == "two \\ud800 ж"
+        assert directory.read_text("best_program.json") == "two \\ud800 ж"
+        assert directory.read_text("nothing") is None
+        path.write_bytes(b"\xff")
+        with pytest.raises(JournalCorrupt, match="is no text"):
+            directory.read_text("best_program.json")
         assert stat.S_IMODE(path.stat().st_mode) & stat.S_IRUSR
         (tmp_path / "taken").mkdir()
         (tmp_path / "taken" / "file").touch()
         with pytest.raises(JournalError, match="taken cannot be written"):
             directory.write_text("taken", "text")
+        with pytest.raises(JournalError, match="taken cannot be read"):
+            directory.read_text("taken")
     assert list(tmp_path.glob(".*")) == []
 
 
