@@ -332,7 +332,7 @@ class ReflectionLM(_Simulated):
 
     def _rewritten(self, prompt: str, turn: int) -> str:
         """What it makes of the prompt with this luck; the text that it sees, or missed rules."""
-        text, stated = self._seen(prompt)
+        text, stated = self._in_sight(prompt)
         missed = [
             (int(rule), int(case))
             for rule, step, case in _MISSED.findall(prompt)
@@ -342,7 +342,7 @@ class ReflectionLM(_Simulated):
             text = self.task.rewritten(stated, missed, turn).text(f"w{turn}")
         return json.dumps({"new_instruction": text})
 
-    def _seen(self, prompt: str) -> tuple[str, Stated]:
+    def _in_sight(self, prompt: str) -> tuple[str, Stated]:
         """The current instruction and what it says; where none is shown, only of which step."""
         found = list(_INSTRUCTION.finditer(prompt))
         texts = {each[0] for each in found}
