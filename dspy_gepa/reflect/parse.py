@@ -32,7 +32,13 @@ from dspy_gepa.reflect.talk import (
     without_quotes,
     without_talk,
 )
-from dspy_gepa.reflect.templates import CLOSING_MARK, OPENING_MARK, OWN_PASSAGES, OWN_WORDS
+from dspy_gepa.reflect.templates import (
+    CLOSING_MARK,
+    NONE_YET,
+    OPENING_MARK,
+    OWN_PASSAGES,
+    OWN_WORDS,
+)
 from dspy_gepa.reflect.thinking import (
     around_later_thinking,
     end_of_thinking,
@@ -301,8 +307,8 @@ def _checked(text: str, current: str) -> str | Unreadable:
         for mark in pattern.findall(text)
         if mark not in current
     }
-    known = _folded(current)
-    leaks = any(own in _folded(text) and own not in known for own in map(_folded, OWN_WORDS))
+    said, known = _folded(text), _folded(current)
+    leaks = any(own in said and own not in known for own in map(_folded, (*OWN_WORDS, NONE_YET)))
     if marks or leaks or OWN_PASSAGES.copied(text, current):
         return Unreadable("the new instruction repeats words of this request")
     return text

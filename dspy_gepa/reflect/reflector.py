@@ -130,7 +130,7 @@ class Reflector:
         for calls in (1, 2):
             in_sight = found != _SAME
             adds = self.adds or not in_sight
-            brief = self._brief(request, component, description, in_sight=in_sight)
+            brief = self._brief(request, component, description, in_sight=in_sight, adds=adds)
             note = ""
             if isinstance(found, Unreadable) and in_sight:
                 note = repair_note(found.reason, adds=adds)
@@ -145,7 +145,13 @@ class Reflector:
         return _Rewriting(problem=_problem(found), lm_calls=2)
 
     def _brief(
-        self, request: ReflectionRequest, component: str, description: str, *, in_sight: bool
+        self,
+        request: ReflectionRequest,
+        component: str,
+        description: str,
+        *,
+        in_sight: bool,
+        adds: bool,
     ) -> Brief:
         """What is said of the component, with its current text and what was tried or without."""
         current = request.candidate[component]
@@ -156,7 +162,7 @@ class Reflector:
             attempts=[one for one in tried if one[0] != current] if in_sight else [],
             references=self.references,
             guidance=self.guidance,
-            limits=self.rules.told(component, current, adds=self.adds or not in_sight),
+            limits=self.rules.told(component, current, adds=adds),
         )
 
     def _prompt(

@@ -224,7 +224,7 @@ def _own_words() -> tuple[str, ...]:
     lines = "\n".join(texts).splitlines()
     sentences = [sentence for line in lines for sentence in re.split(r"(?<=\.) ", line)]
     long = [one.strip("-# ") for one in sentences if len(one) >= 40 and "{" not in one]
-    return tuple(dict.fromkeys([*long, NONE_YET]))  # templates share sentences
+    return tuple(dict.fromkeys(long))  # templates share sentences
 
 
 OWN_WORDS = _own_words()

@@ -164,6 +164,10 @@ UNREADABLE = {
         f"{OPENING_MARK}\n{TEXT} {OWN_WORDS[1].upper()}\n{CLOSING_MARK}",
         "repeats",
     ),
+    "our words for no instruction": (
+        f"{OPENING_MARK}\n{TEXT}\n\n(There is none yet)\n{CLOSING_MARK}",
+        "repeats",
+    ),
     "a mark of what we left out": (
         f"{OPENING_MARK}\nSay [... 12 characters left out ...]\n{CLOSING_MARK}",
         "repeats",
