@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import dspy
 
 from dspy_gepa.arguments import Arguments
+from dspy_gepa.core.merge import TextMerge
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.observe.callbacks import CallbackObserver
@@ -43,7 +45,9 @@ from dspy_gepa.program.strategies import SearchView
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
 from dspy_gepa.reflect.prompt import Limits
 from dspy_gepa.reflect.reflector import Reflector
+from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.reflect.templates import ADDITION_TEMPLATE, DEFAULT_TEMPLATE
+from dspy_gepa.reflect.union import UnionMerge
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
@@ -180,10 +184,20 @@ class Equipment:
         """The components that there are to be improved."""
         return parts_of(self.student, kinds_for(self.arguments.optimize))
 
-    def _reflect(self) -> Reflect:
-        given, parts, lm = self.arguments, self.parts, self.reflection_lm
+    @property
+    def text_merge(self) -> TextMerge:
+        """What a merge says where both members changed the same component."""
+        prose = [name for name, part in self.parts.items() if part.kind is INSTRUCTION]
+        return UnionMerge(prose, self._rules)
+
+    @cached_property
+    def _rules(self) -> Rules:
+        """What new texts are held to."""
         learned = [self.table.examples[example] for example in self.table.train]
-        held_to = rules(given, self.student, parts, learned)
+        return rules(self.arguments, self.student, self.parts, learned)
+
+    def _reflect(self) -> Reflect:
+        given, parts, lm, held_to = self.arguments, self.parts, self.reflection_lm, self._rules
         asked = lm if lm is not None else dspy.settings.lm
         own = Reflector(
             reflection_asker(lm),

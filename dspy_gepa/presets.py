@@ -9,6 +9,7 @@ from typing import Any
 from dspy_gepa.arguments import Arguments
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.gate import Margin, strict_improvement
+from dspy_gepa.core.merge import TextMerge
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs, Looks
 from dspy_gepa.core.selection import SoftEstimate, by_estimate
@@ -29,6 +30,7 @@ def settings_for(
     *,
     feedback_calls: int,
     reflection_calls: int,
+    text_merge: TextMerge,
     frozen: tuple[str, ...] = (),
     owners: Mapping[str, tuple[str, ...]] = _NOBODY,
 ) -> Settings:
@@ -40,10 +42,15 @@ def settings_for(
         limits: The budget.
         feedback_calls: The most metric calls that a reflection makes an example.
         reflection_calls: The most calls of the reflection LM that a proposal makes.
+        text_merge: What the default search makes of two texts of one component.
         frozen: Components that are never rewritten.
         owners: For components that are not called themselves, those whose calls are theirs.
     """
-    chosen = _paper(given) if given.search == "paper" else _default(given, table, limits)
+    chosen = (
+        _paper(given)
+        if given.search == "paper"
+        else _default(given, table, limits) | {"text_merge": text_merge}
+    )
     return Settings(
         **chosen,
         train=table.train,

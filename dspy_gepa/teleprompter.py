@@ -112,7 +112,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         component_selector: "round_robin", "all", a function from a `ComponentView` to names, or
             a function of dspy.GEPA's five arguments. By default "all"; "round_robin" in the
             paper's search.
-        use_merge: Whether members are merged.
+        use_merge: Whether members are merged, by component and, but in the paper's search, by line.
         max_merge_invocations: How many merges are tried at most; None for none.
         num_threads: Rollouts in flight at once; as DSPy is configured where it is None. The
             result does not depend on it.

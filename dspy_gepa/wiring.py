@@ -118,7 +118,7 @@ class Optimization:
                 ", ".join(lost),
             )
 
-    @property
+    @cached_property
     def equipment(self) -> Equipment:
         """What carries it out."""
         return Equipment(self.arguments, self.student, self.table)
@@ -145,6 +145,7 @@ class Optimization:
             limits,
             feedback_calls=(min(asked, 1) if is_single else asked) if asks else 0,
             reflection_calls=2 * rewritten if is_ours else rewritten,
+            text_merge=self.equipment.text_merge,
             frozen=frozen,
             owners=owners_of(parts),
         )

@@ -282,3 +282,38 @@ def test_a_reflection_prompt_that_cannot_work_is_refused(program, template, erro
     with pytest.raises(error):
         run(program, lm, reflection_template=template)
     assert lm.engine.prompts == []
+
+
+HALVES = (f"{OWN}\n\nbill means Q7; lock means K2.", f"{OWN}\n\nleak means M4; ship means Z9.")
+WHOLE = f"{HALVES[0]}\n\nleak means M4; ship means Z9."
+
+
+@pytest.mark.parametrize(
+    ("settings", "texts"),
+    [
+        ({}, {WHOLE, f"{HALVES[1]}\n\nbill means Q7; lock means K2."}),
+        ({"search": "paper"}, HALVES),
+        ({"max_instruction_tokens": 30}, HALVES),
+        ({"use_merge": False}, HALVES),
+    ],
+    ids=["default", "paper", "no room", "no merge"],
+)
+def test_what_two_members_learned_apart_comes_together(program, settings, texts):
+    """Two rewritings of one instruction become one text with the lines of both, unless the
+    published search is asked for, or that text would break a rule."""
+    text, _ = run(
+        program,
+        saying(*HALVES),
+        candidate_selection_strategy=FromTheSeed(),
+        max_metric_calls=100,
+        **settings,
+    )
+    assert text in texts
+
+
+class FromTheSeed:
+    """A candidate selection of gepa's kind."""
+
+    def select_candidate_idx(self, state):
+        del state
+        return 0

@@ -12,7 +12,8 @@ import numpy as np
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import ComponentView
-from dspy_gepa.core.gate import Gate, at_least_as_good, examples_to_decide
+from dspy_gepa.core.gate import Gate, at_least_as_good, examples_to_decide, strict_improvement
+from dspy_gepa.core.merge import has_own_text
 from dspy_gepa.core.proposal import (
     Anchoring,
     Drafted,
@@ -143,7 +144,8 @@ def gating(
     """The next step of the gate, after these scores of the child: as far as it may be decided."""
     more = len(minibatch) - len(scores)
     if state.settings.stops_early:
-        more = max(1, _to_decide(state, minibatch, parents, scores, is_merge=is_merge))
+        gate = _gate(state, child, parents, is_merge=is_merge)
+        more = max(1, _to_decide(state, gate, minibatch, parents, scores))
     return Gating(Evaluation(child, minibatch[: len(scores) + more]), minibatch)
 
 
@@ -153,7 +155,8 @@ def _after_gating(
     child, is_merge = evaluation.candidate, isinstance(proposal.origin, Merge)
     parents = [candidate_of(state, parent) for parent in proposal.origin.parents]
     scores = _scores(state, evaluation)
-    more = _to_decide(state, minibatch, parents, scores, is_merge=is_merge)
+    gate = _gate(state, child, parents, is_merge=is_merge)
+    more = _to_decide(state, gate, minibatch, parents, scores)
     if more > 0:
         return gating(state, child, minibatch, parents, scores, is_merge=is_merge)
     if more == 0:
@@ -164,18 +167,29 @@ def _after_gating(
     return Settled(child, Verdict("rejected", reason))
 
 
+def _gate(
+    state: RunState, child: Candidate, parents: Sequence[Candidate], *, is_merge: bool
+) -> Gate:
+    """What a child has to pass.
+
+    A merge may combine strengths that lie elsewhere, so it need not beat its better parent. Our
+    choice: one with a text of its own has to, because that is longer than both parents' and is
+    paid for with every call.
+    """
+    if not is_merge:
+        return state.settings.gate
+    return strict_improvement if has_own_text(child, parents) else at_least_as_good
+
+
 def _to_decide(
     state: RunState,
+    gate: Gate,
     minibatch: tuple[int, ...],
     parents: Sequence[Candidate],
     scores: Sequence[float],
-    *,
-    is_merge: bool,
 ) -> int:
     """On how many examples more a child must be run to pass; 0 where it passes, -1 where not."""
     settings = state.settings
-    # A merge may combine strengths that lie elsewhere, so it need not beat its better parent.
-    gate: Gate = at_least_as_good if is_merge else settings.gate
     rows = _parent_scores(state, minibatch, parents)
     seen = [*scores, *(score for row in rows for score in row)]
     lowest, highest = min([settings.lowest_score, *seen]), max([settings.perfect_score, *seen])

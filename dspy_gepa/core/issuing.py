@@ -216,6 +216,7 @@ def _merge(state: RunState) -> Begun | None:
         survivors(tops(state.columns), means),
         [(*origin.parents, origin.ancestor) for origin in earlier],
         stream(settings.seed, "merge", ticket),
+        settings.text_merge,
     )
     if plan is None:
         return None

@@ -1,21 +1,40 @@
 """System-aware merge: a child that takes from two members what each changed since their ancestor.
 
-Paper, appendix F. Where the paper leaves order open, ours is fixed by labelled chance.
+Paper, appendix F. Where the paper leaves order open, ours is fixed by labelled chance. The paper
+merges whole components; a `TextMerge` goes on where both members changed the same one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from random import Random
+from typing import TypeAlias
 
 import numpy as np
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.frontier import Scores
 
-__all__ = ["Lineage", "MergePlan", "merge_examples", "plan_merge"]
+__all__ = [
+    "Lineage",
+    "MergePlan",
+    "TextMerge",
+    "better_text",
+    "has_own_text",
+    "merge_examples",
+    "plan_merge",
+]
+
+TextMerge: TypeAlias = Callable[[str, str, str, str], str]
+"""From a component and its texts in an ancestor, in the better member and in the other one, all
+different, to the text that a merge of the two gets."""
+
+
+def better_text(component: str, origin: str, better: str, other: str) -> str:  # noqa: ARG001
+    """The better member's. Paper, appendix F."""
+    return better
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +63,15 @@ def plan_merge(
     frontier: Collection[int],
     tried: Collection[tuple[int, int, int]],
     random: Random,
+    text_merge: TextMerge = better_text,
 ) -> MergePlan | None:
     """A merge of two frontier members, or None where no pair of them can be merged.
 
     Eligible are pairs of which neither descends from the other, with a common ancestor that is
-    no better than either, where at least one component was changed by one of them only. Every
-    eligible pair is equally likely; among its ancestors, better ones are likelier. A merge that
-    was tried, or whose texts a member already has, is not planned again.
+    no better than either, where at least one component was changed by one of them only, or gets
+    a text that neither has. Every eligible pair is equally likely; among its ancestors, better
+    ones are likelier. A merge that was tried, or whose texts a member already has, is not planned
+    again.
 
     `tried` holds (parent, parent, ancestor), parents ascending.
     """
@@ -66,12 +87,14 @@ def plan_merge(
             for ancestor in sorted(ancestors[first] & ancestors[second])
             if (first, second, ancestor) not in tried
             and members[ancestor].mean <= min(members[first].mean, members[second].mean)
-            and _has_one_sided_change(members, ancestor, first, second)
         ]
         while common:
             ancestor = common.pop(_weighted_position([members[a].mean for a in common], random))
-            child = _child(members, ancestor, first, second, random)
-            if child not in existing:
+            child = _child(members, ancestor, first, second, random, text_merge=text_merge)
+            is_eligible = _has_one_sided_change(members, ancestor, first, second) or has_own_text(
+                child, [members[first].candidate, members[second].candidate]
+            )
+            if is_eligible and child not in existing:
                 return MergePlan((first, second), ancestor, child)
     return None
 
@@ -101,6 +124,11 @@ def merge_examples(
     return tuple(columns[i] for i in taken)
 
 
+def has_own_text(child: Candidate, parents: Sequence[Candidate]) -> bool:
+    """Whether one of a child's texts is none of its parents'."""
+    return any(all(text != parent[name] for parent in parents) for name, text in child.items())
+
+
 def _ancestors(members: Sequence[Lineage]) -> list[frozenset[int]]:
     """For every member, the ids of all that it descends from. Parents are older than children."""
     found: list[frozenset[int]] = []
@@ -119,23 +147,30 @@ def _has_one_sided_change(
 
 
 def _child(
-    members: Sequence[Lineage], ancestor: int, first: int, second: int, random: Random
+    members: Sequence[Lineage],
+    ancestor: int,
+    first: int,
+    second: int,
+    random: Random,
+    *,
+    text_merge: TextMerge,
 ) -> Candidate:
     """The ancestor with every component as the member has it that changed it.
 
-    Where both changed it, the better member's text is taken, at a tie by chance.
+    Where both changed it, their texts are merged, at a tie either as the better one by chance.
     """
     origin, one, other = (members[i].candidate for i in (ancestor, first, second))
+    lead = members[first].mean - members[second].mean
     texts = {}
     for name in origin:
         if one[name] == other[name] or other[name] == origin[name]:
             texts[name] = one[name]
         elif one[name] == origin[name]:
             texts[name] = other[name]
-        elif members[first].mean != members[second].mean:
-            texts[name] = (one if members[first].mean > members[second].mean else other)[name]
         else:
-            texts[name] = random.choice((one, other))[name]
+            better = (one if lead > 0 else other) if lead else random.choice((one, other))
+            worse = other if better is one else one
+            texts[name] = text_merge(name, origin[name], better[name], worse[name])
     return Candidate.of(texts)
 
 

@@ -18,6 +18,7 @@ from dspy_gepa.core.estimate import Standing, standings
 from dspy_gepa.core.frontier import Scores, Vector
 from dspy_gepa.core.gate import Gate, strict_improvement
 from dspy_gepa.core.ledger import Ledger, Log
+from dspy_gepa.core.merge import TextMerge, better_text
 from dspy_gepa.core.proposal import Evaluation, Origin, Proposal, Verdict
 from dspy_gepa.core.results import Results, place_of
 from dspy_gepa.core.rollout import Rollout, RolloutKey
@@ -78,6 +79,8 @@ class Settings:
     max_merge_invocations: int = 5
     merge_examples: int = 5
     """On how many validation examples a merge is compared with its parents."""
+    text_merge: TextMerge = better_text
+    """What a merge says where both members changed the same component."""
     max_failures_in_a_row: int = 10
     """After so many reflections in a row without a usable text the run ends; and where the program
     or the metric breaks on so many of the first validation examples, all in a row. Our choice."""

@@ -12,7 +12,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import ComponentView, every, round_robin
 from dspy_gepa.core.frontier import Scores
 from dspy_gepa.core.gate import Gate, Margin, at_least_as_good, strict_improvement
-from dspy_gepa.core.merge import Lineage
+from dspy_gepa.core.merge import Lineage, TextMerge, better_text
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs, Looks
@@ -53,6 +53,13 @@ __all__ = [
 _SELECTIONS: list[Selection] = [*SELECTIONS.values(), SoftEstimate()]
 _RANKINGS: list[Ranking] = [by_mean, by_estimate]
 _GATES: list[Gate] = [strict_improvement, at_least_as_good, Margin()]
+
+
+def _both_texts(component: str, origin: str, better: str, other: str) -> str:  # noqa: ARG001
+    return f"{better} {other}"
+
+
+_TEXT_MERGES: list[TextMerge] = [better_text, _both_texts]
 
 
 def candidates(max_components: int = 4) -> st.SearchStrategy[Candidate]:
@@ -212,5 +219,6 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         use_merge=draw(st.booleans()),
         max_merge_invocations=draw(st.integers(0, 5)),
         merge_examples=draw(st.integers(1, 6)),
+        text_merge=draw(st.sampled_from(_TEXT_MERGES)),
         max_failures_in_a_row=draw(st.sampled_from((2, 10))),
     )

@@ -325,6 +325,33 @@ def test_a_score_above_perfect_is_not_perfect():
     assert state.ending.startswith("nothing left to learn")
 
 
+@pytest.mark.parametrize(
+    ("says_both", "kind", "reason"),
+    [(1.0, "accepted", "validated"), (0.5, "rejected", "no better on 2 examples: 1 against 1")],
+)
+def test_a_merge_with_a_text_of_its_own_has_to_be_better(says_both, kind, reason):
+    """What is longer than both parents is paid for with every call: as good is not enough."""
+    strengths = {"one": (1.0, 0.0), "other": (0.0, 1.0), "one other": (says_both, says_both)}
+
+    def score(candidate, example):
+        if example < 10:
+            return float(candidate["a"] != "a0") / 2
+        return strengths.get(candidate["a"], (0.0, 0.0))[example - 10]
+
+    task = Task(score, lambda ticket, *_: {1: "one", 2: "other"}.get(ticket), lambda *_: "a")
+    state = play(
+        task,
+        use_merge=True,
+        selection=lambda *_: 0,
+        text_merge=lambda component, origin, better, other: " ".join(
+            sorted((better, other), key=len)
+        ),
+    )
+    (merge,) = [each for each in state.history if isinstance(each.origin, Merge)]
+    assert dict(merge.candidate)["a"] == "one other"
+    assert merge.verdict == Verdict(kind, reason)
+
+
 def test_failing_reflections_end_the_run():
     """So many reflections in a row without a text, and the run ends with the last problem."""
     state = play(Task(rewrite=lambda *_: None), limit=10_000, max_failures_in_a_row=3)

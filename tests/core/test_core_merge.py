@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.merge import Lineage, merge_examples, plan_merge
+from dspy_gepa.core.merge import Lineage, better_text, merge_examples, plan_merge
 from dspy_gepa.testing.strategies import lineages, score_matrices
 
 SEEDS = st.integers(0, 999)
@@ -26,7 +26,12 @@ def ancestors_of(members, member):
     return found
 
 
-def children_of(members, first, second, ancestor):
+def both(_component, _origin, better, other):
+    """A text merge that leaves nothing out."""
+    return f"{better} {other}"
+
+
+def children_of(members, first, second, ancestor, text_merge):
     """Every child that the rules allow for this triple; none where they forbid the merge."""
     origin, one, other = (members[i] for i in (ancestor, first, second))
     choices, is_useful = [], False
@@ -34,35 +39,45 @@ def children_of(members, first, second, ancestor):
         texts = {one.candidate[name], other.candidate[name]}
         changed = texts - {origin.candidate[name]}
         is_useful |= len(texts) == 2 and len(changed) == 1
-        if len(changed) == 2 and one.mean != other.mean:
-            changed = {max(one, other, key=lambda member: member.mean).candidate[name]}
+        if len(changed) == 2:
+            high = max(one.mean, other.mean)
+            changed = {
+                text_merge(name, origin.candidate[name], better.candidate[name], worse)
+                for better, worse in (
+                    (one, other.candidate[name]),
+                    (other, one.candidate[name]),
+                )
+                if better.mean == high
+            }
+            is_useful |= not changed <= texts
         choices.append([(name, text) for text in changed or texts])
     allowed = {Candidate(items) for items in product(*choices)}
     return allowed if is_useful and origin.mean <= min(one.mean, other.mean) else set()
 
 
-def allowed_merges(members, frontier, tried):
+def allowed_merges(members, frontier, tried, text_merge=better_text):
     """Every triple that may be merged, with the children that it may give."""
     merges = {}
     for first, second in product(sorted(frontier), repeat=2):
         above, below = ancestors_of(members, first), ancestors_of(members, second)
         if first < second and first not in below and second not in above:
             for ancestor in above & below:
-                children = children_of(members, first, second, ancestor)
+                children = children_of(members, first, second, ancestor, text_merge)
                 if children and (first, second, ancestor) not in tried:
                     merges[first, second, ancestor] = children
     return merges
 
 
-@given(lineages(), st.data(), SEEDS)
-def test_a_plan_is_what_the_rules_allow(members, data, seed):
+@pytest.mark.parametrize("text_merge", [better_text, both])
+@given(members=lineages(), data=st.data(), seed=SEEDS)
+def test_a_plan_is_what_the_rules_allow(members, data, seed, text_merge):
     """A plan names an allowed triple that was not tried, and a new child that it may give; there
     is none only where each allowed triple may give texts that a member has already."""
     ids = st.integers(0, len(members) - 1)
     frontier = data.draw(st.sets(ids))
-    merges = allowed_merges(members, frontier, ())
+    merges = allowed_merges(members, frontier, (), text_merge)
     tried = data.draw(st.sets(st.sampled_from(sorted(merges)))) if merges else set()
-    plan = plan_merge(members, frontier, tried, Random(seed))
+    plan = plan_merge(members, frontier, tried, Random(seed), text_merge)
     merges = {triple: found for triple, found in merges.items() if triple not in tried}
     existing = {member.candidate for member in members}
     if plan is None:
@@ -155,6 +170,15 @@ def test_a_conflict_goes_to_the_better_member():
         found[means] = {dict(plan.child)["a"] for plan in plans if plan}
     # The better member's "y" would give its own texts again, so only "z" is ever planned.
     assert found == {(0.5, 0.4): set(), (0.4, 0.5): {"z"}, (0.5, 0.5): {"z"}}
+
+
+def test_a_text_merge_brings_two_changes_of_one_component_together():
+    """It is given the ancestor's, the better member's and the other one's text; where it takes the
+    better one, there is nothing new."""
+    members = siblings(0.1, 0.4, 0.5, texts=("x", "y", "z"))
+    plan = plan_merge(members, (1, 2), (), Random(0), lambda *texts: " ".join(texts))
+    assert dict(plan.child) == {"a": "a x z y"}
+    assert plan_merge(members, (1, 2), (), Random(0)) is None
 
 
 def test_better_ancestors_are_likelier():
