@@ -27,6 +27,7 @@ from dspy_gepa.reflect.prompt import ATTEMPT_HEADING
 from dspy_gepa.reflect.talk import (
     is_announcement,
     is_refusal,
+    is_request,
     is_talk,
     without_announcements,
     without_quotes,
@@ -301,6 +302,8 @@ def _checked(text: str, current: str) -> str | Unreadable:
         return Unreadable("the new instruction is empty")
     if is_refusal(text, current=current):
         return Unreadable("it refuses to write a new instruction")
+    if is_request(text, current=current):
+        return Unreadable("it asks for a new instruction, and has to be one, for who does the task")
     marks = {
         mark
         for pattern in (LEFT_OUT, EXAMPLE_HEADING, ATTEMPT_HEADING)

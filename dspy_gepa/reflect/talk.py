@@ -11,6 +11,7 @@ __all__ = [
     "is_announcement",
     "is_refusal",
     "is_remark",
+    "is_request",
     "is_talk",
     "without_announcements",
     "without_quotes",
@@ -135,6 +136,16 @@ _TALK = re.compile(
     ),
     re.IGNORECASE,
 )
+_REQUEST = re.compile(
+    r"(?:(?:given|based on|using|from|considering|with)\b[^.\n]{0,160}?,\s*)?"
+    r"(?:please |(?:your|the) (?:task|job|goal) is to |you (?:need|have|are asked|are required) to "
+    r"|you (?:should|must|will) )?"
+    r"(?:(?:re)?write|generate|create|produce|provide|draft|craft|develop|formulate)\s+"
+    r"(?:(?:an?|the|one|your)\s+)?"
+    r"(?:new|improved|updated|revised|rewritten|refined|better|optimi[sz]ed|enhanced|modified)"
+    rf"(?: \w+)? {_NOUN}\b",
+    re.IGNORECASE,
+)
 _DENIAL = _any(
     "i (?:can't|cannot|can not|won't|will not|don't|do not|may not|must not)",
     "i (?:must|have to) decline",
@@ -202,6 +213,16 @@ def is_refusal(text: str, *, current: str = "") -> bool:
     Words with which the current text begins too are no sign of it.
     """
     return len(text) <= _LONGEST_REFUSAL and _begins(_REFUSAL, text, current)
+
+
+def is_request(text: str, *, current: str = "") -> bool:
+    """Whether the text asks for an instruction in place of being one ("Write a new instruction").
+
+    Small models say their own task again. Where the current text speaks of instructions or
+    prompts too, they are what the program is about.
+    """
+    is_about_them = re.search(_NOUN, current, re.IGNORECASE)
+    return not is_about_them and _REQUEST.match(_bare(text)) is not None
 
 
 def is_remark(text: str) -> bool:

@@ -154,6 +154,14 @@ UNREADABLE = {
     "refusal": ("I'm sorry, but I can't assist with that.", "refuses"),
     "refusal with a curly apostrophe": ("I can\u2019t help with this request.", "refuses"),
     "refusal in marks": (f"{OPENING_MARK}\nAs an AI, I may not.\n{CLOSING_MARK}", "refuses"),
+    "our request, said again": (
+        f"{OPENING_MARK}\nGiven the current one, write a new instruction. Say K3.\n{CLOSING_MARK}",
+        "asks for",
+    ),
+    "a request for a prompt": (
+        f"{OPENING_MARK}\nYour task is to create an improved prompt.\n{CLOSING_MARK}",
+        "asks for",
+    ),
     "announcement alone": ("Sure! Here is the improved instruction:", "empty"),
     "announcement in marks": (f"{OPENING_MARK}\nNew instruction:\n{CLOSING_MARK}", "empty"),
     "analysis": ("Okay, let me look at the examples. K3 is a refund.", "talks"),
@@ -180,6 +188,14 @@ UNREADABLE = {
 def test_readable_replies(reply, text):
     """The text of a reply is found, whole and alone."""
     assert read_text(reply) == text
+
+
+def test_a_program_that_writes_prompts_may_be_told_to():
+    """What would be our request said again is none where the current text is about prompts."""
+    text = "Write a better prompt for the picture that is described."
+    reply = f"{OPENING_MARK}\n{text}\n{CLOSING_MARK}"
+    assert isinstance(read_text(reply, current="Describe the picture."), Unreadable)
+    assert read_text(reply, current="Improve the image prompt.") == text
 
 
 @pytest.mark.parametrize(("reply", "word"), UNREADABLE.values(), ids=UNREADABLE)
