@@ -9,7 +9,7 @@ from typing import Any
 from dspy_gepa.arguments import Arguments
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.gate import Margin, strict_improvement
-from dspy_gepa.core.merge import TextMerge
+from dspy_gepa.core.merge import TextMerge, better_text
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs, Looks
 from dspy_gepa.core.selection import SoftEstimate, by_estimate
@@ -30,7 +30,7 @@ def settings_for(
     *,
     feedback_calls: int,
     reflection_calls: int,
-    text_merge: TextMerge,
+    text_merge: TextMerge = better_text,
     frozen: tuple[str, ...] = (),
     owners: Mapping[str, tuple[str, ...]] = _NOBODY,
 ) -> Settings:
