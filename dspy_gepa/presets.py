@@ -46,11 +46,10 @@ def settings_for(
         frozen: Components that are never rewritten.
         owners: For components that are not called themselves, those whose calls are theirs.
     """
-    chosen = (
-        _paper(given)
-        if given.search == "paper"
-        else _default(given, table, limits) | {"text_merge": text_merge}
-    )
+    if given.search == "paper":
+        chosen = _paper(given)
+    else:
+        chosen = _default(given, table, limits, text_merge)
     return Settings(
         **chosen,
         train=table.train,
@@ -102,13 +101,16 @@ def _paper(given: Arguments) -> dict[str, Any]:
     }
 
 
-def _default(given: Arguments, table: ExampleTable, limits: Limits) -> dict[str, Any]:
+def _default(
+    given: Arguments, table: ExampleTable, limits: Limits, text_merge: TextMerge
+) -> dict[str, Any]:
     """Validation in rungs, minibatches of failures, parents and winner by estimate."""
     window = given.window or _window(limits)
     strategy = given.candidate_selection_strategy
     chosen: dict[str, Any] = {
         "selection": SoftEstimate() if strategy is None else selection(strategy),
         "ranking": by_estimate,
+        "text_merge": text_merge,
         "window": window,
     }
     if given.frontier_type == "instance" and given.aggregate_metric is None:

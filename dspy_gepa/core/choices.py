@@ -138,27 +138,23 @@ def gating(
     minibatch: tuple[int, ...],
     parents: Sequence[Candidate],
     scores: Sequence[float] = (),
-    *,
-    is_merge: bool = False,
 ) -> Gating:
     """The next step of the gate, after these scores of the child: as far as it may be decided."""
     more = len(minibatch) - len(scores)
     if state.settings.stops_early:
-        gate = _gate(state, child, parents, is_merge=is_merge)
-        more = max(1, _to_decide(state, gate, minibatch, parents, scores))
+        more = max(1, _to_decide(state, child, minibatch, parents, scores))
     return Gating(Evaluation(child, minibatch[: len(scores) + more]), minibatch)
 
 
 def _after_gating(
     state: RunState, proposal: Proposal, evaluation: Evaluation, minibatch: tuple[int, ...]
 ) -> Phase:
-    child, is_merge = evaluation.candidate, isinstance(proposal.origin, Merge)
+    child = evaluation.candidate
     parents = [candidate_of(state, parent) for parent in proposal.origin.parents]
     scores = _scores(state, evaluation)
-    gate = _gate(state, child, parents, is_merge=is_merge)
-    more = _to_decide(state, gate, minibatch, parents, scores)
+    more = _to_decide(state, child, minibatch, parents, scores)
     if more > 0:
-        return gating(state, child, minibatch, parents, scores, is_merge=is_merge)
+        return gating(state, child, minibatch, parents, scores)
     if more == 0:
         return _anchoring(state, child) or validating(state, child, parents)
     best = max(sum(row[: len(scores)]) for row in _parent_scores(state, minibatch, parents))
@@ -167,29 +163,27 @@ def _after_gating(
     return Settled(child, Verdict("rejected", reason))
 
 
-def _gate(
-    state: RunState, child: Candidate, parents: Sequence[Candidate], *, is_merge: bool
-) -> Gate:
+def _gate(state: RunState, child: Candidate, parents: Sequence[Candidate]) -> Gate:
     """What a child has to pass.
 
-    A merge may combine strengths that lie elsewhere, so it need not beat its better parent. Our
-    choice: one with a text of its own has to, because that is longer than both parents' and is
-    paid for with every call.
+    A merge, which has two parents, may combine strengths that lie elsewhere, so it need not beat
+    the better one. Our choice: one with a text of its own has to, because that is longer than both
+    parents' and is paid for with every call.
     """
-    if not is_merge:
+    if len(parents) == 1:
         return state.settings.gate
     return strict_improvement if has_own_text(child, parents) else at_least_as_good
 
 
 def _to_decide(
     state: RunState,
-    gate: Gate,
+    child: Candidate,
     minibatch: tuple[int, ...],
     parents: Sequence[Candidate],
     scores: Sequence[float],
 ) -> int:
     """On how many examples more a child must be run to pass; 0 where it passes, -1 where not."""
-    settings = state.settings
+    settings, gate = state.settings, _gate(state, child, parents)
     rows = _parent_scores(state, minibatch, parents)
     seen = [*scores, *(score for row in rows for score in row)]
     lowest, highest = min([settings.lowest_score, *seen]), max([settings.perfect_score, *seen])

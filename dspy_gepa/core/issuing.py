@@ -233,5 +233,5 @@ def _merge(state: RunState) -> Begun | None:
     rollouts += sum(1 + (not is_paid(example)) for example in settings.anchors)
     hold = Tally(rollouts=rollouts, metric_calls=rollouts, proposals=1)
     parents = [state.members[parent].candidate for parent in plan.parents]
-    phase = gating(state, plan.child, examples, parents, is_merge=True)
+    phase = gating(state, plan.child, examples, parents)
     return Merge(hold, plan.parents, plan.ancestor, len(state.history)), phase

@@ -168,8 +168,8 @@ def _child(
         elif one[name] == origin[name]:
             texts[name] = other[name]
         else:
-            better = (one if lead > 0 else other) if lead else random.choice((one, other))
-            worse = other if better is one else one
+            is_first_better = lead > 0 if lead else random.choice((True, False))
+            better, worse = (one, other) if is_first_better else (other, one)
             texts[name] = text_merge(name, origin[name], better[name], worse[name])
     return Candidate.of(texts)
 

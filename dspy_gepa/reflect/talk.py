@@ -24,22 +24,19 @@ def _any(*patterns: str) -> str:
 
 
 _MARKUP = r"[*_#>`\s]*"
-_KIND = _any(
+_REWRITTEN = _any(
     "new",
-    "improved?",
-    "updated?",
-    "revised?",
+    "improved",
+    "updated",
+    "revised",
     "rewritten",
     "refined",
-    "final",
     "better",
     "optimi[sz]ed",
     "enhanced",
-    "complete",
-    "full",
     "modified",
-    "corrected",
 )
+_KIND = _any(_REWRITTEN, "improve", "update", "revise", "final", "complete", "full", "corrected")
 _NOUN = _any("instructions?", "prompts?")
 _YES = _any(
     "sure(?: thing)?",
@@ -142,8 +139,7 @@ _REQUEST = re.compile(
     r"|you (?:should|must|will) )?"
     r"(?:(?:re)?write|generate|create|produce|provide|draft|craft|develop|formulate)\s+"
     r"(?:(?:an?|the|one|your)\s+)?"
-    r"(?:new|improved|updated|revised|rewritten|refined|better|optimi[sz]ed|enhanced|modified)"
-    rf"(?: \w+)? {_NOUN}\b",
+    rf"{_REWRITTEN}(?: \w+)? {_NOUN}\b",
     re.IGNORECASE,
 )
 _DENIAL = _any(

@@ -72,7 +72,7 @@ def test_only_prose_is_united():
     "rules",
     [
         {"max_instruction_tokens": 6},
-        {"frozen": {"*": ["In French."]}, "predicates": [lambda *_: "too long"]},
+        {"predicates": [lambda *_: "too long"]},
     ],
 )
 def test_a_union_that_breaks_a_rule_is_none(rules):
