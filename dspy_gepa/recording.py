@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
@@ -160,11 +161,16 @@ def _by_name(settings: Settings) -> dict[str, object]:
     """Everything that decides what happens: functions by their names, objects by what they show."""
     left_out = {"train", "validation", "limits", "seed"}
     return {
-        name: value if isinstance(value, (bool, int, float)) else _name(value)
+        name: value if _is_plain(value) else _name(value)
         for name in settings.__dataclass_fields__
         if name not in left_out
         for value in [getattr(settings, name)]
     }
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON has it as a number."""
+    return isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _name(strategy: object) -> str:

@@ -14,7 +14,14 @@ import numpy as np
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.estimate import Estimates, estimated
-from dspy_gepa.core.frontier import Scores, Vector, coverage, mean_scores, tops
+from dspy_gepa.core.frontier import (
+    Scores,
+    Vector,
+    coverage,
+    mean_scores,
+    tops,
+    with_failures_scored,
+)
 
 __all__ = [
     "SELECTIONS",
@@ -60,12 +67,13 @@ class PoolView:
     @property
     def span(self) -> float:
         """The distance between the lowest and the highest score seen; 1 where all are the same."""
-        known = self.everything[~np.isnan(self.everything)]
+        known = self.everything[np.isfinite(self.everything)]
         return float(np.ptp(known)) or 1.0 if len(known) else 1.0
 
     def estimates(self) -> Estimates:
         """What is believed of the members' mean scores, from all examples."""
-        return estimated(self.everything, self.parents, span=self.span)
+        scores = with_failures_scored(self.everything)
+        return estimated(scores, self.parents, span=self.span)
 
 
 Selection: TypeAlias = Callable[[PoolView, Random], int]
@@ -88,9 +96,10 @@ def by_estimate(view: PoolView) -> Vector:
 def pareto(view: PoolView, random: Random) -> int:
     """A frontier member, with probability proportional to the columns that it is best in.
 
-    Paper, algorithm 2.
+    Paper, algorithm 2. Where nothing has scored yet, the best that there is.
     """
-    return _drawn(coverage(tops(view.columns), mean_scores(view.scores).tolist()), random)
+    held = coverage(tops(view.columns), mean_scores(view.scores).tolist())
+    return _drawn(held, random) if held else current_best(view, random)
 
 
 def current_best(view: PoolView, random: Random) -> int:  # noqa: ARG001 - a selection's signature
