@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +39,7 @@ def opened(
     metric: str,
     models: Mapping[str, Any],
     adopt: Iterable[str] = (),
+    digest_of: Callable[[Any], str] | None = None,
 ) -> RunDir:
     """The run directory at this path, for this run: a new one, or one to carry on from.
 
@@ -50,6 +51,7 @@ def opened(
         metric: The metric's name.
         models: What each model is used for, and the model.
         adopt: Differences that do not matter, beside those of the budget.
+        digest_of: What tells an example from others; that of a dspy.Example where it is None.
 
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.
@@ -57,7 +59,7 @@ def opened(
     """
     manifest = Manifest(
         candidate=seed,
-        examples=tuple(_digest(example) for example in table.examples),
+        examples=tuple(map(digest_of or _digest, table.examples)),
         train=table.train,
         validation=table.validation,
         first=settings.first_examples,

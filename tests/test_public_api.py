@@ -12,6 +12,7 @@ def test_the_public_names_are_these():
     """A name more or less is a decision, not an accident."""
     assert dspy_gepa.__all__ == [
         "GEPA",
+        "AnythingResult",
         "ComponentView",
         "Feedback",
         "Observer",
@@ -20,6 +21,8 @@ def test_the_public_names_are_these():
         "SavedRun",
         "install",
         "load_run",
+        "log",
+        "optimize_anything",
         "uninstall",
     ]
     assert all(hasattr(dspy_gepa, name) for name in dspy_gepa.__all__)
