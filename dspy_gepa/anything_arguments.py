@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, TypedDict, get_args
 
@@ -101,7 +101,9 @@ class AnythingArguments:
             raise SettingsError('memory_mb needs isolation="process": a thread has no such limit.')
         if self.isolation is not None:
             check_isolation(self.memory_mb)
-        check_names(self.given, [*SharedArguments.__annotations__, *_DIRECT], "optimize_anything")
+        own = [each.name for each in fields(self) if each.name != "given"]
+        known = [*own, *_DIRECT, *SharedArguments.__annotations__]
+        check_names(self.given, known, "optimize_anything")
         self._check_mode()
         _ = self.seed, self.shared, self.bound_evaluator
 

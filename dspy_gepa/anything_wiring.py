@@ -102,6 +102,7 @@ class AnythingOptimization:
             SettingsError: a limit is asked for that cannot be kept; nothing was written.
             JournalError: the directory holds another run, or cannot be used.
         """
+        _ = self._reflect
         self._equipment.check_prices()
         if (folder := self.asked.shared.log_dir) is None:
             return nullcontext()
@@ -151,7 +152,7 @@ class AnythingOptimization:
         self, evaluate: Evaluate, run_dir: RunDir | None, told: Callable[[RunState], None]
     ) -> Finish:
         """Run the search to its end, whatever that is: see `check`."""
-        settings, equipment, reflect = self.settings, self._equipment, self._reflect()
+        settings, equipment = self.settings, self._equipment
         if self.asked.is_without_limit:
             logger.warning(
                 "No limit was given: the run ends after %s evaluations. Set max_evals, max_cost, "
@@ -169,7 +170,9 @@ class AnythingOptimization:
         )
 
         def executor(begun: RunState) -> Executor:
-            return equipment.executor(self._worker(evaluate, reflect, has_begun=bool(begun.known)))
+            return equipment.executor(
+                self._worker(evaluate, self._reflect, has_begun=bool(begun.known))
+            )
 
         return searched(
             settings,
@@ -199,7 +202,13 @@ class AnythingOptimization:
         """What each component is for, in words."""
         return {}
 
+    @cached_property
     def _reflect(self) -> Reflect:
+        """Writes better texts.
+
+        Raises:
+            SettingsError: there is no model that could.
+        """
         given, seed = self.asked.shared, self.asked.seed
         lm = self._equipment.reflection_lm
         asked = lm if lm is not None else dspy.settings.lm

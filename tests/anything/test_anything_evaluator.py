@@ -56,7 +56,7 @@ def test_an_evaluator_is_called_by_position(evaluate):
 
 
 @pytest.mark.parametrize(
-    "evaluate", [len, lambda a: len(a), lambda a, b=None: len(a), lambda *a: len(a[0])]
+    "evaluate", [len, lambda a: len(str(a)), lambda a, b=None: len(a), lambda *a: len(a[0])]
 )
 def test_without_examples_it_gets_the_artifact_alone(evaluate):
     """One that could take an example does without it."""

@@ -1,4 +1,4 @@
-"""Worlds for tests of optimize_anything: scripted models and evaluators, functions of what they see.
+"""Worlds for tests of optimize_anything: scripted models and evaluators.
 
 A model is shown a prompt and nothing else. The same ones answer for the gepa package.
 """

@@ -18,12 +18,14 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from dspy_gepa.artifact.isolation.limits import ProcessLimits, Report
-from dspy_gepa.artifact.isolation.supervisor import become_subreaper, supervise
+from dspy_gepa.artifact.isolation.supervisor import become_parent_of_orphans, supervise
 from dspy_gepa.artifact.isolation.wire import report_of
 
 __all__ = ["ForkServer", "can_fork"]
 
 _LENGTH = struct.Struct(">Q")
+_NO_ROOM = b"-"
+"""Stands in the place of a report where there is no room for one more process."""
 
 
 def can_fork() -> bool:
@@ -71,9 +73,10 @@ class ForkServer:
             ours.sendall(_LENGTH.pack(len(request)) + request)
             chunks = iter(lambda: ours.recv(1 << 16), b"")
             sent = b"".join(chunks)
-        if not sent:
-            raise OSError("the process that begins evaluations could begin none")
-        return report_of(sent)
+        if sent == _NO_ROOM:
+            raise OSError("no process could be begun")
+        # Whoever watches a process is out of its way, but not out of its reach.
+        return report_of(sent) if sent else Report(end="the process that watched it was ended")
 
     def close(self) -> None:
         """End the server. Processes under way end when who asked for them is answered or gone."""
@@ -94,7 +97,6 @@ def _serve(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are not waited for
-    prepare = become_subreaper()
     # What is there stays as it is, so that forked processes share it and need not copy it.
     gc.collect()
     gc.freeze()
@@ -106,11 +108,12 @@ def _serve(
         try:
             pid = os.fork()
         except OSError:
-            pid = -1  # no room for one more process: closing the socket says so
+            pid = -1
+            answering.sendall(_NO_ROOM)
         if pid == 0:
             try:
                 control.close()
-                prepare()
+                become_parent_of_orphans()
                 supervise(answering, _received(answering), carry_out, limits)
             finally:
                 os._exit(0)

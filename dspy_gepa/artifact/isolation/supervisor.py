@@ -19,10 +19,11 @@ from dspy_gepa.artifact.isolation.limits import ProcessLimits, Report, limit_mem
 from dspy_gepa.artifact.isolation.wire import packed_report
 from dspy_gepa.artifact.output import Kept, logging_to
 
-__all__ = ["become_subreaper", "supervise"]
+__all__ = ["become_parent_of_orphans", "supervise"]
 
-_SET_CHILD_SUBREAPER = 36
-"""Linux: orphaned descendants become children of the process that asks for this."""
+_SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
+"""Linux: a process is sent a signal when its parent ends; orphaned descendants become children of
+the process that asks for it."""
 _LOOK_SECONDS = 0.005
 """How often a process is looked at where the system cannot tell when it ends."""
 _CHUNK = 1 << 16
@@ -30,15 +31,15 @@ _MOST_CHUNKS = 1 << 10
 """Chunks that are read after the end; more come only from what could not be ended."""
 _LISTING = Path("/proc/thread-self/children")
 """Where Linux lists the children of the one thread that a supervisor has."""
+_IS_LINUX = sys.platform.startswith("linux") and _LISTING.exists()
+_PRCTL = ctypes.CDLL(None).prctl if _IS_LINUX else None
 _STREAMS = ("answer", "logged", "printed", "errors")
 
 
-def become_subreaper() -> Callable[[], None]:
-    """What makes a process the parent of all its orphaned descendants, where the system can."""
-    if not sys.platform.startswith("linux") or not _LISTING.exists():
-        return lambda: None
-    control = ctypes.CDLL(None).prctl
-    return lambda: control(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def become_parent_of_orphans() -> None:
+    """Makes this process the parent of all its orphaned descendants, where the system can."""
+    if _PRCTL is not None:
+        _PRCTL(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def supervise(
@@ -99,6 +100,8 @@ def _carry_out(
 ) -> NoReturn:
     """What the evaluation's own process does."""
     os.setsid()
+    if _PRCTL is not None:
+        _PRCTL(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     if limits.captures:
