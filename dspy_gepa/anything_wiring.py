@@ -240,7 +240,6 @@ class AnythingOptimization:
             constraints=[constraints] if isinstance(constraints, str) else constraints,
             count_tokens=counted_tokens,
             predicates=tuple(given.invariants),
-            guards_placeholders=False,
         )
         made.check(dict(self.asked.seed))
         return made

@@ -29,6 +29,7 @@ __all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments", "check_names", "nearest"
 SEARCHES = ("default", "paper")
 DIRECTIONS = ("max", "min")
 EDIT_MODES = ("rewrite", "append")
+REFLECTION_STYLES = ("diagnose", "transcribe")
 
 Frozen: TypeAlias = (
     "Sequence[str] | Mapping[str, bool | str | re.Pattern[str] | Sequence[str | re.Pattern[str]]]"
@@ -98,6 +99,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "search": SEARCHES,
     "frontier_type": FRONTIERS,
     "edit_mode": EDIT_MODES,
+    "reflection_style": REFLECTION_STYLES,
 }
 
 
@@ -159,6 +161,7 @@ class Arguments:
     guidance: str = ""
     references: Mapping[str, str] | Sequence[str | os.PathLike[str]] = ()
     reflection_template: Any = None
+    reflection_style: str = "diagnose"
     edit_mode: str = "rewrite"
     objectives: Mapping[str, str] | Sequence[str] = ()
     aggregate_metric: Callable[[Sequence[tuple[Any, Any]]], float] | None = None

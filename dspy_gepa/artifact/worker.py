@@ -77,7 +77,7 @@ class ArtifactWorker:
     def _reflection(self, request: ReflectionRequest, account: Account) -> Answer:
         feedback = _by_component(request)
         said = reflected(
-            request.ticket,
+            request,
             lambda: self._reflect(request, self._descriptions, feedback),
             account,
             self._settings.timeout_seconds,

@@ -272,11 +272,14 @@ class ProgramWorker:
         )
 
     def _reflection(self, request: ReflectionRequest, account: Account) -> ReflectionAnswer:
-        feedback = self._component_feedback(request, account)
-        request = self._with_attachments(request)
+        feedback: dict[str, dict[int, str]] = {}
+        if not request.repairs:
+            # A second question is about the reply alone.
+            feedback = self._component_feedback(request, account)
+            request = self._with_attachments(request)
         descriptions = self._descriptions(request.candidate)
         return reflected(
-            request.ticket,
+            request,
             lambda: self._reflect(request, descriptions, feedback),
             account,
             self._settings.timeout_seconds,

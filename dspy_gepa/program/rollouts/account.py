@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from dspy_gepa.core.work import Answer, ReflectionAnswer, Request, Setback
+from dspy_gepa.core.work import Answer, ReflectionAnswer, ReflectionRequest, Request, Setback
 from dspy_gepa.errors import GEPAError, SettingsError
 from dspy_gepa.program.calls.boundary import Raised, settled
 from dspy_gepa.program.calls.outage import Outage, is_transient
@@ -38,7 +38,7 @@ def metered(request: Request, meter: Meter, answer: Callable[[Account], Answer])
 
 
 def reflected(
-    ticket: int,
+    request: ReflectionRequest,
     reflect: Callable[[], ReflectionAnswer],
     account: Account,
     timeout_seconds: float | None,
@@ -52,7 +52,9 @@ def reflected(
     with watch.around([]):
         said = within(timeout_seconds, reflect)
     error = said.error if isinstance(said, Raised) else None
-    is_without_result = isinstance(said, ReflectionAnswer) and not said.texts
+    is_without_result = isinstance(said, ReflectionAnswer) and not (
+        said.texts or said.repairs or said.is_unchanged
+    )
     if outage := watch.outage(error, is_without_result=is_without_result):
         account.lm_calls = watch.lm_calls
         raise Outage from outage
@@ -60,13 +62,12 @@ def reflected(
         problem = f"The reflection raised {failure_text(said.error)}"
         # Who has taken too long has asked at least once, whatever is seen of it.
         asked = max(watch.lm_calls, int(isinstance(said.error, TimedOut)))
-        return ReflectionAnswer(ticket, problem=problem, metric_calls=metric_calls, lm_calls=asked)
-    return ReflectionAnswer(
-        ticket,
-        said.texts,
-        problem=said.problem,
+        said = ReflectionAnswer(request.ticket, problem=problem, lm_calls=asked)
+    return replace(
+        said,
         metric_calls=said.metric_calls + metric_calls,
         lm_calls=max(said.lm_calls, watch.lm_calls),
+        is_repair=bool(request.repairs),
     )
 
 
