@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -181,9 +182,7 @@ class _Question:
                 return ReflectionAnswer(self.request.ticket, problem=self._about(reply))
             return adding.answer(reply, adding.read(reply, media), is_last=True)
         form = Form.unlike(list(self.current.values()))
-        current = "\n\n".join(
-            f"## {name}\n\n{sendable(text)}" for name, text in self.current.items()
-        )
+        current = _headed({name: sendable(text) for name, text in self.current.items()})
         prompt = REPAIR.format(
             problems="\n".join(f"- {problem}" for problem in repair.problem.split("; ")),
             reply=shortened(sendable(repair.reply), self.how.limits.prompt_characters // 2),
@@ -212,8 +211,9 @@ class _Question:
         if len(current) == 1:
             instruction, description = "".join(current.values()), "".join(described.values())
         else:
-            instruction = "\n\n".join(f"## {name}\n\n{text}" for name, text in current.items())
-            description = "\n\n".join(f"## {name}\n\n{said}" for name, said in described.items())
+            instruction = _headed(current)
+            shared, described = _apart(described)
+            description = "\n\n".join(filter(None, [shared, _headed(described)]))
         return Brief(
             instruction=instruction if in_sight else "",
             description=description,
@@ -359,6 +359,20 @@ class _Question:
 
     def _about(self, problem: str) -> str:
         return f"{', '.join(self.components)}: {problem}"
+
+
+def _headed(texts: Mapping[str, str]) -> str:
+    return "\n\n".join(f"## {name}\n\n{text}" for name, text in texts.items())
+
+
+def _apart(descriptions: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The lines with which all of several descriptions begin, and what each says beyond them."""
+    lines = {name: said.split("\n") for name, said in descriptions.items()}
+    together = zip(*lines.values(), strict=False)
+    alike = itertools.takewhile(lambda row: len(set(row)) == 1, together)
+    shared = [row[0] for row in alike] if len(lines) > 1 else []
+    own = {name: "\n".join(each[len(shared) :]) for name, each in lines.items()}
+    return "\n".join(shared), own
 
 
 def _in_words(lesson: Lesson) -> str:
