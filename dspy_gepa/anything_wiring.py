@@ -21,6 +21,7 @@ from dspy_gepa.artifact.evaluator import LONE
 from dspy_gepa.artifact.isolated import IsolatedEvaluation
 from dspy_gepa.artifact.isolation.limits import ProcessLimits
 from dspy_gepa.artifact.output import watched_output
+from dspy_gepa.artifact.page import IMPROVEMENT, UNCHANGED_IF, ArtifactPage
 from dspy_gepa.artifact.worker import ArtifactWorker, Evaluate, Reflect
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Committed, Event
@@ -212,8 +213,7 @@ class AnythingOptimization:
         given, seed = self.asked.shared, self.asked.seed
         lm = self._equipment.reflection_lm
         asked = lm if lm is not None else dspy.settings.lm
-        goal = {"Goal": self.asked.objective, "Background": self.asked.background}
-        told = [f"{title}: {text}" for title, text in goal.items() if text]
+        told = [text for text in (self.asked.objective, self.asked.background) if text]
         return Reflector(
             reflection_asker(lm),
             templates=own_templates(given, list(seed)),
@@ -223,6 +223,11 @@ class AnythingOptimization:
             guidance="\n\n".join(filter(None, [*told, given.guidance])),
             references=references(given),
             media_kind=media_kind,
+            template=IMPROVEMENT,
+            unchanged_if=UNCHANGED_IF,
+            page=ArtifactPage(
+                self.table.examples, perfect_score=given.perfect_score, media_kind=media_kind
+            ),
         )
 
     @cached_property

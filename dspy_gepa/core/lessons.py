@@ -8,6 +8,7 @@ is measured.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -120,7 +121,12 @@ def _rejected(state: RunState, ticket: int, settlement: Settlement, seen: int) -
     assert isinstance(settlement.origin, Mutation)
     parent = candidate_of(state, settlement.origin.parent)
     gains = list(_gains(state, settlement, parent, seen))
-    return _lesson(ticket, settlement, parent, gains, is_kept=False)
+    lesson = _lesson(ticket, settlement, parent, gains, is_kept=False)
+    digest = settlement.candidate.digest
+    keys = [RolloutKey(digest, example) for example in settlement.shown]
+    known = [key for key in keys if state.charged.get(key, seen) < seen]
+    evidence = tuple(Evidence(key.example, state.known[key]) for key in known)
+    return replace(lesson, candidate=settlement.candidate, evidence=evidence) if known else lesson
 
 
 def _gains(
@@ -132,7 +138,7 @@ def _gains(
         keys = [RolloutKey(each.digest, example) for each in (settlement.candidate, parent)]
         if all(state.charged.get(key, seen) < seen for key in keys):
             new, old = (state.known[key].score for key in keys)
-            yield new - old
+            yield 0.0 if new == old else new - old
 
 
 def _lesson(

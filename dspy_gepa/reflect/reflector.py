@@ -13,6 +13,7 @@ from dspy_gepa.core.work import Lesson, ReflectionAnswer, ReflectionRequest, Rep
 from dspy_gepa.errors import WrongType
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.reflect.form import Form
+from dspy_gepa.reflect.page import Asked, Page
 from dspy_gepa.reflect.prompt import DEFAULT_LIMITS, Brief, Limits, TooLong, render
 from dspy_gepa.reflect.records import records_of
 from dspy_gepa.reflect.reply import Reading, read_reply
@@ -69,6 +70,13 @@ class Reflector:
     media_kind: Callable[[object], str] = no_media
     """"image", "audio", "file" or "attachment" for values that are shown beside the text; "" for
     all others."""
+    page: Page | None = None
+    """Writes the prompt about what is no program; None for our own, about programs."""
+    unchanged_if: str = (
+        "no instruction is at fault, or none can help because the program, the data or the remarks "
+        "are at fault"
+    )
+    """When the reflection LM may answer that nothing is to be changed."""
 
     def __post_init__(self) -> None:
         for name, kind in (("template", Template), ("limits", Limits), ("rules", Rules)):
@@ -253,8 +261,7 @@ class _Question:
             else ""
         )
         return (
-            f"{_ANSWER_FORM}{several}{edits} If no instruction is at fault, or none can help "
-            f"because the program, the data or the remarks are at fault, say so in the diagnosis "
+            f"{_ANSWER_FORM}{several}{edits} If {self.how.unchanged_if}, say so in the diagnosis "
             f"and write {form.no_change} in place of the new text.\n\n"
             f"{form.diagnosis()}\n{answer}\n{form.lesson()}"
         )
@@ -267,6 +274,14 @@ class _Question:
     ) -> tuple[Reply | str, tuple[tuple[str, object], ...]]:
         """The reply and the media that were sent, or why nothing could be asked."""
         how, limits = self.how, self.how.limits
+        if how.page is not None:
+            asked = Asked(self.request, self.components, brief, feedback, template, limits)
+            prompt = how.page(asked)
+            return (
+                (prompt.reason, ())
+                if isinstance(prompt, TooLong)
+                else (how.ask(prompt), prompt.media)
+            )
         records = records_of(
             self.request,
             self.components,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dspy
 import pytest
-from worlds import Counted, climber, repeater, texts_of, value_of
+from worlds import Counted, climber, grower, repeater, texts_of, value_of
 
 import dspy_gepa
 from dspy_gepa import Feedback, log, optimize_anything
@@ -88,7 +88,7 @@ def test_an_artifact_of_several_texts_keeps_its_order():
         return sum(map(value_of, texts.values()))
 
     artifact = {"second": "value: 0", "first": "value: 0"}
-    result = run(evaluate, artifact, max_evals=8)
+    result = run(evaluate, artifact, max_evals=8, reflection_lm=grower)
     assert list(result.optimized_artifact) == ["second", "first"]
     assert result.score > 0
     assert artifact == {"second": "value: 0", "first": "value: 0"}
@@ -439,6 +439,7 @@ def test_several_texts_are_kept_as_a_table(tmp_path):
         {"b": "value: 0", "a": "value: 0"},
         max_evals=4,
         log_dir=str(tmp_path),
+        reflection_lm=grower,
     )
     kept = json.loads((tmp_path / "best_artifact.json").read_text())
     assert list(kept) == ["b", "a"]

@@ -24,6 +24,15 @@ def climber(step=1):
     return model
 
 
+def grower(prompt):
+    """A model that adds to each of several texts."""
+    blocks = re.findall(r"## (\w+)\n\nvalue: (-?\d+)", prompt)
+    return "\n".join(
+        f'<new_text component="{name}">\nvalue: {int(value) + 1}\n</new_text>'
+        for name, value in blocks
+    )
+
+
 def repeater(prompt):
     """A model that always says the same."""
     return "```\nvalue: 7\n```"

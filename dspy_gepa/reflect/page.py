@@ -1,0 +1,32 @@
+"""Who writes a prompt in place of our own, which is about programs, and from what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dspy_gepa.core.work import ReflectionRequest
+from dspy_gepa.reflect.exchange import Prompt
+from dspy_gepa.reflect.prompt import Brief, Limits, TooLong
+from dspy_gepa.reflect.templates import Template
+
+__all__ = ["Asked", "Page"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a prompt is made from."""
+
+    request: ReflectionRequest
+    components: tuple[str, ...]
+    """Which of them are asked about."""
+    brief: Brief
+    feedback: Mapping[str, Mapping[int, str]]
+    """By component and example, what was said about that component alone."""
+    template: Template
+    limits: Limits
+
+
+Page: TypeAlias = "Callable[[Asked], Prompt | TooLong]"
+"""Writes a prompt, or says why there is no room for it."""
