@@ -8,9 +8,9 @@ from typing import Any
 
 from dspy_gepa.anything_arguments import AnythingArguments
 from dspy_gepa.core.budget import Limits
-from dspy_gepa.core.gate import strict_improvement
+from dspy_gepa.core.gate import comes_to_a_score, strict_improvement
 from dspy_gepa.core.sampling import Epochs
-from dspy_gepa.core.selection import by_mean, pareto
+from dspy_gepa.core.selection import ClimbOrWalk, by_mean, pareto
 from dspy_gepa.core.state import Settings
 from dspy_gepa.presets import settings_for
 from dspy_gepa.program.examples import ExampleTable
@@ -31,7 +31,8 @@ def settings_for_mode(
 ) -> Settings:
     """What the search is asked to do.
 
-    A single task has one problem, so there is nothing to validate and nobody to merge with. Several
+    A single task has one problem, so there is nothing to validate and nobody to merge with; climbed
+    alone it stalls, so whatever comes to a score is kept, and may be gone on from. Several
     problems that are all to be solved want no rungs: those drop a specialist. Only generalization
     to unseen examples is what `GEPA` does, by whose own choice it searches.
     """
@@ -62,8 +63,10 @@ def settings_for_mode(
         "gate": given.gate or strict_improvement,
         "window": given.window or 1,
     }
+    if is_single:
+        chosen |= {"gate": given.gate or comes_to_a_score, "tells_attempts": True}
     if given.candidate_selection_strategy is None:
-        chosen["selection"] = pareto
+        chosen["selection"] = ClimbOrWalk() if is_single else pareto
     if is_single or len(asked.seed) == 1:
         chosen["use_merge"] = False
     return replace(usual, **chosen)

@@ -170,11 +170,13 @@ def _tried(request: ReflectionRequest, components: Sequence[str], room: int) -> 
 
 def _attempt(request: ReflectionRequest, components: Sequence[str], lesson: Lesson) -> str:
     words = f": {lesson.words}" if lesson.words else ""
-    if lesson.is_kept:
-        return f"Change {lesson.ticket}, kept{words}"
-    lines = [f"Change {lesson.ticket}, rejected{words}"]
-    for name in components if lesson.candidate is not None else ():
-        old, new = request.candidate[name], lesson.candidate[name]  # type: ignore[index]
+    if lesson.candidate is None:
+        # On the way to the present text.
+        reached = [_outcome(each.rollout) for each in lesson.evidence[:1]]
+        return ", ".join([f"Change {lesson.ticket}, on the way to this text", *reached]) + words
+    lines = [f"Change {lesson.ticket} of this text, not part of it{words}"]
+    for name in components:
+        old, new = request.candidate[name], lesson.candidate[name]
         if old != new:
             lines.append(_changed(name if len(components) > 1 else "", old, new))
     lines += [

@@ -12,6 +12,7 @@ __all__ = [
     "Margin",
     "Total",
     "at_least_as_good",
+    "comes_to_a_score",
     "examples_to_decide",
     "strict_improvement",
     "total",
@@ -48,6 +49,15 @@ def total(scores: Sequence[float]) -> Total:
 def strict_improvement(child: Sequence[float], parents: Sequence[Sequence[float]]) -> bool:
     """Whether the child's sum is above that of every parent. Paper, algorithm 1."""
     return total(child) > max(map(total, parents))
+
+
+def comes_to_a_score(child: Sequence[float], parents: Sequence[Sequence[float]]) -> bool:  # noqa: ARG001
+    """Whether the child failed on none of the examples, however it compares with its parents.
+
+    Our choice where there is one problem: nothing is validated beyond it, so that another member
+    costs nothing, and one that is worse may lead to a better one.
+    """
+    return total(child).failed == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class Lesson:
     examples: int
     """How many both ran on."""
     candidate: Candidate | None = None
-    """What it proposed, where that was rejected and was run."""
+    """What it proposed, where that was made from the same parent and was run."""
     evidence: tuple[Evidence, ...] = ()
     """The candidate's rollouts on what was shown, the first of them at least."""
 
