@@ -46,7 +46,7 @@ def edited(text: str, edits: Sequence[Edit]) -> tuple[str, str]:
         if not edit.old.strip():
             text = f"{text.rstrip()}\n{edit.new}"
             continue
-        places = [place.span() for place in _pattern(edit.old).finditer(text)]
+        places = _places(edit.old, text)
         if not places:
             return (
                 text,
@@ -58,16 +58,19 @@ def edited(text: str, edits: Sequence[Edit]) -> tuple[str, str]:
                 "more of what surrounds it"
             )
         ((start, end),) = places
-        if not edit.new and text[end : end + 1] == "\n" and text[:start].endswith(("\n", "")):
+        if not edit.new and text[end : end + 1] == "\n":
             end += start == 0 or text[start - 1] == "\n"  # a line that goes leaves none behind
         text = text[:start] + edit.new + text[end:]
     return text, ""
 
 
-def _pattern(words: str) -> re.Pattern[str]:
-    """Matches the words, whatever spaces end their lines."""
+def _places(words: str, text: str) -> list[tuple[int, int]]:
+    """Where the words stand, overlapping or not; else where but for spaces at the ends of lines."""
     lines = [re.escape(line.rstrip()) for line in words.split("\n")]
-    return re.compile(r"[ \t]*\n".join(lines))
+    for pattern in (re.escape(words), r"[ \t]*\n".join(lines)):
+        if places := [place.span(1) for place in re.finditer(f"(?=({pattern}))", text)]:
+            return places
+    return []
 
 
 def _nearest(words: str, text: str) -> str:
