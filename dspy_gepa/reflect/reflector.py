@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-import os
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -368,7 +368,9 @@ def _headed(texts: Mapping[str, str]) -> str:
 def _apart(descriptions: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """The lines with which all of several descriptions begin, and what each says beyond them."""
     lines = {name: said.split("\n") for name, said in descriptions.items()}
-    shared = os.path.commonprefix(list(lines.values())) if len(lines) > 1 else []
+    together = zip(*lines.values(), strict=False)
+    alike = itertools.takewhile(lambda row: len(set(row)) == 1, together)
+    shared = [row[0] for row in alike] if len(lines) > 1 else []
     own = {name: "\n".join(each[len(shared) :]) for name, each in lines.items()}
     return "\n".join(shared), own
 

@@ -159,23 +159,23 @@ Each example is one run of the program, with all calls of these components.
 {{guidance}}{{limits}}
 # Your task
 
-1. Work out the task from all examples together: what is a right answer, and what does it depend on? \
-Where a remark only names the expected answer, find the rule that gives it here and the right \
-answers of the other examples as well.
-2. Follow the calls of each wrong example to the first whose output was worse than its inputs allowed. \
-That component is at fault. One that did what could be done with its inputs is not, however wrong \
-the end.
+1. Work out the task from all examples together: what is a right answer, and what does it depend \
+on? Where a remark only names the expected answer, find the rule that gives it here and the right\
+ answers of the other examples as well.
+2. Follow the calls of each wrong example to the first whose output was worse than its inputs \
+allowed. That component is at fault. One that did what could be done with its inputs is not, \
+however wrong the end.
 3. Say what the right examples owe to the present instructions: that stays.
 4. For each component at fault write the whole instruction for somebody who sees its inputs and \
-nothing of this page: the task and the order in which to decide; every fact that the examples give \
-away and that nobody could know (names, codes, limits, formats, exceptions), as general rules; \
-which rule comes first where several fit; what to do with inputs unlike those shown; and all of \
-the present text that no example speaks against.
-Write rules, not cases, and not a word of examples, remarks or scores. What must be exact (a schema, a \
-policy, a format, a code) is copied exactly. Where a form is easier shown than told, make up an \
-example.
-5. Try the new text on every example above, wrong and right, and mend it where it would give another \
-answer than the right one.
+nothing of this page: the task and the order in which to decide; every fact that the examples \
+give away and that nobody could know (names, codes, limits, formats, exceptions), as general \
+rules; which rule comes first where several fit; what to do with inputs unlike those shown; and \
+all of the present text that no example speaks against.
+Write rules, not cases, and not a word of examples, remarks or scores. What must be exact (a \
+schema, a policy, a format, a code) is copied exactly. Where a form is easier shown than told, \
+make up an example.
+5. Try the new text on every example above, wrong and right, and mend it where it would give \
+another answer than the right one.
 
 {{form}}
 """
