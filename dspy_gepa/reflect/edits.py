@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 __all__ = ["Edit", "edited", "read_edits"]
 
-_PAIR = re.compile(r"\s*<old>(.*?)</old>\s*<new>(.*?)</new>\s*", re.DOTALL)
+_PAIR = ("<old>", "</old>", "<new>", "</new>")
+_MARK = re.compile(f"({'|'.join(_PAIR)})")
 _LONGEST_QUOTE = 120
 """Characters of a passage that are repeated in a problem."""
 
@@ -26,11 +27,12 @@ class Edit:
 
 def read_edits(block: str) -> list[Edit]:
     """The edits that a block of the reply describes, in order; an empty one where it has none."""
-    pairs = _PAIR.findall(block)
-    is_clear = re.fullmatch(f"(?:{_PAIR.pattern})+", block, re.DOTALL) and all(
-        block.count(f"<{mark}>") == len(pairs) for mark in ("old", "/old", "new", "/new")
-    )
-    return [Edit(_inside(old), _inside(new)) for old, new in pairs] if is_clear else [Edit("", "")]
+    texts, marks = (_MARK.split(block)[first::2] for first in (0, 1))
+    is_clear = marks and marks == [*_PAIR] * (len(marks) // 4)
+    if not is_clear or any(between.strip() for between in texts[::2]):
+        return [Edit("", "")]
+    pairs = zip(texts[1::4], texts[3::4], strict=True)
+    return [Edit(_inside(old), _inside(new)) for old, new in pairs]
 
 
 def edited(text: str, edits: Sequence[Edit]) -> tuple[str, str]:
