@@ -20,7 +20,7 @@ def block(*pairs):
     [
         ("Label it K1.", "Label it K3.", TEXT.replace("K1", "K3")),
         ("K1", "K3", TEXT.replace("K1", "K3")),
-        ("K1.\n\nAnswer in", "K3.\n\nReply with", TEXT.replace("K1.\n\nAnswer in", "K3.\n\nReply with")),
+        ("K1.\n\nAnswer", "K3.\n\nSay", TEXT.replace("K1.\n\nAnswer", "K3.\n\nSay")),
         ("", "No lists.", TEXT + "\nNo lists."),
         (" \n", "No lists.", TEXT + "\nNo lists."),
         ("Answer in JSON.", "", TEXT.replace("Answer in JSON.\n", "")),
@@ -29,7 +29,7 @@ def block(*pairs):
         ("K1.   \n\t\nAnswer", "K3.\nAnswer", TEXT.replace("K1.\n\nAnswer", "K3.\nAnswer")),
         ("Answer in JSON.", r"\1 \g<0> $1", TEXT.replace("Answer in JSON.", r"\1 \g<0> $1")),
     ],
-)  # fmt: skip
+)
 def test_one_edit_replaces_what_stands_there_once(old, new, expected):
     """Words, lines and whole passages; an empty part is the end of the text, or nothing."""
     assert edited(TEXT, [Edit(old, new)]) == (expected, "")
@@ -119,7 +119,11 @@ def test_pairs_are_read_as_they_stand(written, expected):
         "<old>\na\n</old>\n<new>\nb\n</new>\n</new>",
         "<old>\na\n</old>\n<new>\nb",
         "<old>\nuse <old> here\n</old>\n<new>\nc\n</new>",
+        block(*[("a", "b")] * 40) + "\nand so on",
+        "<old>" * 30_000,
+        "<old></old> " * 20_000,
     ],
+    ids=lambda written: ascii(written[:40]),
 )
 def test_a_block_that_can_be_read_in_two_ways_says_nothing(written):
     """It gives one empty edit, which the application refuses with its number."""
@@ -130,7 +134,7 @@ def test_a_block_that_can_be_read_in_two_ways_says_nothing(written):
     )
 
 
-LINES = ["Label it.", "K1", "", "  indented", "# Heading", "a.b*c", "\\d+", "(?i)x", "=======", "<<<"]  # fmt: skip
+LINES = ["Label it.", "K1", "", "  indented", "# Heading", "a.b*c", "\\d+", "(?i)", "====", "<<<"]
 
 
 @given(st.lists(st.sampled_from(LINES), min_size=1, max_size=8), st.data())
