@@ -69,7 +69,7 @@ OF_ONE = {
     "the end of a turn": f"{marked(TEXT)}<|im_end|>",
     "one element of another name": f"Here it is:\n<instruction>\n{TEXT}\n</instruction>\nDone.",
     "one element with a fence in it": f"<prompt>\n```\n{TEXT}\n```\n</prompt>",
-    "one fence after analysis": f"Looking at the feedback, K3 is missing.\n\n```\n{TEXT}\n```\nDone.",
+    "one fence after analysis": f"By the feedback, K3 is missing.\n\n```\n{TEXT}\n```\nDone.",
     "one long fence": f"````markdown\n{TEXT}\n````",
     "JSON of one field": json.dumps({"new_instruction": TEXT}),
     "JSON by the component's name": json.dumps({"label": TEXT, "why": "K3"}),
@@ -114,7 +114,7 @@ ASKED = {
     "the mark left open": (f"<new_text>\n{TEXT}", "the mark <new_text> is not closed"),
     "the closing mark cut off": (f"<new_text>\n{TEXT}\n</new_te", "is not closed"),
     "an edit left open": ("<edit>\n<old>\nit\n</old>", "the mark <edit> is not closed"),
-    "two texts": (f"{marked('Label K1.')}\n{marked(TEXT)}", "several new texts for it, which differ"),
+    "two texts": (f"{marked('Label K1.')}\n{marked(TEXT)}", "several new texts for it"),
     "reasoning without an end": (f"<think>\nHm.\n{marked(TEXT)}", "still reasoning"),
     "another component": (marked(TEXT, "labels"), "names no component; there are label"),
     "a text and no change": (f"{marked(TEXT)}\n<no_change/>", "<no_change/> and new texts as well"),
@@ -282,10 +282,11 @@ LINES = [
     "Label it K3.", "", "   ", "```", "```json", "~~~", "````", "<think>", "</think>", "[/THINK]",
     "<new_text>", "</new_text>", '<new_text component="label">', "<edit>", "</edit>", "<old>",
     "</old>", "<new>", "</new>", "<diagnosis>", "</diagnosis>", "<lesson>", "</lesson>",
-    "<no_change/>", "<new_text_2>", "</new_text_2>", "=======", "<<<<<<< SEARCH", ">>>>>>> REPLACE",
+    "<no_change/>", "<new_text_2>", "</new_text_2>", "====", "<<<<<<< SEARCH", ">>>>>>> REPLACE",
     "# New instruction", "---", "**Changes made:**", '"', "'''", '{"label": "K3"}', "key: |",
-    "[[ ## label ## ]]", "<|im_end|>", "<|channel|>final<|message|>", "</s>", "  indented", "> quoted",
-    "<![CDATA[", "]]>", "&lt;new_text&gt;", "(the whole new text)", "{{instruction}}", "I'm sorry.",
+    "[[ ## label ## ]]", "<|im_end|>", "<|channel|>final<|message|>", "</s>", "  indented",
+    "> quoted", "<![CDATA[", "]]>", "&lt;new_text&gt;", "(the whole new text)",
+    "{{instruction}}", "I'm sorry.",
 ]  # fmt: skip
 nasty = st.lists(st.sampled_from(LINES), min_size=1, max_size=12).map("\n".join)
 
