@@ -37,7 +37,9 @@ from dspy_gepa.core.work import Evidence
 
 __all__ = ["next_phase"]
 
-_NO_TEXT_AT_FAULT = "the reflection found no text at fault; its diagnosis says what is"
+_NO_TEXT_AT_FAULT = "the reflection found no text at fault"
+_LONGEST_DIAGNOSIS = 300
+"""Characters of a diagnosis that a verdict repeats; all of it is in the record of the proposal."""
 
 
 def next_phase(state: RunState, proposal: Proposal) -> Phase | None:
@@ -120,7 +122,8 @@ def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Ph
         if problem:
             return Settled(parent, Verdict("failed", problem))
         if reflection.is_unchanged:
-            return Settled(parent, Verdict("skipped", _NO_TEXT_AT_FAULT))
+            said = " ".join(reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
+            return Settled(parent, Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {said}"))
         return Settled(parent, Verdict("rejected", "the texts are unchanged"))
     assert isinstance(proposal.origin, Mutation)
     if duplicate := _duplicate(state, child, proposal.origin.seen):
