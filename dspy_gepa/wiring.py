@@ -83,7 +83,7 @@ class Optimization:
         """
         seed, settings, equipment = self._components, self.settings, self.equipment
         self._warn_of_texts()
-        if warning := self.plan.warning:
+        for warning in filter(None, [self._unasked_budget, self.plan.warning]):
             logger.warning("%s", warning)
         logger.info(
             "GEPA: components %s, %d training and %d validation examples, limits: %s",
@@ -213,16 +213,32 @@ class Optimization:
     @cached_property
     def _limits(self) -> Limits:
         """The limits of the search and of demonstrations together."""
-        given = self.arguments.limits(
+        if self._given_limits is not None:
+            return self._given_limits
+        unlimited = forecast(self._settings_with(Limits()))
+        calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
+        return replace(self.arguments.other_limits, metric_calls=calls)
+
+    @property
+    def _given_limits(self) -> Limits | None:
+        """What the arguments say; None where it is a budget by size."""
+        return self.arguments.limits(
             components=len(self._components),
             examples=len({*self.table.train, *self.table.validation}),
             validation=len(self.table.validation),
         )
-        if given is not None:
-            return given
-        unlimited = forecast(self._settings_with(Limits()))
-        calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
-        return replace(self.arguments.other_limits, metric_calls=calls)
+
+    @property
+    def _unasked_budget(self) -> str:
+        """That there is a budget which nobody gave, where other limits may be taken for one."""
+        others = self.arguments.other_limits
+        if self.arguments.auto or self._given_limits is not None or others == Limits():
+            return ""
+        return (
+            f"No budget was given beside other limits ({others.listed()}), so "
+            f'auto="{self.arguments.size}" holds as well: {self._limits.metric_calls} metric '
+            "calls. Give max_metric_calls for more or fewer."
+        )
 
     def check(self, finish: Finish) -> None:
         """Nothing, where the run came to a result.
