@@ -182,7 +182,12 @@ class ProgramWorker:
         if isinstance(judged, Raised):
             text = f"The metric raised {failure_text(judged.error)}"
             return self._failure(
-                text, trace, metric_calls=1, is_broken=True, objectives=measured, output=kept
+                text,
+                trace,
+                metric_calls=account.metric_calls,
+                is_broken=True,
+                objectives=measured,
+                output=kept,
             )
         if request.traced and self._metric.asks_per_component:
             own = {name: recording.calls_of(name) for name in request.candidate}
@@ -192,6 +197,7 @@ class ProgramWorker:
             feedback=judged.feedback,
             objectives={**measured, **judged.objectives},
             attachments=captured(dict(judged.attachments)),
+            metric_calls=account.metric_calls,
             trace=trace,
             output=kept,
         )
@@ -235,7 +241,10 @@ class ProgramWorker:
     ) -> Judgement | Raised:
         trace = calls if self._holds_code else None
         return self._ask_metric(
-            lambda: self._metric.score(example, output, example_id, program_trace=trace), account
+            lambda: self._metric.score(
+                example, output, example_id, program_trace=trace, again=account.count_metric_call
+            ),
+            account,
         )
 
     def _ask_metric(self, question: Callable[[], ResultT], account: Account) -> ResultT | Raised:
@@ -245,7 +254,7 @@ class ProgramWorker:
             MetricError: what it returns cannot be used, here or for any other example.
             Outage: a model that it asks cannot be used.
         """
-        account.metric_calls += 1
+        account.count_metric_call()
         watch = Watch()
         with watch.around([]):
             said = within(self._settings.timeout_seconds, question)
