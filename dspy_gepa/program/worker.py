@@ -341,7 +341,7 @@ class ProgramWorker:
         return feedback
 
     def _with_attachments(self, request: ReflectionRequest) -> ReflectionRequest:
-        """The request, with what the metric attached to what it said about its components."""
+        """The request, with what the metric attached to its words on components, and its scores."""
         evidence = []
         for each in request.evidence:
             run = self._runs.get(RolloutKey(request.candidate.digest, each.example))
@@ -349,7 +349,10 @@ class ProgramWorker:
             attached = dict(each.rollout.attachments)
             for component in request.components:
                 attached |= captured(dict(said.get(component, _NOTHING_SAID).attachments))
-            evidence.append(replace(each, rollout=replace(each.rollout, attachments=attached)))
+            rollout = replace(each.rollout, attachments=attached)
+            # Without words of its own a component is shown the rollout's, and its score.
+            scores = {n: s.score for n, s in said.items() if s.text and s.score is not None}
+            evidence.append(replace(each, rollout=rollout, scores=scores))
         return replace(request, evidence=tuple(evidence))
 
     def _past_run(self, candidate: Candidate, evidence: Evidence) -> PastRun | None:

@@ -52,6 +52,7 @@ class Record:
 
     example: int
     score: float
+    """Of the call of the metric that the feedback comes from."""
     passed: bool
     """Whether nothing is left to improve: no failure, and a score that counts as perfect."""
     feedback: str = ""
@@ -130,11 +131,12 @@ def _record(
 ) -> Record:
     rollout = evidence.rollout
     steps = rollout.trace.calls_of(component)
-    reached = perfect_score is not None and rollout.score == perfect_score
+    score = evidence.scores.get(component, rollout.score) if feedback.strip() else rollout.score
+    reached = perfect_score is not None and score == perfect_score
     called = [(step.inputs, step.outputs) for step in steps]
     return Record(
         example=evidence.example,
-        score=rollout.score,
+        score=score,
         passed=reached and not rollout.failure,
         feedback=feedback if feedback.strip() else rollout.feedback,
         failure=rollout.failure,

@@ -303,7 +303,7 @@ def test_a_score_that_changes_when_asked_about_a_component_is_warned_of_once(cap
     metric = Metric(lambda gold, pred, trace, pred_name, pred_trace: (0.25, "more"))
     with caplog.at_level(logging.WARNING):
         said = [metric.feedback(GOLD, RIGHT, [], "a", [], first_score=1.0) for _ in range(3)]
-    assert said == [Said("more", {})] * 3
+    assert said == [Said("more", {}, 0.25)] * 3
     assert [record.getMessage().split(".")[0] for record in caplog.records] == [
         "The metric <lambda> scored 1, but 0"
     ]

@@ -148,9 +148,9 @@ class Metric:
     ) -> Said | None:
         """What the metric says about one component; None where it says nothing.
 
-        The user's metric is called exactly once. Its score is not used: where it differs from
-        `first_score`, one warning says so. What is among `attachments` already, those of the whole
-        rollout, keeps its name, and nothing else takes that name.
+        The user's metric is called exactly once. Its score is told with its words; where it differs
+        from `first_score`, which counts, one warning says so. What is among `attachments` already,
+        those of the whole rollout, keeps its name, and nothing else takes that name.
         """
         given = {
             "trace": list(raw_trace),
@@ -159,9 +159,10 @@ class Metric:
             "program_trace": list(raw_trace),
         }
         returned = self._call(example, prediction, given)
-        self._compare(returned, first_score)
+        score = _score_of(returned)
+        self._compare(score, first_score)
         said = _said(returned, attachments)
-        return said if said.text or said.attachments else None
+        return said._replace(score=score) if said.text or said.attachments else None
 
     def _call(self, example: Any, prediction: Any, given: Mapping[str, Any]) -> Any:
         """One call. A role that is not given is None; other parameters keep their defaults."""
@@ -200,27 +201,30 @@ class Metric:
             self._arguments = tuple(each for each in self._arguments if each.is_sure)
         self._is_unsure = False
 
-    def _compare(self, returned: object, first_score: float | None) -> None:
-        if self._has_warned or first_score is None:
+    def _compare(self, score: float | None, first_score: float | None) -> None:
+        if self._has_warned or None in (score, first_score) or score == first_score:
             return
-        try:
-            second_score = finite("The score", _part(returned, "score"))
-        except (TypeError, ValueError):
-            return  # asked about one component, it may give feedback alone
-        if second_score != first_score:
-            self._has_warned = True
-            logger.warning(
-                "The metric %s scored %g, but %g when asked about one predictor. The first counts.",
-                self.name,
-                first_score,
-                second_score,
-            )
+        self._has_warned = True
+        logger.warning(
+            "The metric %s scored %g, but %g when asked about one predictor. The first counts.",
+            self.name,
+            first_score,
+            score,
+        )
 
 
 def _name_of(metric: object) -> str:
     while isinstance(metric, functools.partial):
         metric = metric.func
     return getattr(metric, "__name__", None) or type(metric).__name__
+
+
+def _score_of(returned: object) -> float | None:
+    """The score; None where there is none, as where feedback is given alone."""
+    try:
+        return finite("The score", _part(returned, "score"))
+    except (TypeError, ValueError):
+        return None
 
 
 def _part(returned: Any, name: str) -> Any:
