@@ -73,7 +73,7 @@ class Equipment:
     student: dspy.Module
     table: ExampleTable
 
-    @property
+    @cached_property
     def metric(self) -> Metric:
         """The user's metric, in the one shape that we call."""
         return Metric(

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 import dspy
 
 from dspy_gepa.arguments import Arguments
-from dspy_gepa.core.budget import Limits, Tally
+from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.forecast import forecast
 from dspy_gepa.core.search import start
@@ -98,6 +98,7 @@ class Optimization:
             if run_dir is not None:
                 # Before the observers: what happened is written before anybody acts on it.
                 begun = run_dir.resumed(settings)
+                equipment.metric.recall(each.metric_calls for each in begun.known.values())
                 listeners.append(run_dir.journal)
                 observers.append(BestKeeper(run_dir.path, self.student))
             observing = FanOut(observers)
@@ -126,7 +127,7 @@ class Optimization:
     @property
     def settings(self) -> Settings:
         """What the search is asked to do."""
-        return self._settings_with(self._limits.left(self._aside))
+        return self._settings_with(self._limits.left(self._aside + self._trial))
 
     def _settings_with(self, limits: Limits) -> Settings:
         given, parts = self.arguments, self.equipment.parts
@@ -204,6 +205,11 @@ class Optimization:
             problem = "%s takes no copy of the best program, which is returned all the same"
             attempted(partial(save_best, run_dir.path, chosen), problem, run_dir.path)
         return chosen, result
+
+    @property
+    def _trial(self) -> Tally:
+        """What is set aside for trying once what a metric takes that does not say it."""
+        return Tally(metric_calls=1) if self.equipment.metric.is_unsure else NOTHING
 
     @property
     def _aside(self) -> Tally:

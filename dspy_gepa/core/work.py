@@ -63,6 +63,8 @@ class Evidence:
 
     example: int
     rollout: Rollout
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Component to the score that came with the words on that component, where it has such."""
 
 
 @dataclass(frozen=True, slots=True)

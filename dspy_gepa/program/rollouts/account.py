@@ -23,6 +23,10 @@ class Account:
     rollouts: int = 0
     lm_calls: int = 0
 
+    def count_metric_call(self) -> None:
+        """Count a call of the user's metric; before it is made, as it may never come back."""
+        self.metric_calls += 1
+
 
 def setback(request: Request, answer: Answer | Raised, account: Account) -> Setback:
     """Why the request could not be carried out, and what that cost."""
