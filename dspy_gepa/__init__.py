@@ -8,6 +8,11 @@ from dspy_gepa.core.selection import PoolView
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.program.rollouts.feedback import Feedback
 from dspy_gepa.recording import SavedRun, load_run
+from dspy_gepa.reflect.predicates import (
+    copies_no_examples,
+    keeps_placeholders,
+    names_output_fields,
+)
 from dspy_gepa.result import RunResult
 from dspy_gepa.swap import install, uninstall
 from dspy_gepa.teleprompter import GEPA
@@ -21,9 +26,12 @@ __all__ = [
     "PoolView",
     "RunResult",
     "SavedRun",
+    "copies_no_examples",
     "install",
+    "keeps_placeholders",
     "load_run",
     "log",
+    "names_output_fields",
     "optimize_anything",
     "uninstall",
 ]

@@ -85,6 +85,7 @@ class AnythingArguments:
     memory_mb: int | None = None
     capture_stdio: bool = False
     failure_score: float | None = None
+    repairs: int = 1
     given: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that `GEPA` has as well."""
 
@@ -92,6 +93,7 @@ class AnythingArguments:
         self._check_texts()
         for name in ("max_evals", "memory_mb"):
             _check_count(name, getattr(self, name))
+        _check_count("repairs", self.repairs, lowest=0)
         _check_cost(self.max_cost)
         if self.isolation not in (None, "process"):
             raise SettingsError(
@@ -232,13 +234,13 @@ def _listed(name: str, examples: Any) -> list[Any]:
     return listed
 
 
-def _check_count(name: str, value: Any) -> None:
+def _check_count(name: str, value: Any, lowest: int = 1) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
         raise WrongType(f"{name}={value!r} was given, and a whole number is needed.")
-    if value < 1:
-        raise SettingsError(f"{name}={value} was given; 1 is the lowest allowed.")
+    if value < lowest:
+        raise SettingsError(f"{name}={value} was given; {lowest} is the lowest allowed.")
 
 
 def _check_cost(value: Any) -> None:

@@ -74,13 +74,7 @@ class AnythingOptimization:
     def settings(self) -> Settings:
         """What the search is asked to do."""
         given, seed = self.asked.shared, self.asked.seed
-        sizes = {
-            "components": len(seed),
-            "examples": len({*self.table.train, *self.table.validation}),
-            "validation": len(self.table.validation),
-        }
-        limits = given.limits(**sizes)
-        assert limits is not None
+        limits = replace(given.other_limits, metric_calls=given.max_metric_calls)
         frozen = frozen_components(given, tuple(seed))
         settings = settings_for_mode(
             self.asked,

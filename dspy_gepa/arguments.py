@@ -20,9 +20,11 @@ from dspy_gepa.core.gate import Gate
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import CANDIDATES, trials
+from dspy_gepa.program.calls.lm import check_language_model
 from dspy_gepa.program.calls.usage import MEASURED, Price
 from dspy_gepa.program.rollouts.feedback import finite
 from dspy_gepa.reflect.rules import check_predicates
+from dspy_gepa.reflect.templates import Template
 
 __all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments", "check_names", "nearest"]
 
@@ -236,10 +238,7 @@ class Arguments:
         wanted = {
             "guidance": ("a text", isinstance(self.guidance, str)),
             "constraints": ("a text or a list of texts", _are(str, self.constraints, alone=True)),
-            "invariants": (
-                "a list of functions",
-                _are(Callable, self.invariants),
-            ),
+            "invariants": ("a list of functions", _are(Callable, self.invariants)),
             "frozen": (
                 "a list of components, or a dict from component to True or to the parts that stay,",
                 isinstance(self.frozen, Collection),
@@ -258,6 +257,13 @@ class Arguments:
                 value = getattr(self, name)
                 raise WrongType(f"{name}={value!r:.200} was given; {needed} is needed.")
         check_predicates("invariants", self.invariants)
+        for model in (self.reflection_lm, self.prompt_model):
+            if model is not None:
+                check_language_model(model)
+        asked = self.reflection_template
+        for template in asked.values() if isinstance(asked, Mapping) else [asked]:
+            if template is not None and not isinstance(template, Template):
+                Template(template)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -311,8 +317,8 @@ class Arguments:
     def limits(self, *, components: int, examples: int, validation: int) -> Limits | None:
         """The budget, for a program and data of these sizes, in all units that were given.
 
-        None where it is a budget by size: see `size`. `examples` counts training and validation
-        examples together.
+        None where it is a budget by size, beside `other_limits`: see `size`. `examples` counts
+        training and validation examples together.
         """
         others = self.other_limits
         if self.auto is not None:
@@ -326,7 +332,8 @@ class Arguments:
             count = trials(components, self.num_candidates)
         if count is not None:
             return replace(others, metric_calls=self._mipro_limit(count, validation))
-        return others if others != Limits() else None
+        # Other limits may never be reached: a model may be free, and time may be long.
+        return None
 
     @property
     def size(self) -> str:

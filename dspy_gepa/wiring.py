@@ -11,7 +11,7 @@ from functools import cached_property, partial
 import dspy
 
 from dspy_gepa.arguments import Arguments
-from dspy_gepa.core.budget import Limits, Tally
+from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.forecast import forecast
 from dspy_gepa.core.state import RunState, Settings
@@ -28,6 +28,7 @@ from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.aggregate import aggregate_scores
 from dspy_gepa.recording import BestKeeper, opened, save_best
 from dspy_gepa.result import RunResult
+from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish
 from dspy_gepa.running import check, searched
 from dspy_gepa.store.run_dir import RunDir
@@ -81,7 +82,7 @@ class Optimization:
         """
         seed, settings, equipment = self._components, self.settings, self.equipment
         self._warn_of_texts()
-        if warning := self.plan.warning:
+        for warning in filter(None, [self._unasked_budget, self.plan.warning]):
             logger.warning("%s", warning)
         logger.info(
             "GEPA: components %s, %d training and %d validation examples, limits: %s",
@@ -90,6 +91,11 @@ class Optimization:
             len(self.table.validation),
             settings.limits.listed(),
         )
+
+        def executor(begun: RunState) -> Executor:
+            equipment.metric.recall(each.metric_calls for each in begun.known.values())
+            return equipment.executor(equipment.worker(self.student))
+
         return searched(
             settings,
             seed,
@@ -97,7 +103,7 @@ class Optimization:
             told,
             observers=equipment.observers(),
             keeper=lambda kept: BestKeeper(kept.path, self.student),
-            executor=lambda _begun: equipment.executor(equipment.worker(self.student)),
+            executor=executor,
             stoppers=equipment.stoppers(),
         )
 
@@ -120,7 +126,7 @@ class Optimization:
     @property
     def settings(self) -> Settings:
         """What the search is asked to do."""
-        return self._settings_with(self._limits.left(self._aside))
+        return self._settings_with(self._limits.left(self._aside + self._trial))
 
     def _settings_with(self, limits: Limits) -> Settings:
         given, parts = self.arguments, self.equipment.parts
@@ -200,6 +206,11 @@ class Optimization:
         return chosen, result
 
     @property
+    def _trial(self) -> Tally:
+        """What is set aside for trying once what a metric takes that does not say it."""
+        return Tally(metric_calls=1) if self.equipment.metric.is_unsure else NOTHING
+
+    @property
     def _aside(self) -> Tally:
         """What is set aside for demonstrations."""
         return set_aside(self.demos, self.table, self._limits)
@@ -207,16 +218,32 @@ class Optimization:
     @cached_property
     def _limits(self) -> Limits:
         """The limits of the search and of demonstrations together."""
-        given = self.arguments.limits(
+        if self._given_limits is not None:
+            return self._given_limits
+        unlimited = forecast(self._settings_with(Limits()))
+        calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
+        return replace(self.arguments.other_limits, metric_calls=calls)
+
+    @property
+    def _given_limits(self) -> Limits | None:
+        """What the arguments say; None where it is a budget by size."""
+        return self.arguments.limits(
             components=len(self._components),
             examples=len({*self.table.train, *self.table.validation}),
             validation=len(self.table.validation),
         )
-        if given is not None:
-            return given
-        unlimited = forecast(self._settings_with(Limits()))
-        calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
-        return replace(self.arguments.other_limits, metric_calls=calls)
+
+    @property
+    def _unasked_budget(self) -> str:
+        """That there is a budget which nobody gave, where other limits may be taken for one."""
+        others = self.arguments.other_limits
+        if self.arguments.auto or self._given_limits is not None or others == Limits():
+            return ""
+        return (
+            f"No budget was given beside other limits ({others.listed()}), so "
+            f'auto="{self.arguments.size}" holds as well: {self._limits.metric_calls} metric '
+            "calls. Give max_metric_calls for more or fewer."
+        )
 
     def check(self, finish: Finish) -> None:
         """Nothing, where the run came to a result.

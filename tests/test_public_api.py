@@ -19,9 +19,12 @@ def test_the_public_names_are_these():
         "PoolView",
         "RunResult",
         "SavedRun",
+        "copies_no_examples",
         "install",
+        "keeps_placeholders",
         "load_run",
         "log",
+        "names_output_fields",
         "optimize_anything",
         "uninstall",
     ]

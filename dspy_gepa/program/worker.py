@@ -177,7 +177,12 @@ class ProgramWorker:
         if isinstance(judged, Raised):
             text = f"The metric raised {failure_text(judged.error)}"
             return self._failure(
-                text, trace, metric_calls=1, is_broken=True, objectives=measured, output=kept
+                text,
+                trace,
+                metric_calls=account.metric_calls,
+                is_broken=True,
+                objectives=measured,
+                output=kept,
             )
         if request.traced and self._metric.asks_per_component:
             own = {name: recording.calls_of(name) for name in request.candidate}
@@ -187,6 +192,7 @@ class ProgramWorker:
             feedback=judged.feedback,
             objectives={**measured, **judged.objectives},
             attachments=captured(dict(judged.attachments)),
+            metric_calls=account.metric_calls,
             trace=trace,
             output=kept,
         )
@@ -230,7 +236,10 @@ class ProgramWorker:
     ) -> Judgement | Raised:
         trace = calls if self._holds_code else None
         return self._ask_metric(
-            lambda: self._metric.score(example, output, example_id, program_trace=trace), account
+            lambda: self._metric.score(
+                example, output, example_id, program_trace=trace, again=account.count_metric_call
+            ),
+            account,
         )
 
     def _ask_metric(self, question: Callable[[], ResultT], account: Account) -> ResultT | Raised:
@@ -240,7 +249,7 @@ class ProgramWorker:
             MetricError: what it returns cannot be used, here or for any other example.
             Outage: a model that it asks cannot be used.
         """
-        account.metric_calls += 1
+        account.count_metric_call()
         watch = Watch()
         with watch.around([]):
             said = within(self._settings.timeout_seconds, question)
@@ -311,7 +320,7 @@ class ProgramWorker:
         return feedback
 
     def _with_attachments(self, request: ReflectionRequest) -> ReflectionRequest:
-        """The request, with what the metric attached to what it said about its components."""
+        """The request, with what the metric attached to its words on components, and its scores."""
         evidence = []
         for each in request.evidence:
             run = self._runs.get(RolloutKey(request.candidate.digest, each.example))
@@ -319,7 +328,10 @@ class ProgramWorker:
             attached = dict(each.rollout.attachments)
             for component in request.components:
                 attached |= captured(dict(said.get(component, _NOTHING_SAID).attachments))
-            evidence.append(replace(each, rollout=replace(each.rollout, attachments=attached)))
+            rollout = replace(each.rollout, attachments=attached)
+            # Without words of its own a component is shown the rollout's, and its score.
+            scores = {n: s.score for n, s in said.items() if s.text and s.score is not None}
+            evidence.append(replace(each, rollout=rollout, scores=scores))
         return replace(request, evidence=tuple(evidence))
 
     def _past_run(self, candidate: Candidate, evidence: Evidence) -> PastRun | None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 __all__ = ["Edit", "edited", "read_edits"]
 
-_PAIR = re.compile(r"\s*<old>(.*?)</old>\s*<new>(.*?)</new>\s*", re.DOTALL)
+_PAIR = ("<old>", "</old>", "<new>", "</new>")
+_MARK = re.compile(f"({'|'.join(_PAIR)})")
 _LONGEST_QUOTE = 120
 """Characters of a passage that are repeated in a problem."""
 
@@ -26,11 +27,12 @@ class Edit:
 
 def read_edits(block: str) -> list[Edit]:
     """The edits that a block of the reply describes, in order; an empty one where it has none."""
-    pairs = _PAIR.findall(block)
-    is_clear = re.fullmatch(f"(?:{_PAIR.pattern})+", block, re.DOTALL) and all(
-        block.count(f"<{mark}>") == len(pairs) for mark in ("old", "/old", "new", "/new")
-    )
-    return [Edit(_inside(old), _inside(new)) for old, new in pairs] if is_clear else [Edit("", "")]
+    texts, marks = (_MARK.split(block)[first::2] for first in (0, 1))
+    is_clear = marks and marks == [*_PAIR] * (len(marks) // 4)
+    if not is_clear or any(between.strip() for between in texts[::2]):
+        return [Edit("", "")]
+    pairs = zip(texts[1::4], texts[3::4], strict=True)
+    return [Edit(_inside(old), _inside(new)) for old, new in pairs]
 
 
 def edited(text: str, edits: Sequence[Edit]) -> tuple[str, str]:
@@ -46,7 +48,7 @@ def edited(text: str, edits: Sequence[Edit]) -> tuple[str, str]:
         if not edit.old.strip():
             text = f"{text.rstrip()}\n{edit.new}"
             continue
-        places = [place.span() for place in _pattern(edit.old).finditer(text)]
+        places = _places(edit.old, text)
         if not places:
             return (
                 text,
@@ -58,16 +60,19 @@ def edited(text: str, edits: Sequence[Edit]) -> tuple[str, str]:
                 "more of what surrounds it"
             )
         ((start, end),) = places
-        if not edit.new and text[end : end + 1] == "\n" and text[:start].endswith(("\n", "")):
+        if not edit.new and text[end : end + 1] == "\n":
             end += start == 0 or text[start - 1] == "\n"  # a line that goes leaves none behind
         text = text[:start] + edit.new + text[end:]
     return text, ""
 
 
-def _pattern(words: str) -> re.Pattern[str]:
-    """Matches the words, whatever spaces end their lines."""
+def _places(words: str, text: str) -> list[tuple[int, int]]:
+    """Where the words stand, overlapping or not; else where but for spaces at the ends of lines."""
     lines = [re.escape(line.rstrip()) for line in words.split("\n")]
-    return re.compile(r"[ \t]*\n".join(lines))
+    for pattern in (re.escape(words), r"[ \t]*\n".join(lines)):
+        if places := [place.span(1) for place in re.finditer(f"(?=({pattern}))", text)]:
+            return places
+    return []
 
 
 def _nearest(words: str, text: str) -> str:

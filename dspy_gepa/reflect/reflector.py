@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, Repair
 from dspy_gepa.errors import WrongType
@@ -26,6 +27,7 @@ __all__ = ["NO_TEXT_IN_REPLY", "Reflector", "joined", "side_by_side"]
 
 NO_TEXT_IN_REPLY = "the reply could not be used"
 """Stands in a problem where the reflection LM is at fault, and neither a rule nor the evidence."""
+_Result = TypeVar("_Result")
 _SAME = "it repeats the current text"
 _CONTRASTS = 3
 """Rollouts that went well and are shown beside the minibatch. Our choice: as many as failures that
@@ -135,7 +137,7 @@ def joined(request: ReflectionRequest, answers: Sequence[ReflectionAnswer]) -> R
     )
 
 
-def side_by_side(calls: Sequence[Callable[[], ReflectionAnswer]]) -> list[ReflectionAnswer]:
+def side_by_side(calls: Sequence[Callable[[], _Result]]) -> list[_Result]:
     """What the calls return, in their order; they run at once, in the context of the caller."""
     if len(calls) == 1:
         return [calls[0]()]

@@ -11,6 +11,7 @@ import html
 import json
 import re
 import textwrap
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -34,9 +35,9 @@ _END_OF_REASONING = re.compile(
     re.IGNORECASE,
 )
 _TURN_END = re.compile(r"(?:<\|[\w ]+\|>|</s>|<end_of_turn>)\s*\Z")
-_ELEMENT = re.compile(
-    r"^[ \t*]*<([A-Za-z][\w.-]*)(?:\s[^<>]*)?>(.*?)</\1>[ \t*]*$", re.MULTILINE | re.DOTALL
-)
+_OPENED = re.compile(r"^[ \t*]*<([A-Za-z][\w.-]*)(?:\s[^<>]*)?>", re.MULTILINE)
+_CLOSED = re.compile(r"</([A-Za-z][\w.-]*)>[ \t*]*$", re.MULTILINE)
+"""The marks of an element."""
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*$", re.MULTILINE)
 _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
@@ -46,9 +47,9 @@ _NAMED = re.compile(
 )
 _PLACEHOLDER = re.compile(r"[(\[{<][^\n()\[\]{}<>]*[)\]}>]\.?")
 """A line in brackets: what a form has in place of a text, ours and those that models make up."""
-_FIELD_HEADER = re.compile(r"^\[\[ ## (\w+) ## \]\][ \t]*$", re.MULTILINE)
+_FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
 """How DSPy's chat adapter writes a field."""
-_YAML_BLOCK = re.compile(r"[\w -]+:[ \t]*\|[+-]?[ \t]*\n((?:(?:[ \t]+[^\n]*)?(?:\n|\Z))+)")
+_YAML_BLOCK = re.compile(r"[\w -]+:[ \t]*\|[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ def _blocks(answer: str, form: Form) -> Iterator[_Block]:
         rf"^{_DECORATION}<({'|'.join(form.names)})((?:\s[^<>\n]*?)?)(/?)>(?:{_DECORATION}$)?",
         re.MULTILINE | re.IGNORECASE,
     )
+    closings = _closings(answer, form)
     place = 0
     while mark := opening.search(answer, place):
         name, attributes, is_empty = mark.groups()
@@ -152,25 +154,29 @@ def _blocks(answer: str, form: Form) -> Iterator[_Block]:
         if tag == "no_change":
             yield _Block(tag, attributes, "", mark.start(), start)
         elif not is_empty:
-            end = _closing(answer, name, start)
-            text_end, place = end or (len(answer), start)
+            closing = closings.get(mark.start())
+            text_end, place = closing or (start, start)
             text = answer[start:text_end]
-            yield _Block(tag, attributes, text, mark.start(), place, bool(end))
+            yield _Block(tag, attributes, text, mark.start(), place, bool(closing))
 
 
-def _closing(answer: str, name: str, start: int) -> tuple[int, int] | None:
-    """Where the block ends that was opened before: blocks of one name nest by counting."""
+def _closings(answer: str, form: Form) -> dict[int, tuple[int, int]]:
+    """Where each opening mark stands, to the place of its closing one; of one name they nest."""
+    names = "|".join(form.names)
     marks = re.compile(
-        rf"^{_DECORATION}<{name}(?:\s[^<>\n]*)?>"
-        rf"|(?:^{_DECORATION})?<(/){name}(?:\s[^<>\n]*)?>(?={_DECORATION}$)",
+        rf"^{_DECORATION}<({names})(?:\s[^<>\n]*)?>"
+        rf"|(?:^{_DECORATION})?</({names})(?:\s[^<>\n]*)?>(?={_DECORATION}$)",
         re.MULTILINE | re.IGNORECASE,
     )
-    depth = 1
-    for mark in marks.finditer(answer, start):
-        depth += -1 if mark[1] else 1
-        if not depth:
-            return mark.start(), mark.end()
-    return None
+    closings: dict[int, tuple[int, int]] = {}
+    opened: dict[str, list[int]] = {}
+    for mark in marks.finditer(answer):
+        own = opened.setdefault((mark[1] or mark[2]).lower(), [])
+        if mark[1]:
+            own.append(mark.start())
+        elif own:
+            closings[own.pop()] = mark.span()
+    return closings
 
 
 def _from_blocks(
@@ -240,10 +246,11 @@ def _in_other_form(answer: str, current: Mapping[str, str]) -> dict[str, str]:
     if len(current) > 1:
         return {}
     ((name, text),) = current.items()
-    elements = list(_ELEMENT.finditer(answer))
-    outside = _ELEMENT.sub("", answer)
-    if len(elements) == 1 and not list(_fences(outside)):
-        return {name: _unfenced(_trimmed(elements[0][2]), text)}
+    elements = list(_elements(answer))
+    if len(elements) == 1:
+        ((written, start, end),) = elements
+        if not list(_fences(answer[:start] + answer[end:])):
+            return {name: _unfenced(_trimmed(written), text)}
     if len(fences) == 1 and not elements and fences[0][0] in _PROSE:
         return {name: _trimmed(inside)}
     return {}
@@ -259,9 +266,23 @@ def _fields_of(written: str) -> Mapping[str, object] | None:
         return {name: text for name, text in fields.items() if name != "completed"}
     try:
         found = json.loads(written, strict=False)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter where it nests a thousand times
         return None
     return found if isinstance(found, dict) else None
+
+
+def _elements(answer: str) -> Iterator[tuple[str, int, int]]:
+    """The outermost elements: what stands in them, and where they stand."""
+    closings: dict[str, list[re.Match[str]]] = {}
+    for mark in _CLOSED.finditer(answer):
+        closings.setdefault(mark[1], []).append(mark)
+    place = 0
+    for mark in _OPENED.finditer(answer):
+        own = closings.get(mark[1], [])
+        at = bisect_left(own, mark.end(), key=re.Match.start)
+        if mark.start() >= place and at < len(own):
+            place = own[at].end()
+            yield answer[mark.end() : own[at].start()], mark.start(), place
 
 
 def _fences(text: str) -> Iterator[tuple[str, str, int, int]]:

@@ -235,8 +235,8 @@ def test_trap_10_score_and_text_are_of_two_artifacts():
     """A refiner's score is told with the text that was not refined. Ours are of one evaluation."""
     config = configured(climber(100), 6)
     config.refiner = RefinerConfig(refiner_lm=climber(1000), max_refinements=1)
-    with pytest.raises(SettingsError, match="max_refinements"):
-        optimize_anything("value: 0", value_of, config={"refiner": {"max_refinements": 2}})
+    with pytest.raises(SettingsError, match="refiner_lm"):
+        optimize_anything("value: 0", value_of, config=config)
     result = run(value_of)
     assert result.score == value_of(result.optimized_artifact)
 

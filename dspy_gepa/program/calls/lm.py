@@ -5,6 +5,7 @@ Every call goes through DSPy, so that its history, callbacks and costs stay true
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.program.calls.media import content_parts
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 
-__all__ = ["LanguageModel", "ask", "language_model", "reflection_asker"]
+__all__ = ["LanguageModel", "ask", "check_language_model", "language_model", "reflection_asker"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
@@ -42,20 +43,31 @@ _LONGEST_REASON = 300
 """Characters of a refusal that a warning shows."""
 
 
+def check_language_model(given: object) -> None:
+    """Nothing, if this can be asked.
+
+    Raises:
+        WrongType: it is neither a model, nor a name, nor a function.
+    """
+    is_function = callable(given) and not isinstance(given, type)
+    is_async = any(map(inspect.iscoroutinefunction, (given, type(given).__call__)))
+    if isinstance(given, (str, dspy.BaseLM)) or (is_function and not is_async):
+        return
+    raise WrongType(
+        f"The reflection LM is {given!r:.200}. Pass a dspy.LM, the name of a model such as "
+        '"openai/gpt-5", or a function from a prompt to a reply'
+        + (", one that need not be awaited." if is_async else ".")
+    )
+
+
 def language_model(given: object) -> LanguageModel:
     """The model that was given, or the one that a name stands for.
 
     Raises:
         WrongType: it is neither a model, nor a name, nor a function.
     """
-    if isinstance(given, str):
-        return dspy.LM(given)
-    if isinstance(given, dspy.BaseLM) or (callable(given) and not isinstance(given, type)):
-        return given
-    raise WrongType(
-        f"The reflection LM is {given!r}. Pass a dspy.LM, the name of a model such as "
-        '"openai/gpt-5", or a function from a prompt to a reply.'
-    )
+    check_language_model(given)
+    return dspy.LM(given) if isinstance(given, str) else given
 
 
 def reflection_asker(given: object) -> Callable[[Prompt], Reply]:

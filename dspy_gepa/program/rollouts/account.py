@@ -26,6 +26,10 @@ class Account:
     rollouts: int = 0
     lm_calls: int = 0
 
+    def count_metric_call(self) -> None:
+        """Count a call of the user's metric; before it is made, as it may never come back."""
+        self.metric_calls += 1
+
 
 def metered(request: Request, meter: Meter, answer: Callable[[Account], Answer]) -> Answer:
     """The answer, given an account; a `Setback` where it raises or its cost cannot be told."""
@@ -68,6 +72,7 @@ def reflected(
         metric_calls=said.metric_calls + metric_calls,
         lm_calls=max(said.lm_calls, watch.lm_calls),
         is_repair=bool(request.repairs),
+        mends=request.mends,
     )
 
 
