@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal, TypedDict, get_args
 
 from dspy_gepa.arguments import Arguments, check_names, nearest
+from dspy_gepa.artifact.checks import as_predicates
 from dspy_gepa.artifact.evaluator import LONE, Evaluator
 from dspy_gepa.artifact.isolated import check_isolation
 from dspy_gepa.core.candidate import Candidate
@@ -86,6 +87,7 @@ class AnythingArguments:
     capture_stdio: bool = False
     failure_score: float | None = None
     repairs: int = 1
+    checks: Sequence[Callable[[str], Any]] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that `GEPA` has as well."""
 
@@ -107,7 +109,7 @@ class AnythingArguments:
         known = [*own, *_DIRECT, *SharedArguments.__annotations__]
         check_names(self.given, known, "optimize_anything")
         self._check_mode()
-        _ = self.seed, self.shared, self.bound_evaluator
+        _ = self.seed, self.shared, self.bound_evaluator, self.predicates
 
     @cached_property
     def seed(self) -> Candidate:
@@ -146,6 +148,11 @@ class AnythingArguments:
         if self.failure_score is not None:
             given["failure_score"] = self.failure_score
         return Arguments(metric=self.evaluator, **given)
+
+    @cached_property
+    def predicates(self) -> tuple[Callable[..., Any], ...]:
+        """What refuses a new text before it is evaluated."""
+        return (*as_predicates(self.checks), *self.shared.invariants)
 
     @property
     def is_without_limit(self) -> bool:

@@ -238,7 +238,7 @@ class AnythingOptimization:
             },
             constraints=[constraints] if isinstance(constraints, str) else constraints,
             count_tokens=counted_tokens,
-            predicates=tuple(given.invariants),
+            predicates=self.asked.predicates,
         )
         made.check(dict(self.asked.seed))
         return made

@@ -264,6 +264,34 @@ def test_a_way_back_is_taken_only_where_there_is_room_for_it(limit):
     assert len(counted.calls) == result.tally.metric_calls == limit
 
 
+def test_a_check_refuses_a_text_before_it_is_paid_for():
+    """The model is told why and asked once more; False, a reason and an error all refuse."""
+
+    def no_sevens(text):
+        return "a seven is bad luck" if "7" in text else None
+
+    def is_small(text):
+        return value_of(text) < 12
+
+    def compiles(text):
+        compile(text, "artifact", "exec")
+
+    asked = []
+
+    def model(prompt):
+        asked.append(prompt)
+        said = ["value: 7", "value: 8", "value: 30", "value: 9", "value: (", "value: 10"]
+        return f"```\n{said[len(asked) - 1]}\n```"
+
+    evaluate = Counted(value_of)
+    checks = [no_sevens, is_small, compiles]
+    result = run(evaluate, reflection_lm=model, max_proposals=3, checks=checks)
+    assert [text for text, _ in evaluate.calls] == ["value: 0", "value: 8", "value: 9", "value: 10"]
+    assert "bad luck" in asked[1]
+    assert "is_small" in asked[3]
+    assert result.score == 10
+
+
 def test_where_nothing_ever_scores_the_run_ends_with_the_cause():
     """After a few artifacts, and long before the budget is gone."""
 
@@ -609,6 +637,9 @@ def unused(artifact, example=None):
         ({"memory_mb": 100}, "isolation"),
         ({"isolation": "process", "memory_mb": 0}, "1 is the lowest"),
         ({"objective": 3}, "text is needed"),
+        ({"checks": len}, "list of functions"),
+        ({"checks": [lambda: 0]}, "called with a text"),
+        ({"repairs": -1}, "0 is the lowest"),
         ({"failure_score": float("nan")}, "failure_score"),
         ({"reflection_lm": 3}, "reflection LM"),
         ({"max_eval": 3}, "max_evals"),
