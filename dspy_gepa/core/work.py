@@ -84,6 +84,10 @@ class Lesson:
     """How many scored lower."""
     examples: int
     """How many both ran on."""
+    candidate: Candidate | None = None
+    """What it proposed, where that was made from the same parent and was run."""
+    evidence: tuple[Evidence, ...] = ()
+    """The candidate's rollouts on what was shown, the first of them at least."""
 
 
 @dataclass(frozen=True, slots=True)
