@@ -1,5 +1,8 @@
 """Better instructions for DSPy programs: reflective prompt evolution with a Pareto frontier."""
 
+from dspy_gepa.anything import optimize_anything
+from dspy_gepa.anything_result import AnythingResult
+from dspy_gepa.artifact.output import log
 from dspy_gepa.core.components import ComponentView
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.observe.observer import Observer
@@ -16,6 +19,7 @@ from dspy_gepa.teleprompter import GEPA
 
 __all__ = [
     "GEPA",
+    "AnythingResult",
     "ComponentView",
     "Feedback",
     "Observer",
@@ -26,6 +30,8 @@ __all__ = [
     "install",
     "keeps_placeholders",
     "load_run",
+    "log",
     "names_output_fields",
+    "optimize_anything",
     "uninstall",
 ]

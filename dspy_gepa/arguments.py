@@ -317,8 +317,8 @@ class Arguments:
     def limits(self, *, components: int, examples: int, validation: int) -> Limits | None:
         """The budget, for a program and data of these sizes, in all units that were given.
 
-        None where it is a budget by size: see `size`. `examples` counts training and validation
-        examples together.
+        None where it is a budget by size, beside `other_limits`: see `size`. `examples` counts
+        training and validation examples together.
         """
         others = self.other_limits
         if self.auto is not None:
@@ -332,7 +332,8 @@ class Arguments:
             count = trials(components, self.num_candidates)
         if count is not None:
             return replace(others, metric_calls=self._mipro_limit(count, validation))
-        return others if others != Limits() else None
+        # Other limits may never be reached: a model may be free, and time may be long.
+        return None
 
     @property
     def size(self) -> str:

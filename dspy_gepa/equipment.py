@@ -20,7 +20,7 @@ from dspy_gepa.observe.scores import RangeCheck
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
 from dspy_gepa.program.calls.lm import reflection_asker
 from dspy_gepa.program.calls.media import media_kind
-from dspy_gepa.program.calls.usage import MEASURED, listed_price
+from dspy_gepa.program.calls.usage import MEASURED, listed_price, priced
 from dspy_gepa.program.components.description_templates import (
     ARGUMENT_TEMPLATE,
     FIELD_TEMPLATE,
@@ -73,7 +73,7 @@ class Equipment:
     student: dspy.Module
     table: ExampleTable
 
-    @property
+    @cached_property
     def metric(self) -> Metric:
         """The user's metric, in the one shape that we call."""
         return Metric(
@@ -121,7 +121,10 @@ class Equipment:
                 )
             if not (name and self._needs_price):
                 continue
-            if (given.price or listed_price)(name, usage) is None:
+            price = priced(given.price or listed_price, name, usage)
+            if price.problem:
+                raise SettingsError(f"{limit} was given, and it cannot be kept. {price.problem}")
+            if price.usd is None:
                 raise SettingsError(
                     f"{limit} was given, and the price of {name} is not known. Give price=, a "
                     "function from a model's name and a call's usage to USD, or ask for other "

@@ -52,7 +52,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             `dspy.GEPA`. Returns a number, `(score, feedback)`, a dict or a `dspy.Prediction`
             with `score` and `feedback`. The feedback is what the reflection LM learns from.
         auto: "light", "medium" or "heavy": a budget by the size of program and validation set.
-            At most one of the three budgets; with none, "light".
+            At most one of the three budgets; with none, "light", whatever else is limited.
         max_full_evals: A budget of so many times training and validation set.
         max_metric_calls: A budget in metric calls. Never exceeded. It and those that follow can
             be mixed; the first that is used up ends the run.

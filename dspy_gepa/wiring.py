@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import dspy
 
 from dspy_gepa.arguments import Arguments
-from dspy_gepa.core.budget import Limits, Tally
+from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.forecast import forecast
-from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.demonstrating import Demonstrating, set_aside
 from dspy_gepa.equipment import Equipment
-from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
-from dspy_gepa.observe.observer import FanOut, attempted
+from dspy_gepa.observe.observer import attempted
 from dspy_gepa.planning import Plan, sized_budget
 from dspy_gepa.presets import is_single_component, settings_for
 from dspy_gepa.program.components.kinds import CODE, TOOL, Kind, kinds_for, owners_of, unsaved
@@ -29,9 +27,10 @@ from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.aggregate import aggregate_scores
 from dspy_gepa.recording import BestKeeper, opened, save_best
-from dspy_gepa.reflect.reflector import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
-from dspy_gepa.run.loop import Finish, Listener, run
+from dspy_gepa.run.executor import Executor
+from dspy_gepa.run.loop import Finish
+from dspy_gepa.running import check, searched
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.wording import frozen_components
 
@@ -83,7 +82,7 @@ class Optimization:
         """
         seed, settings, equipment = self._components, self.settings, self.equipment
         self._warn_of_texts()
-        if warning := self.plan.warning:
+        for warning in filter(None, [self._unasked_budget, self.plan.warning]):
             logger.warning("%s", warning)
         logger.info(
             "GEPA: components %s, %d training and %d validation examples, limits: %s",
@@ -92,20 +91,20 @@ class Optimization:
             len(self.table.validation),
             settings.limits.listed(),
         )
-        begun, listeners = start(settings, seed), [_of_states(told)]
-        with ExitStack() as closing:
-            observers = list(equipment.observers())
-            if run_dir is not None:
-                # Before the observers: what happened is written before anybody acts on it.
-                begun = run_dir.resumed(settings)
-                listeners.append(run_dir.journal)
-                observers.append(BestKeeper(run_dir.path, self.student))
-            observing = FanOut(observers)
-            closing.callback(observing.close)
-            executor = equipment.executor(equipment.worker(self.student))
-            closing.callback(executor.close)
-            told(begun)
-            return run(begun, executor, [*listeners, observing], equipment.stoppers())
+        return searched(
+            settings,
+            seed,
+            run_dir,
+            told,
+            observers=equipment.observers(),
+            keeper=lambda kept: BestKeeper(kept.path, self.student),
+            executor=lambda begun: self._executor(equipment, begun),
+            stoppers=equipment.stoppers(),
+        )
+
+    def _executor(self, equipment: Equipment, begun: RunState) -> Executor:
+        equipment.metric.recall(each.metric_calls for each in begun.known.values())
+        return equipment.executor(equipment.worker(self.student))
 
     def _warn_of_texts(self) -> None:
         """Say where what is asked for cannot be had, or cannot be kept in the usual way."""
@@ -126,7 +125,7 @@ class Optimization:
     @property
     def settings(self) -> Settings:
         """What the search is asked to do."""
-        return self._settings_with(self._limits.left(self._aside))
+        return self._settings_with(self._limits.left(self._aside + self._trial))
 
     def _settings_with(self, limits: Limits) -> Settings:
         given, parts = self.arguments, self.equipment.parts
@@ -206,6 +205,11 @@ class Optimization:
         return chosen, result
 
     @property
+    def _trial(self) -> Tally:
+        """What is set aside for trying once what a metric takes that does not say it."""
+        return Tally(metric_calls=1) if self.equipment.metric.is_unsure else NOTHING
+
+    @property
     def _aside(self) -> Tally:
         """What is set aside for demonstrations."""
         return set_aside(self.demos, self.table, self._limits)
@@ -213,16 +217,32 @@ class Optimization:
     @cached_property
     def _limits(self) -> Limits:
         """The limits of the search and of demonstrations together."""
-        given = self.arguments.limits(
+        if self._given_limits is not None:
+            return self._given_limits
+        unlimited = forecast(self._settings_with(Limits()))
+        calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
+        return replace(self.arguments.other_limits, metric_calls=calls)
+
+    @property
+    def _given_limits(self) -> Limits | None:
+        """What the arguments say; None where it is a budget by size."""
+        return self.arguments.limits(
             components=len(self._components),
             examples=len({*self.table.train, *self.table.validation}),
             validation=len(self.table.validation),
         )
-        if given is not None:
-            return given
-        unlimited = forecast(self._settings_with(Limits()))
-        calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
-        return replace(self.arguments.other_limits, metric_calls=calls)
+
+    @property
+    def _unasked_budget(self) -> str:
+        """That there is a budget which nobody gave, where other limits may be taken for one."""
+        others = self.arguments.other_limits
+        if self.arguments.auto or self._given_limits is not None or others == Limits():
+            return ""
+        return (
+            f"No budget was given beside other limits ({others.listed()}), so "
+            f'auto="{self.arguments.size}" holds as well: {self._limits.metric_calls} metric '
+            "calls. Give max_metric_calls for more or fewer."
+        )
 
     def check(self, finish: Finish) -> None:
         """Nothing, where the run came to a result.
@@ -232,39 +252,9 @@ class Optimization:
             WorkerError: a model or its server cannot be used, or the program or the metric.
             ReflectionError: no reflection ever gave a usable text.
         """
-        state, result = finish.state, RunResult(finish.state)
-        if isinstance(finish.error, MetricError):
-            raise finish.error
-        if state.is_broken:
-            best = result.members[result.best].candidate if result.members else None
-            kept = (
-                f" What was paid for is in {self.arguments.log_dir}: the same call carries on."
-                if self.arguments.log_dir is not None
-                else " With log_dir=... a later call could carry on."
-            )
-            advice = (
-                ""
-                if finish.error is None
-                else " Check the model's name, its key and that its server can be reached, then "
-                "run again."
-            )
-            raise WorkerError(
-                f"The run stopped because its work cannot be carried out: {state.ending}\n"
-                f"{state.tally.metric_calls} metric calls were made until then.{advice}{kept}",
-                program=build(self.student, best) if best is not None else None,
-            ) from finish.error
-        if result.failed and result.failed == len(result.proposals):
-            last = result.proposals[-1].verdict.reason
-            advice = (
-                " Try a stronger reflection_lm, or one with a larger max_tokens."
-                if NO_TEXT_IN_REPLY in last
-                else ""
-            )
-            raise ReflectionError(
-                f"None of {result.failed} reflections gave a usable text, so there is nothing to "
-                f"return but the program as it was. The last one: {last}.{advice}"
-            )
-
-
-def _of_states(told: Callable[[RunState], None]) -> Listener:
-    return lambda _event, state: told(state)
+        check(
+            finish,
+            log_dir=self.arguments.log_dir,
+            program=lambda best: build(self.student, best),
+            thing="program",
+        )

@@ -12,7 +12,13 @@ import numpy as np
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import ComponentView
-from dspy_gepa.core.gate import Gate, at_least_as_good, examples_to_decide, strict_improvement
+from dspy_gepa.core.gate import (
+    Gate,
+    at_least_as_good,
+    examples_to_decide,
+    strict_improvement,
+    total,
+)
 from dspy_gepa.core.merge import has_own_text
 from dspy_gepa.core.proposal import (
     Anchoring,
@@ -167,9 +173,10 @@ def _after_gating(
         return gating(state, child, minibatch, parents, scores)
     if more == 0:
         return _anchoring(state, child) or validating(state, child, parents)
-    best = max(sum(row[: len(scores)]) for row in _parent_scores(state, minibatch, parents))
-    better = "not enough better" if sum(scores) > best else "no better"
-    reason = f"{better} on {len(scores)} examples: {sum(scores):g} against {best:g}"
+    rows = _parent_scores(state, minibatch, parents)
+    own, best = total(scores), max(total(row[: len(scores)]) for row in rows)
+    better = "not enough better" if own > best else "no better"
+    reason = f"{better} on {len(scores)} examples: {own} against {best}"
     return Settled(child, Verdict("rejected", reason))
 
 
@@ -246,13 +253,13 @@ def _after_validating(
     candidate, rungs = evaluation.candidate, state.settings.rungs
     if beside and rungs is not None:
         scores = _scores(state, evaluation)
-        parent = max((_scores(state, each) for each in beside), key=sum)
+        parent = max((_scores(state, each) for each in beside), key=total)
         assert isinstance(proposal.origin, Mutation | Merge)
         span = _pool(state, proposal.ticket, proposal.origin.seen).span
         if rungs.is_worse(np.array(scores), np.array(parent), span=span):
             reason = (
-                f"worse on {len(scores)} validation examples: "
-                f"{sum(scores):g} against {sum(parent):g}"
+                f"worse on {len(scores)} validation examples: {total(scores)} against "
+                f"{total(parent)}"
             )
             return Settled(candidate, Verdict("rejected", reason))
     if not isinstance(proposal.origin, Merge | Mutation) and proposal.ticket > 0:

@@ -8,6 +8,7 @@ is measured.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,7 +23,7 @@ __all__ = ["contrasts_of", "lessons_of"]
 
 _MOST_OF_THE_LINE = 8
 """Our choice, as in the next: few runs teach little about older changes."""
-_MOST_REJECTED = 4
+_MOST_ATTEMPTS = 4
 
 
 def contrasts_of(
@@ -56,7 +57,10 @@ def contrasts_of(
 
 
 def lessons_of(state: RunState, proposal: Proposal) -> tuple[Lesson, ...]:
-    """What the parent's line of ancestors tried and kept, and what was rejected on the parent."""
+    """What the parent's line of ancestors tried and kept, and what was tried on the parent itself.
+
+    Of the latter what was rejected; all of it where the settings say so.
+    """
     origin = proposal.origin
     if not state.members or not isinstance(origin, Mutation):
         return ()
@@ -65,11 +69,11 @@ def lessons_of(state: RunState, proposal: Proposal) -> tuple[Lesson, ...]:
         for member in sorted(_line(state, origin.parent))
         if isinstance(state.history[state.members[member].ticket].origin, Mutation)
     ]
-    rejected = [
-        _rejected(state, ticket, settlement, origin.seen)
-        for ticket, settlement in _rejections(state, origin)
+    attempts = [
+        _attempted(state, ticket, settlement, origin.seen)
+        for ticket, settlement in _attempts(state, origin)
     ]
-    found = [*line[-_MOST_OF_THE_LINE:], *rejected]
+    found = [*line[-_MOST_OF_THE_LINE:], *attempts]
     return tuple(sorted(found, key=lambda lesson: lesson.ticket))
 
 
@@ -85,19 +89,20 @@ def _line(state: RunState, member: int) -> set[int]:
     return line
 
 
-def _rejections(state: RunState, origin: Mutation) -> list[tuple[int, Settlement]]:
-    """The newest proposals on the same parent that wrote something new in vain."""
+def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, Settlement]]:
+    """The newest proposals on the same parent that wrote something new."""
     found: list[tuple[int, Settlement]] = []
     parent = candidate_of(state, origin.parent)
+    kinds = ("rejected", "accepted") if state.settings.tells_attempts else ("rejected",)
     for ticket in reversed(range(origin.seen)):
         settlement = state.history[ticket]
         is_on_parent = (
             isinstance(settlement.origin, Mutation) and settlement.origin.parent == origin.parent
         )
-        if is_on_parent and settlement.verdict.kind == "rejected":
+        if is_on_parent and settlement.verdict.kind in kinds:
             if settlement.candidate != parent:
                 found.append((ticket, settlement))
-            if len(found) == _MOST_REJECTED:
+            if len(found) == _MOST_ATTEMPTS:
                 break
     return found
 
@@ -107,20 +112,31 @@ def _kept(state: RunState, member: Member, seen: int) -> Lesson:
     own, before = member.results.before(seen), parent.results.before(seen)
     gains = np.concatenate([own.scores - before.scores, own.training - before.training])
     gains = gains[~np.isnan(gains)]
-    return _lesson(
-        member.ticket,
-        state.history[member.ticket],
-        parent.candidate,
-        gains.tolist(),
-        is_kept=True,
-    )
+    settlement = state.history[member.ticket]
+    lesson = _lesson(member.ticket, settlement, parent.candidate, gains.tolist(), is_kept=True)
+    if not state.settings.tells_attempts:
+        return lesson
+    return replace(lesson, evidence=_evidence(state, settlement, seen))
 
 
-def _rejected(state: RunState, ticket: int, settlement: Settlement, seen: int) -> Lesson:
+def _attempted(state: RunState, ticket: int, settlement: Settlement, seen: int) -> Lesson:
     assert isinstance(settlement.origin, Mutation)
     parent = candidate_of(state, settlement.origin.parent)
     gains = list(_gains(state, settlement, parent, seen))
-    return _lesson(ticket, settlement, parent, gains, is_kept=False)
+    is_kept = settlement.verdict.kind == "accepted"
+    lesson = _lesson(ticket, settlement, parent, gains, is_kept=is_kept)
+    evidence = _evidence(state, settlement, seen)
+    if not evidence:
+        return lesson
+    return replace(lesson, candidate=settlement.candidate, evidence=evidence)
+
+
+def _evidence(state: RunState, settlement: Settlement, seen: int) -> tuple[Evidence, ...]:
+    """What is known of a proposal's candidate on the examples that its reflection was shown."""
+    digest = settlement.candidate.digest
+    keys = [RolloutKey(digest, example) for example in settlement.shown]
+    known = [key for key in keys if state.charged.get(key, seen) < seen]
+    return tuple(Evidence(key.example, state.known[key]) for key in known)
 
 
 def _gains(
@@ -132,7 +148,7 @@ def _gains(
         keys = [RolloutKey(each.digest, example) for each in (settlement.candidate, parent)]
         if all(state.charged.get(key, seen) < seen for key in keys):
             new, old = (state.known[key].score for key in keys)
-            yield new - old
+            yield 0.0 if new == old else new - old
 
 
 def _lesson(

@@ -82,6 +82,9 @@ class Settings:
     max_merge_invocations: int = 5
     merge_examples: int = 5
     """On how many validation examples a merge is compared with its parents."""
+    tells_attempts: bool = False
+    """Whether a reflection is told of all that was made from its parent before, with the texts and
+    what came of them, and not only of what was rejected."""
     text_merge: TextMerge = better_text
     """What a merge says where both members changed the same component."""
     max_failures_in_a_row: int = 10

@@ -63,6 +63,8 @@ class Evidence:
 
     example: int
     rollout: Rollout
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Component to the score that came with the words on that component, where it has such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,10 @@ class Lesson:
     """How many scored lower."""
     examples: int
     """How many both ran on."""
+    candidate: Candidate | None = None
+    """What it proposed, where that was made from the same parent and was run."""
+    evidence: tuple[Evidence, ...] = ()
+    """The candidate's rollouts on what was shown, the first of them at least."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import dspy
@@ -29,6 +29,7 @@ def tabulate(
     must_pass: Iterable[dspy.Example] = (),
     *,
     times: int = 1,
+    check: Callable[[str, object], None] | None = None,
 ) -> ExampleTable:
     """The sets under ids; the very same object in several has one id, so it is paid once.
 
@@ -40,6 +41,8 @@ def tabulate(
         valset: Examples to choose by.
         must_pass: Examples that must keep passing.
         times: How often an example stands in the validation set.
+        check: Raises where something in a set is no example; that it is a dspy.Example where it is
+            None.
 
     Raises:
         SettingsError: the training set is empty, or an example does not say what its inputs are.
@@ -55,7 +58,7 @@ def tabulate(
     sets = {"trainset": learned, "valset": validated, "must_pass": anchored}
     for name, examples in sets.items():
         for position, example in enumerate(examples):
-            _check(f"{name}[{position}]", example)
+            (check or _check)(f"{name}[{position}]", example)
     train = tuple(range(len(learned)))
     if not validated and times == 1:
         return _anchored(learned, train, train, anchored)

@@ -27,10 +27,10 @@ from dspy_gepa.core.work import (
     RolloutRequest,
 )
 from dspy_gepa.errors import MetricError
-from dspy_gepa.program.calls.boundary import Raised, settled
+from dspy_gepa.program.calls.boundary import Raised
 from dspy_gepa.program.calls.media import captured
 from dspy_gepa.program.calls.outage import Outage
-from dspy_gepa.program.calls.patience import TimedOut, within
+from dspy_gepa.program.calls.patience import within
 from dspy_gepa.program.calls.usage import Meter, Price
 from dspy_gepa.program.components.kinds import (
     CODE,
@@ -41,7 +41,7 @@ from dspy_gepa.program.components.kinds import (
 )
 from dspy_gepa.program.program import build, describe
 from dspy_gepa.program.proposers.reflection import Reflect
-from dspy_gepa.program.rollouts.account import Account, setback
+from dspy_gepa.program.rollouts.account import Account, metered, reflected
 from dspy_gepa.program.rollouts.metric import Judgement, Metric
 from dspy_gepa.program.rollouts.past_run import PastRun, revived_run
 from dspy_gepa.program.rollouts.recent import Recent
@@ -141,12 +141,7 @@ class ProgramWorker:
             must_know_price=given.must_know_price,
             must_know_usage=given.must_know_usage or given.must_know_price,
         )
-        account = Account(meter)
-        with account.meter.around():
-            answer = settled(lambda: self._answer(request, account))
-        if not isinstance(answer, Raised) and not account.meter.unknown:
-            return answer
-        return setback(request, answer, account)
+        return metered(request, meter, lambda account: self._answer(request, account))
 
     def _answer(self, request: Request, account: Account) -> Answer:
         if isinstance(request, RolloutRequest):
@@ -182,7 +177,12 @@ class ProgramWorker:
         if isinstance(judged, Raised):
             text = f"The metric raised {failure_text(judged.error)}"
             return self._failure(
-                text, trace, metric_calls=1, is_broken=True, objectives=measured, output=kept
+                text,
+                trace,
+                metric_calls=account.metric_calls,
+                is_broken=True,
+                objectives=measured,
+                output=kept,
             )
         if request.traced and self._metric.asks_per_component:
             own = {name: recording.calls_of(name) for name in request.candidate}
@@ -192,6 +192,7 @@ class ProgramWorker:
             feedback=judged.feedback,
             objectives={**measured, **judged.objectives},
             attachments=captured(dict(judged.attachments)),
+            metric_calls=account.metric_calls,
             trace=trace,
             output=kept,
         )
@@ -235,7 +236,10 @@ class ProgramWorker:
     ) -> Judgement | Raised:
         trace = calls if self._holds_code else None
         return self._ask_metric(
-            lambda: self._metric.score(example, output, example_id, program_trace=trace), account
+            lambda: self._metric.score(
+                example, output, example_id, program_trace=trace, again=account.count_metric_call
+            ),
+            account,
         )
 
     def _ask_metric(self, question: Callable[[], ResultT], account: Account) -> ResultT | Raised:
@@ -245,7 +249,7 @@ class ProgramWorker:
             MetricError: what it returns cannot be used, here or for any other example.
             Outage: a model that it asks cannot be used.
         """
-        account.metric_calls += 1
+        account.count_metric_call()
         watch = Watch()
         with watch.around([]):
             said = within(self._settings.timeout_seconds, question)
@@ -283,29 +287,11 @@ class ProgramWorker:
             feedback = self._component_feedback(request, account)
             request = self._with_attachments(request)
         descriptions = self._descriptions(request.candidate)
-        metric_calls, watch = account.metric_calls, Watch()
-        with watch.around([]):
-            said = within(
-                self._settings.timeout_seconds,
-                lambda: self._reflect(request, descriptions, feedback),
-            )
-        error = said.error if isinstance(said, Raised) else None
-        is_without_result = isinstance(said, ReflectionAnswer) and not (
-            said.texts or said.repairs or said.is_unchanged
-        )
-        if outage := watch.outage(error, is_without_result=is_without_result):
-            account.lm_calls = watch.lm_calls
-            raise Outage from outage
-        if isinstance(said, Raised):
-            problem = f"The reflection raised {failure_text(said.error)}"
-            # Who has taken too long has asked at least once, whatever is seen of it.
-            asked = max(watch.lm_calls, int(isinstance(said.error, TimedOut)))
-            said = ReflectionAnswer(request.ticket, problem=problem, lm_calls=asked)
-        return replace(
-            said,
-            metric_calls=said.metric_calls + metric_calls,
-            lm_calls=max(said.lm_calls, watch.lm_calls),
-            is_repair=bool(request.repairs),
+        return reflected(
+            request,
+            lambda: self._reflect(request, descriptions, feedback),
+            account,
+            self._settings.timeout_seconds,
         )
 
     def _descriptions(self, candidate: Candidate) -> dict[str, str]:
@@ -334,7 +320,7 @@ class ProgramWorker:
         return feedback
 
     def _with_attachments(self, request: ReflectionRequest) -> ReflectionRequest:
-        """The request, with what the metric attached to what it said about its components."""
+        """The request, with what the metric attached to its words on components, and its scores."""
         evidence = []
         for each in request.evidence:
             run = self._runs.get(RolloutKey(request.candidate.digest, each.example))
@@ -342,7 +328,10 @@ class ProgramWorker:
             attached = dict(each.rollout.attachments)
             for component in request.components:
                 attached |= captured(dict(said.get(component, _NOTHING_SAID).attachments))
-            evidence.append(replace(each, rollout=replace(each.rollout, attachments=attached)))
+            rollout = replace(each.rollout, attachments=attached)
+            # Without words of its own a component is shown the rollout's, and its score.
+            scores = {n: s.score for n, s in said.items() if s.text and s.score is not None}
+            evidence.append(replace(each, rollout=rollout, scores=scores))
         return replace(request, evidence=tuple(evidence))
 
     def _past_run(self, candidate: Candidate, evidence: Evidence) -> PastRun | None:

@@ -53,6 +53,7 @@ class Record:
 
     example: int
     score: float
+    """Of the call of the metric that the feedback comes from."""
     passed: bool
     """Whether nothing is left to improve: no failure, and a score that counts as perfect."""
     is_contrast: bool = False
@@ -170,15 +171,16 @@ def _record(
     rollout = evidence.rollout
     steps = tuple(step for step in rollout.trace.steps if step.component in components)
     own = remarks if len(components) == 1 else {}
-    reached = perfect_score is not None and rollout.score == perfect_score
+    score = evidence.scores.get(components[0], rollout.score) if own else rollout.score
+    reached = perfect_score is not None and score == perfect_score
     called = [(step.inputs, step.outputs) for step in steps]
     return Record(
         example=evidence.example,
-        score=rollout.score,
+        score=score,
         passed=reached and not rollout.failure,
         feedback=next(iter(own.values()), rollout.feedback),
         remarks={
-            name: said
+            name: _with_score(said, evidence.scores.get(name, score), score)
             for name, said in remarks.items()
             if name not in own and said != rollout.feedback
         },
@@ -191,6 +193,11 @@ def _record(
         attachments=rollout.attachments,
         objectives=rollout.objectives,
     )
+
+
+def _with_score(said: str, score: float, shown: float) -> str:
+    """Words on one component, with the score that came with them where it is another one."""
+    return said if score == shown else f"(score {score:g}) {said}"
 
 
 def _turns(trace: Trace, components: Sequence[str]) -> tuple[Turn, ...]:

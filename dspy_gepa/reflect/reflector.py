@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from dspy_gepa.core.work import Lesson, ReflectionAnswer, ReflectionRequest, Repair
+from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, Repair
 from dspy_gepa.errors import WrongType
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.reflect.form import Form
+from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, in_words
 from dspy_gepa.reflect.prompt import DEFAULT_LIMITS, Brief, Limits, TooLong, render
 from dspy_gepa.reflect.records import records_of
 from dspy_gepa.reflect.reply import Reading, read_reply
@@ -71,6 +72,10 @@ class Reflector:
     media_kind: Callable[[object], str] = no_media
     """"image", "audio", "file" or "attachment" for values that are shown beside the text; "" for
     all others."""
+    page: Page | None = None
+    """Writes the prompt about what is no program; None for our own, about programs."""
+    unchanged_if: str = NO_FAULT
+    """When the reflection LM may answer that nothing is to be changed."""
 
     def __post_init__(self) -> None:
         for name, kind in (("template", Template), ("limits", Limits), ("rules", Rules)):
@@ -219,7 +224,7 @@ class _Question:
         return Brief(
             instruction=instruction if in_sight else "",
             description=description,
-            lessons=[_in_words(lesson) for lesson in self.request.lessons],
+            lessons=[in_words(lesson) for lesson in self.request.lessons],
             references=how.references,
             guidance=how.guidance,
             limits=list(dict.fromkeys(limits)),
@@ -255,8 +260,7 @@ class _Question:
             else ""
         )
         return (
-            f"{_ANSWER_FORM}{several}{edits} If no instruction is at fault, or none can help "
-            f"because the program, the data or the remarks are at fault, say so in the diagnosis "
+            f"{_ANSWER_FORM}{several}{edits} If {self.how.unchanged_if}, say so in the diagnosis "
             f"and write {form.no_change} in place of the new text.\n\n"
             f"{form.diagnosis()}\n{answer}\n{form.lesson()}"
         )
@@ -269,6 +273,12 @@ class _Question:
     ) -> tuple[Reply | str, tuple[tuple[str, object], ...]]:
         """The reply and the media that were sent, or why nothing could be asked."""
         how, limits = self.how, self.how.limits
+        if how.page is not None:
+            asked = Asked(self.request, self.components, brief, feedback, template, limits)
+            prompt = how.page(asked)
+            if isinstance(prompt, TooLong):
+                return prompt.reason, ()
+            return how.ask(prompt), prompt.media
         records = records_of(
             self.request,
             self.components,
@@ -375,17 +385,6 @@ def _apart(descriptions: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     shared = [row[0] for row in alike] if len(lines) > 1 else []
     own = {name: "\n".join(each[len(shared) :]) for name, each in lines.items()}
     return "\n".join(shared), own
-
-
-def _in_words(lesson: Lesson) -> str:
-    words = f'"{lesson.words}". ' if lesson.words else ""
-    outcome = "Kept" if lesson.is_kept else "Dropped"
-    measured = (
-        f": of {lesson.examples} examples {lesson.gained} came out better, {lesson.lost} worse"
-        if lesson.examples
-        else ""
-    )
-    return f"Change {lesson.ticket} of {', '.join(lesson.components)}: {words}{outcome}{measured}."
 
 
 def _added(current: str, lines: str) -> str:

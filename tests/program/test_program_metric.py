@@ -13,7 +13,7 @@ import dspy
 import numpy as np
 import pytest
 from dspy.evaluate import SemanticF1, answer_exact_match
-from metric_shapes import GIVEN, SHAPES
+from metric_shapes import FORWARDING, GIVEN, SHAPES
 from scripted_engine import answer, scripted_lm
 
 from dspy_gepa.errors import MetricError, SettingsError, WrongType
@@ -49,7 +49,75 @@ def test_a_metric_that_asks_is_given_the_component_and_its_traces(name):
     own = whole[:1]
     assert Metric(SHAPES[name].metric).feedback(GOLD, RIGHT, whole, "hop", own) is None
     role = {"trace": whole, "t": whole, "program_trace": whole, "pred_trace": own, "pt": own}
+    role |= {"rest": (whole, "hop", own)[-len(SHAPES[name].given.get("rest", ())) :]}
+    role |= {"more": (whole, "hop", own), "kwargs": {}}
+    if name == "the rest and a name":
+        role["rest"] = ()
     assert [{each: role.get(each, "hop") for each in SHAPES[name].given}] == GIVEN
+
+
+@pytest.mark.parametrize("hidden", FORWARDING.values(), ids=FORWARDING)
+@pytest.mark.parametrize("name", ["two", "three", "five", "a fourth of its own", "five required"])
+def test_what_cannot_be_told_beforehand_is_tried_once(hidden, name, caplog):
+    """A metric that forwards what it is given is called as the one behind it can be called.
+
+    Of a vain first attempt the caller is told, so that it can be counted; there is no second one.
+    """
+    shape, again = SHAPES[name], []
+    metric = Metric(hidden(shape.metric))
+    for _ in range(2):
+        assert metric.score(GOLD, RIGHT, 0, again=lambda: again.append(name)).score == 1.0
+    assert metric.asks_per_component is shape.asks
+    assert len(again) == (0 if shape.asks else 1)
+    assert len(GIVEN) == 2
+    assert caplog.records == []
+    if shape.asks:
+        metric.feedback(GOLD, RIGHT, [], "hop", [])
+        assert GIVEN[-1]["pred_name"] == "hop"
+
+
+@pytest.mark.parametrize("name", ["two", "five"])
+def test_what_was_tried_in_an_earlier_process_holds(name):
+    """How often it was called for a rollout says how it can be called, so it is not tried again."""
+    shape, again = SHAPES[name], []
+    metric = Metric(undeclared := FORWARDING["decorator"](shape.metric))
+    assert (metric.is_unsure, undeclared.__name__) == (True, "timed")
+    metric.recall([0, 1, 1] if shape.asks else [0, 2, 1])
+    assert metric.asks_per_component is shape.asks
+    metric.score(GOLD, RIGHT, 0, again=lambda: again.append(name))
+    assert (again, metric.is_unsure) == ([], False)
+
+
+def test_a_metric_that_fails_either_way_is_called_in_the_usual_way_from_then_on():
+    """Its own error comes out, and the next example is not paid twice."""
+    calls = []
+
+    def anything(*args):
+        calls.append(len(args))
+        raise KeyError("total")
+
+    metric = Metric(anything)
+    for _ in range(3):
+        with pytest.raises(KeyError, match="total"):
+            metric.score(GOLD, RIGHT, 0)
+    assert calls == [5, 2, 2, 2]
+
+
+def test_a_dead_server_says_nothing_about_what_a_metric_takes():
+    """An outage inside the first attempt passes through, and the attempt is made again later."""
+    calls = []
+
+    def anything(*args):
+        calls.append(len(args))
+        if len(calls) == 1:
+            raise dspy.LMAuthError(message="wrong key", model="judge")
+        return 1.0
+
+    metric = Metric(anything)
+    with pytest.raises(dspy.LMAuthError):
+        metric.score(GOLD, RIGHT, 0)
+    assert metric.score(GOLD, RIGHT, 0).score == 1.0
+    assert calls == [5, 5]
 
 
 def unsuited():
@@ -74,7 +142,7 @@ def unsuited():
         "nothing": None,
         "a number": 3,
         "one parameter": lambda gold: 1.0,
-        "keywords alone": lambda *, gold, pred: 1.0,
+        "one keyword": lambda *, gold: 1.0,
         "more": needs_more,
         "a keyword": needs_a_keyword,
         "asynchronous": asynchronous,
@@ -235,7 +303,7 @@ def test_a_score_that_changes_when_asked_about_a_component_is_warned_of_once(cap
     metric = Metric(lambda gold, pred, trace, pred_name, pred_trace: (0.25, "more"))
     with caplog.at_level(logging.WARNING):
         said = [metric.feedback(GOLD, RIGHT, [], "a", [], first_score=1.0) for _ in range(3)]
-    assert said == [Said("more", {})] * 3
+    assert said == [Said("more", {}, 0.25)] * 3
     assert [record.getMessage().split(".")[0] for record in caplog.records] == [
         "The metric <lambda> scored 1, but 0"
     ]

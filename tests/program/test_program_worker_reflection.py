@@ -13,6 +13,7 @@ from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, S
 from dspy_gepa.program.calls.lm import reflection_asker
 from dspy_gepa.program.calls.media import captured
 from dspy_gepa.program.rollouts.feedback import Feedback
+from dspy_gepa.reflect.records import records_of
 from dspy_gepa.reflect.reflector import Reflector
 
 
@@ -45,6 +46,34 @@ def test_a_reflection_sees_what_the_components_are_for():
     assert list(descriptions) == ["draft", "final"]
     assert "Asks twice." in descriptions["final"]
     assert feedback == {}
+
+
+def test_a_score_is_shown_with_the_words_of_the_same_call():
+    """A judge that varies scores otherwise when it is asked about a component, and says why there.
+
+    So each component's record has the score that came with the words on that component; where it
+    is given words alone, or none, it has the rollout's score.
+    """
+    said = {
+        "draft": dspy.Prediction(score=0.25, feedback="A quarter."),
+        "final": dspy.Prediction(score=0.5, feedback="A half."),
+    }
+    answers = [said, said | {"final": {"feedback": "No number."}}, said | {"final": 0.75}]
+    shown = [("A half.", 0.5), ("No number.", 0.125), ("An eighth.", 0.125)]
+    for returned, expected in zip(answers, shown, strict=True):
+        seen = []
+
+        def metric(gold, pred, *, pred_name, returned=returned):
+            return returned.get(pred_name, (0.125, "An eighth."))
+
+        def reflect(request, descriptions, feedback, seen=seen):
+            for name in ("draft", "final"):
+                (record,) = records_of(request, name, feedback=feedback[name])
+                seen.append((record.feedback, record.score))
+            return ReflectionAnswer(7)
+
+        reflected(worker(metric=metric, reflect=reflect), components=("draft", "final"))
+        assert seen == [("A quarter.", 0.25), expected]
 
 
 def test_a_reflection_that_raises_is_a_problem():

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import Parameter
 from typing import Any
@@ -16,7 +17,9 @@ import dspy
 
 from dspy_gepa.core.media import without_base64
 from dspy_gepa.errors import MetricError
+from dspy_gepa.program.calls.boundary import Raised, settled
 from dspy_gepa.program.calls.media import spoken
+from dspy_gepa.program.calls.outage import outage_in
 from dspy_gepa.program.rollouts.feedback import finite, objectives_of
 from dspy_gepa.program.rollouts.parameters import arguments_of
 from dspy_gepa.program.rollouts.trace import Call, fields_of
@@ -54,6 +57,10 @@ class Metric:
     is None, as a trace would switch metrics of DSPy's other optimizers to pass or fail; only
     `program_trace` is the trace where the program holds code, whose calls can then be scored.
 
+    Of one that takes anything (`*args`, `**kwargs`) nothing says whether it can be asked about a
+    predictor. So it is called with all five arguments first, and with two from then on if that
+    raises.
+
     Raises:
         WrongType: it cannot be called that way.
     """
@@ -62,12 +69,25 @@ class Metric:
         self.name = _name_of(metric)
         self._metric = metric
         self._arguments = arguments_of(metric, self.name)
+        self._is_unsure = not all(argument.is_sure for argument in self._arguments)
+        self._trying = threading.Lock()
         self._has_warned = not warns_on_mismatch
 
     @property
     def asks_per_component(self) -> bool:
-        """Whether it can be asked about one component's part in a rollout."""
+        """Whether it can be asked about one component's part in a rollout, as far as is known."""
         return any(argument.role == "pred_name" for argument in self._arguments)
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the next call tries what it takes, which may make two calls of one."""
+        return self._is_unsure
+
+    def recall(self, metric_calls: Iterable[int]) -> None:
+        """Take over what was tried before, from how often it was called for each rollout."""
+        made = {count for count in metric_calls if count}
+        if self._is_unsure and made:
+            self._settle(takes_all=2 not in made)
 
     def score(
         self,
@@ -76,14 +96,22 @@ class Metric:
         example_id: int,
         *,
         program_trace: Sequence[Call] | None = None,
+        again: Callable[[], object] = bool,
     ) -> Judgement:
-        """What the metric says about this prediction. The user's metric is called exactly once.
+        """What the metric says about this prediction.
+
+        The user's metric is called once; where it has to be tried what it takes, perhaps a second
+        time, of which `again` is told before.
 
         Raises:
             MetricError: it returned something that is no score.
         """
         trace = None if program_trace is None else list(program_trace)
-        returned = self._call(example, prediction, {"program_trace": trace})
+        given = {"program_trace": trace}
+        if self._is_unsure:
+            returned = self._tried(example, prediction, given, again)
+        else:
+            returned = self._call(example, prediction, given)
         try:
             score = finite("The score", _part(returned, "score"))
             objectives = objectives_of(dict(_part(returned, "objective_scores") or {}))
@@ -120,9 +148,9 @@ class Metric:
     ) -> Said | None:
         """What the metric says about one component; None where it says nothing.
 
-        The user's metric is called exactly once. Its score is not used: where it differs from
-        `first_score`, one warning says so. What is among `attachments` already, those of the whole
-        rollout, keeps its name, and nothing else takes that name.
+        The user's metric is called exactly once. Its score is told with its words; where it differs
+        from `first_score`, which counts, one warning says so. What is among `attachments` already,
+        those of the whole rollout, keeps its name, and nothing else takes that name.
         """
         given = {
             "trace": list(raw_trace),
@@ -131,42 +159,72 @@ class Metric:
             "program_trace": list(raw_trace),
         }
         returned = self._call(example, prediction, given)
-        self._compare(returned, first_score)
+        score = _score_of(returned)
+        self._compare(score, first_score)
         said = _said(returned, attachments)
-        return said if said.text or said.attachments else None
+        return said._replace(score=score) if said.text or said.attachments else None
 
     def _call(self, example: Any, prediction: Any, given: Mapping[str, Any]) -> Any:
         """One call. A role that is not given is None; other parameters keep their defaults."""
-        positional: list[Any] = [example, prediction]
+        given = {"gold": example, "pred": prediction, **given}
+        positional: list[Any] = []
         keywords: dict[str, Any] = {}
-        for name, kind, default, role in self._arguments:
+        for name, kind, default, role, _ in self._arguments:
             if kind is Parameter.POSITIONAL_ONLY:
                 positional.append(given.get(role) if role else default)
             elif role:
                 keywords[name] = given.get(role)
         return self._metric(*positional, **keywords)
 
-    def _compare(self, returned: object, first_score: float | None) -> None:
-        if self._has_warned or first_score is None:
+    def _tried(
+        self,
+        example: Any,
+        prediction: Any,
+        given: Mapping[str, Any],
+        again: Callable[[], object],
+    ) -> Any:
+        """A call with everything, or else one with what is sure, and so from then on."""
+        with self._trying:
+            if self._is_unsure:
+                returned = settled(lambda: self._call(example, prediction, given))
+                if not isinstance(returned, Raised):
+                    self._settle(takes_all=True)
+                    return returned
+                if outage_in(returned.error):
+                    raise returned.error
+                self._settle(takes_all=False)
+                again()
+        return self._call(example, prediction, given)
+
+    def _settle(self, *, takes_all: bool) -> None:
+        if not takes_all:
+            self._arguments = tuple(each for each in self._arguments if each.is_sure)
+        self._is_unsure = False
+
+    def _compare(self, score: float | None, first_score: float | None) -> None:
+        if self._has_warned or None in (score, first_score) or score == first_score:
             return
-        try:
-            second_score = finite("The score", _part(returned, "score"))
-        except (TypeError, ValueError):
-            return  # asked about one component, it may give feedback alone
-        if second_score != first_score:
-            self._has_warned = True
-            logger.warning(
-                "The metric %s scored %g, but %g when asked about one predictor. The first counts.",
-                self.name,
-                first_score,
-                second_score,
-            )
+        self._has_warned = True
+        logger.warning(
+            "The metric %s scored %g, but %g when asked about one predictor. The first counts.",
+            self.name,
+            first_score,
+            score,
+        )
 
 
 def _name_of(metric: object) -> str:
     while isinstance(metric, functools.partial):
         metric = metric.func
     return getattr(metric, "__name__", None) or type(metric).__name__
+
+
+def _score_of(returned: object) -> float | None:
+    """The score; None where there is none, as where feedback is given alone."""
+    try:
+        return finite("The score", _part(returned, "score"))
+    except (TypeError, ValueError):
+        return None
 
 
 def _part(returned: Any, name: str) -> Any:

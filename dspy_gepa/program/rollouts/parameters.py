@@ -1,12 +1,13 @@
 """Which of a metric's parameters mean what.
 
-A parameter has a role by its name, or by its place among five; everything else is left alone.
+A parameter has a role by its name, or by its place among five; everything else is left alone. What
+takes anything has room for those roles, and whether it can do with them shows only in a call.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from inspect import Parameter
 from typing import Any, NamedTuple
 
@@ -20,21 +21,32 @@ _ROLES_IN_ORDER = ("trace", "pred_name", "pred_trace")
 """What dspy.GEPA passes after example and prediction."""
 _ROLES = frozenset({*_ROLES_IN_ORDER, "program_trace"})
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _NEEDED = "A metric is called as metric(gold, pred) or metric(gold, pred, trace=None)."
 
 
 class Argument(NamedTuple):
-    """A parameter after the example and the prediction."""
+    """A parameter of a metric, with what is passed for it."""
 
     name: str
     kind: Any
+    """By keyword, or by position where it can be passed in no other way."""
     default: object
     role: str
     """What is passed for it; empty where it keeps its default."""
+    is_sure: bool = True
+    """Whether the metric declares it; else it has room for more, and nothing says what for."""
+
+
+_GIVEN = (
+    Argument("gold", Parameter.POSITIONAL_ONLY, None, "gold"),
+    Argument("pred", Parameter.POSITIONAL_ONLY, None, "pred"),
+)
+"""The example and the prediction, as metrics mostly take them."""
 
 
 def arguments_of(metric: object, name: str) -> tuple[Argument, ...]:
-    """The metric's parameters after the example and the prediction, in order.
+    """What the metric is passed, in order: first the example and the prediction.
 
     Raises:
         WrongType: it cannot be called with those two.
@@ -42,17 +54,21 @@ def arguments_of(metric: object, name: str) -> tuple[Argument, ...]:
     target = _target(metric, name)
     try:
         signature = inspect.signature(target, follow_wrapped=False)
-        if any(each.kind is Parameter.VAR_POSITIONAL for each in signature.parameters.values()):
+        if any(each.kind in _VARIABLE for each in signature.parameters.values()):
             # A decorator that takes anything: what it wraps says more, where it says it.
             signature = inspect.signature(target)
     except ValueError:
-        return ()  # some built-ins do not say what they take
+        return _GIVEN  # some built-ins do not say what they take
     parameters = list(signature.parameters.values())
+    kinds = {each.kind for each in parameters}
     positional = [each for each in parameters if each.kind in _POSITIONAL]
-    takes_any = any(each.kind is Parameter.VAR_POSITIONAL for each in parameters)
-    if len(positional) < 2 and not takes_any:
+    keywords = [each for each in parameters if each.kind is Parameter.KEYWORD_ONLY]
+    is_by_position = len(positional) >= 2 or Parameter.VAR_POSITIONAL in kinds
+    given = _GIVEN if is_by_position else _by_keyword([*positional, *keywords])
+    if len(given) < 2:
         raise WrongType(f"The metric {name}{signature} takes too few arguments. {_NEEDED}")
-    rest = positional[2:] + [each for each in parameters if each.kind is Parameter.KEYWORD_ONLY]
+    names = {each.name for each in (positional[:2] if is_by_position else given)}
+    rest = [each for each in (*positional, *keywords) if each.name not in names]
     roles = _roles_of(positional[2:], rest)
     unknown = [each.name for each in rest if _is_required(each) and each.name not in roles]
     if unknown:
@@ -60,7 +76,41 @@ def arguments_of(metric: object, name: str) -> tuple[Argument, ...]:
             f"The metric {name}{signature} requires {', '.join(unknown)}, and nothing can be "
             f"passed for that: give it a default. {_NEEDED}"
         )
-    return tuple(Argument(p.name, p.kind, p.default, roles.get(p.name, "")) for p in rest)
+    declared = [Argument(p.name, p.kind, p.default, roles.get(p.name, "")) for p in rest]
+    more = _undeclared(declared, kinds)
+    if any(each.kind is Parameter.POSITIONAL_ONLY for each in more):
+        # What comes before them can then be passed by position only.
+        declared = [
+            each._replace(kind=Parameter.POSITIONAL_ONLY) if each.kind in _POSITIONAL else each
+            for each in declared
+        ]
+    return (*given, *declared, *more)
+
+
+def _by_keyword(parameters: Sequence[Parameter]) -> tuple[Argument, ...]:
+    """How a metric of fewer than two positional parameters is given example and prediction."""
+    found = [each for each in parameters if each.name not in _ROLES][:2]
+    if all(each.kind is Parameter.KEYWORD_ONLY for each in found):
+        # Their order says nothing.
+        found.sort(key=lambda each: each.name.startswith("pred"))
+    return tuple(
+        Argument(each.name, each.kind, None, argument.role)
+        for each, argument in zip(found, _GIVEN, strict=False)
+    )
+
+
+def _undeclared(declared: Sequence[Argument], kinds: Container[Any]) -> tuple[Argument, ...]:
+    """What there is room for beside the declared parameters, as dspy.GEPA would pass it."""
+    known = [each.role for each in declared]
+    missing = [role for role in _ROLES_IN_ORDER if role not in known]
+    kind: Any = Parameter.KEYWORD_ONLY
+    if Parameter.VAR_POSITIONAL in kinds:
+        kind = Parameter.POSITIONAL_ONLY
+        if known != list(_ROLES_IN_ORDER[: len(known)]):
+            return ()  # the declared ones are not the first in that order
+    elif Parameter.VAR_KEYWORD not in kinds:
+        return ()
+    return tuple(Argument(role, kind, None, role, is_sure=False) for role in missing)
 
 
 def _target(metric: object, name: str) -> Any:

@@ -6,12 +6,10 @@ A call belongs to the object that made it; `forward` is never replaced.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import sysconfig
 import traceback
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +18,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from dspy_gepa.core.media import without_base64
 from dspy_gepa.core.rollout import Step, Trace
+from dspy_gepa.program.calls.loops import run_to_end
 from dspy_gepa.program.calls.media import captured
 from dspy_gepa.program.components.flex import CODE_MODULES
 from dspy_gepa.program.components.kinds import parts_of
@@ -40,7 +39,11 @@ _INSTALLED = tuple(
     Path(sysconfig.get_path(name)).resolve()
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-_OURS = (Path(__file__).resolve().parents[1], Path(dspy.__file__).resolve().parent)
+_OURS = (
+    Path(__file__).resolve().parents[1],
+    Path(__file__).resolve().parents[2] / "artifact",
+    Path(dspy.__file__).resolve().parent,
+)
 
 
 class Predictors:
@@ -188,17 +191,7 @@ def traceback_text(error: BaseException) -> str:
 def _called(program: dspy.Module, inputs: Mapping[str, Any]) -> Any:
     if inspect.getattr_static(program, "forward", None) is not None:
         return program(**inputs)
-
-    def run_to_end() -> Any:
-        return asyncio.run(program.acall(**inputs))
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return run_to_end()
-    # A notebook's thread runs a loop already, and a loop cannot be entered twice.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(contextvars.copy_context().run, run_to_end).result()
+    return run_to_end(lambda: program.acall(**inputs))
 
 
 def _failed_step(component: str, inputs: Mapping[str, Any], error: BaseException) -> Step:

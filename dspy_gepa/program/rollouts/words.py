@@ -41,6 +41,8 @@ class Said(NamedTuple):
     """Has "(attachment: name)" where something was taken out; empty where nothing was said."""
     attachments: dict[str, object]
     """Name to media, text, dictionary or list."""
+    score: float | None = None
+    """The score that came with it; None where none is known."""
 
 
 def in_words(
