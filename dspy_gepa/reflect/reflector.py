@@ -188,17 +188,17 @@ class _Question:
             if isinstance(reply, str):
                 return ReflectionAnswer(self.request.ticket, problem=self._about(reply))
             return adding.answer(reply, adding.read(reply, media), is_last=True)
-        form = Form.unlike(list(self.current.values()))
+        form = self._form
         current = _headed({name: sendable(text) for name, text in self.current.items()})
         prompt = REPAIR.format(
-            problems="\n".join(f"- {problem}" for problem in repair.problem.split("; ")),
+            problems=f"- {repair.problem}",
             reply=shortened(sendable(repair.reply), self.how.limits.prompt_characters // 2),
             current=current,
             no_change=form.no_change,
             form=form.answer(self.components, adds=self.how.adds, edits=self._offers_edits),
         )
         reply = self.how.ask(Prompt(prompt))
-        second = self.read(reply, (), form)
+        second = self.read(reply, ())
         merged = replace(
             second,
             texts={**repair.texts, **second.texts},
@@ -309,14 +309,12 @@ class _Question:
                     raise
                 limits = replace(limits, prompt_characters=len(prompt.text) // 2)
 
-    def read(
-        self, reply: Reply, media: Sequence[tuple[str, object]], form: Form | None = None
-    ) -> Reading:
+    def read(self, reply: Reply, media: Sequence[tuple[str, object]]) -> Reading:
         """The texts that can be used, and why others cannot."""
         reading = read_reply(
             reply.text,
             self.current,
-            form or self._form,
+            self._form,
             is_truncated=bool(reply.is_truncated),
         )
         texts: dict[str, str] = {}
@@ -351,22 +349,23 @@ class _Question:
             is_unchanged=reading.is_unchanged,
             is_repair=bool(self.request.repairs),
         )
-        problem = "; ".join(
+        reasons = [
             f"{name}: {why}" if name and len(self.components) > 1 else why
             for name, why in reading.problems.items()
-        )
+        ]
         is_same = reading.texts and all(
             text == self.current[name] for name, text in reading.texts.items()
         )
-        if not problem and is_same and not self.is_diagnosis and not is_last:
-            problem = _SAME
-        if not problem or (is_last and is_same):
+        if not reasons and is_same and not self.is_diagnosis and not is_last:
+            reasons = [_SAME]
+        if not reasons:
             return replace(said, texts=reading.texts)
         if is_last:
             is_refused = any("refused" in why for why in reading.problems.values())
+            problem = "; ".join(reasons)
             problem = problem if is_refused else f"{NO_TEXT_IN_REPLY}: {problem}"
             return replace(said, problem=self._about(problem))
-        repair = Repair(self.components, reply.text, problem, reading.texts)
+        repair = Repair(self.components, reply.text, "\n- ".join(reasons), reading.texts)
         return replace(said, repairs=(repair,))
 
     def _about(self, problem: str) -> str:
