@@ -157,10 +157,10 @@ class _Question:
             adding = replace(self, how=replace(self.how, adds=True, templates={}))
             brief = partial(adding.brief, {}, in_sight=False)
             return adding.asked(ADDITION, brief, {}, is_last=True)
-        form = Form.unlike(list(self.current.values()))
+        _, form = self._prompt(self.template, partial(self.brief, {}), {}, self.how.limits)
         current = _headed({name: sendable(text) for name, text in self.current.items()})
         prompt = REPAIR.format(
-            problems="\n".join(f"- {problem}" for problem in repair.problem.split("; ")),
+            problems=f"- {repair.problem}",
             reply=shortened(sendable(repair.reply), self.how.limits.prompt_characters // 2),
             current=current,
             no_change=form.no_change,
@@ -269,10 +269,10 @@ class _Question:
             shows_unparsed=how.shows_unparsed,
             contrasts=_CONTRASTS if self.is_diagnosis else 0,
         )
-        if not records and how.page is None:
-            return TooLong("no rollout of the evidence called it"), Form()
         for form in map(Form, itertools.count(1)):
             brief = brief_with(form)
+            if not records and how.page is None:
+                return TooLong("no rollout of the evidence called it"), form
             if how.page is not None:
                 asked = Asked(self.request, self.components, brief, feedback, template, limits)
                 prompt = how.page(asked)
@@ -331,22 +331,23 @@ class _Question:
             is_unchanged=reading.is_unchanged,
             is_repair=bool(self.request.repairs),
         )
-        problem = "; ".join(
+        reasons = [
             f"{name}: {why}" if name and len(self.components) > 1 else why
             for name, why in reading.problems.items()
-        )
+        ]
         is_same = reading.texts and all(
             text == self.current[name] for name, text in reading.texts.items()
         )
-        if not problem and is_same and not self.is_diagnosis and not is_last:
-            problem = _SAME
-        if not problem or (is_last and is_same):
+        if not reasons and is_same and not self.is_diagnosis and not is_last:
+            reasons = [_SAME]
+        if not reasons:
             return replace(said, texts=reading.texts)
         if is_last:
             is_refused = any("refused" in why for why in reading.problems.values())
+            problem = "; ".join(reasons)
             problem = problem if is_refused else f"{NO_TEXT_IN_REPLY}: {problem}"
             return replace(said, problem=self._about(problem))
-        repair = Repair(self.components, reply.text, problem, reading.texts)
+        repair = Repair(self.components, reply.text, "\n- ".join(reasons), reading.texts)
         return replace(said, repairs=(repair,))
 
     def _about(self, problem: str) -> str:
