@@ -28,6 +28,7 @@ from dspy_gepa.program.details import attach_mipro_statistics, detailed_results
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.aggregate import aggregate_scores
+from dspy_gepa.program.unimproved import remarks_on
 from dspy_gepa.recording import BestKeeper, opened, save_best
 from dspy_gepa.reflect.reflector import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
@@ -103,7 +104,9 @@ class Optimization:
                 observers.append(BestKeeper(run_dir.path, self.student))
             observing = FanOut(observers)
             closing.callback(observing.close)
-            executor = equipment.executor(equipment.worker(self.student))
+            worker = equipment.worker(self.student)
+            closing.callback(worker.close)
+            executor = equipment.executor(worker)
             closing.callback(executor.close)
             told(begun)
             return run(begun, executor, [*listeners, observing], equipment.stoppers())
@@ -111,6 +114,8 @@ class Optimization:
     def _warn_of_texts(self) -> None:
         """Say where what is asked for cannot be had, or cannot be kept in the usual way."""
         parts = self.equipment.parts
+        for remark in remarks_on(self.student, asks_for_demos=self.demos.is_asked_for):
+            logger.warning("%s", remark)
         if "tools" in self.arguments.optimize and not any(p.kind is TOOL for p in parts.values()):
             logger.warning("The program has no tools whose descriptions could be improved.")
         if lost := unsaved(parts):
