@@ -135,8 +135,8 @@ class Equipment:
     def _needs_price(self) -> bool:
         return self.arguments.max_usd is not None or "usd" in self.arguments.directions
 
-    def worker(self, student: dspy.Module) -> Worker:
-        """Runs this program: the student, or the student with demonstrations."""
+    def worker(self, student: dspy.Module) -> ProgramWorker:
+        """Runs this program: the student, or the student with demonstrations. To be closed."""
         given = self.arguments
         return ProgramWorker(
             student,

@@ -20,11 +20,9 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.gepa_kwargs import mapped_gepa_kwargs
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import Plan, auto_budget
+from dspy_gepa.preparing import demo_settings, seeded, tabulated
 from dspy_gepa.program.calls.usage import Price
 from dspy_gepa.program.components.kinds import kinds_for
-from dspy_gepa.program.demos import DemoSettings
-from dspy_gepa.program.examples import ExampleTable, tabulate
-from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.strategies import component_selector as as_component_selector
 from dspy_gepa.program.strategies import selection as as_selection
@@ -263,9 +261,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             SettingsError: an argument is wrong.
         """
         arguments = self._arguments()
-        student = _seeded(arguments, student)
-        table = _table(arguments, trainset, valset)
-        plan = Optimization(arguments, student, table, _demos(arguments)).plan
+        student = seeded(arguments, student)
+        table = tabulated(arguments, trainset, valset)
+        plan = Optimization(arguments, student, table, demo_settings(arguments)).plan
         print(plan)  # noqa: T201 - it is what the caller asks for
         return plan
 
@@ -329,13 +327,13 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         if requires_permission_to_run:
             raise SettingsError("requires_permission_to_run=True is not supported: set it False.")
         arguments = self._arguments(**named)
-        student = _seeded(arguments, student)
-        table = _table(arguments, trainset, valset)
+        student = seeded(arguments, student)
+        table = tabulated(arguments, trainset, valset)
         if not valset:
             logger.warning("No valset provided; Using trainset as valset. A separate one is safer.")
         if ignored := arguments.without_meaning:
             logger.warning("These arguments of MIPROv2 change nothing here: %s", ", ".join(ignored))
-        demos = _demos(arguments, _one(teacher))
+        demos = demo_settings(arguments, teacher)
         if teacher is not None and not demos.is_asked_for:
             logger.warning("The teacher is not used: it only makes demonstrations, see the README.")
         optimization = Optimization(arguments, student, table, demos)
@@ -365,36 +363,3 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             as_selection(arguments.candidate_selection_strategy)
         if arguments.component_selector is not None:
             as_component_selector(arguments.component_selector, ())
-
-
-def _seeded(arguments: Arguments, student: dspy.Module) -> dspy.Module:
-    """The student, or a copy with the texts to start from."""
-    components_of(student, kinds_for(arguments.optimize))
-    return build(student, arguments.seed_instructions) if arguments.seed_instructions else student
-
-
-def _table(
-    arguments: Arguments,
-    trainset: Sequence[dspy.Example],
-    valset: Sequence[dspy.Example] | None,
-) -> ExampleTable:
-    """The examples; an example that stands several times in a set is run several times."""
-    times = arguments.rollouts_per_example
-    return tabulate(trainset, valset, arguments.must_pass, times=times)
-
-
-def _demos(arguments: Arguments, teacher: dspy.Module | None = None) -> DemoSettings:
-    return DemoSettings(
-        bootstrapped=arguments.max_bootstrapped_demos or 0,
-        labeled=arguments.max_labeled_demos or 0,
-        teacher=teacher,
-        teacher_settings=arguments.teacher_settings or {},
-        metric_threshold=arguments.metric_threshold,
-    )
-
-
-def _one(teacher: dspy.Module | Sequence[dspy.Module] | None) -> dspy.Module | None:
-    """The teacher; chains of optimizers pass a list of them."""
-    if teacher is None or isinstance(teacher, dspy.Module):
-        return teacher
-    return next(iter(teacher), None)
