@@ -26,6 +26,7 @@ OBJECTIVE = (
     "as can be. The radii are chosen for you, as large as the centres allow; no circles overlap."
 )
 _LINE = re.compile(r"^c(\d\d) (\d\.\d+) (\d\.\d+)$", re.MULTILINE)
+_CHANGE = re.compile(r"^Change (\d+)", re.MULTILINE)
 _PUSH = re.compile(r"^c(\d\d) is pushed ([+-]\d\.\d+) ([+-]\d\.\d+)$", re.MULTILINE)
 
 
@@ -119,7 +120,12 @@ def model(seed: int, *, blind: bool = False) -> Callable[[str], str]:
         pushes = dict[str, tuple[float, float]]()
         for number, x, y in [] if blind else _PUSH.findall(prompt):
             pushes.setdefault(number, (float(x), float(y)))
-        size, shaking = 10 ** chance.uniform(-2.5, -0.8), chance.choice([0.1, 0.3, 1.0])
+        # In units of the distance to the nearest other centre, which the text itself shows, and the
+        # smaller the more changes are said to have been tried.
+        tried = max(map(int, _CHANGE.findall(prompt)), default=0)
+        spacing = _spacing(list(centres.values()))
+        size = 0.5 * spacing * 10 ** chance.uniform(-0.5, 0.5) / (1 + tried / 40)
+        shaking = chance.choice([0.1, 0.3])
         moved = []
         for number in sorted(centres):
             x, y = centres[number]
@@ -130,3 +136,12 @@ def model(seed: int, *, blind: bool = False) -> Callable[[str], str]:
         return f"```\n{written(moved)}\n```"
 
     return answer
+
+
+def _spacing(centres: list[tuple[float, float]]) -> float:
+    """The mean distance from a centre to the nearest other one."""
+    nearest = [
+        min(math.dist(one, other) for k, other in enumerate(centres) if k != n)
+        for n, one in enumerate(centres)
+    ]
+    return sum(nearest) / len(nearest)
