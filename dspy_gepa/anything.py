@@ -38,6 +38,8 @@ def optimize_anything(
     memory_mb: int | None = None,
     capture_stdio: bool = False,
     failure_score: float | None = None,
+    repairs: int = 1,
+    checks: Sequence[Callable[[str], Any]] = (),
     log_dir: str | None = None,
     seed: int | None = 0,
     window: int | None = None,
@@ -87,6 +89,10 @@ def optimize_anything(
         capture_stdio: Whether what an evaluation prints is part of its feedback; what its child
             processes print is seen with isolation only. `dspy_gepa.log` always is.
         failure_score: What a failure scores, where it is to be a score.
+        repairs: How often an artifact that fails goes back with its failure, before it is rejected.
+        checks: Functions of a new text that return False or a reason, or raise, where it is bad:
+            it is told to the model, which may mend it, and no evaluation is paid for it. They run
+            in this process.
         log_dir: Where the run is kept.
         seed: The same seed gives the same run.
         window: Proposals under way at once.
@@ -124,6 +130,8 @@ def optimize_anything(
         "memory_mb": memory_mb,
         "capture_stdio": capture_stdio,
         "failure_score": failure_score,
+        "repairs": repairs,
+        "checks": checks,
     }
     given = {
         "reflection_lm": reflection_lm,

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal, TypedDict, get_args
 
 from dspy_gepa.arguments import Arguments, check_names, nearest
+from dspy_gepa.artifact.checks import as_predicates
 from dspy_gepa.artifact.evaluator import LONE, Evaluator
 from dspy_gepa.artifact.isolated import check_isolation
 from dspy_gepa.core.candidate import Candidate
@@ -85,6 +86,8 @@ class AnythingArguments:
     memory_mb: int | None = None
     capture_stdio: bool = False
     failure_score: float | None = None
+    repairs: int = 1
+    checks: Sequence[Callable[[str], Any]] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that `GEPA` has as well."""
 
@@ -92,6 +95,7 @@ class AnythingArguments:
         self._check_texts()
         for name in ("max_evals", "memory_mb"):
             _check_count(name, getattr(self, name))
+        _check_count("repairs", self.repairs, lowest=0)
         _check_cost(self.max_cost)
         if self.isolation not in (None, "process"):
             raise SettingsError(
@@ -105,7 +109,7 @@ class AnythingArguments:
         known = [*own, *_DIRECT, *SharedArguments.__annotations__]
         check_names(self.given, known, "optimize_anything")
         self._check_mode()
-        _ = self.seed, self.shared, self.bound_evaluator
+        _ = self.seed, self.shared, self.bound_evaluator, self.predicates
 
     @cached_property
     def seed(self) -> Candidate:
@@ -144,6 +148,11 @@ class AnythingArguments:
         if self.failure_score is not None:
             given["failure_score"] = self.failure_score
         return Arguments(metric=self.evaluator, **given)
+
+    @cached_property
+    def predicates(self) -> tuple[Callable[..., Any], ...]:
+        """What refuses a new text before it is evaluated."""
+        return (*as_predicates(self.checks), *self.shared.invariants)
 
     @property
     def is_without_limit(self) -> bool:
@@ -232,13 +241,13 @@ def _listed(name: str, examples: Any) -> list[Any]:
     return listed
 
 
-def _check_count(name: str, value: Any) -> None:
+def _check_count(name: str, value: Any, lowest: int = 1) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
         raise WrongType(f"{name}={value!r} was given, and a whole number is needed.")
-    if value < 1:
-        raise SettingsError(f"{name}={value} was given; 1 is the lowest allowed.")
+    if value < lowest:
+        raise SettingsError(f"{name}={value} was given; {lowest} is the lowest allowed.")
 
 
 def _check_cost(value: Any) -> None:

@@ -100,6 +100,11 @@ class AnythingResult:
         return self.run.stop_reason
 
     @property
+    def accepted(self) -> int:
+        """How many proposals became members."""
+        return self.run.accepted
+
+    @property
     def improved(self) -> bool:
         """Whether the best artifact is not the first one."""
         return self.run.improved

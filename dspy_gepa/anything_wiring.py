@@ -74,12 +74,7 @@ class AnythingOptimization:
     def settings(self) -> Settings:
         """What the search is asked to do."""
         given, seed = self.asked.shared, self.asked.seed
-        sizes = {
-            "components": len(seed),
-            "examples": len({*self.table.train, *self.table.validation}),
-            "validation": len(self.table.validation),
-        }
-        limits = given.limits(**sizes) or given.other_limits
+        limits = replace(given.other_limits, metric_calls=given.max_metric_calls)
         frozen = frozen_components(given, tuple(seed))
         settings = settings_for_mode(
             self.asked,
@@ -243,7 +238,7 @@ class AnythingOptimization:
             },
             constraints=[constraints] if isinstance(constraints, str) else constraints,
             count_tokens=counted_tokens,
-            predicates=tuple(given.invariants),
+            predicates=self.asked.predicates,
         )
         made.check(dict(self.asked.seed))
         return made

@@ -144,7 +144,7 @@ _SECTIONS: dict[str, dict[str, _Rule]] = {
     },
     "refiner": {
         "refiner_lm": _Refused("reflection_lm=, which also repairs what does not run"),
-        "max_refinements": _Refused("reflection_lm= alone: what an artifact did is told to it"),
+        "max_refinements": _Named("repairs"),
     },
 }
 _TOP: dict[str, _Rule] = {
@@ -164,7 +164,7 @@ _FLAT: dict[str, _Rule] = {
     "engine_config": _Only((None, {}), "arguments of optimize_anything"),
 }
 """Of gepa's newer configuration, which has no sections."""
-_USUAL = {"seed": 0, "capture_stdio": False}
+_USUAL = {"seed": 0, "capture_stdio": False, "repairs": 1}
 """Our arguments' values where nothing was given, beside None."""
 
 

@@ -33,7 +33,7 @@ class Strings:
 
 def strings(seed: int) -> Strings:
     """Strings of the hidden kind, and others that are nearly of it, as many of either."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     rows = [(_good(chance), True) if n % 2 else (_bad(chance), False) for n in range(1_080)]
     chance.shuffle(rows)
     return Strings(rows[:40], rows[40:80], rows[80:])
@@ -44,7 +44,9 @@ def evaluate(artifact: str, example: tuple[str, bool]) -> tuple[float, dict[str,
     text, wanted = example
     is_right = bool(re.fullmatch(artifact.strip(), text)) == wanted
     told = f'"{text}" should {"" if wanted else "not "}match'
-    return float(is_right), {"Feedback": f"{told}, and it does{'' if is_right == wanted else ' not'}"}
+    return float(is_right), {
+        "Feedback": f"{told}, and it does{'' if is_right == wanted else ' not'}"
+    }
 
 
 def _of(chance: random.Random, letters: str, least: int, most: int) -> str:
@@ -91,7 +93,7 @@ def model(seed: int, *, blind: bool = False, shuffled: bool = False) -> Callable
         prompt = prompt if isinstance(prompt, str) else str(prompt)
         asked[prompt] += 1
         drawn = hashlib.sha256(f"{seed} {asked[prompt]} {prompt}".encode()).hexdigest()
-        chance = random.Random(drawn)  # noqa: S311
+        chance = random.Random(drawn)
         told = [(text, not no) for text, no in dict.fromkeys(_TOLD.findall(prompt))]
         if blind:
             told = []
@@ -159,7 +161,9 @@ def _narrow(shapes: Shapes, text: str, chance: random.Random) -> None:
     """One bound less, where the string is at the edge of what its shape allows; else any."""
     shape, lengths = _runs(text)
     known = shapes.get(shape)
-    if known is None or not all(low <= n <= high for (low, high), n in zip(known, lengths, strict=True)):
+    if known is None or not all(
+        low <= n <= high for (low, high), n in zip(known, lengths, strict=True)
+    ):
         return
     place = chance.randrange(len(known))
     low, high = known[place]

@@ -124,17 +124,24 @@ def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Ph
         return Repairing(phase.evaluation, phase.components, reflection)
     child = parent.rewritten(reflection.texts)
     if child == parent:
-        problem = reflection.problem
-        if problem:
-            return Settled(parent, Verdict("failed", problem))
-        if reflection.is_unchanged:
-            said = " ".join(reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
-            return Settled(parent, Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {said}"))
-        return Settled(parent, Verdict("rejected", "the texts are unchanged"))
+        return Settled(parent, _unchanged(state, proposal, phase))
     assert isinstance(proposal.origin, Mutation)
     if duplicate := _duplicate(state, child, proposal.origin.seen):
         return Settled(child, Verdict("rejected", duplicate))
-    return gating(state, child, phase.evaluation.examples, [parent])
+    parents = [candidate_of(state, proposal.origin.parent)]
+    return gating(state, child, proposal.shown, parents)
+
+
+def _unchanged(state: RunState, proposal: Proposal, phase: Drafted) -> Verdict:
+    """What becomes of a proposal whose reflection wrote nothing new."""
+    if proposal.mended:
+        (rollout,) = state.rollouts(phase.evaluation)
+        return Verdict("rejected", f"it was not mended: {rollout.failure}")
+    if phase.reflection.problem:
+        return Verdict("failed", phase.reflection.problem)
+    if phase.reflection.is_unchanged:
+        return Verdict("skipped", _NO_TEXT_AT_FAULT)
+    return Verdict("rejected", "the texts are unchanged")
 
 
 def _duplicate(state: RunState, child: Candidate, seen: int) -> str:
@@ -157,7 +164,10 @@ def gating(
 ) -> Gating:
     """The next step of the gate, after these scores of the child: as far as it may be decided."""
     more = len(minibatch) - len(scores)
-    if state.settings.stops_early:
+    if state.settings.mends and not scores:
+        # What does not run shows on the first example, and goes back before more is paid for.
+        more = min(more, 1)
+    elif state.settings.stops_early:
         more = max(1, _to_decide(state, child, minibatch, parents, scores))
     return Gating(Evaluation(child, minibatch[: len(scores) + more]), minibatch)
 
@@ -168,6 +178,10 @@ def _after_gating(
     child = evaluation.candidate
     parents = [candidate_of(state, parent) for parent in proposal.origin.parents]
     scores = _scores(state, evaluation)
+    if broken := _to_be_mended(state, proposal, evaluation):
+        return broken
+    if len(scores) < len(minibatch) and not state.settings.stops_early:
+        return gating(state, child, minibatch, parents, scores)
     more = _to_decide(state, child, minibatch, parents, scores)
     if more > 0:
         return gating(state, child, minibatch, parents, scores)
@@ -178,6 +192,19 @@ def _after_gating(
     better = "not enough better" if own > best else "no better"
     reason = f"{better} on {len(scores)} examples: {own} against {best}"
     return Settled(child, Verdict("rejected", reason))
+
+
+def _to_be_mended(state: RunState, proposal: Proposal, evaluation: Evaluation) -> Reflecting | None:
+    """The reflection on a text that does not run, where it may go back; else None."""
+    origin = proposal.origin
+    if not isinstance(origin, Mutation) or proposal.mended >= origin.mends:
+        return None
+    child, parent = evaluation.candidate, candidate_of(state, origin.parent)
+    for example, rollout in zip(evaluation.examples, state.rollouts(evaluation), strict=True):
+        if rollout.failure:
+            changed = tuple(name for name, text in child.items() if text != parent[name])
+            return Reflecting(Evaluation(child, (example,)), changed)
+    return None
 
 
 def _gate(state: RunState, child: Candidate, parents: Sequence[Candidate]) -> Gate:

@@ -80,10 +80,12 @@ def worst_case(
     *,
     parent_paid: Callable[[int], bool],
     seed_paid: Callable[[int], bool],
+    mends: int | None = None,
 ) -> Tally:
     """The most that a mutation can need that looks at these examples.
 
-    Told is on which examples its parent and the seed have been run and paid for.
+    Told is on which examples its parent and the seed have been run and paid for, and how often a
+    text may go back; as the settings say where that is None.
     """
     shown = min(len(looks), settings.failures_shown or len(looks))
     if settings.rungs is None:
@@ -94,11 +96,13 @@ def worst_case(
         child = shown + len(settings.anchors) + len(beside)
     parent = sum(not parent_paid(example) for example in dict.fromkeys((*looks, *beside)))
     seed = sum(not seed_paid(example) for example in settings.anchors)
+    mends = settings.mends if mends is None else mends
+    # Each text that goes back was run on an example or, where that is not the first, on more.
     return proposal_cost(
         parent=parent + seed,
-        child=child,
+        child=child + mends * shown,
         feedback=settings.feedback_calls * shown,
-        reflection_calls=settings.reflection_calls,
+        reflection_calls=settings.reflection_calls * (1 + mends),
     )
 
 

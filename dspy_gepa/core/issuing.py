@@ -157,21 +157,25 @@ def _mutation(state: RunState, used: Tally) -> Begun:
     looks = settings.sampler(view)
     # Fewer looks where not all of them fit into what is left.
     fewest = min(len(looks), settings.failures_shown or len(looks))
-    for count in range(len(looks), fewest - 1, -1):
-        hold = _hold(state, candidate, looks[:count])
+    # And before that fewer ways back for what does not run.
+    sizes = [(len(looks), mends) for mends in range(settings.mends, 0, -1)]
+    sizes += [(count, 0) for count in range(len(looks), fewest - 1, -1)]
+    for count, mends in sizes:
+        hold = _hold(state, candidate, looks[:count], mends)
         if not settings.limits.obstacle(used=used, more=hold):
             break
-    origin = Mutation(hold, parent, looks[:count], draw, turn, len(state.history))
+    origin = Mutation(hold, parent, looks[:count], draw, turn, len(state.history), mends)
     return origin, rolling(state, candidate, looks[:count])
 
 
-def _hold(state: RunState, parent: Candidate, looks: tuple[int, ...]) -> Tally:
+def _hold(state: RunState, parent: Candidate, looks: tuple[int, ...], mends: int) -> Tally:
     """The worst case of a mutation that looks at these examples."""
     return worst_case(
         state.settings,
         looks,
         parent_paid=_paid(state, parent),
         seed_paid=_paid(state, candidate_of(state, 0)),
+        mends=mends,
     )
 
 

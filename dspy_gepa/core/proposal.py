@@ -71,6 +71,8 @@ class Mutation:
     """How many rewrites along this lineage came before."""
     seen: int
     """How many proposals were over when it was issued: what it may know of, at any time."""
+    mends: int = 0
+    """How often a text of it that does not run may go back: what the budget had room for."""
 
     @property
     def parents(self) -> tuple[int, ...]:
@@ -234,6 +236,8 @@ class Proposal:
     """All rollouts that it has asked for, in order."""
     shown: tuple[int, ...] = ()
     """The minibatch that its reflection sees; empty before."""
+    mended: int = 0
+    """How many of its texts did not run and were sent back."""
     reflection_charge: Tally = NOTHING
     """What its reflection cost."""
     diagnosis: str = ""

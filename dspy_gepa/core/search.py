@@ -192,8 +192,13 @@ def _is_awaited(state: RunState, key: RequestKey) -> bool:
     """Whether there is no answer to this request yet."""
     if isinstance(key, RolloutKey):
         return key not in state.known
-    phases = {proposal.ticket: proposal.phase for proposal in state.live}
-    return isinstance(phases.get(key.ticket), Repairing if key.is_repair else Reflecting)
+    asking = Repairing if key.is_repair else Reflecting
+    return any(
+        proposal.ticket == key.ticket
+        and proposal.mended == key.mends
+        and isinstance(proposal.phase, asking)
+        for proposal in state.live
+    )
 
 
 def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each reason to wait
@@ -260,6 +265,10 @@ def _question(
 ) -> ReflectionRequest:
     """What the reflection is asked: the same whenever it is asked."""
     evidence = tuple(map(Evidence, evaluation.examples, state.rollouts(evaluation)))
+    if proposal.mended:
+        return ReflectionRequest(
+            proposal.ticket, evaluation.candidate, components, evidence, mends=proposal.mended
+        )
     return ReflectionRequest(
         proposal.ticket,
         evaluation.candidate,
@@ -276,8 +285,11 @@ def _begun(ticket: int, origin: Origin, phase: Phase) -> Proposal:
 
 def _entered(proposal: Proposal, phase: Phase) -> Proposal:
     evaluations = (*proposal.evaluations, *evaluations_of(phase))
-    shown = phase.evaluation.examples if isinstance(phase, Reflecting) else proposal.shown
-    return replace(proposal, phase=phase, evaluations=evaluations, shown=shown)
+    shown, mended = proposal.shown, proposal.mended
+    if isinstance(phase, Reflecting):
+        # The second time and later it is about a text of its own.
+        shown, mended = shown or phase.evaluation.examples, mended + bool(shown)
+    return replace(proposal, phase=phase, evaluations=evaluations, shown=shown, mended=mended)
 
 
 def _live(state: RunState, ticket: int) -> Proposal:

@@ -37,6 +37,8 @@ class ReflectionKey(NamedTuple):
     """Of the proposal that reflects."""
     is_repair: bool = False
     """Whether it is the second question, about what could not be used of the first answer."""
+    mends: int = 0
+    """How many texts of this proposal did not run and were sent back before."""
 
 
 RequestKey: TypeAlias = RolloutKey | ReflectionKey
@@ -122,11 +124,13 @@ class ReflectionRequest:
     repairs: tuple[Repair, ...] = ()
     """What could not be used of the first replies, where this is the second question; it is about
     these replies alone. Empty in the first question."""
+    mends: int = 0
+    """Above 0 where the candidate is what this proposal made itself and does not run."""
 
     @property
     def key(self) -> RequestKey:
         """What names this work."""
-        return ReflectionKey(self.ticket, is_repair=bool(self.repairs))
+        return ReflectionKey(self.ticket, bool(self.repairs), self.mends)
 
 
 Request: TypeAlias = RolloutRequest | ReflectionRequest
@@ -165,11 +169,13 @@ class ReflectionAnswer:
     """What cannot be used of the replies, and may be asked about once more."""
     is_repair: bool = False
     """Whether it answers the second question."""
+    mends: int = 0
+    """As in the request."""
 
     @property
     def key(self) -> ReflectionKey:
         """The request that it answers."""
-        return ReflectionKey(self.ticket, self.is_repair)
+        return ReflectionKey(self.ticket, self.is_repair, self.mends)
 
     def after(self, first: ReflectionAnswer) -> ReflectionAnswer:
         """What both answers say, where this one is about what could not be used of the first."""

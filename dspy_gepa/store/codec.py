@@ -214,7 +214,7 @@ _FIELDS = _leaf(dict, dict)
 _WHOLES, _NAMES = _many(_WHOLE), _many(_TEXT)
 _PAIR = _fixed(lambda *pair: pair, _TEXT, _TEXT)
 _KEY = _fixed(RolloutKey, _TEXT, _WHOLE)
-_REFLECTION_KEY = _fixed(ReflectionKey, _WHOLE, _FLAG)
+_REFLECTION_KEY = _fixed(ReflectionKey, _WHOLE, _FLAG, _WHOLE)
 _REQUEST_KEY = _Codec(
     lambda key: (_KEY if isinstance(key, RolloutKey) else _REFLECTION_KEY).pack(key),
     # A rollout's key begins with a digest, a question's with a ticket.
@@ -277,6 +277,7 @@ _REFLECTION = Record(
     is_unchanged=_Usual(_FLAG, value=False),
     repairs=_Usual(_many(_REPAIR.codec), ()),
     is_repair=_Usual(_FLAG, value=False),
+    mends=_Usual(_WHOLE, 0),
 )
 _VERDICT = Record(Verdict, kind=_TEXT, reason=_TEXT)
 _EVALUATION = Record(Evaluation, candidate=_CANDIDATE, examples=_WHOLES)
@@ -290,6 +291,7 @@ _ORIGINS = {
         draw=_WHOLE,
         turn=_WHOLE,
         seen=_WHOLE,
+        mends=_Usual(_WHOLE, 0),
     ),
     "merge": Record(
         Merge,

@@ -96,7 +96,7 @@ def test_what_says_the_same_is_mapped(config, arguments):
             r"dspy.LM\(name",
         ),
         (GEPAConfig(merge=MergeConfig(merge_val_overlap_floor=2)), "use_merge"),
-        (GEPAConfig(refiner=RefinerConfig(max_refinements=2)), "max_refinements"),
+        (GEPAConfig(refiner=RefinerConfig(refiner_lm="a/b")), "reflection_lm="),
         (GEPAConfig(tracking=TrackingConfig(logger=object())), "logging"),
         ({"engine": {"max_metric_call": 3}}, "'max_metric_calls'"),
         ({"engines": {}}, "'engine'"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dspy
 import pytest
-from worlds import Counted, climber, grower, repeater, texts_of, value_of
+from artifact_worlds import Counted, climber, grower, repeater, texts_of, value_of
 
 import dspy_gepa
 from dspy_gepa import Feedback, log, optimize_anything
@@ -188,7 +188,7 @@ def test_a_failure_ranks_below_a_bad_score():
             raise ValueError("odd")
         return -1e6 - value_of(artifact)
 
-    result = run(evaluate, max_evals=6)
+    result = run(evaluate, max_evals=6, repairs=0)
     assert (result.optimized_artifact, result.score) == ("value: 0", -1e6)
     reasons = {each.candidate["artifact"]: each.verdict.reason for each in result.proposals}
     assert reasons["value: 1"] == "no better on 1 examples: a failure against -1e+06"
@@ -210,6 +210,88 @@ def test_a_first_artifact_that_fails_can_be_mended():
     assert "ZeroDivisionError" in prompts[0]
 
 
+def test_what_does_not_run_goes_back_within_its_proposal():
+    """With its failure, once; what comes of it is the proposal's, and all of it is counted."""
+    prompts = []
+
+    def model(prompt):
+        prompts.append(prompt)
+        return climber()(prompt)
+
+    def evaluate(artifact):
+        if value_of(artifact) % 2:
+            raise ValueError(f"{value_of(artifact)} is odd")
+        return value_of(artifact)
+
+    evaluate = Counted(evaluate)
+    result = run(evaluate, reflection_lm=model, max_evals=9)
+    assert [each.candidate["artifact"] for each in result.proposals] == [
+        "value: 2", "value: 4", "value: 6", "value: 8",
+    ]  # fmt: skip
+    assert result.accepted == 4
+    assert len(evaluate.calls) == result.tally.metric_calls == 9
+    assert result.tally.reflection_calls == len(prompts) == 8
+    assert "1 is odd" in prompts[1]
+    assert "What was tried before" not in prompts[1]
+
+
+def test_what_is_not_mended_is_rejected_with_its_failure():
+    """After as many ways back as there are, and within the budget."""
+
+    def evaluate(artifact):
+        if value_of(artifact):
+            raise ValueError("broken")
+        return 0
+
+    for repairs, calls in ((0, 2), (1, 3), (3, 5)):
+        counted = Counted(evaluate)
+        result = run(counted, max_proposals=1, repairs=repairs)
+        assert len(counted.calls) == calls
+        assert "a failure" in result.proposals[0].verdict.reason
+
+
+@pytest.mark.parametrize("limit", range(1, 9))
+def test_a_way_back_is_taken_only_where_there_is_room_for_it(limit):
+    """The budget is used to the last evaluation, and never exceeded."""
+
+    def evaluate(artifact):
+        if value_of(artifact) % 3 == 1:
+            raise ValueError("broken")
+        return value_of(artifact)
+
+    counted = Counted(evaluate)
+    result = run(counted, max_evals=limit)
+    assert len(counted.calls) == result.tally.metric_calls == limit
+
+
+def test_a_check_refuses_a_text_before_it_is_paid_for():
+    """The model is told why and asked once more; False, a reason and an error all refuse."""
+
+    def no_sevens(text):
+        return "a seven is bad luck" if "7" in text else None
+
+    def is_small(text):
+        return value_of(text) < 12
+
+    def compiles(text):
+        compile(text, "artifact", "exec")
+
+    asked = []
+
+    def model(prompt):
+        asked.append(prompt)
+        said = ["value: 7", "value: 8", "value: 30", "value: 9", "value: (", "value: 10"]
+        return f"```\n{said[len(asked) - 1]}\n```"
+
+    evaluate = Counted(value_of)
+    checks = [no_sevens, is_small, compiles]
+    result = run(evaluate, reflection_lm=model, max_proposals=3, checks=checks)
+    assert [text for text, _ in evaluate.calls] == ["value: 0", "value: 8", "value: 9", "value: 10"]
+    assert "bad luck" in asked[1]
+    assert "is_small" in asked[3]
+    assert result.score == 10
+
+
 def test_where_nothing_ever_scores_the_run_ends_with_the_cause():
     """After a few artifacts, and long before the budget is gone."""
 
@@ -218,7 +300,7 @@ def test_where_nothing_ever_scores_the_run_ends_with_the_cause():
 
     evaluate = Counted(evaluate)
     with pytest.raises(WorkerError, match="no such file"):
-        run(evaluate, max_evals=100)
+        run(evaluate, max_evals=100, repairs=0)
     assert len(evaluate.calls) == 6
 
 
@@ -260,7 +342,7 @@ def test_a_score_that_is_none_later_is_a_failure():
     def evaluate(artifact):
         return float("nan") if value_of(artifact) == 1 else -value_of(artifact)
 
-    result = run(evaluate, max_evals=4)
+    result = run(evaluate, max_evals=4, repairs=0)
     assert result.score == 0
     assert result.proposals[0].verdict.kind == "rejected"
 
@@ -448,7 +530,7 @@ def test_several_texts_are_kept_as_a_table(tmp_path):
 KILLED = """
 import os, sys
 sys.path[:0] = [{tests!r}]
-from worlds import climber, value_of
+from artifact_worlds import climber, value_of
 from dspy_gepa import optimize_anything
 calls = 0
 def value(artifact):
@@ -555,6 +637,9 @@ def unused(artifact, example=None):
         ({"memory_mb": 100}, "isolation"),
         ({"isolation": "process", "memory_mb": 0}, "1 is the lowest"),
         ({"objective": 3}, "text is needed"),
+        ({"checks": len}, "list of functions"),
+        ({"checks": [lambda: 0]}, "called with a text"),
+        ({"repairs": -1}, "0 is the lowest"),
         ({"failure_score": float("nan")}, "failure_score"),
         ({"reflection_lm": 3}, "reflection LM"),
         ({"max_eval": 3}, "max_evals"),

@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from artifact_worlds import Counted, climber, repeater, value_of
 from gepa.optimize_anything import (
     EngineConfig,
     GEPAConfig,
@@ -20,7 +21,6 @@ from gepa.optimize_anything import (
 from gepa.optimize_anything import log as gepa_log
 from gepa.optimize_anything import optimize_anything as gepa_anything
 from gepa.utils.code_execution import ExecutionMode, execute_code
-from worlds import Counted, climber, repeater, value_of
 
 from dspy_gepa import log, optimize_anything
 from dspy_gepa.errors import (
@@ -235,8 +235,8 @@ def test_trap_10_score_and_text_are_of_two_artifacts():
     """A refiner's score is told with the text that was not refined. Ours are of one evaluation."""
     config = configured(climber(100), 6)
     config.refiner = RefinerConfig(refiner_lm=climber(1000), max_refinements=1)
-    with pytest.raises(SettingsError, match="max_refinements"):
-        optimize_anything("value: 0", value_of, config={"refiner": {"max_refinements": 2}})
+    with pytest.raises(SettingsError, match="refiner_lm"):
+        optimize_anything("value: 0", value_of, config=config)
     result = run(value_of)
     assert result.score == value_of(result.optimized_artifact)
 

@@ -72,6 +72,7 @@ def reflected(
         metric_calls=said.metric_calls + metric_calls,
         lm_calls=max(said.lm_calls, watch.lm_calls),
         is_repair=bool(request.repairs),
+        mends=request.mends,
     )
 
 
