@@ -79,8 +79,7 @@ class AnythingOptimization:
             "examples": len({*self.table.train, *self.table.validation}),
             "validation": len(self.table.validation),
         }
-        limits = given.limits(**sizes)
-        assert limits is not None
+        limits = given.limits(**sizes) or given.other_limits
         frozen = frozen_components(given, tuple(seed))
         settings = settings_for_mode(
             self.asked,
