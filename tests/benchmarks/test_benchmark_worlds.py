@@ -138,14 +138,9 @@ def test_the_program_does_through_dspy_what_the_task_says():
 def test_the_current_instruction_is_told_from_earlier_attempts():
     """Of several instructions in a prompt, in dspy.GEPA's form or ours, the current one is used."""
     old, current, later = (Stated(1, frozenset({r}), frozenset()).text(f"w{r}") for r in (3, 5, 7))
-    record = Record(
-        1,
-        0.0,
-        False,
-        "Score. missed-1@1!4 missed-2@0!4",
-        calls=(Call(1, "step1", {}, {}),),
-        calls_made=1,
-    )
+    calls = (Call(1, "step1", {}, {}),)
+    said = "Score. missed-1@1!4 missed-2@0!4"
+    record = Record(1, 0.0, passed=False, feedback=said, calls=calls, calls_made=1)
     ours = render([record], Brief(current, f"Tried: {old}. Tried: {later}.")).text
     messages = JSONAdapter().format(
         ProposeInstruction,
