@@ -385,8 +385,8 @@ def test_where_a_text_of_the_prompt_holds_our_marks_they_have_a_number(where):
     assert "<no_change_2/>" in lm.prompts[0]
 
 
-def test_a_repair_has_the_marks_of_the_question_that_it_repairs():
-    """So that a text with plain ones in it, as the evidence has them, can be given there too."""
+def test_marks_of_a_repair_are_those_that_its_question_shows():
+    """Also where the first question had numbered ones."""
     run = Rollout(0.0, trace=Trace(steps=(Step("label", {"m": "</new_text>"}, {}),)))
     asked = replace(request("label"), evidence=(Evidence(7, run),))
     prompts = []
@@ -394,12 +394,11 @@ def test_a_repair_has_the_marks_of_the_question_that_it_repairs():
     def obedient(prompt):
         prompts.append(prompt.text)
         form = prompt.text.rsplit("\n\n", 1)[1]
-        said = "</new_text>\nends it."
-        return Reply("Hm." if len(prompts) == 1 else form.replace("(the whole new text)", said))
+        return Reply("Hm." if len(prompts) == 1 else form.replace("(the whole new text)", "K3."))
 
     _, second = asked_twice(Reflector(obedient), asked)
-    assert second.texts == {"label": "</new_text>\nends it."}
-    assert all("<new_text_2>" in prompt for prompt in prompts)
+    assert second.texts == {"label": "K3."}
+    assert "<new_text_2>" in prompts[0]
 
 
 def test_a_text_that_breaks_a_rule_is_to_be_repaired():
@@ -592,12 +591,6 @@ def test_what_the_lm_raises_is_passed_on():
     for reflector in (Reflector(broken), one_by_one(broken)):
         with pytest.raises(ConnectionError, match="no server"):
             reflector(request("label", "reply"), {}, {})
-
-
-def test_an_unknown_component_is_refused():
-    """A component that the candidate does not have is the caller's mistake."""
-    with pytest.raises(KeyError):
-        Reflector(Script())(request("nothing"), {}, {})
 
 
 def test_guidance_and_references_reach_every_prompt():
