@@ -253,7 +253,7 @@ class Optimization:
                 else " With log_dir=... a later call could carry on."
             )
             advice = (
-                ""
+                self.equipment.thread_advice
                 if finish.error is None
                 else " Check the model's name, its key and that its server can be reached, then "
                 "run again."
