@@ -65,8 +65,10 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         max_seconds: After so long nothing is begun any more, and what runs is finished.
         price: From a model's name and a call's usage, as the provider reports it, to USD or None.
         timeout_seconds: How long a rollout may take, its metric, and a reflection. One that takes
-            longer is recorded as failed and not tried again. None for as long as they take. Our
-            choice of 900 keeps a hung call from hanging the run.
+            longer is recorded as failed and not tried again. None for as long as they take. "auto"
+            is 900, our choice, which keeps a hung call from hanging the run; but with
+            `num_threads=1`, where all is done in the thread that called `compile`, for a program
+            that is bound to it, there is no limit: what hangs there can only be interrupted.
         optimize: What is rewritten: "instructions" and "code", the source of `dspy.Flex` modules;
             and where asked for "tools" and "fields", the descriptions of tools, their arguments
             and the fields of signatures.
@@ -113,7 +115,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         use_merge: Whether members are merged, by component and, but in the paper's search, by line.
         max_merge_invocations: How many merges are tried at most; None for none.
         num_threads: Rollouts in flight at once; as DSPy is configured where it is None. The
-            result does not depend on it.
+            result does not depend on it. With 1 and without `timeout_seconds`, programs run in the
+            thread that calls `compile`, and asynchronous ones, always, on one event loop.
         failure_score: The score where the program or the metric fails on an example.
         perfect_score: The score that cannot be improved on.
         log_dir: A run directory. What was paid for is kept there, and the same call carries on
@@ -157,7 +160,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         max_usd: float | None = None,
         max_seconds: float | None = None,
         price: Price | None = None,
-        timeout_seconds: float | None = 900.0,
+        timeout_seconds: float | Literal["auto"] | None = "auto",
         optimize: Sequence[str] = ("instructions", "code"),
         seed_instructions: Mapping[str, str] | None = None,
         frozen: Frozen = (),

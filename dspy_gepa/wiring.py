@@ -263,4 +263,5 @@ class Optimization:
             log_dir=self.arguments.log_dir,
             program=lambda best: build(self.student, best),
             thing="program",
+            advice=self.equipment.thread_advice,
         )
