@@ -5,6 +5,11 @@ from dspy_gepa.core.selection import PoolView
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.program.rollouts.feedback import Feedback
 from dspy_gepa.recording import SavedRun, load_run
+from dspy_gepa.reflect.predicates import (
+    copies_no_examples,
+    keeps_placeholders,
+    names_output_fields,
+)
 from dspy_gepa.result import RunResult
 from dspy_gepa.swap import install, uninstall
 from dspy_gepa.teleprompter import GEPA
@@ -17,7 +22,10 @@ __all__ = [
     "PoolView",
     "RunResult",
     "SavedRun",
+    "copies_no_examples",
     "install",
+    "keeps_placeholders",
     "load_run",
+    "names_output_fields",
     "uninstall",
 ]

@@ -20,15 +20,18 @@ from dspy_gepa.core.gate import Gate
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import CANDIDATES, trials
+from dspy_gepa.program.calls.lm import check_language_model
 from dspy_gepa.program.calls.usage import MEASURED, Price
 from dspy_gepa.program.rollouts.feedback import finite
 from dspy_gepa.reflect.rules import check_predicates
+from dspy_gepa.reflect.templates import Template
 
 __all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments", "check_names", "nearest"]
 
 SEARCHES = ("default", "paper")
 DIRECTIONS = ("max", "min")
 EDIT_MODES = ("rewrite", "append")
+REFLECTION_STYLES = ("diagnose", "transcribe")
 
 Frozen: TypeAlias = (
     "Sequence[str] | Mapping[str, bool | str | re.Pattern[str] | Sequence[str | re.Pattern[str]]]"
@@ -98,6 +101,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "search": SEARCHES,
     "frontier_type": FRONTIERS,
     "edit_mode": EDIT_MODES,
+    "reflection_style": REFLECTION_STYLES,
 }
 
 
@@ -159,6 +163,7 @@ class Arguments:
     guidance: str = ""
     references: Mapping[str, str] | Sequence[str | os.PathLike[str]] = ()
     reflection_template: Any = None
+    reflection_style: str = "diagnose"
     edit_mode: str = "rewrite"
     objectives: Mapping[str, str] | Sequence[str] = ()
     aggregate_metric: Callable[[Sequence[tuple[Any, Any]]], float] | None = None
@@ -233,10 +238,7 @@ class Arguments:
         wanted = {
             "guidance": ("a text", isinstance(self.guidance, str)),
             "constraints": ("a text or a list of texts", _are(str, self.constraints, alone=True)),
-            "invariants": (
-                "a list of functions",
-                _are(Callable, self.invariants),
-            ),
+            "invariants": ("a list of functions", _are(Callable, self.invariants)),
             "frozen": (
                 "a list of components, or a dict from component to True or to the parts that stay,",
                 isinstance(self.frozen, Collection),
@@ -255,6 +257,13 @@ class Arguments:
                 value = getattr(self, name)
                 raise WrongType(f"{name}={value!r:.200} was given; {needed} is needed.")
         check_predicates("invariants", self.invariants)
+        for model in (self.reflection_lm, self.prompt_model):
+            if model is not None:
+                check_language_model(model)
+        asked = self.reflection_template
+        for template in asked.values() if isinstance(asked, Mapping) else [asked]:
+            if template is not None and not isinstance(template, Template):
+                Template(template)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ from dspy_gepa.program.strategies import component_selector, selection
 __all__ = ["is_single_component", "settings_for"]
 
 _PAPER_MINIBATCH = 3
+_CONTRASTS = 8
+"""Runs that went well among which a reflection finds those that are most like its failures."""
 _NOBODY: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
@@ -110,6 +112,7 @@ def _default(
     chosen: dict[str, Any] = {
         "selection": SoftEstimate() if strategy is None else selection(strategy),
         "ranking": by_estimate,
+        "contrasts": _CONTRASTS,
         "text_merge": text_merge,
         "window": window,
     }

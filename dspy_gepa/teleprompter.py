@@ -84,8 +84,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         references: Texts for it to consult: name to text, or paths of files.
         reflection_template: Its prompt, with `{{instruction}}`, `{{examples}}` and other
             placeholders; or component to such a text. See `dspy_gepa.reflect.templates`.
-        edit_mode: "append" asks the reflection LM for lines to add to an instruction, and not for a
-            new one: for models that forget what they rewrite.
+        reflection_style: "diagnose", or "transcribe" for models of a few billion parameters.
+        edit_mode: "append" asks for lines to add to an instruction, and not for a new one.
         objectives: Name to "max" or "min", for what `objective_scores` hold. "total_tokens",
             "usd" and "seconds" of a rollout are measured where they are named, and by default
             minimized.
@@ -170,6 +170,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         guidance: str = "",
         references: Mapping[str, str] | Sequence[str | os.PathLike[str]] = (),
         reflection_template: Any = None,
+        reflection_style: Literal["diagnose", "transcribe"] = "diagnose",
         edit_mode: Literal["rewrite", "append"] = "rewrite",
         objectives: Mapping[str, str] | Sequence[str] = (),
         frontier_type: FrontierKind = "instance",

@@ -133,10 +133,11 @@ class Optimization:
         frozen = frozen_components(given, tuple(parts))
         rewritable = [part for name, part in parts.items() if name not in frozen]
         is_single = is_single_component(given)
-        rewritten = 1 if is_single else len(rewritable)
+        names = [part.name for part in rewritable]
+        questions = 1 if is_single else self.equipment.questions(names)
         asked = sum(part.kind.is_asked_about for part in rewritable)
         asks = self.equipment.metric.asks_per_component
-        # Our own reflection may ask once more; of others nothing is known.
+        # Our own reflection may ask once more; others are taken to ask once for each component.
         is_code = any(part.kind is CODE for part in rewritable)
         is_ours = given.instruction_proposer is None and not is_code
         return settings_for(
@@ -144,7 +145,7 @@ class Optimization:
             self.table,
             limits,
             feedback_calls=(min(asked, 1) if is_single else asked) if asks else 0,
-            reflection_calls=2 * rewritten if is_ours else rewritten,
+            reflection_calls=2 * questions if is_ours else 1 if is_single else len(names),
             text_merge=self.equipment.text_merge,
             frozen=frozen,
             owners=owners_of(parts),

@@ -18,8 +18,11 @@ def test_the_public_names_are_these():
         "PoolView",
         "RunResult",
         "SavedRun",
+        "copies_no_examples",
         "install",
+        "keeps_placeholders",
         "load_run",
+        "names_output_fields",
         "uninstall",
     ]
     assert all(hasattr(dspy_gepa, name) for name in dspy_gepa.__all__)

@@ -24,6 +24,7 @@ from dspy_gepa.core.proposal import (
     Phase,
     Proposal,
     Reflecting,
+    Repairing,
     Rolling,
     Settled,
     Validating,
@@ -35,6 +36,10 @@ from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import Evidence
 
 __all__ = ["next_phase"]
+
+_NO_TEXT_AT_FAULT = "the reflection found no text at fault"
+_LONGEST_DIAGNOSIS = 300
+"""Characters of a diagnosis that a verdict repeats; all of it is in the record of the proposal."""
 
 
 def next_phase(state: RunState, proposal: Proposal) -> Phase | None:
@@ -109,11 +114,16 @@ def _minibatch(state: RunState, looked: Evaluation) -> Evaluation:
 
 def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Phase:
     parent, reflection = phase.evaluation.candidate, phase.reflection
+    if reflection.repairs:
+        return Repairing(phase.evaluation, phase.components, reflection)
     child = parent.rewritten(reflection.texts)
     if child == parent:
         problem = reflection.problem
         if problem:
             return Settled(parent, Verdict("failed", problem))
+        if reflection.is_unchanged:
+            said = " ".join(reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
+            return Settled(parent, Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {said}"))
         return Settled(parent, Verdict("rejected", "the texts are unchanged"))
     assert isinstance(proposal.origin, Mutation)
     if duplicate := _duplicate(state, child, proposal.origin.seen):

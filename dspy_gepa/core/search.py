@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from dspy_gepa.core.attempts import attempts_told, has_copied
 from dspy_gepa.core.budget import NOTHING, Tally, unit_in_words
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import next_phase
@@ -27,6 +26,7 @@ from dspy_gepa.core.events import (
     RolledOut,
 )
 from dspy_gepa.core.issuing import completion, next_proposal
+from dspy_gepa.core.lessons import contrasts_of, lessons_of
 from dspy_gepa.core.membership import measured, new_member
 from dspy_gepa.core.proposal import (
     Anchoring,
@@ -39,6 +39,7 @@ from dspy_gepa.core.proposal import (
     Phase,
     Proposal,
     Reflecting,
+    Repairing,
     Rolling,
     Seed,
     Settled,
@@ -103,7 +104,7 @@ def _validated_meanwhile(state: RunState) -> int | None:
     first = [proposal.phase for proposal in state.live[1:2]]
     if breakage(state):
         return 0
-    if not any(isinstance(phase, Rolling | Reflecting) for phase in first):
+    if not any(isinstance(phase, Rolling | Reflecting | Repairing) for phase in first):
         return None
     begun = state.live[0].evaluations[0].keys
     answered = sum(key in state.known for key in begun)
@@ -172,8 +173,8 @@ def _heard(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
     match said:
         case RolloutAnswer(key, rollout) if _is_awaited(state, key):
             yield RolledOut(key, rollout)
-        case ReflectionAnswer(ticket):
-            if _is_awaited(state, ticket):
+        case ReflectionAnswer():
+            if _is_awaited(state, said.key):
                 yield Reflected(said)
         case Setback(key, cause, is_lasting):
             yield Faltered(key, cause, said.lost)
@@ -192,7 +193,7 @@ def _is_awaited(state: RunState, key: RequestKey) -> bool:
     if isinstance(key, RolloutKey):
         return key not in state.known
     phases = {proposal.ticket: proposal.phase for proposal in state.live}
-    return isinstance(phases.get(key), Reflecting)
+    return isinstance(phases.get(key.ticket), Repairing if key.is_repair else Reflecting)
 
 
 def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each reason to wait
@@ -248,17 +249,25 @@ def _wanted(state: RunState, proposal: Proposal) -> Iterator[Request]:
                         is_learnable = example in learnable
                         yield RolloutRequest(evaluation.candidate, example, traced=is_learnable)
         case Reflecting(evaluation, components):
-            assert isinstance(proposal.origin, Mutation)
-            rollouts = state.rollouts(evaluation)
-            pairs = zip(evaluation.examples, rollouts, strict=True)
-            evidence = tuple(Evidence(example, rollout) for example, rollout in pairs)
-            yield ReflectionRequest(
-                proposal.ticket,
-                evaluation.candidate,
-                components,
-                evidence,
-                attempts_told(state, proposal.origin),
-            )
+            yield _question(state, proposal, evaluation, components)
+        case Repairing(evaluation, components, reflection):
+            question = _question(state, proposal, evaluation, components)
+            yield replace(question, repairs=reflection.repairs)
+
+
+def _question(
+    state: RunState, proposal: Proposal, evaluation: Evaluation, components: tuple[str, ...]
+) -> ReflectionRequest:
+    """What the reflection is asked: the same whenever it is asked."""
+    evidence = tuple(map(Evidence, evaluation.examples, state.rollouts(evaluation)))
+    return ReflectionRequest(
+        proposal.ticket,
+        evaluation.candidate,
+        components,
+        evidence,
+        contrasts_of(state, proposal, evaluation),
+        lessons_of(state, proposal),
+    )
 
 
 def _begun(ticket: int, origin: Origin, phase: Phase) -> Proposal:
@@ -282,9 +291,16 @@ def _with(state: RunState, changed: Proposal) -> RunState:
 
 def _drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
     proposal = _live(state, reflection.ticket)
-    assert isinstance(proposal.phase, Reflecting)
-    phase = Drafted(proposal.phase.evaluation, proposal.phase.components, reflection)
-    drafted = replace(proposal, phase=phase, reflection_charge=reflection.charge)
+    phase = proposal.phase
+    assert isinstance(phase, Reflecting | Repairing)
+    whole = reflection.after(phase.reflection) if isinstance(phase, Repairing) else reflection
+    drafted = replace(
+        proposal,
+        phase=Drafted(phase.evaluation, phase.components, whole),
+        reflection_charge=proposal.reflection_charge + reflection.charge,
+        diagnosis=whole.diagnosis,
+        lesson=whole.lesson,
+    )
     return replace(
         _with(state, drafted),
         tally=state.tally + reflection.charge,
@@ -331,17 +347,21 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
             if key in state.known and key not in charged:
                 charged = charged.plus(key, first.ticket)
                 charge += state.known[key].charge
-    settlement = Settlement(first.origin, first.phase.candidate, verdict, charge, first.shown)
+    settlement = Settlement(
+        first.origin,
+        first.phase.candidate,
+        verdict,
+        charge,
+        first.shown,
+        first.diagnosis,
+        first.lesson,
+    )
     members = measured(state, first)
     if verdict.kind == "accepted":
         members = (*members, new_member(state, first, charge.metric_calls))
-    copied_from = state.copied_from
-    if copied_from is None and has_copied(state):
-        copied_from = len(state.history) + 1
     return replace(
         state,
         live=tuple(rest),
-        copied_from=copied_from,
         history=state.history.plus(settlement),
         members=members,
         charged=charged,

@@ -54,6 +54,9 @@ class Settings:
     failures_shown: int | None = None
     """How many failures among those make a minibatch; the parent is run on no more of them than it
     takes to find so many. None where all of them make it, failures or not."""
+    contrasts: int = 0
+    """How many rollouts of the parent that are known already, and did better than those of the
+    minibatch, a reflection may be shown beside it."""
     stops_early: bool = False
     """Whether a child is run on no more of the minibatch than it takes to decide the gate."""
     rungs: Rungs | None = None
@@ -139,6 +142,10 @@ class Settlement:
     """What it added to what was spent."""
     shown: tuple[int, ...] = ()
     """The minibatch that its reflection saw; empty where there was none."""
+    diagnosis: str = ""
+    """What its reflection said goes wrong and why; empty where it did not say."""
+    lesson: str = ""
+    """What its reflection said of its change, in a sentence; empty where it did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +175,6 @@ class RunState:
     """The most that model calls cost in one reflection."""
     vain: Mapping[RequestKey, int] = field(default_factory=dict)
     """Attempts at requests that could not be carried out since the last answer of their kind."""
-    copied_from: int | None = None
-    """How many proposals were over when a reflection had first copied a rejected text that it was
-    told of; None while none has. Those issued from then on are told of none."""
     ending: str = ""
     """Why no more proposals are issued; empty while they are."""
     is_broken: bool = False

@@ -277,8 +277,11 @@ class ProgramWorker:
         )
 
     def _reflection(self, request: ReflectionRequest, account: Account) -> ReflectionAnswer:
-        feedback = self._component_feedback(request, account)
-        request = self._with_attachments(request)
+        feedback: dict[str, dict[int, str]] = {}
+        if not request.repairs:
+            # A second question is about the reply alone.
+            feedback = self._component_feedback(request, account)
+            request = self._with_attachments(request)
         descriptions = self._descriptions(request.candidate)
         metric_calls, watch = account.metric_calls, Watch()
         with watch.around([]):
@@ -287,7 +290,9 @@ class ProgramWorker:
                 lambda: self._reflect(request, descriptions, feedback),
             )
         error = said.error if isinstance(said, Raised) else None
-        is_without_result = isinstance(said, ReflectionAnswer) and not said.texts
+        is_without_result = isinstance(said, ReflectionAnswer) and not (
+            said.texts or said.repairs or said.is_unchanged
+        )
         if outage := watch.outage(error, is_without_result=is_without_result):
             account.lm_calls = watch.lm_calls
             raise Outage from outage
@@ -295,15 +300,12 @@ class ProgramWorker:
             problem = f"The reflection raised {failure_text(said.error)}"
             # Who has taken too long has asked at least once, whatever is seen of it.
             asked = max(watch.lm_calls, int(isinstance(said.error, TimedOut)))
-            return ReflectionAnswer(
-                request.ticket, problem=problem, metric_calls=metric_calls, lm_calls=asked
-            )
-        return ReflectionAnswer(
-            request.ticket,
-            said.texts,
-            problem=said.problem,
+            said = ReflectionAnswer(request.ticket, problem=problem, lm_calls=asked)
+        return replace(
+            said,
             metric_calls=said.metric_calls + metric_calls,
             lm_calls=max(said.lm_calls, watch.lm_calls),
+            is_repair=bool(request.repairs),
         )
 
     def _descriptions(self, candidate: Candidate) -> dict[str, str]:

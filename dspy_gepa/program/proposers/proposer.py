@@ -134,8 +134,8 @@ class CustomProposer:
             # No score counts as perfect here: the order alone matters, and it is by score then.
             records = records_of(
                 request,
-                component,
-                feedback=feedback.get(component, {}),
+                [component],
+                feedback=feedback,
                 perfect_score=None,
                 shows_unparsed=self._shows_unparsed,
             )
