@@ -27,6 +27,8 @@ from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
+from gepa import optimize
+from gepa.core.adapter import EvaluationBatch
 
 from dspy_gepa.arguments import Arguments
 from dspy_gepa.core.budget import Limits
@@ -93,7 +95,7 @@ class World:
     learn: float = 0.8
     """How probably a reflection sees a rule in one case in which it was missed."""
     drown: float = 0.0
-    """By how much that falls with each further case that is shown beyond three."""
+    """By how much that falls with each further failure that is shown beyond three."""
     dilute: float = 0.0
     """By how much that falls with each further component that is rewritten at once."""
     overfit: float = 0.1
@@ -289,7 +291,6 @@ class Simulated:
     def outcome(self, candidate: Candidate) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """For every case its score, and which needed rules were met."""
         if candidate.digest not in self._outcomes:
-            world = self.world
             likely, broken = self.likelihood(candidate)
             random = self._generator("text", candidate.digest)
             drawn = np.where(self._is_own, self._own, random.random(self.needed.shape))
@@ -330,8 +331,8 @@ class Simulated:
         texts: dict[str, str] = {}
         failed = [(case, missed) for case, score, missed in shown if score < world.perfect_score]
         passed = len(shown) - len(failed)
-        calm = (1 - world.heed) ** passed
-        sight = world.learn * max(0.2, 1 - world.drown * max(0, len(shown) - 3))
+        calm = (1 - world.heed) ** min(passed, 4)
+        sight = world.learn * max(0.2, 1 - world.drown * max(0, len(failed) - 3))
         sight *= max(0.2, 1 - world.dilute * (len(components) - 1))
         sight *= {"rule": 1.0, "value": 0.5, "number": 0.12}[world.feedback]
         overfit = world.overfit * calm * max(1, len(failed)) ** world.overfit_power
@@ -375,7 +376,7 @@ class Simulated:
             texts[name] = text_of(said, wording)
         return texts
 
-    def _scores(
+    def _scores(  # noqa: PLR0911 - one for each shape
         self, share: np.ndarray[Any, Any], random: np.random.Generator
     ) -> np.ndarray[Any, Any]:
         """What the metric says to shares of what was needed."""
@@ -531,8 +532,6 @@ class Adapter:
         capture_traces: bool = False,  # noqa: FBT001, FBT002 - gepa's signature
     ) -> Any:
         """Rollouts."""
-        from gepa.core.adapter import EvaluationBatch
-
         self.metric_calls += len(batch)
         rollouts = [self.task.rollout(Candidate.of(candidate), case) for case in batch]
         pairs = list(zip(batch, rollouts, strict=True)) if capture_traces else None
@@ -612,8 +611,6 @@ def by_reference(
 def _by_reference(
     world: World, cost: float, factor: float, seed: int, *, use_merge: bool, **told: bool
 ) -> list[Point]:
-    from gepa import optimize
-
     adapter = Adapter(Simulated(world, **told))
     watch = _Watch(adapter, cost=cost, factor=factor)
     optimize(

@@ -8,8 +8,8 @@ from pathlib import Path
 import dspy
 import pytest
 from dspy.adapters.json_adapter import JSONAdapter
-
 from dspy_gepa.reflect.parse import read_text
+
 from dspy_gepa.reflect.prompt import Brief, render
 from dspy_gepa.reflect.records import Call, Record
 
