@@ -142,7 +142,8 @@ def _unchanged(state: RunState, proposal: Proposal, phase: Drafted) -> Verdict:
     if phase.reflection.problem:
         return Verdict("failed", phase.reflection.problem)
     if phase.reflection.is_unchanged:
-        return Verdict("skipped", _NO_TEXT_AT_FAULT)
+        said = " ".join(phase.reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
+        return Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {said}")
     return Verdict("rejected", "the texts are unchanged")
 
 
