@@ -66,7 +66,8 @@ def optimize_anything(
     another one under the same name cannot be told from it.
 
     Args:
-        artifact: What to start from.
+        artifact: What to start from. Without one the first is written from the objective and the
+            background by `reflection_lm`, and the first examples of the dataset.
         evaluator: Scores an artifact.
         objective: What is to be achieved, in words.
         background: What a model should know about the task, in words.

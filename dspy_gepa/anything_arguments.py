@@ -113,10 +113,15 @@ class AnythingArguments:
 
     @cached_property
     def seed(self) -> Candidate:
-        """The texts to start from."""
+        """The texts to start from; an empty one where the first is to be written."""
         artifact = self.artifact
         if artifact is None:
-            raise SettingsError("No artifact was given: a text, or a dict of named texts.")
+            if not (self.objective or "").strip():
+                raise SettingsError(
+                    "Neither an artifact nor an objective was given. Give the text to start from, "
+                    "or say in objective= what is to be achieved, and the first text is written."
+                )
+            return Candidate.of({LONE: ""})
         texts = artifact if isinstance(artifact, Mapping) else {LONE: artifact}
         for name, text in texts.items():
             if not isinstance(name, str) or not isinstance(text, str):

@@ -45,7 +45,7 @@ def settings_for_mode(
         reflection_calls=reflection_calls,
         frozen=tuple(frozen),
     )
-    chosen: dict[str, Any] = {"mends": asked.repairs}
+    chosen: dict[str, Any] = {"mends": asked.repairs, "writes_seed": asked.artifact is None}
     if asked.failure_score is None:
         chosen["lowest_score"] = float("-inf")
     if asked.inferred_mode == "generalization":

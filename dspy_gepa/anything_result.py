@@ -41,7 +41,12 @@ class AnythingResult:
 
     @property
     def optimized_artifact(self) -> Any:
-        """The best artifact: a text, or a dict of named texts in the order in which they came."""
+        """The best artifact: a text, or a dict of named texts in the order in which they came.
+
+        None where a run ended before the first one was written.
+        """
+        if not self.members and not any(self.seed.values()):
+            return None
         return self._artifact(self._best)
 
     @property

@@ -28,7 +28,7 @@ from dspy_gepa.core.events import Committed, Event
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.equipment import Equipment
-from dspy_gepa.errors import WorkerError
+from dspy_gepa.errors import ReflectionError, WorkerError
 from dspy_gepa.held_out import HeldOut, compared, evaluated
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.observe.scores import RangeCheck
@@ -220,7 +220,7 @@ class AnythingOptimization:
             template=IMPROVEMENT,
             unchanged_if=UNCHANGED_IF,
             page=ArtifactPage(
-                self.table.examples, perfect_score=given.perfect_score, media_kind=media_kind
+                self.table.examples, learned=len(self.table.train), media_kind=media_kind
             ),
         )
 
@@ -252,6 +252,11 @@ class AnythingOptimization:
             ReflectionError: no reflection ever gave a usable text.
         """
         asked, state = self.asked, finish.state
+        if state.history and not state.members:
+            raise ReflectionError(
+                f"No first artifact could be written: {state.history[0].verdict.reason}. Give one, "
+                "or a stronger reflection_lm."
+            )
         check(
             finish,
             log_dir=asked.shared.log_dir,
@@ -279,10 +284,10 @@ class AnythingOptimization:
     def _tested(
         self, result: AnythingResult, evaluate: Evaluate, run_dir: RunDir | None
     ) -> HeldOut:
-        best = result.members[result.run.best].candidate
+        seed, best = (result.members[number].candidate for number in (0, result.run.best))
         logger.info(
             "The test set takes up to %d evaluations beside the limits.",
-            len({self.asked.seed, best}) * len(self.table.anchors),
+            len({seed, best}) * len(self.table.anchors),
         )
         known = _stored_tests(run_dir)
         before = len(known)
@@ -294,14 +299,12 @@ class AnythingOptimization:
 
         worker = self._worker(evaluate, _never, has_begun=True)
         executor = self._equipment.executor(worker)
-        wanted = [(each, n) for each in (self.asked.seed, best) for n in self.table.anchors]
+        wanted = [(each, n) for each in (seed, best) for n in self.table.anchors]
         try:
             done = evaluated(executor, wanted, dict(known), keep)
         finally:
             executor.close()
-        rows = [
-            [done[each.digest, n] for n in self.table.anchors] for each in (self.asked.seed, best)
-        ]
+        rows = [[done[each.digest, n] for n in self.table.anchors] for each in (seed, best)]
         return compared(*rows, evaluations=len(known) - before)
 
 

@@ -16,7 +16,7 @@ from dspy_gepa.reflect.templates import NONE_YET, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.reflect.values import Marks, no_media, sendable, shortened, text_of
 
-__all__ = ["IMPROVEMENT", "UNCHANGED_IF", "ArtifactPage"]
+__all__ = ["FIRST", "IMPROVEMENT", "UNCHANGED_IF", "ArtifactPage"]
 
 IMPROVEMENT = Template(
     """\
@@ -44,8 +44,28 @@ page, of your reasons or of the evaluation's words stands in it.
 """
 )
 """How we ask for a better artifact, with a diagnosis before it."""
+FIRST = Template(
+    """\
+You write a text that will be evaluated by a program. It is used exactly as you write it, and a \
+higher score is better.
+{{guidance}}{{description}}
+# The text as it is
+
+{{instruction}}
+{{references}}{{examples}}{{lessons}}{{limits}}
+# Your task
+
+Write a first text that does what is wanted, as simple as it can be and ready to be used. Nothing \
+of this page stands in it.
+
+{{form}}
+"""
+)
+"""How we ask for the first artifact, where there is none to start from."""
 UNCHANGED_IF = "nothing that you can think of would be better than the present text"
 
+_SHOWN_FIRST = 3
+"""Examples that are shown before there is a text."""
 _LEAST = 400
 """Characters below which a part says nothing."""
 _WHOLE = 1_200
@@ -59,7 +79,8 @@ class ArtifactPage:
 
     examples: Sequence[object]
     """An example's id is its position; None for the one problem of a single task."""
-    perfect_score: float | None = None
+    learned: int | None = None
+    """How many of them, from the first on, may be shown to whoever writes the first text."""
     count_tokens: Callable[[str], int] = estimated_tokens
     media_kind: Callable[[object], str] = no_media
 
@@ -89,7 +110,8 @@ class ArtifactPage:
         raise AssertionError  # pragma: no cover - texts end, prefixes do not
 
     def _text(self, asked: Asked, marks: Marks, room: int) -> str | TooLong:
-        brief, fill = asked.brief, asked.template.filled
+        is_first = not asked.request.evidence
+        brief, fill = asked.brief, (FIRST if is_first else asked.template).filled
         current = sendable(brief.instruction) if brief.instruction.strip() else NONE_YET
         limits = "\n".join(f"- {sendable(limit)}" for limit in brief.limits)
         fixed = {
@@ -111,11 +133,20 @@ class ArtifactPage:
         free -= len(references) + len(tried) + len(described)
         return fill(
             **fixed,
-            examples=self._results(asked, marks, free),
+            examples=self._first_examples(marks, free)
+            if is_first
+            else self._results(asked, marks, free),
             references=references,
             lessons=tried,
             description=described,
         )
+
+    def _first_examples(self, marks: Marks, room: int) -> str:
+        """What the first text will be evaluated on, where that is more than one task."""
+        shown = [one for one in self.examples[: self.learned] if one is not None][:_SHOWN_FIRST]
+        share = room // max(1, len(shown)) - 40
+        told = [shortened(text_of(example, marks), share) for example in shown]
+        return _section("Some of what it will be evaluated on", "\n\n".join(told))
 
     def _results(self, asked: Asked, marks: Marks, room: int) -> str:
         """What came of the evaluations: the worst first, and after them what went better."""

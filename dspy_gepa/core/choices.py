@@ -33,6 +33,7 @@ from dspy_gepa.core.proposal import (
     Reflecting,
     Repairing,
     Rolling,
+    Seed,
     Settled,
     Validating,
     Verdict,
@@ -42,7 +43,7 @@ from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import Evidence
 
-__all__ = ["next_phase"]
+__all__ = ["candidate_of", "gating", "has_seed", "next_phase", "rolling", "validating"]
 
 _NO_TEXT_AT_FAULT = "the reflection found no text at fault"
 _LONGEST_DIAGNOSIS = 300
@@ -127,6 +128,8 @@ def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Ph
     child = parent.rewritten(reflection.texts)
     if child == parent:
         return Settled(parent, _unchanged(state, proposal, phase))
+    if isinstance(proposal.origin, Seed):
+        return Validating(Evaluation(child, state.settings.first_examples))
     assert isinstance(proposal.origin, Mutation)
     if duplicate := _duplicate(state, child, proposal.origin.seen):
         return Settled(child, Verdict("rejected", duplicate))
@@ -312,6 +315,11 @@ def _pool(state: RunState, ticket: int, seen: int) -> PoolView:
     unknown = np.full((1, validation), np.nan)
     seed, training = (candidate_of(state, 0),), np.full((1, train), np.nan)
     return PoolView(seed, unknown, unknown, ticket, 0, training, ((),))
+
+
+def has_seed(state: RunState) -> bool:
+    """Whether there are texts to start from, and not only the words that ask for them."""
+    return any(proposal.evaluations for proposal in state.live[:1])
 
 
 def candidate_of(state: RunState, member: int) -> Candidate:

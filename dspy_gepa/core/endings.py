@@ -23,7 +23,7 @@ def breakage(state: RunState) -> str:
             f"the frontier {frontier!r} needs objectives, and the metric scored none. Return "
             'objective_scores={"name": number}, or take the frontier "instance"'
         )
-    if state.members or not state.live:
+    if state.members or not state.live or not state.live[0].evaluations:
         return ""
     first = state.live[0].evaluations[0].keys[: state.settings.max_failures_in_a_row]
     rollouts = [state.known.get(key) for key in first]

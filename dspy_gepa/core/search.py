@@ -13,7 +13,7 @@ from itertools import islice
 
 from dspy_gepa.core.budget import NOTHING, Tally, unit_in_words
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.choices import next_phase
+from dspy_gepa.core.choices import has_seed, next_phase
 from dspy_gepa.core.endings import breakage, obstacle
 from dspy_gepa.core.events import (
     Advanced,
@@ -67,15 +67,18 @@ __all__ = ["decide", "decisions", "evolve", "requests", "shortage", "start"]
 
 
 def start(settings: Settings, seed: Candidate, examples: tuple[int, ...] | None = None) -> RunState:
-    """The state before anything happened: the seed is about to be validated.
+    """The state before anything happened: the seed is about to be validated, or to be written.
 
     It is validated on these examples; by default on the first rung of them or on all, as far as
     the limit allows.
     """
     if examples is None:
         examples = settings.first_examples
-    phase = Validating(Evaluation(seed, examples))
     hold = Tally(rollouts=len(examples), metric_calls=len(examples))
+    phase: Phase = Validating(Evaluation(seed, examples))
+    if settings.writes_seed:
+        hold += Tally(reflection_calls=settings.reflection_calls)
+        phase = Reflecting(Evaluation(seed, ()), tuple(seed))
     return RunState(settings, (_begun(0, Seed(hold), phase),))
 
 
@@ -215,7 +218,7 @@ def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each re
             return Advanced(proposal.ticket, phase)
     # The first proposal does not wait for the seed's validation: its parent can only be the seed.
     window = state.settings.window if state.members else 2
-    has_room = len(state.live) < window and bool(state.members or state.live)
+    has_room = len(state.live) < window and bool(state.members or has_seed(state))
     blocked = state.ending or (obstacle(state) if has_room else "")
     if has_room and not blocked:
         begun, unit = next_proposal(state)

@@ -82,6 +82,8 @@ class Settings:
     max_merge_invocations: int = 5
     merge_examples: int = 5
     """On how many validation examples a merge is compared with its parents."""
+    writes_seed: bool = False
+    """Whether the first texts are written by the reflection, before anything was run."""
     mends: int = 0
     """How often a text that does not run goes back to the reflection within its proposal."""
     tells_attempts: bool = False

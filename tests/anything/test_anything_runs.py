@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,64 @@ def test_a_test_set_tells_whether_it_got_better():
     assert result.test.seed_score == -9.0
     assert result.test.shows_improvement
     assert "difference +" in str(result.test)
+
+
+def test_the_first_artifact_is_written_where_there_is_none(tmp_path):
+    """From objective and background; counted, kept and carried on like any reflection."""
+    prompts = []
+
+    def model(prompt):
+        prompts.append(prompt)
+        return "```\nvalue: 5\n```" if len(prompts) == 1 else climber()(prompt)
+
+    given = {"objective": "Make it large.", "background": "Numbers have values."}
+    evaluate = Counted(value_of)
+    result = run(evaluate, None, **given, reflection_lm=model, max_evals=4, log_dir=str(tmp_path))
+    assert "Make it large." in prompts[0]
+    assert "Numbers have values." in prompts[0]
+    assert [text for text, _ in evaluate.calls] == [f"value: {n}" for n in (5, 6, 7, 8)]
+    assert result.tally.reflection_calls == len(prompts) == 4
+    assert (result.members[0].candidate["artifact"], result.score) == ("value: 5", 8)
+    more = run(evaluate, None, **given, reflection_lm=model, max_evals=6, log_dir=str(tmp_path))
+    assert (len(evaluate.calls), len(prompts), more.score) == (6, 6, 10)
+
+
+def test_a_first_artifact_that_cannot_be_read_is_asked_for_again():
+    """And where that brings none either, it is an error and no evaluation is paid."""
+    replies = ["I cannot do that.", "```\nvalue: 3\n```"]
+    asked = []
+
+    def model(prompt):
+        asked.append(prompt)
+        return replies[min(len(asked), len(replies)) - 1] if len(asked) < 3 else climber()(prompt)
+
+    assert run(value_of, None, objective="Grow.", reflection_lm=model, max_evals=3).score == 5
+    evaluate = Counted(value_of)
+    with pytest.raises(ReflectionError, match="No first artifact"):
+        run(evaluate, None, objective="Grow.", reflection_lm=lambda _: "No.", max_evals=3)
+    assert evaluate.calls == []
+
+
+def test_the_first_artifact_of_a_dataset_is_shown_examples_to_learn_from():
+    """The first three of them, and none of the validation set."""
+    prompts = []
+
+    def model(prompt):
+        prompts.append(prompt)
+        return "```\nvalue: 5\n```" if len(prompts) == 1 else climber()(prompt)
+
+    run(
+        lambda artifact, example: -abs(value_of(artifact) - example["target"]),
+        None,
+        objective="Be near.",
+        dataset=[{"target": 10 + n} for n in range(5)],
+        valset=[{"target": 90}],
+        reflection_lm=model,
+        max_evals=12,
+    )
+    shown = [f'"target": {10 + n}' in prompts[0] for n in range(5)]
+    assert shown == [True, True, True, False, False]
+    assert not any('"target": 90' in prompt for prompt in prompts)
 
 
 # Budgets and determinism
@@ -576,6 +635,53 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
     assert len(lines) - len(set(lines)) <= 2
 
 
+def test_a_run_goes_on_from_whatever_of_its_journal_is_left(tmp_path):
+    """Cut off after any event: the same proposals, and nothing that was answered is asked again.
+
+    With a first artifact that is written, replies that are repaired and texts that are sent back.
+    """
+
+    def model(prompt):
+        if "(there is none yet)" in prompt:
+            return "I had rather not."  # repaired
+        if "I had rather not" in prompt:
+            return "```\nvalue: 3\n```"
+        return climber()(prompt)
+
+    def evaluate(artifact):
+        if value_of(artifact) % 2:
+            raise ValueError("odd")
+        return value_of(artifact)
+
+    def once(folder):
+        counted, asked = Counted(evaluate), []
+        counted.__name__ = "evaluate"
+
+        def counting(prompt):
+            asked.append(prompt)
+            return model(prompt)
+
+        counting.__qualname__ = "model"
+        result = run(
+            counted, None, objective="Grow.", reflection_lm=counting, max_evals=7, log_dir=folder
+        )
+        return texts_of(result), result.tally, len(counted.calls), len(asked)
+
+    whole = once(str(tmp_path / "whole"))
+    assert whole[2:] == (7, whole[1].reflection_calls)
+    lines = (tmp_path / "whole" / "events.jsonl").read_text().splitlines(keepends=True)
+    answers = [line for line in lines if '"rolled_out"' in line or '"reflected"' in line]
+    assert len(answers) == whole[2] + whole[3]
+    for kept in range(1, len(lines)):
+        folder = tmp_path / f"cut{kept}"
+        shutil.copytree(tmp_path / "whole", folder)
+        (folder / "events.jsonl").write_text("".join(lines[:kept]))
+        again = once(str(folder))
+        assert again[:2] == whole[:2], kept
+        left = sum('"rolled_out"' in line or '"reflected"' in line for line in lines[kept:])
+        assert sum(again[2:]) == left, kept
+
+
 def test_the_first_ctrl_c_returns_the_best_so_far():
     """What was found is not lost."""
     calls = []
@@ -613,6 +719,8 @@ def unused(artifact, example=None):
         ({"artifact": {"a": 3}}, "text is needed"),
         ({"artifact": 3}, "text is needed"),
         ({"artifact": "a", "seed_candidate": "b"}, "mean the same"),
+        ({"artifact": None}, "Neither an artifact nor an objective"),
+        ({"artifact": None, "objective": " "}, "Neither an artifact nor an objective"),
         ({"dataset": []}, "dataset is empty"),
         ({"dataset": "abc"}, "list of examples"),
         ({"dataset": {"a": 1}}, "list of examples"),
