@@ -58,7 +58,7 @@ def settings_for_mode(
         "rungs": None,
         "ranking": by_mean,
         "sampler": Epochs(1 if is_single else min(size, len(table.train))),
-        "failures_shown": None,
+        "minibatch_size": None,
         "stops_early": False,
         "gate": given.gate or strict_improvement,
         "window": given.window or 1,

@@ -124,7 +124,7 @@ class AnythingOptimization:
         with ExitStack() as closing:
             if asked.isolation is not None:
                 limits = ProcessLimits(
-                    timeout_seconds=asked.shared.timeout_seconds,
+                    timeout_seconds=self._equipment.timeout_seconds,
                     memory_mb=asked.memory_mb,
                     captures=asked.capture_stdio,
                 )
@@ -140,7 +140,7 @@ class AnythingOptimization:
         given, score = self.asked.shared, self.asked.failure_score
         return EvaluationSettings(
             failure_score=float("-inf") if score is None else score,
-            timeout_seconds=given.timeout_seconds,
+            timeout_seconds=self._equipment.timeout_seconds,
             price=given.price,
             must_know_price=given.max_usd is not None,
         )

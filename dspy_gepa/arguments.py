@@ -125,7 +125,7 @@ class Arguments:
     max_usd: float | None = None
     max_seconds: float | None = None
     price: Price | None = None
-    timeout_seconds: float | None = None
+    timeout_seconds: float | str | None = "auto"
     search: str = "default"
     reflection_minibatch_size: int | None = None
     candidate_selection_strategy: Any = None
@@ -210,8 +210,10 @@ class Arguments:
             )
         for name, lowest in _LOWEST.items():
             _check_number(name, getattr(self, name), lowest)
-        for name in ("max_usd", "max_seconds", "timeout_seconds"):
+        for name in ("max_usd", "max_seconds"):
             _check_amount(name, getattr(self, name))
+        if self.timeout_seconds != "auto":
+            _check_amount("timeout_seconds", self.timeout_seconds)
         for name, allowed in _ALLOWED.items():
             _check_allowed(name, getattr(self, name), allowed)
         self._check_texts()

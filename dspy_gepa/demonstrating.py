@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -161,12 +162,12 @@ class Demonstrating:
     def _validated(self, program: dspy.Module, left: Limits) -> Finish:
         """How a run ends that validates a program on all validation examples and no more."""
         settings = replace(self.settings, limits=replace(left, proposals=0), rungs=None)
-        executor = self.equipment.executor(self.equipment.worker(program))
         kinds = kinds_for(self.equipment.arguments.optimize)
-        try:
+        with (
+            closing(self.equipment.worker(program)) as worker,
+            closing(self.equipment.executor(worker)) as executor,
+        ):
             return run(start(settings, components_of(program, kinds)), executor)
-        finally:
-            executor.close()
 
     def _subject(self, best: dspy.Module) -> str:
         """A digest of what demonstrations are made for and by. Data and metric are the run's."""

@@ -41,6 +41,7 @@ from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.proposers.code_proposer import CodeProposer
 from dspy_gepa.program.proposers.proposer import CustomProposer
 from dspy_gepa.program.proposers.reflection import Reflect, ReflectionByKind, Ruled
+from dspy_gepa.program.rollouts.entry import entry_of
 from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.strategies import SearchView
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
@@ -56,6 +57,9 @@ from dspy_gepa.run.worker import Worker
 from dspy_gepa.wording import own_templates, prompt_tokens, references, rules, rules_for_code
 
 __all__ = ["Equipment"]
+
+_TIMEOUT_SECONDS = 900.0
+"""Our choice: longer than agents mostly take, and short enough not to lose a night."""
 
 _TEMPLATES = {
     TOOL.name: TOOL_TEMPLATE,
@@ -135,8 +139,8 @@ class Equipment:
     def _needs_price(self) -> bool:
         return self.arguments.max_usd is not None or "usd" in self.arguments.directions
 
-    def worker(self, student: dspy.Module) -> Worker:
-        """Runs this program: the student, or the student with demonstrations."""
+    def worker(self, student: dspy.Module) -> ProgramWorker:
+        """Runs this program: the student, or the student with demonstrations. To be closed."""
         given = self.arguments
         return ProgramWorker(
             student,
@@ -146,7 +150,7 @@ class Equipment:
             WorkerSettings(
                 failure_score=given.failure_score,
                 keep_outputs=given.track_best_outputs or given.aggregate_metric is not None,
-                timeout_seconds=given.timeout_seconds,
+                timeout_seconds=self.timeout_seconds,
                 price=given.price,
                 must_know_price=self._needs_price,
                 must_know_usage=given.max_total_tokens is not None,
@@ -263,8 +267,48 @@ class Equipment:
 
     def executor(self, worker: Worker) -> Executor:
         """Hands requests to this worker, as many at once as is asked for."""
-        threads = self.arguments.num_threads or dspy.settings.num_threads or 1
+        threads = self.num_threads
         return SerialExecutor(worker) if threads == 1 else ThreadedExecutor(worker, threads)
+
+    @property
+    def num_threads(self) -> int:
+        """How many rollouts run at once."""
+        return self.arguments.num_threads or dspy.settings.num_threads or 1
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """How long the program, its metric or a reflection may take; None for as long as it does.
+
+        To leave something behind that takes too long, it has to run in another thread. So that
+        nobody gets one who asked for one thread, there is a limit then only where it is asked for.
+        """
+        given = self.arguments.timeout_seconds
+        if isinstance(given, str):
+            return None if self.num_threads == 1 else _TIMEOUT_SECONDS
+        return given
+
+    @property
+    def thread_advice(self) -> str:
+        """What may be at fault where a program always fails: that it runs in another thread."""
+        if entry_of(self.student).is_asynchronous:
+            return (
+                " Asynchronous programs run on an event loop of the run's own: what belongs to "
+                "another one, such as a session that was opened before, cannot be used there. "
+                "Have the program open it."
+            )
+        reasons = {
+            f"num_threads={self.num_threads}": self.num_threads > 1,
+            f"timeout_seconds={self.arguments.timeout_seconds}": self.timeout_seconds is not None
+            and self.arguments.timeout_seconds != "auto",
+        }
+        because = " and ".join(reason for reason, holds in reasons.items() if holds)
+        if not because:
+            return ""
+        return (
+            f" Rollouts run in threads of their own, because of {because}. If the program is bound "
+            "to the thread that made it (SQLite, a signal handler, an event loop), take "
+            "num_threads=1 without timeout_seconds, which runs it where compile is called."
+        )
 
     def stoppers(self) -> Sequence[Callable[[RunState], str]]:
         """Who may end the run after a proposal."""

@@ -63,7 +63,12 @@ def searched(
 
 
 def check(
-    finish: Finish, *, log_dir: str | None, program: Callable[[Candidate], object], thing: str
+    finish: Finish,
+    *,
+    log_dir: str | None,
+    program: Callable[[Candidate], object],
+    thing: str,
+    advice: str = "",
 ) -> None:
     """Nothing, where the run came to a result.
 
@@ -72,6 +77,7 @@ def check(
         log_dir: Where it is kept.
         program: What an error hands over of the best candidate.
         thing: What is improved, in a word.
+        advice: What may help where the program or the metric failed everywhere.
 
     Raises:
         MetricError: the metric or the evaluator returned something that is no score.
@@ -89,7 +95,7 @@ def check(
             else " With log_dir=... a later call could carry on."
         )
         advice = (
-            ""
+            advice
             if finish.error is None
             else " Check the model's name, its key and that its server can be reached, then "
             "run again."

@@ -20,11 +20,9 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.gepa_kwargs import mapped_gepa_kwargs
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import Plan, auto_budget
+from dspy_gepa.preparing import demo_settings, seeded, tabulated
 from dspy_gepa.program.calls.usage import Price
 from dspy_gepa.program.components.kinds import kinds_for
-from dspy_gepa.program.demos import DemoSettings
-from dspy_gepa.program.examples import ExampleTable, tabulate
-from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.strategies import component_selector as as_component_selector
 from dspy_gepa.program.strategies import selection as as_selection
@@ -67,8 +65,10 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         max_seconds: After so long nothing is begun any more, and what runs is finished.
         price: From a model's name and a call's usage, as the provider reports it, to USD or None.
         timeout_seconds: How long a rollout may take, its metric, and a reflection. One that takes
-            longer is recorded as failed and not tried again. None for as long as they take. Our
-            choice of 900 keeps a hung call from hanging the run.
+            longer is recorded as failed and not tried again. None for as long as they take. "auto"
+            is 900, our choice, which keeps a hung call from hanging the run; but with
+            `num_threads=1`, where all is done in the thread that called `compile`, for a program
+            that is bound to it, there is no limit: what hangs there can only be interrupted.
         optimize: What is rewritten: "instructions" and "code", the source of `dspy.Flex` modules;
             and where asked for "tools" and "fields", the descriptions of tools, their arguments
             and the fields of signatures.
@@ -115,7 +115,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         use_merge: Whether members are merged, by component and, but in the paper's search, by line.
         max_merge_invocations: How many merges are tried at most; None for none.
         num_threads: Rollouts in flight at once; as DSPy is configured where it is None. The
-            result does not depend on it.
+            result does not depend on it. With 1 and without `timeout_seconds`, programs run in the
+            thread that calls `compile`, and asynchronous ones, always, on one event loop.
         failure_score: The score where the program or the metric fails on an example.
         perfect_score: The score that cannot be improved on.
         log_dir: A run directory. What was paid for is kept there, and the same call carries on
@@ -159,7 +160,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         max_usd: float | None = None,
         max_seconds: float | None = None,
         price: Price | None = None,
-        timeout_seconds: float | None = 900.0,
+        timeout_seconds: float | Literal["auto"] | None = "auto",
         optimize: Sequence[str] = ("instructions", "code"),
         seed_instructions: Mapping[str, str] | None = None,
         frozen: Frozen = (),
@@ -263,9 +264,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             SettingsError: an argument is wrong.
         """
         arguments = self._arguments()
-        student = _seeded(arguments, student)
-        table = _table(arguments, trainset, valset)
-        plan = Optimization(arguments, student, table, _demos(arguments)).plan
+        student = seeded(arguments, student)
+        table = tabulated(arguments, trainset, valset)
+        plan = Optimization(arguments, student, table, demo_settings(arguments)).plan
         print(plan)  # noqa: T201 - it is what the caller asks for
         return plan
 
@@ -329,13 +330,13 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         if requires_permission_to_run:
             raise SettingsError("requires_permission_to_run=True is not supported: set it False.")
         arguments = self._arguments(**named)
-        student = _seeded(arguments, student)
-        table = _table(arguments, trainset, valset)
+        student = seeded(arguments, student)
+        table = tabulated(arguments, trainset, valset)
         if not valset:
             logger.warning("No valset provided; Using trainset as valset. A separate one is safer.")
         if ignored := arguments.without_meaning:
             logger.warning("These arguments of MIPROv2 change nothing here: %s", ", ".join(ignored))
-        demos = _demos(arguments, _one(teacher))
+        demos = demo_settings(arguments, teacher)
         if teacher is not None and not demos.is_asked_for:
             logger.warning("The teacher is not used: it only makes demonstrations, see the README.")
         optimization = Optimization(arguments, student, table, demos)
@@ -365,36 +366,3 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             as_selection(arguments.candidate_selection_strategy)
         if arguments.component_selector is not None:
             as_component_selector(arguments.component_selector, ())
-
-
-def _seeded(arguments: Arguments, student: dspy.Module) -> dspy.Module:
-    """The student, or a copy with the texts to start from."""
-    components_of(student, kinds_for(arguments.optimize))
-    return build(student, arguments.seed_instructions) if arguments.seed_instructions else student
-
-
-def _table(
-    arguments: Arguments,
-    trainset: Sequence[dspy.Example],
-    valset: Sequence[dspy.Example] | None,
-) -> ExampleTable:
-    """The examples; an example that stands several times in a set is run several times."""
-    times = arguments.rollouts_per_example
-    return tabulate(trainset, valset, arguments.must_pass, times=times)
-
-
-def _demos(arguments: Arguments, teacher: dspy.Module | None = None) -> DemoSettings:
-    return DemoSettings(
-        bootstrapped=arguments.max_bootstrapped_demos or 0,
-        labeled=arguments.max_labeled_demos or 0,
-        teacher=teacher,
-        teacher_settings=arguments.teacher_settings or {},
-        metric_threshold=arguments.metric_threshold,
-    )
-
-
-def _one(teacher: dspy.Module | Sequence[dspy.Module] | None) -> dspy.Module | None:
-    """The teacher; chains of optimizers pass a list of them."""
-    if teacher is None or isinstance(teacher, dspy.Module):
-        return teacher
-    return next(iter(teacher), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -26,10 +26,12 @@ from dspy_gepa.program.details import attach_mipro_statistics, detailed_results
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.aggregate import aggregate_scores
+from dspy_gepa.program.unimproved import remarks_on
 from dspy_gepa.recording import BestKeeper, opened, save_best
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish
+from dspy_gepa.run.worker import Worker
 from dspy_gepa.running import check, searched
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.wording import frozen_components
@@ -91,25 +93,28 @@ class Optimization:
             len(self.table.validation),
             settings.limits.listed(),
         )
+        with closing(equipment.worker(self.student)) as worker:
+            return searched(
+                settings,
+                seed,
+                run_dir,
+                told,
+                observers=equipment.observers(),
+                keeper=lambda kept: BestKeeper(kept.path, self.student),
+                executor=lambda begun: self._executor(worker, begun),
+                stoppers=equipment.stoppers(),
+            )
 
-        def executor(begun: RunState) -> Executor:
-            equipment.metric.recall(each.metric_calls for each in begun.known.values())
-            return equipment.executor(equipment.worker(self.student))
-
-        return searched(
-            settings,
-            seed,
-            run_dir,
-            told,
-            observers=equipment.observers(),
-            keeper=lambda kept: BestKeeper(kept.path, self.student),
-            executor=executor,
-            stoppers=equipment.stoppers(),
-        )
+    def _executor(self, worker: Worker, begun: RunState) -> Executor:
+        """What carries requests out, with a metric that knows what was asked of it before."""
+        self.equipment.metric.recall(each.metric_calls for each in begun.known.values())
+        return self.equipment.executor(worker)
 
     def _warn_of_texts(self) -> None:
         """Say where what is asked for cannot be had, or cannot be kept in the usual way."""
         parts = self.equipment.parts
+        for remark in remarks_on(self.student, asks_for_demos=self.demos.is_asked_for):
+            logger.warning("%s", remark)
         if "tools" in self.arguments.optimize and not any(p.kind is TOOL for p in parts.values()):
             logger.warning("The program has no tools whose descriptions could be improved.")
         if lost := unsaved(parts):
@@ -258,4 +263,5 @@ class Optimization:
             log_dir=self.arguments.log_dir,
             program=lambda best: build(self.student, best),
             thing="program",
+            advice=self.equipment.thread_advice,
         )

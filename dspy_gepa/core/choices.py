@@ -6,6 +6,7 @@ when it was issued, so that it goes on the same way whenever its answers come.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,12 +74,11 @@ def _after_rolling(
     assert isinstance(origin, Mutation)
     parent = looked.candidate
     evaluation = _minibatch(state, looked)
-    more = (settings.failures_shown or 0) - len(evaluation.examples)
-    if more > 0 and len(looked.examples) < len(looks):
-        return rolling(state, parent, looks, len(looked.examples), more)
     rollouts = state.rollouts(evaluation)
     # A score above it says that it is not the highest there is, so that there is more to learn.
     if settings.skip_perfect_score and all(r.score == settings.perfect_score for r in rollouts):
+        if len(looked.examples) < len(looks):
+            return rolling(state, parent, looks, len(looked.examples))
         return Settled(parent, Verdict("skipped", "every score on the minibatch is perfect"))
     seen = {step.component for rollout in rollouts for step in rollout.trace.steps}
     seen |= {name for name, owners in settings.owners.items() if not seen.isdisjoint(owners)}
@@ -97,26 +97,28 @@ def _after_rolling(
     return Reflecting(evaluation, components)
 
 
-def rolling(
-    state: RunState,
-    parent: Candidate,
-    looks: tuple[int, ...],
-    done: int = 0,
-    more: int | None = None,
-) -> Rolling:
-    """The next step in looking for failures: as many more as are missing at least."""
-    step = more or state.settings.failures_shown or len(looks)
+def rolling(state: RunState, parent: Candidate, looks: tuple[int, ...], done: int = 0) -> Rolling:
+    """The next step in looking for a minibatch with something to learn from."""
+    step = state.settings.minibatch_size or len(looks)
     return Rolling(Evaluation(parent, looks[: done + step]), looks)
 
 
 def _minibatch(state: RunState, looked: Evaluation) -> Evaluation:
-    """What the reflection is shown of what the proposal looked at."""
-    settings = state.settings
-    if settings.failures_shown is None:
+    """What the reflection is shown of what the proposal looked at, failures first.
+
+    Where it looked at more than that, half of them are failures and the others successes, so that
+    a rewrite that breaks as much as it mends does not pass the gate.
+    """
+    size = state.settings.minibatch_size
+    if size is None:
         return looked
-    pairs = zip(looked.examples, state.rollouts(looked), strict=True)
-    failed = [example for example, rollout in pairs if rollout.score != settings.perfect_score]
-    return Evaluation(looked.candidate, tuple(failed[: settings.failures_shown]))
+    failed: list[int] = []
+    passed: list[int] = []
+    for example, rollout in zip(looked.examples, state.rollouts(looked), strict=True):
+        is_right = rollout.score == state.settings.perfect_score
+        (passed if is_right else failed).append(example)
+    most = max(-(-size // 2), size - len(passed))
+    return Evaluation(looked.candidate, (*failed[:most], *passed)[:size])
 
 
 def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Phase:
@@ -143,7 +145,8 @@ def _unchanged(state: RunState, proposal: Proposal, phase: Drafted) -> Verdict:
     if phase.reflection.problem:
         return Verdict("failed", phase.reflection.problem)
     if phase.reflection.is_unchanged:
-        return Verdict("skipped", _NO_TEXT_AT_FAULT)
+        said = " ".join(phase.reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
+        return Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {said}")
     return Verdict("rejected", "the texts are unchanged")
 
 
@@ -233,7 +236,9 @@ def _to_decide(
     settings, gate = state.settings, _gate(state, child, parents)
     rows = _parent_scores(state, minibatch, parents)
     seen = [*scores, *(score for row in rows for score in row)]
-    lowest, highest = min([settings.lowest_score, *seen]), max([settings.perfect_score, *seen])
+    # A score beyond what is said to be the lowest or the highest says that neither is.
+    lowest = settings.lowest_score if min(seen) >= settings.lowest_score else -math.inf
+    highest = settings.perfect_score if max(seen) <= settings.perfect_score else math.inf
     return examples_to_decide(gate, scores, rows, lowest=lowest, highest=highest)
 
 

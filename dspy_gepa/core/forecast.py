@@ -56,10 +56,10 @@ def forecast(settings: Settings) -> Forecast:
         settings.train, unknown, settings.perfect_score, nothing, {}, nothing, 0, settings.seed
     )
     looks = settings.sampler(view)
-    shown = min(len(looks), settings.failures_shown or len(looks))
+    shown = min(len(looks), settings.minibatch_size or len(looks))
     seeded = settings.validation_order[: settings.rungs.seed if settings.rungs else None]
     # The least: every example looked at fails, and the first ones of the gate decide it.
-    looked = len(looks) if settings.failures_shown is None else shown
+    looked = len(looks) if settings.minibatch_size is None else shown
     gated = 1 if settings.stops_early else shown
     return Forecast(
         settings,
@@ -87,7 +87,7 @@ def worst_case(
     Told is on which examples its parent and the seed have been run and paid for, and how often a
     text may go back; as the settings say where that is None.
     """
-    shown = min(len(looks), settings.failures_shown or len(looks))
+    shown = min(len(looks), settings.minibatch_size or len(looks))
     if settings.rungs is None:
         beside: tuple[int, ...] = ()
         child = len({*looks, *settings.anchors, *settings.validation})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isinf
+from math import inf
 from typing import NamedTuple, TypeAlias
 
 __all__ = [
@@ -42,8 +42,8 @@ class Total(NamedTuple):
 
 def total(scores: Sequence[float]) -> Total:
     """What the scores amount to; those that are -inf are failures."""
-    finite = [score for score in scores if not isinf(score)]
-    return Total(len(finite), sum(finite), len(scores) - len(finite))
+    known = [score for score in scores if score != -inf]
+    return Total(len(known), sum(known), len(scores) - len(known))
 
 
 def strict_improvement(child: Sequence[float], parents: Sequence[Sequence[float]]) -> bool:

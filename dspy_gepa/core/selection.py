@@ -28,6 +28,7 @@ __all__ = [
     "ClimbOrWalk",
     "EpsilonGreedy",
     "PoolView",
+    "ProbablyBest",
     "Ranking",
     "Selection",
     "SoftEstimate",
@@ -191,6 +192,23 @@ class ClimbOrWalk:
             return best
         climbing, walking = (random.betavariate(gains[way], losses[way]) for way in (True, False))
         return best if climbing >= walking else tip
+
+
+@dataclass(frozen=True, slots=True)
+class ProbablyBest:
+    """A member as probably as it is the best, by what is known of all (Thompson sampling).
+
+    While little is known many are tried, and when it is clear which one is best it is taken: how
+    much parents vary follows from the run. Our choice.
+    """
+
+    width: float = 0.5
+    """The part of the standard deviations that is drawn with: 1 would be the posterior's own, and
+    the less the more often the member with the highest estimate is taken."""
+
+    def __call__(self, view: PoolView, random: Random) -> int:
+        """The id of the parent."""
+        return int(np.argmax(view.estimates().drawn(random, width=self.width)))
 
 
 def _drawn(weights: dict[int, int], random: Random) -> int:

@@ -51,9 +51,9 @@ class Settings:
     seed: int = 0
     sampler: Sampler = epochs
     """Which training examples a proposal looks at."""
-    failures_shown: int | None = None
-    """How many failures among those make a minibatch; the parent is run on no more of them than it
-    takes to find so many. None where all of them make it, failures or not."""
+    minibatch_size: int | None = None
+    """How many of those make a minibatch; the parent is run on so many, and on more only where it
+    gets all of them right. None where all of them make it."""
     contrasts: int = 0
     """How many rollouts of the parent that are known already, and did better than those of the
     minibatch, a reflection may be shown beside it."""

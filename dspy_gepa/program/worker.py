@@ -28,6 +28,7 @@ from dspy_gepa.core.work import (
 )
 from dspy_gepa.errors import MetricError
 from dspy_gepa.program.calls.boundary import Raised
+from dspy_gepa.program.calls.loop import EventLoop
 from dspy_gepa.program.calls.media import captured
 from dspy_gepa.program.calls.outage import Outage
 from dspy_gepa.program.calls.patience import within
@@ -42,6 +43,7 @@ from dspy_gepa.program.components.kinds import (
 from dspy_gepa.program.program import build, describe
 from dspy_gepa.program.proposers.reflection import Reflect
 from dspy_gepa.program.rollouts.account import Account, metered, reflected
+from dspy_gepa.program.rollouts.entry import Entry, entry_of
 from dspy_gepa.program.rollouts.metric import Judgement, Metric
 from dspy_gepa.program.rollouts.past_run import PastRun, revived_run
 from dspy_gepa.program.rollouts.recent import Recent
@@ -65,6 +67,7 @@ ResultT = TypeVar("ResultT")
 class _Built(NamedTuple):
     program: dspy.Module
     predictors: Predictors
+    entry: Entry
 
 
 class _Unbound(NamedTuple):
@@ -132,6 +135,11 @@ class ProgramWorker:
         self._holds_code = any(part.kind is CODE for part in parts_of(student).values())
         self._programs: Recent[str, _Built | _Unbound] = Recent(_PROGRAMS_KEPT)
         self._runs: Recent[RolloutKey, PastRun] = Recent(_RUNS_KEPT)
+        self._loop = EventLoop()
+
+    def close(self) -> None:
+        """Give back the thread of an asynchronous program, without waiting for what still runs."""
+        self._loop.close()
 
     def __call__(self, request: Request) -> Answer:
         """The answer to this request; a `Setback` where a model or the metric is unusable."""
@@ -207,7 +215,7 @@ class ProgramWorker:
             program = build(self._student, candidate)
         except UnboundCode as error:
             return _Unbound(error.component, str(error))
-        return _Built(program, Predictors(program))
+        return _Built(program, Predictors(program), entry_of(program))
 
     def _run(self, built: _Built, inputs: Mapping[str, Any]) -> tuple[Recording, Any]:
         """A run of the program, and what came of it.
@@ -216,7 +224,7 @@ class ProgramWorker:
             Outage: a model that it asks cannot be used.
         """
         recording = Recording(built.program, built.predictors)
-        output = within(self._settings.timeout_seconds, lambda: recording.run(inputs))
+        output = recording.outcome(built.entry, inputs, self._loop, self._settings.timeout_seconds)
         error = output.error if isinstance(output, Raised) else None
         if outage := recording.watch.outage(error, is_without_result=output is None):
             raise Outage from outage

@@ -28,11 +28,11 @@ class Form:
     def unlike(cls, texts: Sequence[str]) -> Form:
         """The first form whose marks stand in none of the texts: the same in every process."""
         whole = "\n".join(texts)
-        return next(
-            form
-            for form in map(cls, itertools.count(1))
-            if not re.search(rf"</?(?:{'|'.join(form.names)})\b", whole)
-        )
+        return next(form for form in map(cls, itertools.count(1)) if not form.marks_in(whole))
+
+    def marks_in(self, text: str) -> int:
+        """How often marks of this form stand in a text."""
+        return len(re.findall(rf"</?(?:{'|'.join(self.names)})\b", text))
 
     @property
     def names(self) -> tuple[str, ...]:

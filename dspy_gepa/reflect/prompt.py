@@ -24,8 +24,10 @@ from dspy_gepa.reflect.values import (
     text_of,
 )
 
-__all__ = ["DEFAULT_LIMITS", "Brief", "Limits", "TooLong", "render"]
+__all__ = ["DEFAULT_LIMITS", "LEAST_CHARACTERS", "Brief", "Limits", "TooLong", "render"]
 
+LEAST_CHARACTERS = 4_000
+"""Of a prompt with our request and a few examples."""
 _EXAMPLES_NEED = 400
 """Characters below which an example says nothing."""
 _LEAST_ROOM = 2 * _EXAMPLES_NEED
@@ -63,10 +65,10 @@ class Limits:
     for an image of ordinary size."""
 
     def __post_init__(self) -> None:
-        if self.prompt_characters < 4_000:
+        if self.prompt_characters < LEAST_CHARACTERS:
             raise SettingsError(
-                f"prompt_characters is {self.prompt_characters}; it must be at least 4,000, as "
-                "our request and a few examples take that."
+                f"prompt_characters is {self.prompt_characters}; it must be at least "
+                f"{LEAST_CHARACTERS:,}, as our request and a few examples take that."
             )
         if self.prompt_tokens is not None and self.prompt_tokens < 1_000:
             raise SettingsError(
@@ -105,7 +107,7 @@ class Brief:
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
-    """There is no room for examples beside what is never cut."""
+    """There is nothing to show, or no room for it beside what is never cut."""
 
     reason: str
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import contextvars
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
 
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, Repair
 from dspy_gepa.errors import WrongType
+from dspy_gepa.reflect.answers import joined, side_by_side
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.reflect.form import Form
 from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, in_words
-from dspy_gepa.reflect.prompt import DEFAULT_LIMITS, Brief, Limits, TooLong, render
+from dspy_gepa.reflect.prompt import (
+    DEFAULT_LIMITS,
+    LEAST_CHARACTERS,
+    Brief,
+    Limits,
+    TooLong,
+    render,
+)
 from dspy_gepa.reflect.records import records_of
 from dspy_gepa.reflect.reply import Reading, read_reply
 from dspy_gepa.reflect.rules import Rules
@@ -23,11 +28,10 @@ from dspy_gepa.reflect.templates import ADDITION, DIAGNOSIS, REPAIR, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.reflect.values import no_media, sendable, shortened
 
-__all__ = ["NO_TEXT_IN_REPLY", "Reflector", "joined", "side_by_side"]
+__all__ = ["NO_TEXT_IN_REPLY", "Reflector"]
 
 NO_TEXT_IN_REPLY = "the reply could not be used"
 """Stands in a problem where the reflection LM is at fault, and neither a rule nor the evidence."""
-_Result = TypeVar("_Result")
 _SAME = "it repeats the current text"
 _CONTRASTS = 3
 """Rollouts that went well and are shown beside the minibatch. Our choice: as many as failures that
@@ -117,35 +121,6 @@ class Reflector:
         return joined(request, side_by_side(calls))
 
 
-def joined(request: ReflectionRequest, answers: Sequence[ReflectionAnswer]) -> ReflectionAnswer:
-    """All that several answers say, as one."""
-
-    def words(name: str) -> str:
-        return "\n\n".join(filter(None, (getattr(answer, name) for answer in answers)))
-
-    return ReflectionAnswer(
-        request.ticket,
-        {name: text for answer in answers for name, text in answer.texts.items()},
-        "; ".join(answer.problem for answer in answers if answer.problem),
-        metric_calls=sum(answer.metric_calls for answer in answers),
-        lm_calls=sum(answer.lm_calls for answer in answers),
-        diagnosis=words("diagnosis"),
-        lesson=words("lesson"),
-        is_unchanged=all(answer.is_unchanged for answer in answers),
-        repairs=tuple(repair for answer in answers for repair in answer.repairs),
-        is_repair=bool(request.repairs),
-    )
-
-
-def side_by_side(calls: Sequence[Callable[[], _Result]]) -> list[_Result]:
-    """What the calls return, in their order; they run at once, in the context of the caller."""
-    if len(calls) == 1:
-        return [calls[0]()]
-    with ThreadPoolExecutor(len(calls) or 1) as threads:
-        running = [threads.submit(contextvars.copy_context().run, call) for call in calls]
-        return [each.result() for each in running]
-
-
 @dataclass(frozen=True, slots=True)
 class _Question:
     """What one prompt asks about."""
@@ -171,11 +146,7 @@ class _Question:
         self, descriptions: Mapping[str, str], feedback: Mapping[str, Mapping[int, str]]
     ) -> ReflectionAnswer:
         """What is answered to the evidence."""
-        brief = self.brief(descriptions)
-        reply, media = self.asked(self.template, brief, feedback)
-        if isinstance(reply, str):
-            return ReflectionAnswer(self.request.ticket, problem=self._about(reply))
-        return self.answer(reply, self.read(reply, media))
+        return self.asked(self.template, partial(self.brief, descriptions), feedback)
 
     def repaired(self, repair: Repair) -> ReflectionAnswer:
         """What is answered to the question about a reply that could not be used."""
@@ -184,21 +155,19 @@ class _Question:
             # told: it is asked for an addition, without the text in sight. Measured with 1.5
             # billion parameters.
             adding = replace(self, how=replace(self.how, adds=True, templates={}))
-            reply, media = adding.asked(ADDITION, adding.brief({}, in_sight=False), {})
-            if isinstance(reply, str):
-                return ReflectionAnswer(self.request.ticket, problem=self._about(reply))
-            return adding.answer(reply, adding.read(reply, media), is_last=True)
-        form = Form.unlike(list(self.current.values()))
+            brief = partial(adding.brief, {}, in_sight=False)
+            return adding.asked(ADDITION, brief, {}, is_last=True)
+        _, form = self._prompt(self.template, partial(self.brief, {}), {}, self.how.limits)
         current = _headed({name: sendable(text) for name, text in self.current.items()})
         prompt = REPAIR.format(
-            problems="\n".join(f"- {problem}" for problem in repair.problem.split("; ")),
+            problems=f"- {repair.problem}",
             reply=shortened(sendable(repair.reply), self.how.limits.prompt_characters // 2),
             current=current,
             no_change=form.no_change,
             form=form.answer(self.components, adds=self.how.adds, edits=self._offers_edits),
         )
         reply = self.how.ask(Prompt(prompt))
-        second = self.read(reply, (), form)
+        second = self.read(reply, form)
         merged = replace(
             second,
             texts={**repair.texts, **second.texts},
@@ -206,7 +175,7 @@ class _Question:
         )
         return self.answer(reply, merged, is_last=True)
 
-    def brief(self, descriptions: Mapping[str, str], *, in_sight: bool = True) -> Brief:
+    def brief(self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True) -> Brief:
         """What is said of the components, with their current texts or without."""
         how, current = self.how, self.current
         limits: list[str] = []
@@ -228,22 +197,15 @@ class _Question:
             references=how.references,
             guidance=how.guidance,
             limits=list(dict.fromkeys(limits)),
-            form=self._form_of_answer,
+            form=self._form_of_answer(form),
         )
-
-    @property
-    def _form(self) -> Form:
-        """Marks that stand in no text of the prompt."""
-        evidence = [*self.request.evidence, *self.request.contrasts]
-        return Form.unlike([*self.current.values(), *(repr(each.rollout) for each in evidence)])
 
     @property
     def _offers_edits(self) -> bool:
         return not self.how.adds and max(map(len, self.current.values())) >= _EDITS_FROM
 
-    @property
-    def _form_of_answer(self) -> str:
-        form, components = self._form, self.components
+    def _form_of_answer(self, form: Form) -> str:
+        components = self.components
         answer = form.answer(components, adds=self.how.adds, edits=self._offers_edits)
         if not self.is_diagnosis:
             return answer
@@ -268,17 +230,36 @@ class _Question:
     def asked(
         self,
         template: Template,
-        brief: Brief,
+        brief_with: Callable[[Form], Brief],
         feedback: Mapping[str, Mapping[int, str]],
-    ) -> tuple[Reply | str, tuple[tuple[str, object], ...]]:
-        """The reply and the media that were sent, or why nothing could be asked."""
-        how, limits = self.how, self.how.limits
-        if how.page is not None:
-            asked = Asked(self.request, self.components, brief, feedback, template, limits)
-            prompt = how.page(asked)
+        *,
+        is_last: bool = False,
+    ) -> ReflectionAnswer:
+        """What is answered to a prompt of this template, which the model is able to read."""
+        limits = self.how.limits
+        while True:
+            prompt, form = self._prompt(template, brief_with, feedback, limits)
             if isinstance(prompt, TooLong):
-                return prompt.reason, ()
-            return how.ask(prompt), prompt.media
+                return ReflectionAnswer(self.request.ticket, problem=self._about(prompt.reason))
+            try:
+                reply = self.how.ask(prompt)
+            except PromptTooLong:
+                # Not known beforehand how much it can read: half of it, until it can.
+                if len(prompt.text) // 2 < LEAST_CHARACTERS:
+                    raise
+                limits = replace(limits, prompt_characters=len(prompt.text) // 2)
+            else:
+                return self.answer(reply, self.read(reply, form, prompt.media), is_last=is_last)
+
+    def _prompt(
+        self,
+        template: Template,
+        brief_with: Callable[[Form], Brief],
+        feedback: Mapping[str, Mapping[int, str]],
+        limits: Limits,
+    ) -> tuple[Prompt | TooLong, Form]:
+        """The prompt, and the form in it: its marks stand nowhere else in the prompt."""
+        how = self.how
         records = records_of(
             self.request,
             self.components,
@@ -288,35 +269,34 @@ class _Question:
             shows_unparsed=how.shows_unparsed,
             contrasts=_CONTRASTS if self.is_diagnosis else 0,
         )
-        if not records:
-            return "no rollout of the evidence called it", ()
-        while True:
-            prompt = render(
-                records,
-                brief,
-                template=template,
-                limits=limits,
-                count_tokens=how.count_tokens,
-                media_kind=how.media_kind,
-            )
-            if isinstance(prompt, TooLong):
-                return prompt.reason, ()
-            try:
-                return how.ask(prompt), prompt.media
-            except PromptTooLong:
-                # Not known beforehand how much it can read: half of it, until it can.
-                if len(prompt.text) // 2 < 4_000:
-                    raise
-                limits = replace(limits, prompt_characters=len(prompt.text) // 2)
+        for form in map(Form, itertools.count(1)):
+            brief = brief_with(form)
+            if not records and how.page is None:
+                return TooLong("no rollout of the evidence called it"), form
+            if how.page is not None:
+                asked = Asked(self.request, self.components, brief, feedback, template, limits)
+                prompt = how.page(asked)
+            else:
+                prompt = render(
+                    records,
+                    brief,
+                    template=template,
+                    limits=limits,
+                    count_tokens=how.count_tokens,
+                    media_kind=how.media_kind,
+                )
+            if isinstance(prompt, TooLong) or form.marks_in(prompt.text) <= form.marks_in(
+                brief.form
+            ):
+                return prompt, form
+        raise AssertionError  # pragma: no cover - texts end, numbers do not
 
-    def read(
-        self, reply: Reply, media: Sequence[tuple[str, object]], form: Form | None = None
-    ) -> Reading:
+    def read(self, reply: Reply, form: Form, media: Sequence[tuple[str, object]] = ()) -> Reading:
         """The texts that can be used, and why others cannot."""
         reading = read_reply(
             reply.text,
             self.current,
-            form or self._form,
+            form,
             is_truncated=bool(reply.is_truncated),
         )
         texts: dict[str, str] = {}
@@ -351,22 +331,23 @@ class _Question:
             is_unchanged=reading.is_unchanged,
             is_repair=bool(self.request.repairs),
         )
-        problem = "; ".join(
+        reasons = [
             f"{name}: {why}" if name and len(self.components) > 1 else why
             for name, why in reading.problems.items()
-        )
+        ]
         is_same = reading.texts and all(
             text == self.current[name] for name, text in reading.texts.items()
         )
-        if not problem and is_same and not self.is_diagnosis and not is_last:
-            problem = _SAME
-        if not problem or (is_last and is_same):
+        if not reasons and is_same and not self.is_diagnosis and not is_last:
+            reasons = [_SAME]
+        if not reasons:
             return replace(said, texts=reading.texts)
         if is_last:
             is_refused = any("refused" in why for why in reading.problems.values())
+            problem = "; ".join(reasons)
             problem = problem if is_refused else f"{NO_TEXT_IN_REPLY}: {problem}"
             return replace(said, problem=self._about(problem))
-        repair = Repair(self.components, reply.text, problem, reading.texts)
+        repair = Repair(self.components, reply.text, "\n- ".join(reasons), reading.texts)
         return replace(said, repairs=(repair,))
 
     def _about(self, problem: str) -> str:

@@ -47,6 +47,8 @@ _NAMED = re.compile(
 )
 _PLACEHOLDER = re.compile(r"[(\[{<][^\n()\[\]{}<>]*[)\]}>]\.?")
 """A line in brackets: what a form has in place of a text, ours and those that models make up."""
+_GAP = re.compile(r"^[ \t]*(?:\.\.\.|\u2026)[ \t]*[(\[].*[)\]][ \t]*$", re.MULTILINE)
+"""A line that stands for what is not written out."""
 _FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
 """How DSPy's chat adapter writes a field."""
 _YAML_BLOCK = re.compile(r"[\w -]+:[ \t]*\|[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
@@ -207,8 +209,15 @@ def _from_blocks(
         if wholes.get(name, texts[name]) != texts[name]:
             problem = "there are edits and a whole text for it, which differ"
         problems |= {name: problem} if problem else {}
-    problems |= {name: reason for name, text in texts.items() if (reason := unusable(text))}
+    reasons = {name: unusable(text) or _gap(text, current[name]) for name, text in texts.items()}
+    problems |= {name: reason for name, reason in reasons.items() if reason}
     return {name: text for name, text in texts.items() if name not in problems}, problems
+
+
+def _gap(text: str, current: str) -> str:
+    """Why the text is not whole; empty where it is."""
+    gap = _GAP.search(text)
+    return f"it leaves a part out: {gap[0].strip()}" if gap and gap[0] not in current else ""
 
 
 def _bare(block: str, current: str, form: Form) -> str:

@@ -1,4 +1,4 @@
-"""The worked examples of benchmarks/anything: their evaluators are right, their models are honest."""
+"""The worked examples of benchmarks/anything: what their evaluators and models are held to."""
 
 import sys
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_where_a_circle_is_pushed_is_the_slope_of_the_sum(examples):
 
 
 def test_the_hidden_kind_of_strings_is_scored_as_it_is(examples):
-    """The expression that the strings are made by is right about all of them, the first about half."""
+    """The expression that the strings are made by is right about all, the first about half."""
     regexes = examples["regexes"]
     sets = regexes.strings(3)
     hidden = r"[A-Z]{2}-\d{3,5}(/[a-z]{1,6})?"

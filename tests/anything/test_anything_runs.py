@@ -13,7 +13,7 @@ from pathlib import Path
 
 import dspy
 import pytest
-from worlds import Counted, climber, grower, repeater, texts_of, value_of
+from artifact_worlds import Counted, climber, grower, repeater, texts_of, value_of
 
 import dspy_gepa
 from dspy_gepa import Feedback, log, optimize_anything
@@ -589,7 +589,7 @@ def test_several_texts_are_kept_as_a_table(tmp_path):
 KILLED = """
 import os, sys
 sys.path[:0] = [{tests!r}]
-from worlds import climber, value_of
+from artifact_worlds import climber, value_of
 from dspy_gepa import optimize_anything
 calls = 0
 def value(artifact):

@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from artifact_worlds import Counted, climber, repeater, value_of
 from gepa.image import Image
 from gepa.optimize_anything import (
     EngineConfig,
@@ -22,7 +23,6 @@ from gepa.optimize_anything import (
 from gepa.optimize_anything import log as gepa_log
 from gepa.optimize_anything import optimize_anything as gepa_anything
 from gepa.utils.code_execution import ExecutionMode, execute_code
-from worlds import Counted, climber, repeater, value_of
 
 from dspy_gepa import log, optimize_anything
 from dspy_gepa.errors import (

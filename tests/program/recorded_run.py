@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import dspy
 from scripted_engine import answer
 
 from dspy_gepa.core.rollout import Step, Trace
+from dspy_gepa.program.calls.boundary import Raised
+from dspy_gepa.program.calls.loop import EventLoop
+from dspy_gepa.program.rollouts.entry import entry_of
 from dspy_gepa.program.rollouts.trace import Predictors, Recording
 
 __all__ = ["called", "echo", "recorded", "step"]
@@ -16,12 +20,11 @@ __all__ = ["called", "echo", "recorded", "step"]
 def recorded(program: dspy.Module, lm: Any, **inputs: Any) -> tuple[Trace, Any]:
     """The trace of a run, and what the run answered or raised."""
     recording = Recording(program, Predictors(program))
-    with dspy.context(lm=lm):
-        try:
-            output = recording.run(inputs)
-        except Exception as error:  # noqa: BLE001 - what a program raises is the result
-            return recording.trace(error=error), error
-        return recording.trace(output=output), output
+    with dspy.context(lm=lm), closing(EventLoop()) as loop:
+        output = recording.outcome(entry_of(program), inputs, loop, None)
+    if isinstance(output, Raised):
+        return recording.trace(error=output.error), output.error
+    return recording.trace(output=output), output
 
 
 def called(trace: Trace) -> list[str]:

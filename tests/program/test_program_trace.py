@@ -13,7 +13,9 @@ from recorded_run import called, echo, recorded, step
 from scripted_engine import scripted_lm
 
 from dspy_gepa.core.rollout import Trace
+from dspy_gepa.program.calls.loop import EventLoop
 from dspy_gepa.program.program import build, components_of
+from dspy_gepa.program.rollouts.entry import entry_of
 from dspy_gepa.program.rollouts.trace import Predictors, Recording, fields_of
 
 
@@ -48,7 +50,7 @@ def test_the_calls_of_a_component_are_dspys_own_trace():
     program = Twins()
     recording = Recording(program, Predictors(program))
     with dspy.context(lm=scripted_lm(echo)):
-        recording.run({"question": "a"})
+        recording.outcome(entry_of(program), {"question": "a"}, EventLoop(), None)
     assert [each[0] for each in recording.calls] == [program.right, program.left, program.right]
     assert recording.calls_of("left") == [recording.calls[1]]
     assert recording.calls_of("left")[0][1:] == ({"question": "a!"}, dspy.Prediction(answer="a!!"))

@@ -22,8 +22,8 @@ from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import WrongType
 from dspy_gepa.program.calls.lm import language_model
 from dspy_gepa.program.calls.media import revived, spoken
+from dspy_gepa.reflect.answers import side_by_side
 from dspy_gepa.reflect.records import Call, Record, records_of
-from dspy_gepa.reflect.reflector import side_by_side
 
 __all__ = [
     "CallCounter",

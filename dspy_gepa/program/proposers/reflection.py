@@ -13,7 +13,7 @@ from dspy_gepa.program.calls.boundary import Raised, settled
 from dspy_gepa.program.calls.outage import outage_in
 from dspy_gepa.program.components.kinds import Part
 from dspy_gepa.program.rollouts.trace import failure_text
-from dspy_gepa.reflect.reflector import joined, side_by_side
+from dspy_gepa.reflect.answers import joined, side_by_side
 from dspy_gepa.reflect.rules import Rules
 
 __all__ = ["Reflect", "ReflectionByKind", "Ruled"]

@@ -6,10 +6,10 @@ A call belongs to the object that made it; `forward` is never replaced.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,10 +18,13 @@ from dspy.utils.exceptions import AdapterParseError
 
 from dspy_gepa.core.media import without_base64
 from dspy_gepa.core.rollout import Step, Trace
-from dspy_gepa.program.calls.loops import run_to_end
+from dspy_gepa.program.calls.boundary import Raised
+from dspy_gepa.program.calls.loop import EventLoop
 from dspy_gepa.program.calls.media import captured
+from dspy_gepa.program.calls.patience import within
 from dspy_gepa.program.components.flex import CODE_MODULES
 from dspy_gepa.program.components.kinds import parts_of
+from dspy_gepa.program.rollouts.entry import Entry
 from dspy_gepa.program.rollouts.watch import NotedCall, Watch
 
 __all__ = ["Call", "Predictors", "Recording", "failure_text", "fields_of", "traceback_text"]
@@ -103,15 +106,34 @@ class Recording:
         self._predictors = predictors
         self._inputs: Mapping[str, Any] = {}
 
-    def run(self, inputs: Mapping[str, Any]) -> Any:
-        """What the program answers; whatever it raises, partial calls are kept."""
+    def outcome(
+        self,
+        entry: Entry,
+        inputs: Mapping[str, Any],
+        loop: EventLoop,
+        timeout_seconds: float | None,
+    ) -> Any | Raised:
+        """What the program answers or raises, in time or not; partial calls are kept.
+
+        Args:
+            entry: How it is called.
+            inputs: What it is given.
+            loop: Where it is awaited, if it has to be.
+            timeout_seconds: How long it may take; None for as long as it takes.
+        """
         self._inputs = inputs
-        with self.watch.around(self.calls):
-            try:
-                return _called(self._program, inputs)
-            except (SystemExit, asyncio.CancelledError) as error:
-                # Neither may end our thread: a program that exits has failed, no more.
-                raise RuntimeError(f"the program ended by {type(error).__name__}") from error
+
+        def call() -> Any:
+            with self.watch.around(self.calls), _no_more_than_failing():
+                return entry.called(self._program, inputs)
+
+        async def acall() -> Any:
+            with self.watch.around(self.calls), _no_more_than_failing():
+                return await entry.acalled(self._program, inputs)
+
+        if entry.is_asynchronous:
+            return loop.within(timeout_seconds, acall)
+        return within(timeout_seconds, call)
 
     def calls_of(self, component: str) -> list[Call]:
         """The calls of this component that gave an output, in order."""
@@ -188,10 +210,13 @@ def traceback_text(error: BaseException) -> str:
     return "\n".join(lines)
 
 
-def _called(program: dspy.Module, inputs: Mapping[str, Any]) -> Any:
-    if inspect.getattr_static(program, "forward", None) is not None:
-        return program(**inputs)
-    return run_to_end(lambda: program.acall(**inputs))
+@contextmanager
+def _no_more_than_failing() -> Iterator[None]:
+    """Have a program that exits, or is cancelled, fail: neither may end our thread."""
+    try:
+        yield
+    except (SystemExit, asyncio.CancelledError) as error:
+        raise RuntimeError(f"the program ended by {type(error).__name__}") from error
 
 
 def _failed_step(component: str, inputs: Mapping[str, Any], error: BaseException) -> Step:

@@ -1,0 +1,56 @@
+"""What `compile` and `plan` are given, made ready: the student, the examples, demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dspy
+
+from dspy_gepa.arguments import Arguments
+from dspy_gepa.program.components.kinds import kinds_for
+from dspy_gepa.program.demos import DemoSettings
+from dspy_gepa.program.examples import ExampleTable, tabulate
+from dspy_gepa.program.program import build, components_of
+from dspy_gepa.program.unimproved import check_program
+
+__all__ = ["demo_settings", "seeded", "tabulated"]
+
+
+def seeded(arguments: Arguments, student: dspy.Module) -> dspy.Module:
+    """The student, or a copy with the texts to start from.
+
+    Raises:
+        SettingsError: it is no program, or none that could be improved.
+    """
+    components_of(student, kinds_for(arguments.optimize))
+    check_program(student)
+    return build(student, arguments.seed_instructions) if arguments.seed_instructions else student
+
+
+def tabulated(
+    arguments: Arguments,
+    trainset: Sequence[dspy.Example],
+    valset: Sequence[dspy.Example] | None,
+) -> ExampleTable:
+    """The examples; an example that stands several times in a set is run several times.
+
+    Raises:
+        SettingsError: they cannot be used.
+    """
+    times = arguments.rollouts_per_example
+    return tabulate(trainset, valset, arguments.must_pass, times=times)
+
+
+def demo_settings(
+    arguments: Arguments, teacher: dspy.Module | Sequence[dspy.Module] | None = None
+) -> DemoSettings:
+    """How demonstrations are made. Chains of optimizers pass a list of teachers."""
+    if teacher is not None and not isinstance(teacher, dspy.Module):
+        teacher = next(iter(teacher), None)
+    return DemoSettings(
+        bootstrapped=arguments.max_bootstrapped_demos or 0,
+        labeled=arguments.max_labeled_demos or 0,
+        teacher=teacher,
+        teacher_settings=arguments.teacher_settings or {},
+        metric_threshold=arguments.metric_threshold,
+    )
