@@ -72,7 +72,7 @@ class Seen:
     @property
     def is_reflection(self) -> bool:
         """Whether it asks for a better instruction."""
-        return "<current_instruction>" in self.prompt
+        return "# What the program did" in self.prompt
 
     @property
     def example(self) -> str:
@@ -244,7 +244,7 @@ def _labelled(seen: Seen) -> str:
 
 def _reflected(prompt: str) -> str:
     """The current instruction's rules and one more of those that the feedback names."""
-    current, _, shown = prompt.partition("</current_instruction>")
+    current, _, shown = prompt.partition("# What the program did")
     known = sorted(set(RULE.findall(current)))
     new = sorted(set(RULE.findall(shown)) - set(known))
     rules = "; ".join([*known, *new[:1]])
