@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 import dspy
 from label_task import CODES, RULE, examples, metric
+from scripted_engine import new_texts
 
 from dspy_gepa import GEPA
 from dspy_gepa.core.budget import Tally
@@ -248,7 +249,7 @@ def _reflected(prompt: str) -> str:
     known = sorted(set(RULE.findall(current)))
     new = sorted(set(RULE.findall(shown)) - set(known))
     rules = "; ".join([*known, *new[:1]])
-    return f"<new_instruction>Give the code. {rules}.</new_instruction>"
+    return new_texts(prompt, f"Give the code. {rules}.")
 
 
 def _body(seen: Seen) -> bytes:
