@@ -60,6 +60,10 @@ GARBLED = ("malformed", "truncated")
 """The same, as answers with status 200 whose body is no JSON."""
 
 
+REPAIR = "A reply was to give new texts"
+"""With these words a reflection begins to ask about a reply that could not be used."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A request as the server saw it."""
@@ -73,7 +77,7 @@ class Seen:
     @property
     def is_reflection(self) -> bool:
         """Whether it asks for a better instruction."""
-        return "# What the program did" in self.prompt
+        return any(words in self.prompt for words in ("# What the program did", REPAIR))
 
     @property
     def example(self) -> str:
