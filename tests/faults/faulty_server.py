@@ -248,7 +248,7 @@ def _reflected(prompt: str) -> str:
     known = sorted(set(RULE.findall(current)))
     new = sorted(set(RULE.findall(shown)) - set(known))
     rules = "; ".join([*known, *new[:1]])
-    return f"<new_instruction>Give the code. {rules}.</new_instruction>"
+    return f"<new_text>Give the code. {rules}.</new_text>"
 
 
 def _body(seen: Seen) -> bytes:
