@@ -16,7 +16,7 @@ from dspy_gepa.errors import ReflectionError
 SEED = "Give the code."
 BETTER = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
 GERMAN = "Gib den Code an. bill means Q7; leak means M4; lock means K2; ship means Z9."
-MARKED = f"<new_text>\n{BETTER}\n</new_text>"
+MARKED = f"<new_instruction>\n{BETTER}\n</new_instruction>"
 OLD_AND_NEW = f"""\
 The step has to know the codes. The instruction was:
 
@@ -74,14 +74,17 @@ def run(server, **settings):
 READ_AT_ONCE = {
     "marks as asked": said(MARKED),
     "a fence with a preamble": said(f"Here is the new instruction:\n\n```\n{BETTER}\n```"),
-    "a JSON object": said(json.dumps({"instruction": BETTER})),
+    "several fences": said(OLD_AND_NEW),
+    "a JSON object": said(json.dumps({"reasoning": "Codes.", "new_instruction": BETTER})),
     "a JSON object in a fence": said(f'```json\n{{"instruction": "{BETTER}"}}\n```'),
+    "plain text with a preamble": said(f"Sure! Here is the improved instruction:\n\n{BETTER}"),
+    "plain text": said(BETTER),
     "Qwen, DeepSeek: thinking in tags": said(
-        f"<think>\nMaybe <new_text>Guess.</new_text>?\n</think>\n\n{MARKED}"
+        f"<think>\nMaybe <new_instruction>Guess.</new_instruction>?\n</think>\n\n{MARKED}"
     ),
     "Qwen, DeepSeek: only the closing tag": said(f"Let me think.\n</think>\n\n{MARKED}"),
     "DeepSeek, vLLM: thinking in its own field": said(
-        MARKED, reasoning_content="<new_text>Guess.</new_text>"
+        MARKED, reasoning_content="<new_instruction>Guess.</new_instruction>"
     ),
     "Mistral: thinking in brackets": said(f"[THINK]The codes.[/THINK]{MARKED}"),
     "gpt-oss: channels": said(HARMONY),
@@ -89,16 +92,19 @@ READ_AT_ONCE = {
         f"[[ ## new_instruction ## ]]\n{BETTER}\n\n[[ ## completed ## ]]",
     ),
     "marks escaped as in HTML": said(html.escape(MARKED)),
+    "a dictionary of Python's": said(repr({"new_instruction": BETTER})),
     "OpenRouter: thinking in its own fields": said(
         MARKED, reasoning="Codes.", reasoning_details=[{"type": "reasoning.text", "text": "Codes."}]
     ),
     "Llama: the signs of a turn": said(
         f"<|start_header_id|>assistant<|end_header_id|>\n\n{MARKED}<|eot_id|>"
     ),
+    "a call of a tool, as text": said(
+        json.dumps({"name": "answer", "arguments": {"new_instruction": BETTER}})
+    ),
     "YAML": said(f"new_instruction: |\n  {BETTER}"),
-    "an element of another name": said(f"<prompt>\n{BETTER}\n</prompt>"),
-    "a diagnosis before and a lesson after": said(
-        f"<diagnosis>\nCodes.\n</diagnosis>\n{MARKED}\n<lesson>\nCodes.\n</lesson>"
+    "a heading and a remark after it": said(
+        f"**New Instruction:**\n\n{BETTER}\n\n---\n\nLet me know if you want changes!"
     ),
     "a turn's end that a server leaves in": said(f"{MARKED}<|im_end|>"),
 }
@@ -134,82 +140,46 @@ def test_content_in_parts_is_read_at_once(style):
 
 
 def test_an_answer_in_another_language():
-    """Words around the marks are of no concern, in whatever language they are."""
-    german = (
-        f"Hier ist die verbesserte Anweisung:\n\n<new_text>\n{GERMAN}\n</new_text>\n\nViel Erfolg!"
-    )
-    with provider(said(german)) as server:
+    """Announcement and instruction are in German, as for a program that speaks it."""
+    with provider(said(f"Hier ist die verbesserte Anweisung:\n\n{GERMAN}")) as server:
         instruction, result = run(server, max_proposals=1)
     assert instruction == GERMAN
     assert result.tally.reflection_calls == len(server.requests) == 1
 
 
-def test_no_change_is_an_answer():
-    """It is read at once, and the diagnosis reaches the user."""
-    reply = "<diagnosis>\nThe data is wrong.\n</diagnosis>\n<no_change/>"
-    with provider(said(reply)) as server:
-        instruction, result = run(server, max_proposals=2)
-    assert instruction == SEED
-    assert [proposal.verdict.kind for proposal in result.proposals] == ["skipped"] * 2
-    assert all("The data is wrong." in each.verdict.reason for each in result.proposals)
-    assert result.tally.reflection_calls == len(server.requests) == 2
-
-
-NOTHING_READ = "no new text stands between <new_text> and </new_text>"
-
 READ_WHEN_ASKED_AGAIN = {
-    "cut off by the server": (said(MARKED[:40], "length"), "the mark <new_text> is not closed"),
+    "cut off by the server": (said(MARKED[:40], "length"), "it was cut off"),
     "cut off without a mark": (said(BETTER[:40], "length"), "it was cut off"),
     "cut off while thinking": (said("<think>The codes are", "length"), "still reasoning"),
-    "no content beside its thinking": (said(None, reasoning_content="The codes."), NOTHING_READ),
-    "an empty content": (said(""), NOTHING_READ),
-    "talk": (said("Looking at the feedback, the step failed often."), NOTHING_READ),
-    "a refusal": (said("I'm sorry, but I can't help with that."), NOTHING_READ),
+    "no content beside its thinking": (said(None, reasoning_content="The codes."), "it is empty"),
+    "an empty content": (said(""), "it is empty"),
+    "talk": (said("Looking at the feedback, the step failed often."), "it talks about"),
+    "a refusal": (said("I'm sorry, but I can't help with that."), "it refuses"),
     "our own form, not filled in": (
-        said("<new_text>\n(the whole new text)\n</new_text>"),
-        NOTHING_READ,
+        said("<new_instruction>\n(the complete new instruction)\n</new_instruction>"),
+        "the new instruction is empty",
     ),
-    "the changes alone": (said(f"```diff\n-{SEED}\n+{BETTER}\n```"), NOTHING_READ),
-    "several fences": (said(OLD_AND_NEW), NOTHING_READ),
-    "plain text": (said(BETTER), NOTHING_READ),
-    "plain text with a preamble": (said(f"Sure! Here you are:\n\n{BETTER}"), NOTHING_READ),
-    "a heading and a remark": (
-        said(f"**New Instruction:**\n\n{BETTER}\n\n---\n\nOk?"),
-        NOTHING_READ,
-    ),
-    "a JSON object of several fields": (
-        said(json.dumps({"reasoning": "Codes.", "new_instruction": BETTER})),
-        NOTHING_READ,
-    ),
-    "a dictionary of Python's": (said(repr({"new_instruction": BETTER})), NOTHING_READ),
-    "a call of a tool, as text": (
-        said(json.dumps({"name": "answer", "arguments": {"new_instruction": BETTER}})),
-        NOTHING_READ,
-    ),
+    "the changes alone": (said(f"```diff\n-{SEED}\n+{BETTER}\n```"), "it shows the changes"),
 }
 
 
 @pytest.mark.parametrize("style", READ_WHEN_ASKED_AGAIN)
 def test_a_reply_without_a_text_is_asked_for_once_more(style):
-    """The second request is about the first reply and says what was wrong; both are counted."""
+    """The second request says what was wrong with the first reply, and both are counted."""
     first, reason = READ_WHEN_ASKED_AGAIN[style]
     with provider(first, said(MARKED)) as server:
         instruction, result = run(server, max_proposals=1)
     assert instruction == BETTER
     asked = [request["messages"][-1]["content"] for request in server.requests]
-    assert reason in asked[1]
-    assert (first["message"]["content"] or "").strip() in asked[1]
-    assert len(asked[1]) < len(asked[0])
+    assert "could not be used" not in asked[0]
+    assert reason in asked[1].split("could not be used")[1]
     assert result.tally.reflection_calls == len(asked) == 2
 
 
-REPEATED = said(f"<new_text>\n{SEED}\n</new_text>")
-
-
-def test_a_small_model_that_repeats_the_instruction_is_asked_without_it():
+def test_a_model_that_repeats_the_instruction_is_asked_without_it():
     """The second request does not show it, and a text that begins with it stays as it comes."""
-    with provider(REPEATED, said(MARKED)) as server:
-        instruction, result = run(server, max_proposals=1, reflection_style="transcribe")
+    with provider(said(SEED), said(MARKED)) as server:
+        instruction, result = run(server, max_proposals=1)
     assert instruction == BETTER
     asked = [request["messages"][-1]["content"] for request in server.requests]
     assert [SEED in request for request in asked] == [True, False]
@@ -217,16 +187,13 @@ def test_a_small_model_that_repeats_the_instruction_is_asked_without_it():
 
 
 NEVER_READ = {
-    "always a refusal": (said("I'm sorry, but I can't help with that."), NOTHING_READ),
-    "always empty": (said(""), NOTHING_READ),
-    "always null": (said(None), NOTHING_READ),
-    "OpenAI: a refusal in its own field": (said(None, refusal="I can't help."), NOTHING_READ),
-    "Azure: withheld by a filter": (said(None, "content_filter"), NOTHING_READ),
-    "always cut off": (said("<new_text>\nGive", "length"), "the mark <new_text> is not closed"),
-    "always an answer to an example": (
-        said("[[ ## x ## ]]\nQ7\n\n[[ ## y ## ]]\nK2"),
-        NOTHING_READ,
-    ),
+    "always a refusal": (said("I'm sorry, but I can't help with that."), "it refuses to write"),
+    "always empty": (said(""), "it is empty"),
+    "always null": (said(None), "it is empty"),
+    "OpenAI: a refusal in its own field": (said(None, refusal="I can't help."), "it is empty"),
+    "Azure: withheld by a filter": (said(None, "content_filter"), "it is empty"),
+    "always cut off": (said("<new_instruction>\nGive", "length"), "it was cut off"),
+    "always an answer to an example": (said('{"code": "Q7"}'), "as if it answered one of"),
 }
 
 
@@ -244,21 +211,20 @@ def test_a_model_that_never_gives_a_text_ends_with_the_reason(style):
     assert len(result.members) == 1
 
 
-@pytest.mark.parametrize(("style", "calls"), [("diagnose", 1), ("transcribe", 2)])
-def test_a_model_that_always_repeats_the_instruction_leaves_the_program_as_it_is(style, calls):
+def test_a_model_that_always_repeats_the_instruction_leaves_the_program_as_it_is():
     """What is unchanged is no failure of the model's, and costs no rollout either."""
-    with provider(REPEATED) as server:
-        instruction, result = run(server, max_proposals=3, reflection_style=style)
+    with provider(said(f"<new_instruction>\n{SEED}\n</new_instruction>")) as server:
+        instruction, result = run(server, max_proposals=3)
     assert instruction == SEED
     assert {proposal.verdict.reason for proposal in result.proposals} == {"the texts are unchanged"}
-    assert result.tally.reflection_calls == len(server.requests) == 3 * calls
+    assert result.tally.reflection_calls == len(server.requests) == 6
 
 
 def test_a_model_that_never_answers_in_the_asked_form_still_optimizes():
     """A better text in each proposal, never between our marks, and never asked for again."""
     rules = [f"{topic} means {code}" for topic, code in sorted(label_task.CODES.items())]
     texts = [f"Give the code. {'; '.join(rules[: n + 1])}." for n in range(len(rules))]
-    replies = [said(f"The codes are missing.\n\n```\n{text}\n```") for text in texts]
+    replies = [said(f"Here's the revised prompt:\n\n**{text}**") for text in texts]
     with provider(*replies) as server:
         instruction, result = run(server, max_metric_calls=200)
     assert instruction == texts[-1]
