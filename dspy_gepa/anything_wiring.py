@@ -18,6 +18,7 @@ from dspy_gepa.anything_presets import settings_for_mode
 from dspy_gepa.anything_result import AnythingResult, has_scored
 from dspy_gepa.artifact.evaluation import Evaluation, EvaluationSettings
 from dspy_gepa.artifact.evaluator import LONE
+from dspy_gepa.artifact.fences import with_plain_fences
 from dspy_gepa.artifact.isolated import IsolatedEvaluation
 from dspy_gepa.artifact.isolation.limits import ProcessLimits
 from dspy_gepa.artifact.output import watched_output
@@ -37,6 +38,7 @@ from dspy_gepa.program.calls.media import media_kind
 from dspy_gepa.program.calls.tokens import counted_tokens
 from dspy_gepa.program.examples import ExampleTable, tabulate
 from dspy_gepa.recording import opened
+from dspy_gepa.reflect.exchange import Prompt, Reply
 from dspy_gepa.reflect.prompt import Limits as PromptLimits
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.reflect.rules import Rules
@@ -207,9 +209,15 @@ class AnythingOptimization:
         given, seed = self.asked.shared, self.asked.seed
         lm = self._equipment.reflection_lm
         asked = lm if lm is not None else dspy.settings.lm
+        ask = reflection_asker(lm)
+
+        def asking(prompt: Prompt) -> Reply:
+            reply = ask(prompt)
+            return replace(reply, text=with_plain_fences(reply.text, list(seed.values())))
+
         told = [text for text in (self.asked.objective, self.asked.background) if text]
         return Reflector(
-            reflection_asker(lm),
+            asking,
             templates=own_templates(given, list(seed)),
             limits=PromptLimits(prompt_tokens=prompt_tokens(asked)),
             perfect_score=given.perfect_score,

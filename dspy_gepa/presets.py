@@ -109,6 +109,7 @@ def _default(given: Arguments, limits: Limits, text_merge: TextMerge) -> dict[st
         "selection": ProbablyBest() if strategy is None else selection(strategy),
         "ranking": by_estimate,
         "contrasts": _CONTRASTS,
+        "remembers_rejected": True,
         "text_merge": text_merge,
         "window": window,
     }

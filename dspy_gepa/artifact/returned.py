@@ -13,7 +13,7 @@ from dspy_gepa.core.values import entered
 from dspy_gepa.errors import MetricError
 from dspy_gepa.program.calls.media import captured
 from dspy_gepa.program.rollouts.feedback import finite, objectives_of
-from dspy_gepa.program.rollouts.words import in_words
+from dspy_gepa.program.rollouts.words import Said, in_words
 
 __all__ = ["Judged", "judged"]
 
@@ -54,7 +54,7 @@ def judged(returned: Any, *, name: str, example: int, components: Sequence[str])
         objectives, rest = _objectives(side)
         by_component, rest = _by_component(rest, components)
         attachments = rest.pop("attachments", None) if isinstance(rest, dict) else None
-        said = in_words(_alone(_with_media(rest, ())), attachments)
+        said = _said(_alone(rest), attachments)
     except (TypeError, ValueError) as error:
         why = str(error).removesuffix(".")
         shown = without_base64(repr(returned))
@@ -114,8 +114,21 @@ def _by_component(side: Any, components: Sequence[str]) -> tuple[dict[str, str],
     for component in components:
         given = side.pop(f"{component}{_OF_COMPONENT}", None) if component != LONE else None
         if given is not None:
-            found[component] = in_words(_alone(given)).text
+            found[component] = _said(_alone(given)).text
     return found, side
+
+
+def _said(side: Any, attachments: object = None) -> Said:
+    """In words, each field of a dict under its name and as it is, and what is taken out of them."""
+    if not isinstance(side, Mapping):
+        return in_words(_with_media(side, ()), attachments)
+    given = in_words("", attachments)
+    taken, told = dict(given.attachments), list[str]()
+    for name, value in side.items():
+        said = in_words(_with_media(value, ()), None, taken)
+        taken |= said.attachments
+        told.append(f"{name}:{chr(10) if chr(10) in said.text else ' '}{said.text}")
+    return Said("\n\n".join(told), taken)
 
 
 def _alone(side: Any) -> Any:

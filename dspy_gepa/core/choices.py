@@ -158,6 +158,10 @@ def _duplicate(state: RunState, child: Candidate, seen: int) -> str:
     for position, member in enumerate(state.members):
         if member.ticket < seen and member.candidate == child:
             return f"member {position} has the same texts"
+    if state.settings.remembers_rejected:
+        for ticket, earlier in enumerate(state.history[:seen]):
+            if earlier.verdict.kind == "rejected" and earlier.candidate == child:
+                return f"proposal {ticket} had the same texts and was rejected"
     return ""
 
 

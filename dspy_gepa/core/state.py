@@ -57,6 +57,9 @@ class Settings:
     contrasts: int = 0
     """How many rollouts of the parent that are known already, and did better than those of the
     minibatch, a reflection may be shown beside it."""
+    remembers_rejected: bool = False
+    """Whether texts that were rejected before are rejected again without being tried: each trial is
+    another chance to pass by luck."""
     stops_early: bool = False
     """Whether a child is run on no more of the minibatch than it takes to decide the gate."""
     rungs: Rungs | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.reflect.examples import Block, block_of, has_words, worded
@@ -24,7 +24,7 @@ from dspy_gepa.reflect.values import (
     text_of,
 )
 
-__all__ = ["DEFAULT_LIMITS", "LEAST_CHARACTERS", "Brief", "Limits", "TooLong", "render"]
+__all__ = ["DEFAULT_LIMITS", "LEAST_CHARACTERS", "Brief", "Limits", "Room", "TooLong", "render"]
 
 LEAST_CHARACTERS = 4_000
 """Of a prompt with our request and a few examples."""
@@ -81,6 +81,24 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+class Room:
+    """What is learned of a model's room: the longest prompt that it may be sent."""
+
+    def __init__(self) -> None:
+        self._characters: int | None = None
+
+    def narrow(self, refused: int) -> None:
+        """A prompt of so many characters was too long."""
+        self._characters = max(LEAST_CHARACTERS, refused // 2)
+
+    def within(self, limits: Limits) -> Limits:
+        """The limits, as narrow as the room."""
+        if self._characters is None:
+            return limits
+        most = min(limits.prompt_characters, self._characters)
+        return replace(limits, prompt_characters=most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from dspy_gepa.reflect.form import Form
 from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, in_words
 from dspy_gepa.reflect.prompt import (
     DEFAULT_LIMITS,
-    LEAST_CHARACTERS,
     Brief,
     Limits,
+    Room,
     TooLong,
     render,
 )
@@ -76,6 +76,8 @@ class Reflector:
     media_kind: Callable[[object], str] = no_media
     """"image", "audio", "file" or "attachment" for values that are shown beside the text; "" for
     all others."""
+    room: Room = field(default_factory=Room)
+    """How much the reflection LM turned out to be able to read."""
     page: Page | None = None
     """Writes the prompt about what is no program; None for our own, about programs."""
     unchanged_if: str = NO_FAULT
@@ -157,7 +159,7 @@ class _Question:
             adding = replace(self, how=replace(self.how, adds=True, templates={}))
             brief = partial(adding.brief, {}, in_sight=False)
             return adding.asked(ADDITION, brief, {}, is_last=True)
-        _, form = self._prompt(self.template, partial(self.brief, {}), {}, self.how.limits)
+        _, form = self._prompt(self.template, partial(self.brief, {}), {})
         current = _headed({name: sendable(text) for name, text in self.current.items()})
         prompt = REPAIR.format(
             problems=f"- {repair.problem}",
@@ -236,30 +238,35 @@ class _Question:
         is_last: bool = False,
     ) -> ReflectionAnswer:
         """What is answered to a prompt of this template, which the model is able to read."""
-        limits = self.how.limits
-        while True:
-            prompt, form = self._prompt(template, brief_with, feedback, limits)
-            if isinstance(prompt, TooLong):
-                return ReflectionAnswer(self.request.ticket, problem=self._about(prompt.reason))
+        prompt, form = self._prompt(template, brief_with, feedback)
+        calls = 0
+        while not isinstance(prompt, TooLong):
+            calls += 1
             try:
                 reply = self.how.ask(prompt)
             except PromptTooLong:
-                # Not known beforehand how much it can read: half of it, until it can.
-                if len(prompt.text) // 2 < LEAST_CHARACTERS:
+                # It is not known beforehand how much the model can read: half as much is asked, in
+                # place of a repair, and in all that follows.
+                self.how.room.narrow(len(prompt.text))
+                prompt, form = self._prompt(template, brief_with, feedback)
+                if calls == 2:
                     raise
-                limits = replace(limits, prompt_characters=len(prompt.text) // 2)
             else:
-                return self.answer(reply, self.read(reply, form, prompt.media), is_last=is_last)
+                is_last = is_last or calls == 2
+                answer = self.answer(reply, self.read(reply, form, prompt.media), is_last=is_last)
+                return replace(answer, lm_calls=calls)
+        return ReflectionAnswer(
+            self.request.ticket, problem=self._about(prompt.reason), lm_calls=calls
+        )
 
     def _prompt(
         self,
         template: Template,
         brief_with: Callable[[Form], Brief],
         feedback: Mapping[str, Mapping[int, str]],
-        limits: Limits,
     ) -> tuple[Prompt | TooLong, Form]:
         """The prompt, and the form in it: its marks stand nowhere else in the prompt."""
-        how = self.how
+        how, limits = self.how, self.how.room.within(self.how.limits)
         records = records_of(
             self.request,
             self.components,

@@ -116,6 +116,7 @@ def read(returned, components=("artifact",)):
         (dspy.Prediction(score=0.5, feedback="too long"), 0.5, "too long"),
         (SimpleNamespace(score=0.5, feedback="too long"), 0.5, "too long"),
         ((0.5, ValueError("no")), 0.5, "ValueError: no"),
+        ((0.5, {"log": "a\nb", "n": 3}), 0.5, "log:\na\nb\n\nn: 3"),
     ],
 )
 def test_every_sane_return_form_is_read(returned, score, feedback):

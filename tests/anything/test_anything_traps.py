@@ -4,6 +4,7 @@ Where only gepa's unreleased version has the fault, or it shows elsewhere, ours 
 """
 
 import asyncio
+import base64
 import contextlib
 import io
 import sys
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from artifact_worlds import Counted, climber, repeater, value_of
+from gepa.image import Image
 from gepa.optimize_anything import (
     EngineConfig,
     GEPAConfig,
@@ -357,6 +359,60 @@ def test_trap_15_a_time_limit_works_in_the_main_thread_only():
 
     result = run(evaluate, dataset=[1, 2, 3], num_threads=3, isolation="process", limit=6)
     assert result.score >= 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("```\nvalue: 3\n```", "value: 3"),
+        ("```python\nvalue: 3\n```", "value: 3"),
+        ("Here it is:\n\n```yaml\nvalue: 3\n```\n\nIt is larger.", "value: 3"),
+        ("<new_text>\nvalue: 3\n</new_text>", "value: 3"),
+        ("<new_text>\n```python\nvalue: 3\n```\n</new_text>", "value: 3"),
+        ("First\n```\nvalue: 3\n```\nor perhaps\n```\nvalue: 4\n```", None),
+        ("I am sorry, but I cannot help with that.", None),
+        ("```\n```", None),
+        ("", None),
+        ("<diagnosis>\nIt is small.\n</diagnosis>\n<no_change/>", None),
+    ],
+)
+def test_trap_16_what_is_no_text_becomes_the_artifact(reply, text):
+    """Prose between two blocks, a refusal, an empty block: here it is asked for once more."""
+    evaluate, asked = Counted(value_of), []
+
+    def model(prompt):
+        asked.append(prompt)
+        return reply
+
+    with contextlib.suppress(ReflectionError):
+        run(evaluate, model, max_proposals=1, limit=5)
+    assert [called for called, _ in evaluate.calls] == ["value: 0", text][: 1 + bool(text)]
+    assert len(asked) == (1 if text or "no_change" in reply else 2)
+
+
+def test_trap_16_a_text_with_marks_of_ours_is_shown_as_it_is():
+    """Marks of the prompt are other ones then, and what stands in the artifact stays."""
+    prompts = []
+
+    def model(prompt):
+        prompts.append(prompt)
+        return climber()(prompt)
+
+    artifact = "value: 0\n<new_text>\n<side_info>\n{{examples}}"
+    run(value_of, model, artifact, limit=2)
+    assert artifact in prompts[0]
+    assert "<new_text_2>" in prompts[0]
+
+
+def test_trap_16_no_image_is_in_the_files_of_a_run_as_text(tmp_path):
+    """It has a file of its own beside the journal."""
+    pixels = base64.b64encode(bytes(range(256)) * 200).decode()
+
+    def evaluate(candidate):
+        return value_of(candidate), {"plot": Image(base64_data=pixels, media_type="image/png")}
+
+    run(evaluate, limit=3, log_dir=str(tmp_path))
+    assert pixels not in (tmp_path / "events.jsonl").read_text()
 
 
 def test_trap_17_what_was_rejected_as_a_whole_is_forgotten():

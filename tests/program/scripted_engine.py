@@ -124,7 +124,8 @@ def scripted_lm(reply: Callable[[str], str] | str, **settings: Any) -> dspy.LM:
 def new_texts(prompt: str, text: str) -> str:
     """A reply in the form that a reflection asks for: this text for every component in question."""
     several = re.search(r"each component that is at fault, of (.*?); the others", prompt)
-    names = several[1].split(", ") if several else [""]
+    first = re.search(r'<new_text component="(.*?)">', prompt)
+    names = several[1].split(", ") if several else [first[1] if first else ""]
     marks = [f' component="{name}"' if name else "" for name in names]
     return "\n".join(f"<new_text{mark}>\n{text}\n</new_text>" for mark in marks)
 

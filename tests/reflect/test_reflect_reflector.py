@@ -317,7 +317,8 @@ def test_a_text_too_long_for_the_prompt_costs_no_call():
 
 
 def test_a_prompt_that_turns_out_too_long_is_halved_until_it_is_read():
-    """Where nobody knows beforehand how much the model can read."""
+    """Where nobody knows beforehand how much the model can read: once in place of a repair, so
+    that no question takes more calls than are held for it, and in all that follows."""
     steps = (Step("label", {"message": "x" * 9_000}, {"label": "K1"}),)
     evidence = tuple(
         Evidence(n, Rollout(0.0, f"F{n}.", trace=Trace(steps=steps))) for n in range(5)
@@ -332,8 +333,13 @@ def test_a_prompt_that_turns_out_too_long_is_halved_until_it_is_read():
         assert all(f"F{n}." in prompt.text for n in range(5))
         return Reply(marked("Label K3."))
 
-    answer = Reflector(small)(asked, {}, {})
+    reflector = Reflector(small)
+    with pytest.raises(PromptTooLong):
+        reflector(asked, {}, {})
+    assert len(sizes) == 2
+    answer = reflector(asked, {}, {})
     assert answer.texts == {"label": "Label K3."}
+    assert answer.lm_calls == 1
     assert len(sizes) == 3
     assert all(later <= earlier // 2 for earlier, later in pairwise(sizes))
 

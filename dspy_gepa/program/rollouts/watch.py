@@ -13,7 +13,7 @@ from typing import Any
 
 import dspy
 from dspy.utils.callback import BaseCallback
-from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
+from dspy.utils.exceptions import AdapterParseError
 
 from dspy_gepa.program.calls.outage import is_unmistakable, outage_in
 from dspy_gepa.program.components.flex import CODE_MODULES
@@ -112,8 +112,7 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
         outputs: Any | None,  # noqa: ARG002 - passed by name
         exception: BaseException | None = None,
     ) -> None:
-        """Note how a call of a model ended. One that it refused to read is none."""
-        self.lm_calls -= isinstance(exception, ContextWindowExceededError)
+        """Note how a call of a model ended."""
         self._note(exception)
 
     def on_interpreter_startup_end(
