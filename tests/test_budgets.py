@@ -24,7 +24,7 @@ def stubborn():
 
     def reply(prompt):
         with lock:
-            return f"<new_instruction>Idea {next(ideas)}.</new_instruction>"
+            return f"<new_text>Idea {next(ideas)}.</new_text>"
 
     return scripted_lm(reply)
 

@@ -73,7 +73,7 @@ def reflection_lm(component, text=f"{HINT}."):
     def reply(prompt):
         asked = component_in(prompt)
         said = text if asked == component else f"About {asked}."
-        return f"<new_instruction>\n{said}\n</new_instruction>"
+        return f"<new_text>\n{said}\n</new_text>"
 
     return scripted_lm(reply)
 

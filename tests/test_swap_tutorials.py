@@ -27,7 +27,7 @@ from dspy_gepa.errors import WrongType
 
 def saying(text):
     """A reflecting model that always proposes this."""
-    return scripted_lm(f"<new_instruction>{text}</new_instruction>")
+    return scripted_lm(f"<new_text>{text}</new_text>")
 
 
 class Haiku(dspy.Signature):
@@ -159,7 +159,7 @@ def facility_teacher():
         asked = [part for part in parts if f"This component: {part}_module" in prompt]
         told = [part for part in parts if f"The {part} should be" in prompt]
         assert told == asked[:1], "feedback on one component belongs to another"
-        return f"<new_instruction>The rule for {asked[0]}: say it all.</new_instruction>"
+        return f"<new_text>The rule for {asked[0]}: say it all.</new_text>"
 
     return scripted_lm(reply)
 

@@ -12,7 +12,7 @@ import json
 import re
 import textwrap
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -103,13 +103,18 @@ def read_reply(
     diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
     is_unchanged = "no_change" in words
     texts, problems = _from_blocks(blocks, current, form)
+    if texts and _has_stray_mark(answer, blocks, form):
+        problems[""] = (
+            "a closing mark stands where nothing is open, so it is unclear what ends where"
+        )
     if is_unchanged and texts:
         problems[""] = f"it has {form.no_change} and new texts as well"
     if not texts and not problems and not is_unchanged:
-        found = {} if blocks else _in_other_form(answer, current)
+        found = {} if blocks else _in_other_form(answer, current, form)
         texts = {name: text for name, text in found.items() if not unusable(text)}
         if not texts:
             end = "it was cut off, so it has to be shorter" if is_truncated else ""
+            end = end if answer.strip() else "it is empty"
             problems = {"": end or f"no new text stands between {form.pair('new_text')}"}
     return Reading(texts, problems, is_unchanged and not texts, diagnosis, lesson)
 
@@ -181,6 +186,16 @@ def _closings(answer: str, form: Form) -> dict[int, tuple[int, int]]:
     return closings
 
 
+def _has_stray_mark(answer: str, blocks: Sequence[_Block], form: Form) -> bool:
+    """Whether a closing mark ends a line outside of all blocks."""
+    closing = re.compile(rf"</(?:{'|'.join(form.names)})>{_DECORATION}$", re.MULTILINE)
+    whole = [(block.start, block.end) for block in blocks if block.is_closed]
+    return any(
+        not any(start < mark.start() < end for start, end in whole)
+        for mark in closing.finditer(answer)
+    )
+
+
 def _from_blocks(
     blocks: list[_Block], current: Mapping[str, str], form: Form
 ) -> tuple[dict[str, str], dict[str, str]]:
@@ -241,7 +256,7 @@ def _component(attributes: str, current: Mapping[str, str]) -> str | None:
     return name if name in current else alike[0] if len(alike) == 1 else None
 
 
-def _in_other_form(answer: str, current: Mapping[str, str]) -> dict[str, str]:
+def _in_other_form(answer: str, current: Mapping[str, str], form: Form) -> dict[str, str]:
     """The texts of a reply without our marks, where only one reading is possible."""
     fences = list(_fences(answer))
     whole = answer.strip()
@@ -254,15 +269,18 @@ def _in_other_form(answer: str, current: Mapping[str, str]) -> dict[str, str]:
             return {name: _trimmed(text) for name, text in named.items() if isinstance(text, str)}
     if len(current) > 1:
         return {}
-    ((name, text),) = current.items()
+    ((name, old),) = current.items()
     elements = list(_elements(answer))
+    text = ""
     if len(elements) == 1:
         ((written, start, end),) = elements
-        if not list(_fences(answer[:start] + answer[end:])):
-            return {name: _unfenced(_trimmed(written), text)}
-    if len(fences) == 1 and not elements and fences[0][0] in _PROSE:
-        return {name: _trimmed(inside)}
-    return {}
+        outside = answer[:start] + answer[end:]
+        # A second closing mark leaves open where the text ends, a fence which of the two is meant.
+        if not list(_fences(outside)) and not _CLOSED.search(outside):
+            text = _bare(written.strip("*_`"), old, form)
+    elif len(fences) == 1 and not elements and fences[0][0] in _PROSE:
+        text = _trimmed(inside)
+    return {} if not text or _PLACEHOLDER.fullmatch(text) else {name: text}
 
 
 def _fields_of(written: str) -> Mapping[str, object] | None:
