@@ -163,7 +163,7 @@ def facility_teacher():
             r"^Feedback on (\w+)_module.*:\n.*?The (\w+) should be", prompt, re.MULTILINE
         )
         assert told == asked, "no feedback on a component that is asked about"
-        assert all(of == about for of, about in said), "feedback on one belongs to another"
+        assert all(one == other for one, other in about.findall(prompt)), "it is on another one"
         return new_texts(prompt, f"The rule for {asked[0]}: say it all.")
 
     return scripted_lm(reply)
