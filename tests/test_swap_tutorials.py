@@ -159,9 +159,7 @@ def facility_teacher():
         parts = ("urgency", "sentiment", "categories")
         asked = [part for part in parts if f"This component: {part}_module" in prompt]
         told = [part for part in parts if f"The {part} should be" in prompt]
-        said = re.findall(
-            r"^Feedback on (\w+)_module.*:\n.*?The (\w+) should be", prompt, re.MULTILINE
-        )
+        about = re.compile(r"^Feedback on (\w+)_module.*:\n.*?The (\w+) should be", re.MULTILINE)
         assert told == asked, "no feedback on a component that is asked about"
         assert all(one == other for one, other in about.findall(prompt)), "it is on another one"
         return new_texts(prompt, f"The rule for {asked[0]}: say it all.")
