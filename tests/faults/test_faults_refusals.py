@@ -35,9 +35,10 @@ def test_a_prompt_that_is_too_long_for_a_local_server_is_that_examples_failure(s
 
 
 def test_a_reflection_prompt_that_is_too_long_fails_that_reflection():
-    """The proposal is recorded as failed with the provider's words; the others go on."""
+    """It is asked with half as much, and where that is refused too the proposal is recorded as
+    failed with the provider's words; the others go on."""
     with faulty_server() as server:
-        server.plan = lambda seen: "too long" if seen in server.reflections[:2] else None
+        server.plan = lambda seen: "too long" if seen in server.reflections[:4] else None
         job = Job(server)
         job.run()
     failed = [p for p in job.result.proposals if p.verdict.kind == "failed"]
@@ -52,7 +53,7 @@ def test_reflection_prompts_that_are_all_too_long_end_the_run():
         job = Job(server)
         with pytest.raises(ReflectionError, match="maximum context length is 9 tokens"):
             job.run()
-    assert len(server.reflections) == job.result.failed == 10
+    assert len(server.reflections) == 2 * job.result.failed == 20
     assert job.metric.calls == job.result.tally.metric_calls
     assert job.result.tally.total_tokens == server.tokens
 
