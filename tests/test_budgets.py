@@ -242,10 +242,13 @@ def test_a_function_that_reflects_cannot_be_counted(limit):
     refused(words, reflection_lm=lambda prompt: "text", **limit)
 
 
+BRIEF = "<new_text>\nBe brief.\n</new_text>"
+
+
 def test_a_function_may_reflect_where_what_it_costs_is_not_limited():
     """As before."""
     instruments = Instruments()
-    optimizer = GEPA(instruments.metric, max_rollouts=30, reflection_lm=lambda prompt: "Be brief.")
+    optimizer = GEPA(instruments.metric, max_rollouts=30, reflection_lm=lambda _: BRIEF)
     with dspy.context(lm=instruments.lm):
         optimizer.compile(instruments.student, TRAIN, VALIDATION)
     assert optimizer.result.tally.rollouts <= 30

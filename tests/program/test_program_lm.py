@@ -19,10 +19,11 @@ from dspy_gepa.reflect.exchange import Prompt, Reply
 
 
 def test_a_model_answers_through_dspy():
-    """The reply is text, and the model's own history tells of the call."""
+    """The reply is text, and the model's own history tells of the call, as of a predictor's."""
     lm = scripted_lm(str.upper)
     assert ask(lm, Prompt("hello")) == Reply("HELLO", is_truncated=False)
-    assert [entry["prompt"] for entry in lm.history] == ["hello"]
+    ((message,),) = [entry["messages"] for entry in lm.history]
+    assert message == {"role": "user", "content": "hello"}
 
 
 @pytest.mark.parametrize("temperature", [None, 0.0, 1.0])

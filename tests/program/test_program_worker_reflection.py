@@ -9,12 +9,16 @@ from scripted_engine import ContextLengthError, RateLimitError, scripted_lm
 from small_worker import SEED, Program, echo, exact, locked, rolled, worker
 
 from dspy_gepa.core.rollout import Opaque, Rollout, Step, Trace
-from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Setback
-from dspy_gepa.program.calls.lm import reflection_asker
+from dspy_gepa.core.work import (
+    Evidence,
+    ReflectionAnswer,
+    ReflectionKey,
+    ReflectionRequest,
+    Setback,
+)
 from dspy_gepa.program.calls.media import captured
 from dspy_gepa.program.rollouts.feedback import Feedback
 from dspy_gepa.reflect.records import records_of
-from dspy_gepa.reflect.reflector import Reflector
 
 
 def reflected(made, *, components=("final",), examples=(0,), candidate=SEED):
@@ -68,7 +72,7 @@ def test_a_score_is_shown_with_the_words_of_the_same_call():
 
         def reflect(request, descriptions, feedback, seen=seen):
             for name in ("draft", "final"):
-                (record,) = records_of(request, name, feedback=feedback[name])
+                (record,) = records_of(request, [name], feedback=feedback)
                 seen.append((record.feedback, record.score))
             return ReflectionAnswer(7)
 
@@ -120,20 +124,24 @@ def test_a_busy_reflection_model_is_a_setback_that_passes():
 
     answered = reflected(worker(reflect=reflect))
     assert isinstance(answered, Setback)
-    assert (answered.key, answered.is_lasting) == (7, False)
+    assert (answered.key, answered.is_lasting) == (ReflectionKey(7), False)
 
 
 def test_a_setback_of_a_reflection_counts_the_calls_of_the_reflection_lm():
-    """One was answered before the other failed: it was made, and is made again."""
+    """Of two that one question takes, one was answered: both were made, and are made again."""
     outcomes = iter([False, True])
 
     def reply(prompt):
         if next(outcomes):
             raise RateLimitError("busy")
-        return "<new_text></new_text>"
+        return "Good."
 
     lm = scripted_lm(reply)
-    answered = reflected(worker(reflect=Reflector(reflection_asker(lm))))
+
+    def reflect(request, descriptions, feedback):
+        return ReflectionAnswer(request.ticket, {"final": lm("one")[0] + lm("two")[0]})
+
+    answered = reflected(worker(reflect=reflect))
     assert isinstance(answered, Setback)
     assert answered.lost.total_tokens == 2
     assert answered.lost.reflection_calls == len(lm.engine.prompts) == 2

@@ -89,8 +89,8 @@ def test_the_text_of_one_component_is_found_in_every_shape_that_can_be_meant(rep
 
 
 ASKED = {
-    "nothing": ("", "no new text stands between"),
-    "white space": (" \n\t", "no new text stands between"),
+    "nothing": ("", "it is empty"),
+    "white space": (" \n\t", "it is empty"),
     "a plain text": (TEXT, "no new text stands between <new_text> and </new_text>"),
     "a heading and a text": (f"# New instruction\n\n{TEXT}", "no new text"),
     "a refusal": ("I'm sorry, but I can't assist with that.", "no new text"),
