@@ -31,7 +31,10 @@ class Usage(BaseCallback):
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Count a call and what is asked."""
         del call_id, instance
-        asked = _text(inputs.get("prompt"), inputs.get("messages"))
+        # Before DSPy 3.4 the arguments come as they were given, by position and by keyword.
+        given = {**inputs, **inputs.get("kwargs", {})}
+        prompt = next(iter(inputs.get("args", ())), given.get("prompt"))
+        asked = _text(prompt, given.get("messages"))
         with self._lock:
             self.calls += 1
             self.tokens_in += len(asked) // _CHARACTERS_PER_TOKEN
