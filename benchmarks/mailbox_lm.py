@@ -33,7 +33,7 @@ class Usage(BaseCallback):
         del call_id, instance
         # Before DSPy 3.4 the arguments come as they were given, by position and by keyword.
         given = {**inputs, **inputs.get("kwargs", {})}
-        prompt = next(iter(inputs.get("args", ())), given.get("prompt"))
+        prompt = next(iter(inputs.get("items") or ()), given.get("prompt"))
         asked = _text(prompt, given.get("messages"))
         with self._lock:
             self.calls += 1
