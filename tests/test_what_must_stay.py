@@ -6,8 +6,9 @@ import dspy
 import label_task
 import pytest
 from label_task import saying
+from scripted_engine import scripted_lm
 
-from dspy_gepa import GEPA
+from dspy_gepa import GEPA, copies_no_examples, keeps_placeholders, names_output_fields
 from dspy_gepa.errors import ReflectionError, SettingsError, WrongType
 
 TOLD = "bill means Q7; leak means M4; lock means K2; ship means Z9."
@@ -40,7 +41,7 @@ GOOD = f"Answer for ACME GmbH. Use {{tone}}. Give the code. {TOLD}"
     [
         ({"frozen": {"self": ["Answer for ACME GmbH."]}}, f"Use {{tone}}. {TOLD}", "ACME GmbH"),
         ({"frozen": {"*": re.compile(r"ACME \w+")}}, f"Use {{tone}}. {TOLD}", "ACME GmbH"),
-        ({}, f"Answer for ACME GmbH. {TOLD}", "{tone}"),
+        ({"invariants": [keeps_placeholders]}, f"Answer for ACME GmbH. {TOLD}", "{tone}"),
         ({"max_instruction_tokens": 60}, f"{GOOD} {'very ' * 80}", "tokens"),
         (
             {"invariants": [lambda component, old, new: "no shouting" if "!" in new else True]},
@@ -54,7 +55,8 @@ def test_a_text_that_breaks_a_rule_costs_no_rollout(program, settings, bad, reas
     lm = saying(bad, GOOD)
     text, optimizer = run(program, lm, **settings)
     assert text == GOOD
-    assert reason in lm.engine.prompts[1].split("could not be used")[1]
+    assert "- the new text was refused: " in lm.engine.prompts[1]
+    assert reason in lm.engine.prompts[1]
     assert all(bad != entry.candidate["self"] for entry in optimizer.result.proposals)
 
 
@@ -72,6 +74,40 @@ def test_what_is_held_to_the_rules_is_the_text_that_is_used(settings):
     text, optimizer = run(program, saying(bad, good), **settings)
     assert text == good
     assert good in {entry.candidate["self"] for entry in optimizer.result.members}
+
+
+REASON = "all matters of money that a customer writes about go to the desk on the second floor"
+
+
+def test_long_reasons_of_a_metric_may_become_the_instruction():
+    """What the README's metric says is a fact that nobody else knows, however many words it has."""
+
+    def metric(gold, pred, trace=None):
+        if pred.code.strip() == gold.code:
+            return 1.0, "Right."
+        return 0.0, f"The answer is {gold.code}, because {gold.reason}."
+
+    rows = [dspy.Example(**row, reason=REASON) for row in label_task.examples(12, ("bill",))]
+    examples = [row.with_inputs("message") for row in rows]
+
+    def quoting(prompt):
+        assert REASON in prompt
+        return f"<new_text>\nGive the code. bill means Q7, because {REASON}.\n</new_text>"
+
+    optimizer = GEPA(metric, max_metric_calls=60, reflection_lm=scripted_lm(quoting))
+    improved = optimizer.compile(dspy.Predict("message -> code"), examples, examples[:8])
+    assert REASON in improved.signature.instructions
+    assert optimizer.result.proposals[0].verdict.kind == "accepted"
+
+
+def test_a_text_of_another_shape_is_refused_only_where_that_was_asked_for(program):
+    """Without placeholders, without the names of fields, and with a whole example in it."""
+    example = label_task.examples(12)[0]
+    text = f"{TOLD} For instance: {example.message} {example.code}."
+    assert run(program, saying(text))[0] == text
+    refused = {"invariants": [keeps_placeholders, names_output_fields, copies_no_examples(4)]}
+    with pytest.raises(ReflectionError, match=re.escape("{tone}")):
+        run(program, saying(text), **refused, max_proposals=1)
 
 
 def test_a_reflection_that_keeps_breaking_a_rule_is_skipped_with_the_reason(program):
@@ -240,7 +276,7 @@ def test_a_function_that_cannot_be_asked_about_a_text_is_refused_by_the_construc
 @pytest.mark.parametrize(
     ("settings", "is_advised"),
     [
-        ({"reflection_lm": saying("I'm sorry, I can't help with that.")}, True),
+        ({"reflection_lm": scripted_lm("I'm sorry, I can't help with that.")}, True),
         ({"reflection_lm": saying(TOLD), "invariants": [lambda *_: False]}, False),
         ({"instruction_proposer": lambda **_: {"self": 5}}, False),
     ],
@@ -303,7 +339,7 @@ def test_what_two_members_learned_apart_comes_together(program, settings, texts)
     published search is asked for, or that text would break a rule."""
     text, _ = run(
         program,
-        saying(*HALVES),
+        saying(*reversed(HALVES)),
         candidate_selection_strategy=FromTheSeed(),
         max_metric_calls=100,
         **settings,
