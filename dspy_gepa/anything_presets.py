@@ -58,6 +58,8 @@ def settings_for_mode(
         "rungs": None,
         "ranking": by_mean,
         "sampler": Epochs(1 if is_single else min(size, len(table.train))),
+        # What is worse on some problems may be the best on others.
+        "remembers_rejected": False,
         "minibatch_size": None,
         "stops_early": False,
         "gate": given.gate or strict_improvement,

@@ -256,12 +256,11 @@ class Arguments:
         }
         for name, (needed, is_right) in wanted.items():
             if not is_right:
-                value = getattr(self, name)
-                raise WrongType(f"{name}={value!r:.200} was given; {needed} is needed.")
+                given = f"{name}={getattr(self, name)!r:.200}"
+                raise WrongType(f"{given} was given; {needed} is needed.")
         check_predicates("invariants", self.invariants)
-        for model in (self.reflection_lm, self.prompt_model):
-            if model is not None:
-                check_language_model(model)
+        for model in filter(lambda each: each is not None, (self.reflection_lm, self.prompt_model)):
+            check_language_model(model)
         asked = self.reflection_template
         for template in asked.values() if isinstance(asked, Mapping) else [asked]:
             if template is not None and not isinstance(template, Template):

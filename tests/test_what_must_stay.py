@@ -339,9 +339,10 @@ def test_what_two_members_learned_apart_comes_together(program, settings, texts)
     published search is asked for, or that text would break a rule."""
     text, _ = run(
         program,
-        saying(*reversed(HALVES)),
+        saying(*HALVES),
         candidate_selection_strategy=FromTheSeed(),
-        max_metric_calls=100,
+        max_metric_calls=200,
+        reflection_minibatch_size=8,
         **settings,
     )
     assert text in texts

@@ -114,6 +114,7 @@ def read_reply(
         texts = {name: text for name, text in found.items() if not unusable(text)}
         if not texts:
             end = "it was cut off, so it has to be shorter" if is_truncated else ""
+            end = end if answer.strip() else "it is empty"
             problems = {"": end or f"no new text stands between {form.pair('new_text')}"}
     return Reading(texts, problems, is_unchanged and not texts, diagnosis, lesson)
 
