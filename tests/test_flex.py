@@ -48,7 +48,7 @@ def writing(instruction, text):
     def reply(prompt):
         if "revised_source" in prompt:
             return answer(revised_source=text)
-        return f"<new_instruction>{instruction}</new_instruction>"
+        return f"<new_text>{instruction}</new_text>"
 
     return scripted_lm(reply)
 

@@ -8,7 +8,7 @@ import pytest
 from label_task import saying
 from scripted_engine import scripted_lm
 
-from dspy_gepa import GEPA, keeps_placeholders
+from dspy_gepa import GEPA, copies_no_examples, keeps_placeholders, names_output_fields
 from dspy_gepa.errors import ReflectionError, SettingsError, WrongType
 
 TOLD = "bill means Q7; leak means M4; lock means K2; ship means Z9."
@@ -55,7 +55,8 @@ def test_a_text_that_breaks_a_rule_costs_no_rollout(program, settings, bad, reas
     lm = saying(bad, GOOD)
     text, optimizer = run(program, lm, **settings)
     assert text == GOOD
-    assert reason in lm.engine.prompts[1].split("# The reply")[0]
+    assert "- the new text was refused: " in lm.engine.prompts[1]
+    assert reason in lm.engine.prompts[1]
     assert all(bad != entry.candidate["self"] for entry in optimizer.result.proposals)
 
 
@@ -73,6 +74,40 @@ def test_what_is_held_to_the_rules_is_the_text_that_is_used(settings):
     text, optimizer = run(program, saying(bad, good), **settings)
     assert text == good
     assert good in {entry.candidate["self"] for entry in optimizer.result.members}
+
+
+REASON = "all matters of money that a customer writes about go to the desk on the second floor"
+
+
+def test_long_reasons_of_a_metric_may_become_the_instruction():
+    """What the README's metric says is a fact that nobody else knows, however many words it has."""
+
+    def metric(gold, pred, trace=None):
+        if pred.code.strip() == gold.code:
+            return 1.0, "Right."
+        return 0.0, f"The answer is {gold.code}, because {gold.reason}."
+
+    rows = [dspy.Example(**row, reason=REASON) for row in label_task.examples(12, ("bill",))]
+    examples = [row.with_inputs("message") for row in rows]
+
+    def quoting(prompt):
+        assert REASON in prompt
+        return f"<new_text>\nGive the code. bill means Q7, because {REASON}.\n</new_text>"
+
+    optimizer = GEPA(metric, max_metric_calls=60, reflection_lm=scripted_lm(quoting))
+    improved = optimizer.compile(dspy.Predict("message -> code"), examples, examples[:8])
+    assert REASON in improved.signature.instructions
+    assert optimizer.result.proposals[0].verdict.kind == "accepted"
+
+
+def test_a_text_of_another_shape_is_refused_only_where_that_was_asked_for(program):
+    """Without placeholders, without the names of fields, and with a whole example in it."""
+    example = label_task.examples(12)[0]
+    text = f"{TOLD} For instance: {example.message} {example.code}."
+    assert run(program, saying(text))[0] == text
+    refused = {"invariants": [keeps_placeholders, names_output_fields, copies_no_examples(4)]}
+    with pytest.raises(ReflectionError, match=re.escape("{tone}")):
+        run(program, saying(text), **refused, max_proposals=1)
 
 
 def test_a_reflection_that_keeps_breaking_a_rule_is_skipped_with_the_reason(program):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import dspy
@@ -12,18 +13,22 @@ from dspy.utils import DummyLM
 from model_server import model_server
 from scripted_engine import scripted_lm
 
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.rollout import Rollout, Step, Trace
+from dspy_gepa.core.work import Evidence, ReflectionRequest
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.program.calls.lm import ask, language_model, reflection_asker
 from dspy_gepa.program.calls.media import captured
 from dspy_gepa.reflect.exchange import Prompt, Reply
+from dspy_gepa.reflect.reflector import Reflector
 
 
 def test_a_model_answers_through_dspy():
     """The reply is text, and the model's own history tells of the call, as of a predictor's."""
     lm = scripted_lm(str.upper)
     assert ask(lm, Prompt("hello")) == Reply("HELLO", is_truncated=False)
-    ((message,),) = [entry["messages"] for entry in lm.history]
-    assert message == {"role": "user", "content": "hello"}
+    (entry,) = lm.history
+    assert entry["messages"] == [{"role": "user", "content": "hello"}]
 
 
 @pytest.mark.parametrize("temperature", [None, 0.0, 1.0])
@@ -266,3 +271,95 @@ def test_a_function_that_asks_a_model_passes_its_end_on():
             return lm(text)
 
         assert ask(reflect, Prompt("long")) == Reply("said", is_truncated=True)
+
+
+class Own(dspy.BaseLM):
+    """A model of a user's own, whose reply is a function of the prompt."""
+
+    def __init__(self, reply):
+        super().__init__("own/model")
+        self.reply = reply
+
+    def served(self, messages):
+        message = SimpleNamespace(content=self.reply(messages[-1]["content"]), tool_calls=None)
+        choice = SimpleNamespace(message=message, finish_reason="stop")
+        return SimpleNamespace(choices=[choice], usage={}, model="own")
+
+
+class Plain(Own):
+    """As the shortest one is written: it takes no options."""
+
+    def forward(self, prompt=None, messages=None):
+        return self.served(messages)
+
+
+class WithOptions(Own):
+    """As DSPy's documentation writes it."""
+
+    def forward(self, prompt=None, messages=None, **kwargs):
+        assert "cache" not in kwargs
+        return self.served(messages)
+
+
+class ByCall(Own):
+    """Overrides the call itself, as DSPy's own DummyLM does."""
+
+    def __call__(self, prompt=None, messages=None, **kwargs):
+        said = self.reply(messages[-1]["content"])
+        self.history.append({"messages": messages, "prompt": prompt, "outputs": [said]})
+        return [said]
+
+
+class Positional(Own):
+    """Its forward has other defaults and an option of its own."""
+
+    def forward(self, prompt, messages, temperature=0.5):
+        assert temperature == 0.5
+        return self.served(messages)
+
+
+KINDS = [Plain, WithOptions, Positional, ByCall, scripted_lm]
+
+
+@pytest.mark.filterwarnings("ignore:Implementing custom LMs")
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_model_of_every_kind_that_predictors_accept_is_asked_as_they_ask(kind):
+    """With messages, and the prompt stands in its history."""
+    lm = kind(str.upper)
+    assert ask(lm, Prompt("hello")).text == "HELLO"
+    (entry,) = lm.history
+    shown = entry["messages"] or [{"role": "user", "content": entry["prompt"]}]
+    assert shown == [{"role": "user", "content": "hello"}]
+    assert reflection_asker(lm)(Prompt("hello")).text == "HELLO"
+
+
+@pytest.mark.filterwarnings("ignore:Implementing custom LMs")
+@pytest.mark.parametrize("kind", [*KINDS, lambda reply: reply], ids=lambda kind: kind.__name__)
+def test_a_model_of_every_kind_reflects(kind):
+    """Both questions reach it, the second one about its first reply; a function is one too."""
+    asked = []
+
+    def reply(prompt):
+        asked.append(prompt)
+        return "Hm." if len(asked) == 1 else "<new_text>\nLabel K3.\n</new_text>"
+
+    run = Rollout(0.0, "K3.", trace=Trace(steps=(Step("label", {"m": "x"}, {"l": "y"}),)))
+    candidate = Candidate.of({"label": "Label it."})
+    request = ReflectionRequest(1, candidate, ("label",), (Evidence(0, run),))
+    reflector = Reflector(reflection_asker(kind(reply)))
+    first = reflector(request, {}, {})
+    second = reflector(replace(request, repairs=first.repairs), {}, {})
+    assert second.texts == {"label": "Label K3."}
+    assert "K3." in asked[0]
+    assert "Hm." in asked[1]
+
+
+def test_a_name_reflects(monkeypatch):
+    """It stands for the model that litellm knows by it."""
+    with model_server(200, text="served") as server:
+        monkeypatch.setenv("OPENAI_API_BASE", f"http://127.0.0.1:{server.port}/v1")
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.port}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        assert reflection_asker("openai/some-model")(Prompt("hello")).text == "served"
+        (request,) = server.requests
+    assert request["messages"] == [{"role": "user", "content": "hello"}]
