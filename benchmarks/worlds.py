@@ -49,8 +49,10 @@ _ONE_PART = re.compile(_PART)
 """An instruction or what was added to one: its step, its wording, what it states. JSON changes no
 character of it."""
 _INSTRUCTION = re.compile(rf"{_PART}(?:\s+{_PART})*")
-_IS_CURRENT = re.compile(r"\bcurrent_instruction\W*$")
+_IS_CURRENT = re.compile(r"\b(?:current_instruction\W*|instructions as they are\n\n)$")
 """What stands before the text that is to be rewritten, in dspy.GEPA's prompt and in ours."""
+_SEVERAL = re.compile(r"each component that is at fault, of (.+?); the others")
+"""How our prompt names the components where it is about several."""
 _CASE = re.compile(r"case-(\d+)")
 _OUTPUT_FIELD = re.compile(r"\[\[ ## (done\d+) ## \]\]")
 _STEP = re.compile(r"\bdone(\d+)\b")
@@ -209,7 +211,7 @@ class Task:
 
     def rewritten(self, stated: Stated, missed: Iterable[tuple[int, int]], turn: int) -> Stated:
         """What the reflection LM makes of an instruction, given missed rules with their cases."""
-        world, random = self.world, self.random("reflection", turn)
+        world, random = self.world, self.random("reflection", turn, stated.step)
         failed = sorted({case for _, case in missed})
         rules = {rule for rule in sorted(stated.rules) if random.random() < world.keep}
         quirks = {case for case in sorted(stated.quirks) if random.random() < world.keep}
@@ -315,6 +317,7 @@ class ReflectionLM(_Simulated):
 
     The reply is JSON, which both optimizers read. A prompt may hold other instructions, earlier
     attempts for example: the current one is the only one, or the one that is introduced as such.
+    Where our prompt is about several, those are rewritten of which the feedback names a rule.
     """
 
     def __init__(self, task: Task, note: Callable[[], int]) -> None:
@@ -332,15 +335,30 @@ class ReflectionLM(_Simulated):
 
     def _rewritten(self, prompt: str, turn: int) -> str:
         """What it makes of the prompt with this luck; the text that it sees, or missed rules."""
-        text, stated = self._in_sight(prompt)
-        missed = [
-            (int(rule), int(case))
-            for rule, step, case in _MISSED.findall(prompt)
-            if int(step) == stated.step
-        ]
-        if not text or self.task.random("repeat", turn).random() >= self.task.world.repeat:
-            text = self.task.rewritten(stated, missed, turn).text(f"w{turn}")
-        return json.dumps({"new_instruction": text})
+        missed = [(int(r), int(step), int(case)) for r, step, case in _MISSED.findall(prompt)]
+        several = _SEVERAL.search(prompt)
+        if several is None:
+            return json.dumps({"new_instruction": self._new(*self._in_sight(prompt), missed, turn)})
+        blocks = []
+        for name in several[1].split(", "):
+            headed = rf"## {re.escape(name)}\n\n({_INSTRUCTION.pattern})"
+            found = re.search(headed, prompt)
+            self.unclear += found is None
+            text = found[1] if found else ""
+            stated = stated_in(text)
+            if any(step == stated.step for _, step, _ in missed):
+                new = self._new(text, stated, missed, turn)
+                blocks.append(f'<new_text component="{name}">\n{new}\n</new_text>')
+        return "\n".join(blocks) or "<no_change/>"
+
+    def _new(
+        self, text: str, stated: Stated, missed: Iterable[tuple[int, int, int]], turn: int
+    ) -> str:
+        """What it makes of one instruction, given missed rules with their steps and cases."""
+        own = [(rule, case) for rule, step, case in missed if step == stated.step]
+        if text and self.task.random("repeat", turn).random() < self.task.world.repeat:
+            return text
+        return self.task.rewritten(stated, own, turn).text(f"w{turn}")
 
     def _in_sight(self, prompt: str) -> tuple[str, Stated]:
         """The current instruction and what it says; where none is shown, only of which step."""

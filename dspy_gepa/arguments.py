@@ -19,15 +19,18 @@ from dspy_gepa.core.gate import Gate
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import CANDIDATES, trials
+from dspy_gepa.program.calls.lm import check_language_model
 from dspy_gepa.program.calls.usage import MEASURED, Price
 from dspy_gepa.program.rollouts.feedback import finite
 from dspy_gepa.reflect.rules import check_predicates
+from dspy_gepa.reflect.templates import Template
 
 __all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments"]
 
 SEARCHES = ("default", "paper")
 DIRECTIONS = ("max", "min")
 EDIT_MODES = ("rewrite", "append")
+REFLECTION_STYLES = ("diagnose", "transcribe")
 
 Frozen: TypeAlias = (
     "Sequence[str] | Mapping[str, bool | str | re.Pattern[str] | Sequence[str | re.Pattern[str]]]"
@@ -97,6 +100,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "search": SEARCHES,
     "frontier_type": FRONTIERS,
     "edit_mode": EDIT_MODES,
+    "reflection_style": REFLECTION_STYLES,
 }
 
 
@@ -159,6 +163,7 @@ class Arguments:
     guidance: str = ""
     references: Mapping[str, str] | Sequence[str | os.PathLike[str]] = ()
     reflection_template: Any = None
+    reflection_style: str = "diagnose"
     edit_mode: str = "rewrite"
     objectives: Mapping[str, str] | Sequence[str] = ()
     aggregate_metric: Callable[[Sequence[tuple[Any, Any]]], float] | None = None
@@ -246,10 +251,7 @@ class Arguments:
         wanted = {
             "guidance": ("a text", isinstance(self.guidance, str)),
             "constraints": ("a text or a list of texts", _are(str, self.constraints, alone=True)),
-            "invariants": (
-                "a list of functions",
-                _are(Callable, self.invariants),
-            ),
+            "invariants": ("a list of functions", _are(Callable, self.invariants)),
             "frozen": (
                 "a list of components, or a dict from component to True or to the parts that stay,",
                 isinstance(self.frozen, Collection),
@@ -269,9 +271,15 @@ class Arguments:
         }
         for name, (needed, is_right) in wanted.items():
             if not is_right:
-                value = getattr(self, name)
-                raise WrongType(f"{name}={value!r:.200} was given; {needed} is needed.")
+                given = f"{name}={getattr(self, name)!r:.200}"
+                raise WrongType(f"{given} was given; {needed} is needed.")
         check_predicates("invariants", self.invariants)
+        for model in filter(lambda each: each is not None, (self.reflection_lm, self.prompt_model)):
+            check_language_model(model)
+        asked = self.reflection_template
+        for template in asked.values() if isinstance(asked, Mapping) else [asked]:
+            if template is not None and not isinstance(template, Template):
+                Template(template)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -325,8 +333,8 @@ class Arguments:
     def limits(self, *, components: int, examples: int, validation: int) -> Limits | None:
         """The budget, for a program and data of these sizes, in all units that were given.
 
-        None where it is a budget by size: see `size`. `examples` counts training and validation
-        examples together.
+        None where it is a budget by size, beside `other_limits`: see `size`. `examples` counts
+        training and validation examples together.
         """
         others = self.other_limits
         if self.auto is not None:
@@ -340,7 +348,8 @@ class Arguments:
             count = trials(components, self.num_candidates)
         if count is not None:
             return replace(others, metric_calls=self._mipro_limit(count, validation))
-        return others if others != Limits() else None
+        # Other limits may never be reached: a model may be free, and time may be long.
+        return None
 
     @property
     def size(self) -> str:

@@ -137,7 +137,11 @@ def folder(name: str, value: Any) -> str | None:
 
 
 def check_names(
-    given: Iterable[str], known: Iterable[str], owner: str, beside: Iterable[str], other: str
+    given: Iterable[str],
+    known: Iterable[str],
+    owner: str,
+    beside: Iterable[str] = (),
+    other: str = "",
 ) -> None:
     """Nothing, where all names are known.
 
@@ -163,9 +167,9 @@ def meant(name: str, known: Sequence[str]) -> str:
     """What may be meant by a name that there is not, in words."""
     ours = next((ours for ours, others in _ELSEWHERE.items() if name in others), "")
     if ours:
-        return f"What other optimizers call so is, or comes nearest to, {ours} here."
+        return f"What other optimizers call so is, or comes nearest to, {ours!r} here."
     if near := difflib.get_close_matches(name, known, n=3):
-        return f"The nearest names: {', '.join(near)}."
+        return f"The nearest names: {', '.join(map(repr, near))}."
     return "See help(dspy_gepa.GEPA) for all that there are."
 
 

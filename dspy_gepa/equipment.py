@@ -20,7 +20,7 @@ from dspy_gepa.observe.scores import RangeCheck
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
 from dspy_gepa.program.calls.lm import reflection_asker
 from dspy_gepa.program.calls.media import media_kind
-from dspy_gepa.program.calls.usage import MEASURED, listed_price
+from dspy_gepa.program.calls.usage import MEASURED, listed_price, priced
 from dspy_gepa.program.components.description_templates import (
     ARGUMENT_TEMPLATE,
     FIELD_TEMPLATE,
@@ -32,6 +32,7 @@ from dspy_gepa.program.components.kinds import (
     FIELD,
     INSTRUCTION,
     TOOL,
+    Kind,
     Part,
     kinds_for,
     parts_of,
@@ -47,7 +48,7 @@ from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
 from dspy_gepa.reflect.prompt import Limits
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.reflect.rules import Rules
-from dspy_gepa.reflect.templates import ADDITION_TEMPLATE, DEFAULT_TEMPLATE
+from dspy_gepa.reflect.templates import ADDITION, TRANSCRIPTION
 from dspy_gepa.reflect.union import UnionMerge
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.serial import SerialExecutor
@@ -61,12 +62,11 @@ _TIMEOUT_SECONDS = 900.0
 """Our choice: longer than agents mostly take, and short enough not to lose a night."""
 
 _TEMPLATES = {
-    INSTRUCTION.name: DEFAULT_TEMPLATE,
     TOOL.name: TOOL_TEMPLATE,
     ARGUMENT.name: ARGUMENT_TEMPLATE,
     FIELD.name: FIELD_TEMPLATE,
 }
-"""How our own reflection asks, by kind of component."""
+"""How our own reflection asks about what is described, by kind of component."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,10 @@ class Equipment:
                 )
             if not (name and self._needs_price):
                 continue
-            if (given.price or listed_price)(name, usage) is None:
+            price = priced(given.price or listed_price, name, usage)
+            if price.problem:
+                raise SettingsError(f"{limit} was given, and it cannot be kept. {price.problem}")
+            if price.usd is None:
                 raise SettingsError(
                     f"{limit} was given, and the price of {name} is not known. Give price=, a "
                     "function from a model's name and a call's usage to USD, or ask for other "
@@ -221,10 +224,34 @@ class Equipment:
             elif kind.name == INSTRUCTION.name and given.instruction_proposer is not None:
                 made[kind.name] = Ruled(self._proposer(), held_to)
             else:
-                adds = kind.name == INSTRUCTION.name and given.edit_mode == "append"
-                template = ADDITION_TEMPLATE if adds else _TEMPLATES[kind.name]
-                made[kind.name] = replace(own, template=template, adds=adds)
+                made[kind.name] = self._reflector(own, kind)
         return ReflectionByKind(parts, made)
+
+    def _reflector(self, own: Reflector, kind: Kind) -> Reflector:
+        """Our own reflection, as it asks about components of this kind."""
+        if kind.name != INSTRUCTION.name:
+            return replace(own, template=_TEMPLATES[kind.name], is_joint=False)
+        if self.arguments.edit_mode == "append":
+            return replace(own, template=ADDITION, is_joint=False, adds=True)
+        if self.arguments.reflection_style == "transcribe":
+            return replace(own, template=TRANSCRIPTION, is_joint=False)
+        return own
+
+    def questions(self, components: Sequence[str]) -> int:
+        """How many questions our own reflection asks about these components."""
+        own, parts = own_templates(self.arguments, list(self.parts)), self.parts
+        joint = [
+            name
+            for name in components
+            if name not in own and parts[name].kind.name == INSTRUCTION.name and self._diagnoses
+        ]
+        return len(components) - len(joint) + bool(joint)
+
+    @property
+    def _diagnoses(self) -> bool:
+        """Whether one question is about all instructions."""
+        given = self.arguments
+        return given.edit_mode == "rewrite" and given.reflection_style == "diagnose"
 
     def _proposer(self) -> Reflect:
         given = self.arguments

@@ -8,11 +8,11 @@ from typing import Any
 
 from dspy_gepa.arguments import Arguments
 from dspy_gepa.core.budget import Limits
-from dspy_gepa.core.gate import Margin, strict_improvement
+from dspy_gepa.core.gate import strict_improvement
 from dspy_gepa.core.merge import TextMerge, better_text
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs, Looks
-from dspy_gepa.core.selection import SoftEstimate, by_estimate
+from dspy_gepa.core.selection import ProbablyBest, by_estimate
 from dspy_gepa.core.state import Settings
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.strategies import component_selector, selection
@@ -20,6 +20,9 @@ from dspy_gepa.program.strategies import component_selector, selection
 __all__ = ["is_single_component", "settings_for"]
 
 _PAPER_MINIBATCH = 3
+_MINIBATCH = 3
+_CONTRASTS = 8
+"""Runs that went well among which a reflection finds those that are most like its failures."""
 _NOBODY: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
@@ -46,10 +49,7 @@ def settings_for(
         frozen: Components that are never rewritten.
         owners: For components that are not called themselves, those whose calls are theirs.
     """
-    if given.search == "paper":
-        chosen = _paper(given)
-    else:
-        chosen = _default(given, table, limits, text_merge)
+    chosen = _paper(given) if given.search == "paper" else _default(given, limits, text_merge)
     return Settings(
         **chosen,
         train=table.train,
@@ -101,22 +101,22 @@ def _paper(given: Arguments) -> dict[str, Any]:
     }
 
 
-def _default(
-    given: Arguments, table: ExampleTable, limits: Limits, text_merge: TextMerge
-) -> dict[str, Any]:
-    """Validation in rungs, minibatches of failures, parents and winner by estimate."""
+def _default(given: Arguments, limits: Limits, text_merge: TextMerge) -> dict[str, Any]:
+    """Validation in rungs, parents and winner by estimate."""
     window = given.window or _window(limits)
     strategy = given.candidate_selection_strategy
     chosen: dict[str, Any] = {
-        "selection": SoftEstimate() if strategy is None else selection(strategy),
+        "selection": ProbablyBest() if strategy is None else selection(strategy),
         "ranking": by_estimate,
+        "contrasts": _CONTRASTS,
+        "remembers_rejected": True,
         "text_merge": text_merge,
         "window": window,
     }
     if given.frontier_type == "instance" and given.aggregate_metric is None:
         # Otherwise members are compared by what is taken over the whole validation set.
         chosen["rungs"] = Rungs()
-    size, perfect = given.reflection_minibatch_size, given.perfect_score
+    size = given.reflection_minibatch_size
     if not given.skip_perfect_score:
         # Then no score says that an example is right, and there are no failures to look for.
         chosen |= {
@@ -125,20 +125,11 @@ def _default(
         }
         return chosen
     return chosen | {
-        "sampler": Looks(shares_order=window == 1),
-        "failures_shown": size or _failures_shown(len(table.train)),
+        "sampler": Looks(size or _MINIBATCH),
+        "minibatch_size": size or _MINIBATCH,
         "stops_early": True,
-        "gate": given.gate or Margin(perfect_score=1.0 if perfect is None else perfect),
+        "gate": given.gate or strict_improvement,
     }
-
-
-def _failures_shown(train: int) -> int:
-    """How many failures a reflection sees.
-
-    Our choice: large steps pay, in simulation up to eight failures, but a text that was shown much
-    of a small training set learns it by heart.
-    """
-    return min(max(train // 13, 3), 8)
 
 
 def _window(limits: Limits) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +39,7 @@ def opened(
     metric: str,
     models: Mapping[str, Any],
     adopt: Iterable[str] = (),
+    digest_of: Callable[[Any], str] | None = None,
 ) -> RunDir:
     """The run directory at this path, for this run: a new one, or one to carry on from.
 
@@ -49,6 +51,7 @@ def opened(
         metric: The metric's name.
         models: What each model is used for, and the model.
         adopt: Differences that do not matter, beside those of the budget.
+        digest_of: What tells an example from others; that of a dspy.Example where it is None.
 
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.
@@ -56,7 +59,7 @@ def opened(
     """
     manifest = Manifest(
         candidate=seed,
-        examples=tuple(_digest(example) for example in table.examples),
+        examples=tuple(map(digest_of or _digest, table.examples)),
         train=table.train,
         validation=table.validation,
         first=settings.first_examples,
@@ -160,11 +163,16 @@ def _by_name(settings: Settings) -> dict[str, object]:
     """Everything that decides what happens: functions by their names, objects by what they show."""
     left_out = {"train", "validation", "limits", "seed"}
     return {
-        name: value if isinstance(value, (bool, int, float)) else _name(value)
+        name: value if _is_plain(value) else _name(value)
         for name in settings.__dataclass_fields__
         if name not in left_out
         for value in [getattr(settings, name)]
     }
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON has it as a number."""
+    return isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _name(strategy: object) -> str:

@@ -53,7 +53,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             `dspy.GEPA`. Returns a number, `(score, feedback)`, a dict or a `dspy.Prediction`
             with `score` and `feedback`. The feedback is what the reflection LM learns from.
         auto: "light", "medium" or "heavy": a budget by the size of program and validation set.
-            At most one of the three budgets; with none, "light".
+            At most one of the three budgets; with none, "light", whatever else is limited.
         max_full_evals: A budget of so many times training and validation set.
         max_metric_calls: A budget in metric calls. Never exceeded. It and those that follow can
             be mixed; the first that is used up ends the run.
@@ -87,8 +87,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         references: Texts for it to consult: name to text, or paths of files.
         reflection_template: Its prompt, with `{{instruction}}`, `{{examples}}` and other
             placeholders; or component to such a text. See `dspy_gepa.reflect.templates`.
-        edit_mode: "append" asks the reflection LM for lines to add to an instruction, and not for a
-            new one: for models that forget what they rewrite.
+        reflection_style: "diagnose", or "transcribe" for models of a few billion parameters.
+        edit_mode: "append" asks for lines to add to an instruction, and not for a new one.
         objectives: Name to "max" or "min", for what `objective_scores` hold. "total_tokens",
             "usd" and "seconds" of a rollout are measured where they are named, and by default
             minimized.
@@ -174,6 +174,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         guidance: str = "",
         references: Mapping[str, str] | Sequence[str | os.PathLike[str]] = (),
         reflection_template: Any = None,
+        reflection_style: Literal["diagnose", "transcribe"] = "diagnose",
         edit_mode: Literal["rewrite", "append"] = "rewrite",
         objectives: Mapping[str, str] | Sequence[str] = (),
         frontier_type: FrontierKind = "instance",

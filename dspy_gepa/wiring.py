@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -14,12 +14,10 @@ from dspy_gepa.arguments import Arguments
 from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.forecast import forecast
-from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.demonstrating import Demonstrating, set_aside
 from dspy_gepa.equipment import Equipment
-from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
-from dspy_gepa.observe.observer import FanOut, attempted
+from dspy_gepa.observe.observer import attempted
 from dspy_gepa.planning import Plan, sized_budget
 from dspy_gepa.presets import is_single_component, settings_for
 from dspy_gepa.program.components.kinds import CODE, TOOL, Kind, kinds_for, owners_of, unsaved
@@ -30,9 +28,11 @@ from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.aggregate import aggregate_scores
 from dspy_gepa.program.unimproved import remarks_on
 from dspy_gepa.recording import BestKeeper, opened, save_best
-from dspy_gepa.reflect.reflector import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
-from dspy_gepa.run.loop import Finish, Listener, run
+from dspy_gepa.run.executor import Executor
+from dspy_gepa.run.loop import Finish
+from dspy_gepa.run.worker import Worker
+from dspy_gepa.running import check, searched
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.wording import frozen_components
 
@@ -84,7 +84,7 @@ class Optimization:
         """
         seed, settings, equipment = self._components, self.settings, self.equipment
         self._warn_of_texts()
-        if warning := self.plan.warning:
+        for warning in filter(None, [self._unasked_budget, self.plan.warning]):
             logger.warning("%s", warning)
         logger.info(
             "GEPA: components %s, %d training and %d validation examples, limits: %s",
@@ -93,23 +93,22 @@ class Optimization:
             len(self.table.validation),
             settings.limits.listed(),
         )
-        begun, listeners = start(settings, seed), [_of_states(told)]
-        with ExitStack() as closing:
-            observers = list(equipment.observers())
-            if run_dir is not None:
-                # Before the observers: what happened is written before anybody acts on it.
-                begun = run_dir.resumed(settings)
-                equipment.metric.recall(each.metric_calls for each in begun.known.values())
-                listeners.append(run_dir.journal)
-                observers.append(BestKeeper(run_dir.path, self.student))
-            observing = FanOut(observers)
-            closing.callback(observing.close)
-            worker = equipment.worker(self.student)
-            closing.callback(worker.close)
-            executor = equipment.executor(worker)
-            closing.callback(executor.close)
-            told(begun)
-            return run(begun, executor, [*listeners, observing], equipment.stoppers())
+        with closing(equipment.worker(self.student)) as worker:
+            return searched(
+                settings,
+                seed,
+                run_dir,
+                told,
+                observers=equipment.observers(),
+                keeper=lambda kept: BestKeeper(kept.path, self.student),
+                executor=lambda begun: self._executor(worker, begun),
+                stoppers=equipment.stoppers(),
+            )
+
+    def _executor(self, worker: Worker, begun: RunState) -> Executor:
+        """What carries requests out, with a metric that knows what was asked of it before."""
+        self.equipment.metric.recall(each.metric_calls for each in begun.known.values())
+        return self.equipment.executor(worker)
 
     def _warn_of_texts(self) -> None:
         """Say where what is asked for cannot be had, or cannot be kept in the usual way."""
@@ -139,10 +138,11 @@ class Optimization:
         frozen = frozen_components(given, tuple(parts))
         rewritable = [part for name, part in parts.items() if name not in frozen]
         is_single = is_single_component(given)
-        rewritten = 1 if is_single else len(rewritable)
+        names = [part.name for part in rewritable]
+        questions = 1 if is_single else self.equipment.questions(names)
         asked = sum(part.kind.is_asked_about for part in rewritable)
         asks = self.equipment.metric.asks_per_component
-        # Our own reflection may ask once more; of others nothing is known.
+        # Our own reflection may ask once more; others are taken to ask once for each component.
         is_code = any(part.kind is CODE for part in rewritable)
         is_ours = given.instruction_proposer is None and not is_code
         return settings_for(
@@ -150,7 +150,7 @@ class Optimization:
             self.table,
             limits,
             feedback_calls=(min(asked, 1) if is_single else asked) if asks else 0,
-            reflection_calls=2 * rewritten if is_ours else rewritten,
+            reflection_calls=2 * questions if is_ours else 1 if is_single else len(names),
             text_merge=self.equipment.text_merge,
             frozen=frozen,
             owners=owners_of(parts),
@@ -223,16 +223,32 @@ class Optimization:
     @cached_property
     def _limits(self) -> Limits:
         """The limits of the search and of demonstrations together."""
-        given = self.arguments.limits(
+        if self._given_limits is not None:
+            return self._given_limits
+        unlimited = forecast(self._settings_with(Limits()))
+        calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
+        return replace(self.arguments.other_limits, metric_calls=calls)
+
+    @property
+    def _given_limits(self) -> Limits | None:
+        """What the arguments say; None where it is a budget by size."""
+        return self.arguments.limits(
             components=len(self._components),
             examples=len({*self.table.train, *self.table.validation}),
             validation=len(self.table.validation),
         )
-        if given is not None:
-            return given
-        unlimited = forecast(self._settings_with(Limits()))
-        calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
-        return replace(self.arguments.other_limits, metric_calls=calls)
+
+    @property
+    def _unasked_budget(self) -> str:
+        """That there is a budget which nobody gave, where other limits may be taken for one."""
+        others = self.arguments.other_limits
+        if self.arguments.auto or self._given_limits is not None or others == Limits():
+            return ""
+        return (
+            f"No budget was given beside other limits ({others.listed()}), so "
+            f'auto="{self.arguments.size}" holds as well: {self._limits.metric_calls} metric '
+            "calls. Give max_metric_calls for more or fewer."
+        )
 
     def check(self, finish: Finish) -> None:
         """Nothing, where the run came to a result.
@@ -242,39 +258,10 @@ class Optimization:
             WorkerError: a model or its server cannot be used, or the program or the metric.
             ReflectionError: no reflection ever gave a usable text.
         """
-        state, result = finish.state, RunResult(finish.state)
-        if isinstance(finish.error, MetricError):
-            raise finish.error
-        if state.is_broken:
-            best = result.members[result.best].candidate if result.members else None
-            kept = (
-                f" What was paid for is in {self.arguments.log_dir}: the same call carries on."
-                if self.arguments.log_dir is not None
-                else " With log_dir=... a later call could carry on."
-            )
-            advice = (
-                self.equipment.thread_advice
-                if finish.error is None
-                else " Check the model's name, its key and that its server can be reached, then "
-                "run again."
-            )
-            raise WorkerError(
-                f"The run stopped because its work cannot be carried out: {state.ending}\n"
-                f"{state.tally.metric_calls} metric calls were made until then.{advice}{kept}",
-                program=build(self.student, best) if best is not None else None,
-            ) from finish.error
-        if result.failed and result.failed == len(result.proposals):
-            last = result.proposals[-1].verdict.reason
-            advice = (
-                " Try a stronger reflection_lm, or one with a larger max_tokens."
-                if NO_TEXT_IN_REPLY in last
-                else ""
-            )
-            raise ReflectionError(
-                f"None of {result.failed} reflections gave a usable text, so there is nothing to "
-                f"return but the program as it was. The last one: {last}.{advice}"
-            )
-
-
-def _of_states(told: Callable[[RunState], None]) -> Listener:
-    return lambda _event, state: told(state)
+        check(
+            finish,
+            log_dir=self.arguments.log_dir,
+            program=lambda best: build(self.student, best),
+            thing="program",
+            advice=self.equipment.thread_advice,
+        )

@@ -17,6 +17,12 @@ from dspy_gepa.program.calls.tokens import counted_tokens, input_tokens_of
 from dspy_gepa.program.components.fields import users_outputs
 from dspy_gepa.program.components.kinds import ARGUMENT, TOOL, Part
 from dspy_gepa.program.components.tools import TOOL_MARK
+from dspy_gepa.reflect.predicates import (
+    CopiesNoExamples,
+    Facts,
+    KeepsPlaceholders,
+    NamesOutputFields,
+)
 from dspy_gepa.reflect.rules import EVERY_COMPONENT, Rules
 from dspy_gepa.reflect.templates import Template
 from dspy_gepa.reflect.values import text_of
@@ -76,30 +82,27 @@ def rules(
             for name, fixed in frozen.items()
             if not isinstance(fixed, bool)
         },
-        output_fields=users_outputs(student),
-        marks=(TOOL_MARK,) if any(p.kind in (TOOL, ARGUMENT) for p in parts.values()) else (),
         constraints=[constraints] if isinstance(constraints, str) else constraints,
         max_instruction_tokens=given.max_instruction_tokens,
         count_tokens=counted_tokens,
         predicates=tuple(given.invariants),
-        copied_from=tuple(
-            text_of(value) for example in trainset for value in dict(example).values()
-        ),
         normalised=lambda component, text: parts[component].kind.normalised(text),
     )
     made.check({name: part.text for name, part in parts.items()})
-    return made
+    return made.with_facts(
+        Facts(
+            users_outputs(student),
+            lambda: [text_of(value) for example in trainset for value in dict(example).values()],
+            (TOOL_MARK,) if any(p.kind in (TOOL, ARGUMENT) for p in parts.values()) else (),
+        )
+    )
 
 
 def rules_for_code(held_to: Rules) -> Rules:
-    """The rules that also apply to a source: braces in it are no placeholders."""
-    return replace(
-        held_to,
-        output_fields={},
-        guards_placeholders=False,
-        max_instruction_tokens=None,
-        copied_from=(),
-    )
+    """The rules that also apply to a source, in which braces are no placeholders."""
+    prose = (KeepsPlaceholders, NamesOutputFields, CopiesNoExamples)
+    own = [each for each in held_to.predicates if not isinstance(each, prose)]
+    return replace(held_to, max_instruction_tokens=None, predicates=tuple(own))
 
 
 def prompt_tokens(model: Any) -> int | None:

@@ -8,7 +8,7 @@ import re
 import shutil
 
 import dspy
-from scripted_engine import answer, scripted_lm
+from scripted_engine import answer, new_texts, scripted_lm
 
 from dspy_gepa.core.events import Committed
 
@@ -57,7 +57,7 @@ def reflection_lm():
 
     def reply(prompt):
         rules = sorted(set(RULE.findall(prompt)))
-        return f"<new_instruction>Give the code. {'; '.join(rules)}.</new_instruction>"
+        return new_texts(prompt, f"Give the code. {'; '.join(rules)}.")
 
     return scripted_lm(reply)
 
@@ -66,9 +66,8 @@ def saying(*texts):
     """A reflection LM that gives these texts in turn, the last one again and again."""
     left = list(texts)
 
-    def reply(_prompt):
-        text = left.pop(0) if len(left) > 1 else left[0]
-        return f"<new_instruction>\n{text}\n</new_instruction>"
+    def reply(prompt):
+        return new_texts(prompt, left.pop(0) if len(left) > 1 else left[0])
 
     return scripted_lm(reply)
 

@@ -6,7 +6,7 @@ instruction with every rule, so that one proposal solves the task.
 
 import dspy
 import label_task
-from scripted_engine import answer, scripted_lm
+from scripted_engine import answer, new_texts, scripted_lm
 
 from dspy_gepa import GEPA
 
@@ -56,7 +56,7 @@ def task_lm(**settings):
 
 def teacher_lm():
     """A reflecting model that knows all the rules."""
-    return scripted_lm(f"<new_instruction>{LEARNED}</new_instruction>")
+    return scripted_lm(lambda prompt: new_texts(prompt, LEARNED))
 
 
 def gepa(metric, **settings):

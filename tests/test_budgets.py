@@ -1,5 +1,6 @@
 """Budgets in every unit that people pay in, each through a whole `GEPA(...).compile`."""
 
+import logging
 import threading
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 from scripted_engine import scripted_lm
 
 from dspy_gepa import GEPA
-from dspy_gepa.errors import SettingsError
+from dspy_gepa.errors import SettingsError, WorkerError
 from dspy_gepa.run import loop
 
 TRAIN, VALIDATION = label_task.examples(12), label_task.examples(20)[12:]
@@ -23,7 +24,7 @@ def stubborn():
 
     def reply(prompt):
         with lock:
-            return f"<new_instruction>Idea {next(ideas)}.</new_instruction>"
+            return f"<new_text>Idea {next(ideas)}.</new_text>"
 
     return scripted_lm(reply)
 
@@ -139,11 +140,55 @@ def test_of_several_limits_the_first_ends_the_run(arguments, words):
     assert words in result.stop_reason
 
 
-def test_another_unit_alone_is_the_whole_budget():
-    """auto="light" is the budget where none is given at all, and nowhere else."""
+def free(model, usage):
+    """What a model of one's own costs."""
+    return 0.0
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"max_usd": 1.0, "price": free},
+        {"max_usd": 1.0, "price": lambda model, usage: 1e-12},
+        {"max_total_tokens": 10**9},
+        {"max_proposals": 10**6},
+        {"max_reflection_calls": 10**6},
+        {"max_rollouts": 10**6},
+        {"max_seconds": 10**6},
+        {"max_proposals": 10**6, "max_seconds": 10**6},
+        {"max_usd": 1.0, "price": free, "search": "paper"},
+        {},
+    ],
+)
+def test_every_run_has_an_end_that_can_be_computed(limit):
+    """Where none of the budgets is given, the one of auto="light" holds beside other limits, which
+    may never be reached; `plan` tells it beforehand."""
+    instruments = Instruments()
+    optimizer = GEPA(instruments.metric, reflection_lm=instruments.reflection_lm, **limit)
+    planned = optimizer.plan(instruments.student, TRAIN, VALIDATION).forecast.settings.limits
+    result = finished(instruments, num_threads=1, **limit)
+    assert result.stop_reason.startswith(USED_UP)
+    assert " metric calls, " in result.stop_reason
+    assert planned.metric_calls == result.state.settings.limits.metric_calls
+    assert result.tally.metric_calls <= planned.metric_calls < 1000
+
+
+def test_another_limit_alone_still_ends_the_run():
+    """As long as it is reached first."""
     result = finished(Instruments(), max_proposals=3, num_threads=1)
-    assert result.state.settings.limits.metric_calls is None
+    assert " proposals, " in result.stop_reason
     assert len(result.proposals) == 3
+
+
+def test_a_budget_that_nobody_gave_is_told(caplog):
+    """Where other limits were given, one may think that they are the budget."""
+    caplog.set_level(logging.WARNING, "dspy.teleprompt.dspy_gepa")
+    limits = finished(Instruments(), max_proposals=3, num_threads=1).state.settings.limits
+    assert f'auto="light" holds as well: {limits.metric_calls} metric calls' in caplog.text
+    caplog.clear()
+    finished(Instruments(), max_proposals=3, max_metric_calls=70, num_threads=1)
+    finished(Instruments(), max_proposals=3, auto="light", num_threads=1)
+    assert "auto=" not in caplog.text
 
 
 def refused(match, *, reflection_lm=None, **arguments):
@@ -154,6 +199,34 @@ def refused(match, *, reflection_lm=None, **arguments):
         GEPA(instruments.metric, **given).compile(instruments.student, TRAIN, VALIDATION)
     counts = (instruments.rollouts, instruments.metric_calls, instruments.total_tokens)
     assert counts == (0, 0, 0)
+
+
+@pytest.mark.parametrize("returned", [float("nan"), -0.01, "0.01", True, float("inf")])
+def test_a_price_that_is_no_amount_is_refused_beforehand(returned):
+    """It would make a limit that is never reached."""
+    words = "max_usd=1.* cannot be kept.* price function returned .* amount in USD is needed"
+    refused(words, max_usd=1.0, price=lambda model, usage: returned)
+
+
+def test_a_price_function_that_raises_is_refused_beforehand():
+    """It is the user's, who may have forgotten a model."""
+    words = "max_usd=1.* cannot be kept.* price function raised KeyError: 'scripted/model'"
+    refused(words, max_usd=1.0, price=lambda model, usage: {}[model])
+
+
+def test_a_price_that_becomes_no_amount_ends_the_run():
+    """Also where it was one when it was tried."""
+    instruments, prices = Instruments(), iter([0.01] * 30)
+    optimizer = GEPA(
+        instruments.metric,
+        reflection_lm=instruments.reflection_lm,
+        max_usd=1.0,
+        price=lambda model, usage: next(prices, float("nan")),
+        num_threads=1,
+    )
+    with dspy.context(lm=instruments.lm), pytest.raises(WorkerError, match="returned nan"):
+        optimizer.compile(instruments.student, TRAIN, VALIDATION)
+    assert instruments.rollouts < 40
 
 
 @pytest.mark.parametrize("price", [None, lambda model, usage: None])

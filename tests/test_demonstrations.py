@@ -66,7 +66,7 @@ def interrupt():
 
 def compiled(metric, **settings):
     """The program and the result; the search itself finds nothing, and demonstrations help."""
-    silent = scripted_lm("<new_instruction>Answer with a code.</new_instruction>")
+    silent = scripted_lm("<new_text>Answer with a code.</new_text>")
     given = {"max_metric_calls": 100, "max_bootstrapped_demos": 4, "max_labeled_demos": 8}
     given |= {"reflection_lm": silent, "num_threads": 1, "observers": [metric.observe], **settings}
     optimizer = GEPA(metric, **given)
@@ -79,7 +79,7 @@ def compiled(metric, **settings):
 def test_a_budget_by_size_holds_for_both(auto):
     """What is set aside for demonstrations is taken from it, and `plan` says so."""
     ideas = iter(range(10**6))
-    lm = scripted_lm(lambda _prompt: f"<new_instruction>Idea {next(ideas)}.</new_instruction>")
+    lm = scripted_lm(lambda _prompt: f"<new_text>Idea {next(ideas)}.</new_text>")
     calls = 0
 
     def metric(gold, pred, trace=None):
@@ -157,18 +157,18 @@ def test_no_more_is_begun_than_is_left(tmp_path):
     calls = []
     for attempt in range(9):
         metric = Counting(3 if attempt else whole.searched + 3, interrupt)
-        _, result = compiled(metric, log_dir=str(tmp_path), max_metric_calls=70)
+        _, result = compiled(metric, log_dir=str(tmp_path), max_metric_calls=56)
         calls.append(metric.calls)
     assert calls[1] == 3
     assert calls[-1] == 0
-    assert sum(calls) == result.tally.metric_calls <= 70
+    assert sum(calls) == result.tally.metric_calls <= 56
 
 
 @pytest.mark.parametrize(
     "settings",
     [
         {"gepa_kwargs": {"stop_callbacks": [lambda state: state.i >= 1]}},
-        {"max_seconds": 25.0},
+        {"max_seconds": 15.0},
     ],
     ids=["stop callback", "seconds"],
 )

@@ -8,9 +8,9 @@ import dspy
 import label_task
 import pytest
 from label_task import CODES, Copying
-from scripted_engine import answer, scripted_lm
+from scripted_engine import answer, new_texts, scripted_lm
 
-from dspy_gepa import GEPA, load_run
+from dspy_gepa import GEPA, keeps_placeholders, load_run
 from dspy_gepa.errors import JournalMismatch, ReflectionError, SettingsError
 from dspy_gepa.program.components.tools import TOOL_MARK
 
@@ -64,7 +64,8 @@ def task_lm():
 
 def component_in(prompt):
     """The component that the reflection LM is asked about."""
-    return re.search(r"^This component: (\S+?)[.,](?:\s|$)", prompt, re.MULTILINE)[1]
+    named = re.search(r"^This component: (\S+?)[.,](?:\s|$)", prompt, re.MULTILINE)
+    return named[1] if named else ""  # a repair says nothing of it
 
 
 def reflection_lm(component, text=f"{HINT}."):
@@ -73,7 +74,7 @@ def reflection_lm(component, text=f"{HINT}."):
     def reply(prompt):
         asked = component_in(prompt)
         said = text if asked == component else f"About {asked}."
-        return f"<new_instruction>\n{said}\n</new_instruction>"
+        return new_texts(prompt, said)
 
     return scripted_lm(reply)
 
@@ -176,10 +177,11 @@ def test_a_placeholder_beside_the_mark_is_guarded():
         code: str = dspy.OutputField()
 
     lm = reflection_lm("react", f"{HINT}: codes.")
-    gepa = optimizer(reflection_lm=lm, frozen=others("react"), max_proposals=1)
+    guarded = {"frozen": others("react"), "invariants": [keeps_placeholders]}
+    gepa = optimizer(reflection_lm=lm, max_proposals=1, **guarded)
     with pytest.raises(ReflectionError, match=r"lost placeholders [^{]* \{house\}\.$"):
         compiled(gepa, dspy.ReAct(Reading, tools=[notes, codes]))
-    assert "{house}" in lm.engine.prompts[1].split("could not be used")[1]
+    assert "{house}" in lm.engine.prompts[1].split("# The reply")[0]
 
 
 def test_a_tool_is_shown_with_the_others_and_the_calls_of_its_step():

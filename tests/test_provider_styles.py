@@ -16,7 +16,7 @@ from dspy_gepa.errors import ReflectionError
 SEED = "Give the code."
 BETTER = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
 GERMAN = "Gib den Code an. bill means Q7; leak means M4; lock means K2; ship means Z9."
-MARKED = f"<new_instruction>\n{BETTER}\n</new_instruction>"
+MARKED = f"<new_text>\n{BETTER}\n</new_text>"
 OLD_AND_NEW = f"""\
 The step has to know the codes. The instruction was:
 
@@ -74,17 +74,13 @@ def run(server, **settings):
 READ_AT_ONCE = {
     "marks as asked": said(MARKED),
     "a fence with a preamble": said(f"Here is the new instruction:\n\n```\n{BETTER}\n```"),
-    "several fences": said(OLD_AND_NEW),
-    "a JSON object": said(json.dumps({"reasoning": "Codes.", "new_instruction": BETTER})),
     "a JSON object in a fence": said(f'```json\n{{"instruction": "{BETTER}"}}\n```'),
-    "plain text with a preamble": said(f"Sure! Here is the improved instruction:\n\n{BETTER}"),
-    "plain text": said(BETTER),
     "Qwen, DeepSeek: thinking in tags": said(
-        f"<think>\nMaybe <new_instruction>Guess.</new_instruction>?\n</think>\n\n{MARKED}"
+        f"<think>\nMaybe <new_text>Guess.</new_text>?\n</think>\n\n{MARKED}"
     ),
     "Qwen, DeepSeek: only the closing tag": said(f"Let me think.\n</think>\n\n{MARKED}"),
     "DeepSeek, vLLM: thinking in its own field": said(
-        MARKED, reasoning_content="<new_instruction>Guess.</new_instruction>"
+        MARKED, reasoning_content="<new_text>Guess.</new_text>"
     ),
     "Mistral: thinking in brackets": said(f"[THINK]The codes.[/THINK]{MARKED}"),
     "gpt-oss: channels": said(HARMONY),
@@ -92,20 +88,13 @@ READ_AT_ONCE = {
         f"[[ ## new_instruction ## ]]\n{BETTER}\n\n[[ ## completed ## ]]",
     ),
     "marks escaped as in HTML": said(html.escape(MARKED)),
-    "a dictionary of Python's": said(repr({"new_instruction": BETTER})),
     "OpenRouter: thinking in its own fields": said(
         MARKED, reasoning="Codes.", reasoning_details=[{"type": "reasoning.text", "text": "Codes."}]
     ),
     "Llama: the signs of a turn": said(
         f"<|start_header_id|>assistant<|end_header_id|>\n\n{MARKED}<|eot_id|>"
     ),
-    "a call of a tool, as text": said(
-        json.dumps({"name": "answer", "arguments": {"new_instruction": BETTER}})
-    ),
     "YAML": said(f"new_instruction: |\n  {BETTER}"),
-    "a heading and a remark after it": said(
-        f"**New Instruction:**\n\n{BETTER}\n\n---\n\nLet me know if you want changes!"
-    ),
     "a turn's end that a server leaves in": said(f"{MARKED}<|im_end|>"),
 }
 
@@ -139,27 +128,36 @@ def test_content_in_parts_is_read_at_once(style):
     check_read_at_once(IN_PARTS[style])
 
 
-def test_an_answer_in_another_language():
-    """Announcement and instruction are in German, as for a program that speaks it."""
-    with provider(said(f"Hier ist die verbesserte Anweisung:\n\n{GERMAN}")) as server:
-        instruction, result = run(server, max_proposals=1)
-    assert instruction == GERMAN
-    assert result.tally.reflection_calls == len(server.requests) == 1
-
-
+NO_TEXT = "no new text stands between <new_text> and </new_text>"
+UNCLEAR = {
+    "several fences": said(OLD_AND_NEW),
+    "a JSON object": said(json.dumps({"reasoning": "Codes.", "new_instruction": BETTER})),
+    "plain text with a preamble": said(f"Sure! Here is the improved instruction:\n\n{BETTER}"),
+    "plain text": said(BETTER),
+    "a dictionary of Python's": said(repr({"new_instruction": BETTER})),
+    "a call of a tool, as text": said(
+        json.dumps({"name": "answer", "arguments": {"new_instruction": BETTER}})
+    ),
+    "a heading and a remark after it": said(
+        f"**New Instruction:**\n\n{BETTER}\n\n---\n\nLet me know if you want changes!"
+    ),
+    "another language": said(f"Hier ist die verbesserte Anweisung:\n\n{GERMAN}"),
+}
+"""What a careful reader does not dare to guess at."""
 READ_WHEN_ASKED_AGAIN = {
-    "cut off by the server": (said(MARKED[:40], "length"), "it was cut off"),
+    "cut off by the server": (said(MARKED[:40], "length"), "the mark <new_text> is not closed"),
     "cut off without a mark": (said(BETTER[:40], "length"), "it was cut off"),
     "cut off while thinking": (said("<think>The codes are", "length"), "still reasoning"),
     "no content beside its thinking": (said(None, reasoning_content="The codes."), "it is empty"),
     "an empty content": (said(""), "it is empty"),
-    "talk": (said("Looking at the feedback, the step failed often."), "it talks about"),
-    "a refusal": (said("I'm sorry, but I can't help with that."), "it refuses"),
+    "talk": (said("Looking at the feedback, the step failed often."), NO_TEXT),
+    "a refusal": (said("I'm sorry, but I can't help with that."), NO_TEXT),
     "our own form, not filled in": (
-        said("<new_instruction>\n(the complete new instruction)\n</new_instruction>"),
-        "the new instruction is empty",
+        said("<new_text>\n(the whole new text)\n</new_text>"),
+        NO_TEXT,
     ),
-    "the changes alone": (said(f"```diff\n-{SEED}\n+{BETTER}\n```"), "it shows the changes"),
+    "the changes alone": (said(f"```diff\n-{SEED}\n+{BETTER}\n```"), NO_TEXT),
+    **{style: (choice, NO_TEXT) for style, choice in UNCLEAR.items()},
 }
 
 
@@ -171,15 +169,16 @@ def test_a_reply_without_a_text_is_asked_for_once_more(style):
         instruction, result = run(server, max_proposals=1)
     assert instruction == BETTER
     asked = [request["messages"][-1]["content"] for request in server.requests]
-    assert "could not be used" not in asked[0]
-    assert reason in asked[1].split("could not be used")[1]
+    assert reason not in asked[0]
+    assert reason in asked[1]
     assert result.tally.reflection_calls == len(asked) == 2
 
 
-def test_a_model_that_repeats_the_instruction_is_asked_without_it():
+def test_a_small_model_that_repeats_the_instruction_is_asked_without_it():
     """The second request does not show it, and a text that begins with it stays as it comes."""
-    with provider(said(SEED), said(MARKED)) as server:
-        instruction, result = run(server, max_proposals=1)
+    same = said(f"<new_text>\n{SEED}\n</new_text>")
+    with provider(same, said(MARKED)) as server:
+        instruction, result = run(server, max_proposals=1, reflection_style="transcribe")
     assert instruction == BETTER
     asked = [request["messages"][-1]["content"] for request in server.requests]
     assert [SEED in request for request in asked] == [True, False]
@@ -187,13 +186,12 @@ def test_a_model_that_repeats_the_instruction_is_asked_without_it():
 
 
 NEVER_READ = {
-    "always a refusal": (said("I'm sorry, but I can't help with that."), "it refuses to write"),
+    "always a refusal": (said("I'm sorry, but I can't help with that."), NO_TEXT),
     "always empty": (said(""), "it is empty"),
     "always null": (said(None), "it is empty"),
     "OpenAI: a refusal in its own field": (said(None, refusal="I can't help."), "it is empty"),
     "Azure: withheld by a filter": (said(None, "content_filter"), "it is empty"),
-    "always cut off": (said("<new_instruction>\nGive", "length"), "it was cut off"),
-    "always an answer to an example": (said('{"code": "Q7"}'), "as if it answered one of"),
+    "always cut off": (said("<new_text>\nGive", "length"), "is not closed"),
 }
 
 
@@ -213,18 +211,18 @@ def test_a_model_that_never_gives_a_text_ends_with_the_reason(style):
 
 def test_a_model_that_always_repeats_the_instruction_leaves_the_program_as_it_is():
     """What is unchanged is no failure of the model's, and costs no rollout either."""
-    with provider(said(f"<new_instruction>\n{SEED}\n</new_instruction>")) as server:
+    with provider(said(f"<new_text>\n{SEED}\n</new_text>")) as server:
         instruction, result = run(server, max_proposals=3)
     assert instruction == SEED
     assert {proposal.verdict.reason for proposal in result.proposals} == {"the texts are unchanged"}
-    assert result.tally.reflection_calls == len(server.requests) == 6
+    assert result.tally.reflection_calls == len(server.requests) == 3
 
 
 def test_a_model_that_never_answers_in_the_asked_form_still_optimizes():
     """A better text in each proposal, never between our marks, and never asked for again."""
     rules = [f"{topic} means {code}" for topic, code in sorted(label_task.CODES.items())]
     texts = [f"Give the code. {'; '.join(rules[: n + 1])}." for n in range(len(rules))]
-    replies = [said(f"Here's the revised prompt:\n\n**{text}**") for text in texts]
+    replies = [said(f"Here's the revised prompt:\n\n```\n{text}\n```") for text in texts]
     with provider(*replies) as server:
         instruction, result = run(server, max_metric_calls=200)
     assert instruction == texts[-1]

@@ -12,14 +12,20 @@ def test_the_public_names_are_these():
     """A name more or less is a decision, not an accident."""
     assert dspy_gepa.__all__ == [
         "GEPA",
+        "AnythingResult",
         "ComponentView",
         "Feedback",
         "Observer",
         "PoolView",
         "RunResult",
         "SavedRun",
+        "copies_no_examples",
         "install",
+        "keeps_placeholders",
         "load_run",
+        "log",
+        "names_output_fields",
+        "optimize_anything",
         "uninstall",
     ]
     assert all(hasattr(dspy_gepa, name) for name in dspy_gepa.__all__)

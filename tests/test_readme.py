@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
-REPLY = """<new_instruction>Money matters have the code Q4.</new_instruction>
+REPLY = """<new_text>Money matters have the code Q4.</new_text>
 
 [[ ## reasoning ## ]]
 It is about money.

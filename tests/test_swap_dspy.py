@@ -314,7 +314,7 @@ class TestMipro:
             calls.append(trace)
             return exact(example, pred, trace)
 
-        silent = scripted_lm("<new_instruction>Answer with a code.</new_instruction>")
+        silent = scripted_lm("<new_text>Answer with a code.</new_text>")
         optimizer = GEPA(
             metric, max_metric_calls=60, reflection_lm=silent, max_labeled_demos=8, seed=2
         )

@@ -11,13 +11,14 @@ What is not here, and why:
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 
 import dspy
 import pytest
 from dspy.teleprompt.gepa.gepa_utils import DSPyTrace, ScoreWithFeedback
 from gepa.gepa_utils import find_dominator_programs
-from scripted_engine import answer, scripted_lm
+from scripted_engine import answer, new_texts, scripted_lm
 from swap_task import instructions
 
 import dspy_gepa
@@ -27,7 +28,7 @@ from dspy_gepa.errors import WrongType
 
 def saying(text):
     """A reflecting model that always proposes this."""
-    return scripted_lm(f"<new_instruction>{text}</new_instruction>")
+    return scripted_lm(lambda prompt: new_texts(prompt, text))
 
 
 class Haiku(dspy.Signature):
@@ -158,8 +159,10 @@ def facility_teacher():
         parts = ("urgency", "sentiment", "categories")
         asked = [part for part in parts if f"This component: {part}_module" in prompt]
         told = [part for part in parts if f"The {part} should be" in prompt]
-        assert told == asked[:1], "feedback on one component belongs to another"
-        return f"<new_instruction>The rule for {asked[0]}: say it all.</new_instruction>"
+        about = re.compile(r"^Feedback on (\w+)_module.*:\n.*?The (\w+) should be", re.MULTILINE)
+        assert told == asked, "no feedback on a component that is asked about"
+        assert all(one == other for one, other in about.findall(prompt)), "it is on another one"
+        return new_texts(prompt, f"The rule for {asked[0]}: say it all.")
 
     return scripted_lm(reply)
 

@@ -137,9 +137,9 @@ def test_the_configured_model_reflects_where_no_other_is_given(program):
     """Without reflection_lm the LM that DSPy has configured writes the texts."""
 
     def reply(prompt):
-        if "[[ ## message ## ]]" in prompt and "<new_instruction>" not in prompt:
+        if "[[ ## message ## ]]" in prompt and "<new_text>" not in prompt:
             return answer(code="Q7" if "always Q7" in prompt else "unknown")
-        return "<new_instruction>Say always Q7.</new_instruction>"
+        return "<new_text>Say always Q7.</new_text>"
 
     with dspy.context(lm=scripted_lm(reply)):
         improved = gepa(reflection_lm=None).compile(

@@ -6,8 +6,9 @@ import dspy
 import label_task
 import pytest
 from label_task import saying
+from scripted_engine import scripted_lm
 
-from dspy_gepa import GEPA
+from dspy_gepa import GEPA, keeps_placeholders
 from dspy_gepa.errors import ReflectionError, SettingsError, WrongType
 
 TOLD = "bill means Q7; leak means M4; lock means K2; ship means Z9."
@@ -40,7 +41,7 @@ GOOD = f"Answer for ACME GmbH. Use {{tone}}. Give the code. {TOLD}"
     [
         ({"frozen": {"self": ["Answer for ACME GmbH."]}}, f"Use {{tone}}. {TOLD}", "ACME GmbH"),
         ({"frozen": {"*": re.compile(r"ACME \w+")}}, f"Use {{tone}}. {TOLD}", "ACME GmbH"),
-        ({}, f"Answer for ACME GmbH. {TOLD}", "{tone}"),
+        ({"invariants": [keeps_placeholders]}, f"Answer for ACME GmbH. {TOLD}", "{tone}"),
         ({"max_instruction_tokens": 60}, f"{GOOD} {'very ' * 80}", "tokens"),
         (
             {"invariants": [lambda component, old, new: "no shouting" if "!" in new else True]},
@@ -54,7 +55,7 @@ def test_a_text_that_breaks_a_rule_costs_no_rollout(program, settings, bad, reas
     lm = saying(bad, GOOD)
     text, optimizer = run(program, lm, **settings)
     assert text == GOOD
-    assert reason in lm.engine.prompts[1].split("could not be used")[1]
+    assert reason in lm.engine.prompts[1].split("# The reply")[0]
     assert all(bad != entry.candidate["self"] for entry in optimizer.result.proposals)
 
 
@@ -240,7 +241,7 @@ def test_a_function_that_cannot_be_asked_about_a_text_is_refused_by_the_construc
 @pytest.mark.parametrize(
     ("settings", "is_advised"),
     [
-        ({"reflection_lm": saying("I'm sorry, I can't help with that.")}, True),
+        ({"reflection_lm": scripted_lm("I'm sorry, I can't help with that.")}, True),
         ({"reflection_lm": saying(TOLD), "invariants": [lambda *_: False]}, False),
         ({"instruction_proposer": lambda **_: {"self": 5}}, False),
     ],
@@ -305,7 +306,8 @@ def test_what_two_members_learned_apart_comes_together(program, settings, texts)
         program,
         saying(*HALVES),
         candidate_selection_strategy=FromTheSeed(),
-        max_metric_calls=100,
+        max_metric_calls=200,
+        reflection_minibatch_size=8,
         **settings,
     )
     assert text in texts

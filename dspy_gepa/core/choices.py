@@ -6,13 +6,20 @@ when it was issued, so that it goes on the same way whenever its answers come.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import ComponentView
-from dspy_gepa.core.gate import Gate, at_least_as_good, examples_to_decide, strict_improvement
+from dspy_gepa.core.gate import (
+    Gate,
+    at_least_as_good,
+    examples_to_decide,
+    strict_improvement,
+    total,
+)
 from dspy_gepa.core.merge import has_own_text
 from dspy_gepa.core.proposal import (
     Anchoring,
@@ -24,7 +31,9 @@ from dspy_gepa.core.proposal import (
     Phase,
     Proposal,
     Reflecting,
+    Repairing,
     Rolling,
+    Seed,
     Settled,
     Validating,
     Verdict,
@@ -34,7 +43,11 @@ from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import Evidence
 
-__all__ = ["next_phase"]
+__all__ = ["candidate_of", "gating", "has_seed", "next_phase", "rolling", "validating"]
+
+_NO_TEXT_AT_FAULT = "the reflection found no text at fault"
+_LONGEST_DIAGNOSIS = 300
+"""Characters of a diagnosis that a verdict repeats; all of it is in the record of the proposal."""
 
 
 def next_phase(state: RunState, proposal: Proposal) -> Phase | None:
@@ -61,12 +74,11 @@ def _after_rolling(
     assert isinstance(origin, Mutation)
     parent = looked.candidate
     evaluation = _minibatch(state, looked)
-    more = (settings.failures_shown or 0) - len(evaluation.examples)
-    if more > 0 and len(looked.examples) < len(looks):
-        return rolling(state, parent, looks, len(looked.examples), more)
     rollouts = state.rollouts(evaluation)
     # A score above it says that it is not the highest there is, so that there is more to learn.
     if settings.skip_perfect_score and all(r.score == settings.perfect_score for r in rollouts):
+        if len(looked.examples) < len(looks):
+            return rolling(state, parent, looks, len(looked.examples))
         return Settled(parent, Verdict("skipped", "every score on the minibatch is perfect"))
     seen = {step.component for rollout in rollouts for step in rollout.trace.steps}
     seen |= {name for name, owners in settings.owners.items() if not seen.isdisjoint(owners)}
@@ -85,40 +97,57 @@ def _after_rolling(
     return Reflecting(evaluation, components)
 
 
-def rolling(
-    state: RunState,
-    parent: Candidate,
-    looks: tuple[int, ...],
-    done: int = 0,
-    more: int | None = None,
-) -> Rolling:
-    """The next step in looking for failures: as many more as are missing at least."""
-    step = more or state.settings.failures_shown or len(looks)
+def rolling(state: RunState, parent: Candidate, looks: tuple[int, ...], done: int = 0) -> Rolling:
+    """The next step in looking for a minibatch with something to learn from."""
+    step = state.settings.minibatch_size or len(looks)
     return Rolling(Evaluation(parent, looks[: done + step]), looks)
 
 
 def _minibatch(state: RunState, looked: Evaluation) -> Evaluation:
-    """What the reflection is shown of what the proposal looked at."""
-    settings = state.settings
-    if settings.failures_shown is None:
+    """What the reflection is shown of what the proposal looked at, failures first.
+
+    Where it looked at more than that, half of them are failures and the others successes, so that
+    a rewrite that breaks as much as it mends does not pass the gate.
+    """
+    size = state.settings.minibatch_size
+    if size is None:
         return looked
-    pairs = zip(looked.examples, state.rollouts(looked), strict=True)
-    failed = [example for example, rollout in pairs if rollout.score != settings.perfect_score]
-    return Evaluation(looked.candidate, tuple(failed[: settings.failures_shown]))
+    failed: list[int] = []
+    passed: list[int] = []
+    for example, rollout in zip(looked.examples, state.rollouts(looked), strict=True):
+        is_right = rollout.score == state.settings.perfect_score
+        (passed if is_right else failed).append(example)
+    most = max(-(-size // 2), size - len(passed))
+    return Evaluation(looked.candidate, (*failed[:most], *passed)[:size])
 
 
 def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Phase:
     parent, reflection = phase.evaluation.candidate, phase.reflection
+    if reflection.repairs:
+        return Repairing(phase.evaluation, phase.components, reflection)
     child = parent.rewritten(reflection.texts)
     if child == parent:
-        problem = reflection.problem
-        if problem:
-            return Settled(parent, Verdict("failed", problem))
-        return Settled(parent, Verdict("rejected", "the texts are unchanged"))
+        return Settled(parent, _unchanged(state, proposal, phase))
+    if isinstance(proposal.origin, Seed):
+        return Validating(Evaluation(child, state.settings.first_examples))
     assert isinstance(proposal.origin, Mutation)
     if duplicate := _duplicate(state, child, proposal.origin.seen):
         return Settled(child, Verdict("rejected", duplicate))
-    return gating(state, child, phase.evaluation.examples, [parent])
+    parents = [candidate_of(state, proposal.origin.parent)]
+    return gating(state, child, proposal.shown, parents)
+
+
+def _unchanged(state: RunState, proposal: Proposal, phase: Drafted) -> Verdict:
+    """What becomes of a proposal whose reflection wrote nothing new."""
+    if proposal.mended:
+        (rollout,) = state.rollouts(phase.evaluation)
+        return Verdict("rejected", f"it was not mended: {rollout.failure}")
+    if phase.reflection.problem:
+        return Verdict("failed", phase.reflection.problem)
+    if phase.reflection.is_unchanged:
+        said = " ".join(phase.reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
+        return Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {said}")
+    return Verdict("rejected", "the texts are unchanged")
 
 
 def _duplicate(state: RunState, child: Candidate, seen: int) -> str:
@@ -129,6 +158,10 @@ def _duplicate(state: RunState, child: Candidate, seen: int) -> str:
     for position, member in enumerate(state.members):
         if member.ticket < seen and member.candidate == child:
             return f"member {position} has the same texts"
+    if state.settings.remembers_rejected:
+        for ticket, earlier in enumerate(state.history[:seen]):
+            if earlier.verdict.kind == "rejected" and earlier.candidate == child:
+                return f"proposal {ticket} had the same texts and was rejected"
     return ""
 
 
@@ -141,7 +174,10 @@ def gating(
 ) -> Gating:
     """The next step of the gate, after these scores of the child: as far as it may be decided."""
     more = len(minibatch) - len(scores)
-    if state.settings.stops_early:
+    if state.settings.mends and not scores:
+        # What does not run shows on the first example, and goes back before more is paid for.
+        more = min(more, 1)
+    elif state.settings.stops_early:
         more = max(1, _to_decide(state, child, minibatch, parents, scores))
     return Gating(Evaluation(child, minibatch[: len(scores) + more]), minibatch)
 
@@ -152,15 +188,33 @@ def _after_gating(
     child = evaluation.candidate
     parents = [candidate_of(state, parent) for parent in proposal.origin.parents]
     scores = _scores(state, evaluation)
+    if broken := _to_be_mended(state, proposal, evaluation):
+        return broken
+    if len(scores) < len(minibatch) and not state.settings.stops_early:
+        return gating(state, child, minibatch, parents, scores)
     more = _to_decide(state, child, minibatch, parents, scores)
     if more > 0:
         return gating(state, child, minibatch, parents, scores)
     if more == 0:
         return _anchoring(state, child) or validating(state, child, parents)
-    best = max(sum(row[: len(scores)]) for row in _parent_scores(state, minibatch, parents))
-    better = "not enough better" if sum(scores) > best else "no better"
-    reason = f"{better} on {len(scores)} examples: {sum(scores):g} against {best:g}"
+    rows = _parent_scores(state, minibatch, parents)
+    own, best = total(scores), max(total(row[: len(scores)]) for row in rows)
+    better = "not enough better" if own > best else "no better"
+    reason = f"{better} on {len(scores)} examples: {own} against {best}"
     return Settled(child, Verdict("rejected", reason))
+
+
+def _to_be_mended(state: RunState, proposal: Proposal, evaluation: Evaluation) -> Reflecting | None:
+    """The reflection on a text that does not run, where it may go back; else None."""
+    origin = proposal.origin
+    if not isinstance(origin, Mutation) or proposal.mended >= origin.mends:
+        return None
+    child, parent = evaluation.candidate, candidate_of(state, origin.parent)
+    for example, rollout in zip(evaluation.examples, state.rollouts(evaluation), strict=True):
+        if rollout.failure:
+            changed = tuple(name for name, text in child.items() if text != parent[name])
+            return Reflecting(Evaluation(child, (example,)), changed)
+    return None
 
 
 def _gate(state: RunState, child: Candidate, parents: Sequence[Candidate]) -> Gate:
@@ -186,7 +240,9 @@ def _to_decide(
     settings, gate = state.settings, _gate(state, child, parents)
     rows = _parent_scores(state, minibatch, parents)
     seen = [*scores, *(score for row in rows for score in row)]
-    lowest, highest = min([settings.lowest_score, *seen]), max([settings.perfect_score, *seen])
+    # A score beyond what is said to be the lowest or the highest says that neither is.
+    lowest = settings.lowest_score if min(seen) >= settings.lowest_score else -math.inf
+    highest = settings.perfect_score if max(seen) <= settings.perfect_score else math.inf
     return examples_to_decide(gate, scores, rows, lowest=lowest, highest=highest)
 
 
@@ -236,13 +292,13 @@ def _after_validating(
     candidate, rungs = evaluation.candidate, state.settings.rungs
     if beside and rungs is not None:
         scores = _scores(state, evaluation)
-        parent = max((_scores(state, each) for each in beside), key=sum)
+        parent = max((_scores(state, each) for each in beside), key=total)
         assert isinstance(proposal.origin, Mutation | Merge)
         span = _pool(state, proposal.ticket, proposal.origin.seen).span
         if rungs.is_worse(np.array(scores), np.array(parent), span=span):
             reason = (
-                f"worse on {len(scores)} validation examples: "
-                f"{sum(scores):g} against {sum(parent):g}"
+                f"worse on {len(scores)} validation examples: {total(scores)} against "
+                f"{total(parent)}"
             )
             return Settled(candidate, Verdict("rejected", reason))
     if not isinstance(proposal.origin, Merge | Mutation) and proposal.ticket > 0:
@@ -263,6 +319,11 @@ def _pool(state: RunState, ticket: int, seen: int) -> PoolView:
     unknown = np.full((1, validation), np.nan)
     seed, training = (candidate_of(state, 0),), np.full((1, train), np.nan)
     return PoolView(seed, unknown, unknown, ticket, 0, training, ((),))
+
+
+def has_seed(state: RunState) -> bool:
+    """Whether there are texts to start from, and not only the words that ask for them."""
+    return any(proposal.evaluations for proposal in state.live[:1])
 
 
 def candidate_of(state: RunState, member: int) -> Candidate:

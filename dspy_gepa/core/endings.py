@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dspy_gepa.core.proposal import Mutation
-from dspy_gepa.core.state import RunState
+from collections.abc import Iterator
+from itertools import takewhile
+
+from dspy_gepa.core.proposal import Merge, Mutation
+from dspy_gepa.core.state import RunState, Settlement
 
 __all__ = ["breakage", "obstacle"]
 
@@ -23,7 +26,7 @@ def breakage(state: RunState) -> str:
             f"the frontier {frontier!r} needs objectives, and the metric scored none. Return "
             'objective_scores={"name": number}, or take the frontier "instance"'
         )
-    if state.members or not state.live:
+    if state.members or not state.live or not state.live[0].evaluations:
         return ""
     first = state.live[0].evaluations[0].keys[: state.settings.max_failures_in_a_row]
     rollouts = [state.known.get(key) for key in first]
@@ -40,22 +43,28 @@ def obstacle(state: RunState) -> str:
 
     Our choice: a member that is perfect on all validation examples cannot be told from a better
     one; and two epochs without a single new rollout, or several reflections in a row without a
-    usable text, will go on like that.
+    usable text, will go on like that, whatever members are measured in between.
     """
     settings = state.settings
     for member in state.members[-settings.window :]:
         if settings.skip_perfect_score and (member.scores == settings.perfect_score).all():
             return "a candidate has a perfect score on every validation example"
-    looks = [len(s.origin.looks) for s in state.history[-1:] if isinstance(s.origin, Mutation)]
-    patience = max(10, 2 * -(-len(settings.train) // max([1, *looks])))
-    recent = state.history[-patience:] if len(state.history) > patience else ()
-    if looks and recent and not any(settlement.charge.rollouts for settlement in recent):
+    idle = list(takewhile(lambda attempt: not attempt.charge.rollouts, _attempts(state)))
+    looks = [len(each.origin.looks) for each in idle if isinstance(each.origin, Mutation)]
+    patience = max(10, 2 * -(-len(settings.train) // max([1, *looks[:1]])))
+    if looks and len(idle) >= patience:
         return (
             f"nothing left to learn: the last {patience} proposals needed no rollout "
-            f"({recent[-1].verdict.reason})"
+            f"({idle[0].verdict.reason})"
         )
-    recent = state.history[-settings.max_failures_in_a_row :]
-    failed = [s for s in recent if s.verdict.kind == "failed"]
-    if len(failed) == settings.max_failures_in_a_row:
-        return f"{len(failed)} reflections in a row failed; the last: {failed[-1].verdict.reason}"
+    # Those that did not reflect, merges and minibatches without a failure, say nothing about it.
+    reflected = (attempt for attempt in _attempts(state) if attempt.shown)
+    failed = list(takewhile(lambda attempt: attempt.verdict.kind == "failed", reflected))
+    if len(failed) >= settings.max_failures_in_a_row:
+        return f"{len(failed)} reflections in a row failed; the last: {failed[0].verdict.reason}"
     return ""
+
+
+def _attempts(state: RunState) -> Iterator[Settlement]:
+    """Proposals of a new candidate that are over, the newest first: no measuring in between."""
+    return (each for each in reversed(state.history) if isinstance(each.origin, Mutation | Merge))

@@ -10,17 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dspy_gepa.core.frontier import Scores, Vector
+from dspy_gepa.core.frontier import Flags, Scores, Vector
 
 __all__ = ["Estimates", "Standing", "estimated", "standings"]
 
-_NOISE, _EXAMPLE, _STEP, _SEED = 0.6, 0.4, 0.05, 4.0
-"""Variances, in units of the variance of all known scores: what is left unexplained, what is due to
-the example, a step from parent to child, and what is not known of the seed beforehand."""
+_NOISE, _STEP, _SEED = 0.6, 0.05, 4.0
+"""Variances, in units of the variance of all known scores: what is left unexplained by member and
+example, before much was seen; a step from parent to child, and what is not known of the seed
+beforehand."""
+_BELIEVED = 10.0
+"""As much as from so many scores is believed of what is left unexplained before any was seen."""
+_LEAST = 1e-6
+"""The least of what may be left unexplained, and of what may be due to the example."""
+_SWEEPS = 3
+"""How often the means of members and of examples are taken out in turn."""
 _SMALLEST_SHARE = 0.02
 """The least variance of scores, as a share of the square of their range: before both failures and
 successes were seen, scores are not taken to be all the same."""
@@ -53,6 +61,12 @@ class Estimates:
         """The standard deviation of every mean."""
         return np.sqrt(np.diag(self.covariance))
 
+    def drawn(self, random: Random, *, width: float = 1.0) -> Vector:
+        """One draw of all means, with deviations of this part of their own."""
+        chances = np.array([random.gauss(0, 1) for _ in self.means])
+        drawn: Vector = self.means + width * (np.linalg.cholesky(self.covariance) @ chances)
+        return drawn
+
 
 def standings(estimates: Estimates, scores: Scores) -> tuple[Standing, ...]:
     """Each member's standing, given its validation scores."""
@@ -75,15 +89,37 @@ def estimated(scores: Scores, parents: Sequence[Sequence[int]], *, span: float =
     center = float(values.mean()) if len(values) else 0.0
     floor = _SMALLEST_SHARE * span**2
     spread = max(float(values.var()), floor) if len(values) > 1 else 10 * floor
-    weights = is_known / (_NOISE * spread)
+    noise = _unexplained(np.where(is_known, scores - center, 0.0), is_known, spread)
+    weights = is_known / noise
     centered = np.where(is_known, scores - center, 0.0) * weights
     # The examples' effects are integrated out.
-    ease = weights / (1 / (_EXAMPLE * spread) + weights.sum(axis=0))
+    easier = max(spread - noise, _LEAST * spread)
+    ease = weights / (1 / easier + weights.sum(axis=0))
     precision = np.diag(weights.sum(axis=1)) - ease @ weights.T
     precision += _lineage(parents, spread)
     pull = centered.sum(axis=1) - ease @ centered.sum(axis=0)
     covariance = np.linalg.inv(precision)
     return Estimates(center + covariance @ pull, covariance)
+
+
+def _unexplained(centered: Scores, is_known: Flags, spread: float) -> float:
+    """The variance that is left where member and example are known, as the scores show it.
+
+    Of a metric in small steps it is little, of verdicts by luck it is most: that says by how many
+    examples a difference is shown. Only examples that several members were run on tell.
+    """
+    is_shared = is_known & (is_known.sum(axis=0) > 1)
+    rows, columns = is_shared.sum(axis=1), is_shared.sum(axis=0)
+    freedom = int(rows.sum() - (rows > 0).sum() - (columns > 0).sum() + 1)
+    if freedom <= 0:
+        return _NOISE * spread
+    rest = np.where(is_shared, centered, 0.0)
+    for _ in range(_SWEEPS):
+        rest -= np.where(is_shared, rest.sum(axis=0) / np.maximum(columns, 1), 0.0)
+        means = rest.sum(axis=1) / np.maximum(rows, 1)
+        rest -= np.where(is_shared, means[:, None], 0.0)
+    found = float((rest**2).sum()) + _BELIEVED * _NOISE * spread
+    return min(max(found / (freedom + _BELIEVED), _LEAST * spread), spread)
 
 
 def _lineage(parents: Sequence[Sequence[int]], spread: float) -> np.ndarray[Any, Any]:

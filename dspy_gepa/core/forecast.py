@@ -56,10 +56,10 @@ def forecast(settings: Settings) -> Forecast:
         settings.train, unknown, settings.perfect_score, nothing, {}, nothing, 0, settings.seed
     )
     looks = settings.sampler(view)
-    shown = min(len(looks), settings.failures_shown or len(looks))
+    shown = min(len(looks), settings.minibatch_size or len(looks))
     seeded = settings.validation_order[: settings.rungs.seed if settings.rungs else None]
     # The least: every example looked at fails, and the first ones of the gate decide it.
-    looked = len(looks) if settings.failures_shown is None else shown
+    looked = len(looks) if settings.minibatch_size is None else shown
     gated = 1 if settings.stops_early else shown
     return Forecast(
         settings,
@@ -80,12 +80,14 @@ def worst_case(
     *,
     parent_paid: Callable[[int], bool],
     seed_paid: Callable[[int], bool],
+    mends: int | None = None,
 ) -> Tally:
     """The most that a mutation can need that looks at these examples.
 
-    Told is on which examples its parent and the seed have been run and paid for.
+    Told is on which examples its parent and the seed have been run and paid for, and how often a
+    text may go back; as the settings say where that is None.
     """
-    shown = min(len(looks), settings.failures_shown or len(looks))
+    shown = min(len(looks), settings.minibatch_size or len(looks))
     if settings.rungs is None:
         beside: tuple[int, ...] = ()
         child = len({*looks, *settings.anchors, *settings.validation})
@@ -94,11 +96,13 @@ def worst_case(
         child = shown + len(settings.anchors) + len(beside)
     parent = sum(not parent_paid(example) for example in dict.fromkeys((*looks, *beside)))
     seed = sum(not seed_paid(example) for example in settings.anchors)
+    mends = settings.mends if mends is None else mends
+    # Each text that goes back was run on an example or, where that is not the first, on more.
     return proposal_cost(
         parent=parent + seed,
-        child=child,
+        child=child + mends * shown,
         feedback=settings.feedback_calls * shown,
-        reflection_calls=settings.reflection_calls,
+        reflection_calls=settings.reflection_calls * (1 + mends),
     )
 
 

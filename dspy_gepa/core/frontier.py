@@ -1,7 +1,8 @@
 """The Pareto frontier: which members are best at something.
 
 A score matrix has a row a member and a column a validation example (or objective); NaN marks a
-pair that was not scored. All functions are pure and need one pass over the matrix.
+pair that was not run, and -inf one that failed where a failure is no score. All functions are pure
+and need one pass over the matrix.
 """
 
 from __future__ import annotations
@@ -11,7 +12,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Flags", "Scores", "Vector", "coverage", "mean_scores", "survivors", "tops"]
+__all__ = [
+    "Flags",
+    "Scores",
+    "Vector",
+    "coverage",
+    "mean_scores",
+    "survivors",
+    "tops",
+    "with_failures_scored",
+]
 
 # Spelled out, because DSPy up to 3.4.0 leaves a numpy behind from which `numpy.typing` cannot be
 # imported until somebody has used it.
@@ -23,8 +33,29 @@ Vector: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 """A row or a column of scores."""
 
 
+def with_failures_scored(scores: Scores) -> Scores:
+    """The same scores with a finite one in place of every failure that is no score.
+
+    Our choice: it lies below the lowest score in its column by as much as all scores lie apart. So
+    it is worse than everything that scored there, whatever the sign, and still one failure among
+    many examples does not outweigh all the others.
+    """
+    failed = np.isneginf(scores)
+    if not failed.any():
+        return scores
+    known = scores[np.isfinite(scores)]
+    span = float(np.ptp(known)) or 1.0 if len(known) else 1.0
+    overall = float(known.min()) if len(known) else 0.0
+    lowest = np.where(np.isfinite(scores), scores, np.inf).min(axis=0)
+    return np.where(failed, np.where(np.isfinite(lowest), lowest, overall) - span, scores)
+
+
 def mean_scores(scores: Scores) -> Vector:
-    """For every member, the mean of its scored columns; -inf where it has none."""
+    """For every member, the mean of its scored columns; -inf where it has none.
+
+    A failure that is no score counts as in `with_failures_scored`.
+    """
+    scores = with_failures_scored(scores)
     scored = ~np.isnan(scores)
     counts = scored.sum(axis=1)
     sums = np.where(scored, scores, 0.0).sum(axis=1)

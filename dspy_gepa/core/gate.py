@@ -4,17 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from math import inf
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["Gate", "Margin", "at_least_as_good", "examples_to_decide", "strict_improvement"]
+__all__ = [
+    "Gate",
+    "Margin",
+    "Total",
+    "at_least_as_good",
+    "comes_to_a_score",
+    "examples_to_decide",
+    "strict_improvement",
+    "total",
+]
 
 Gate: TypeAlias = Callable[[Sequence[float], Sequence[Sequence[float]]], bool]
 """From the child's scores and each parent's scores on the same examples: may it be validated?"""
 
 
+class Total(NamedTuple):
+    """What a candidate scored on some examples: the fewer failures the better, then the sum."""
+
+    scored: int
+    """On how many of them it has a score."""
+    sum: float
+    """Of these scores."""
+    failed: int
+    """On how many it failed, where a failure is no score."""
+
+    def __str__(self) -> str:
+        """For people and models."""
+        if not self.failed:
+            return f"{self.sum:g}"
+        several = f"{self.failed} failures" if self.failed > 1 else "a failure"
+        return f"{self.sum:g} and {several}" if self.scored else several
+
+
+def total(scores: Sequence[float]) -> Total:
+    """What the scores amount to; those that are -inf are failures."""
+    known = [score for score in scores if score != -inf]
+    return Total(len(known), sum(known), len(scores) - len(known))
+
+
 def strict_improvement(child: Sequence[float], parents: Sequence[Sequence[float]]) -> bool:
     """Whether the child's sum is above that of every parent. Paper, algorithm 1."""
-    return sum(child) > max(sum(parent) for parent in parents)
+    return total(child) > max(map(total, parents))
+
+
+def comes_to_a_score(child: Sequence[float], parents: Sequence[Sequence[float]]) -> bool:  # noqa: ARG001
+    """Whether the child failed on none of the examples, however it compares with its parents.
+
+    Our choice where there is one problem: nothing is validated beyond it, so that another member
+    costs nothing, and one that is worse may lead to a better one.
+    """
+    return total(child).failed == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +75,10 @@ class Margin:
 
     def __call__(self, child: Sequence[float], parents: Sequence[Sequence[float]]) -> bool:
         """Whether the child may be validated."""
-        best = max(sum(parent) for parent in parents)
-        gain, attainable = sum(child) - best, self.perfect_score * len(child) - best
+        own, best = total(child), max(map(total, parents))
+        if own.scored != best.scored:
+            return own.scored > best.scored
+        gain, attainable = own.sum - best.sum, self.perfect_score * own.scored - best.sum
         return gain > 0 and gain >= self.share * attainable - 1e-9
 
 
@@ -64,4 +109,4 @@ def at_least_as_good(child: Sequence[float], parents: Sequence[Sequence[float]])
     For merges, as in the paper's reference implementation: a merge need not beat its better
     parent on a few examples, because it may combine strengths that lie elsewhere.
     """
-    return sum(child) >= max(sum(parent) for parent in parents)
+    return total(child) >= max(map(total, parents))

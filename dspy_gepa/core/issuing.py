@@ -91,10 +91,8 @@ def _due_revalidation(state: RunState) -> Begun | None:
     )
     if ticket <= 2 or not is_due:
         return None
-    estimates = state.pool(ticket).estimates()
     random = stream(settings.seed, "revalidation", ticket)
-    chances = [random.gauss(0, 1) for _ in state.members]
-    drawn = estimates.means + np.linalg.cholesky(estimates.covariance) @ np.array(chances)
+    drawn = state.pool(ticket).estimates().drawn(random)
     for member in np.argsort(-drawn, kind="stable").tolist():
         if (begun := _revalidation(state, member)) is not None:
             return begun
@@ -156,22 +154,26 @@ def _mutation(state: RunState, used: Tally) -> Begun:
     )
     looks = settings.sampler(view)
     # Fewer looks where not all of them fit into what is left.
-    fewest = min(len(looks), settings.failures_shown or len(looks))
-    for count in range(len(looks), fewest - 1, -1):
-        hold = _hold(state, candidate, looks[:count])
+    fewest = min(len(looks), settings.minibatch_size or len(looks))
+    # And before that fewer ways back for what does not run.
+    sizes = [(len(looks), mends) for mends in range(settings.mends, 0, -1)]
+    sizes += [(count, 0) for count in range(len(looks), fewest - 1, -1)]
+    for count, mends in sizes:
+        hold = _hold(state, candidate, looks[:count], mends)
         if not settings.limits.obstacle(used=used, more=hold):
             break
-    origin = Mutation(hold, parent, looks[:count], draw, turn, len(state.history))
+    origin = Mutation(hold, parent, looks[:count], draw, turn, len(state.history), mends)
     return origin, rolling(state, candidate, looks[:count])
 
 
-def _hold(state: RunState, parent: Candidate, looks: tuple[int, ...]) -> Tally:
+def _hold(state: RunState, parent: Candidate, looks: tuple[int, ...], mends: int) -> Tally:
     """The worst case of a mutation that looks at these examples."""
     return worst_case(
         state.settings,
         looks,
         parent_paid=_paid(state, parent),
         seed_paid=_paid(state, candidate_of(state, 0)),
+        mends=mends,
     )
 
 

@@ -6,8 +6,8 @@ Its phase is a tagged union; each phase holds exactly what is known by then:
     merge                                          Gating -> Anchoring -> Validating -> Settled
     seed, revalidation                                                    Validating -> Settled
 
-Rolling and Gating may be entered several times, each time on more of their examples. Anchoring is
-left out where no examples must keep passing.
+Rolling and Gating may be entered several times, each time on more of their examples. Drafted may be
+followed by Repairing and a second Drafted. Anchoring is left out if no examples must keep passing.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ __all__ = [
     "Phase",
     "Proposal",
     "Reflecting",
+    "Repairing",
     "Revalidation",
     "Rolling",
     "Seed",
@@ -70,6 +71,8 @@ class Mutation:
     """How many rewrites along this lineage came before."""
     seen: int
     """How many proposals were over when it was issued: what it may know of, at any time."""
+    mends: int = 0
+    """How often a text of it that does not run may go back: what the budget had room for."""
 
     @property
     def parents(self) -> tuple[int, ...]:
@@ -140,6 +143,16 @@ class Reflecting:
 
 
 @dataclass(frozen=True, slots=True)
+class Repairing:
+    """The reflection LM is asked once more about what could not be used of its replies."""
+
+    evaluation: Evaluation
+    components: tuple[str, ...]
+    reflection: ReflectionAnswer
+    """The first answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drafted:
     """The reflection has answered."""
 
@@ -196,7 +209,9 @@ class Settled:
     verdict: Verdict
 
 
-Phase: TypeAlias = Rolling | Reflecting | Drafted | Gating | Anchoring | Validating | Settled
+Phase: TypeAlias = (
+    Rolling | Reflecting | Repairing | Drafted | Gating | Anchoring | Validating | Settled
+)
 
 
 def evaluations_of(phase: Phase) -> tuple[Evaluation, ...]:
@@ -221,5 +236,11 @@ class Proposal:
     """All rollouts that it has asked for, in order."""
     shown: tuple[int, ...] = ()
     """The minibatch that its reflection sees; empty before."""
+    mended: int = 0
+    """How many of its texts did not run and were sent back."""
     reflection_charge: Tally = NOTHING
     """What its reflection cost."""
+    diagnosis: str = ""
+    """What its reflection said goes wrong and why; empty before, or where it did not say."""
+    lesson: str = ""
+    """What its reflection said of its change, in a sentence; likewise."""

@@ -69,7 +69,7 @@ class Rollout:
     """One candidate run once on one example and scored."""
 
     score: float
-    """Finite; higher is better."""
+    """Higher is better. Finite, or -inf where it failed and a failure is no score."""
     feedback: str = ""
     """What the metric said about it, in words; may be empty."""
     objectives: Mapping[str, float] = field(default_factory=dict)

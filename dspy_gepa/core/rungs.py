@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dspy_gepa.core.frontier import Vector
+import numpy as np
+
+from dspy_gepa.core.frontier import Vector, with_failures_scored
 from dspy_gepa.core.streams import stream
 
 __all__ = ["Rungs"]
@@ -54,6 +56,7 @@ class Rungs:
     def is_worse(self, child: Vector, parent: Vector, *, span: float) -> bool:
         """Whether a child is left out, given its and its parent's scores on the same examples."""
         # Tenths have no exact value, and a difference of exactly so much is not enough.
+        child, parent = with_failures_scored(np.stack([child, parent]))
         return bool(float((child - parent).mean()) < -self.drop * span - 1e-9)
 
 

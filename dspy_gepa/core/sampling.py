@@ -62,32 +62,30 @@ epochs = Epochs()
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """First what is known to fail and was not shown yet, then examples that may fail, then others.
+    """An epoch's minibatch as it comes; where all of it is right, what is known or likely to fail.
 
-    Failures are what there is to learn from, and which examples fail shows only when they are
-    run; what is known already costs nothing. Unknown ones come in one order that all members
-    share, so that members are comparable on them. Our choice.
+    Failures and successes come in the proportion in which the parent has them. So a child that is
+    no better than its parent has an even chance to do better on them; on failures alone, any luck
+    would be a gain, and nothing would show what a rewrite breaks. Our choice.
     """
 
+    size: int = 3
     unknown: int = 12
-    """How many examples that were not run are looked at, at most."""
-    shares_order: bool = True
-    """Whether all proposals look at examples in one order. Where several are under way at once
-    that would show them the same failures, so each has its own."""
+    """How many more examples that were not run are looked at, at most."""
 
     def __call__(self, view: SampleView) -> tuple[int, ...]:
-        """Ranked: the minibatch is made of the first of them that fail."""
-        order = list(view.examples)
-        stream(view.seed, "looks", 0 if self.shares_order else view.draw).shuffle(order)
+        """The minibatch, and after it what is looked at where it teaches nothing."""
+        batch = epoch_minibatch(view.examples, self.size, view.draw, seed=view.seed)
+        others = [example for example in view.examples if example not in batch]
+        stream(view.seed, "looks", view.draw).shuffle(others)
         place = place_of(view.examples)
-        scores = {example: view.scores[place[example]] for example in order}
-        is_busy = view.under_way
-        unknown = [e for e in order if np.isnan(scores[e]) and e not in is_busy]
-        failed = [e for e in order if scores[e] < view.perfect_score and e not in is_busy]
-        fresh = [e for e in failed if not view.times_shown(e) and e not in view.shown]
-        known = [e for e in failed if e not in fresh]
+        scores = {example: view.scores[place[example]] for example in others}
+        free = [example for example in others if example not in view.under_way]
+        # What is known already costs nothing.
+        known = [example for example in free if scores[example] < view.perfect_score]
         known.sort(key=lambda e: (view.times_shown(e), e in view.shown))
-        return (*fresh, *unknown[: self.unknown], *known) or tuple(order[: self.unknown])
+        unknown = [example for example in free if np.isnan(scores[example])]
+        return (*batch, *known, *unknown[: self.unknown])
 
 
 def epoch_minibatch(examples: Sequence[int], size: int, draw: int, *, seed: int) -> tuple[int, ...]:

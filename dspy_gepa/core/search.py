@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from dspy_gepa.core.attempts import attempts_told, has_copied
 from dspy_gepa.core.budget import NOTHING, Tally, unit_in_words
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.choices import next_phase
+from dspy_gepa.core.choices import has_seed, next_phase
 from dspy_gepa.core.endings import breakage, obstacle
 from dspy_gepa.core.events import (
     Advanced,
@@ -27,6 +26,7 @@ from dspy_gepa.core.events import (
     RolledOut,
 )
 from dspy_gepa.core.issuing import completion, next_proposal
+from dspy_gepa.core.lessons import contrasts_of, lessons_of
 from dspy_gepa.core.membership import measured, new_member
 from dspy_gepa.core.proposal import (
     Anchoring,
@@ -39,6 +39,7 @@ from dspy_gepa.core.proposal import (
     Phase,
     Proposal,
     Reflecting,
+    Repairing,
     Rolling,
     Seed,
     Settled,
@@ -66,15 +67,18 @@ __all__ = ["decide", "decisions", "evolve", "requests", "shortage", "start"]
 
 
 def start(settings: Settings, seed: Candidate, examples: tuple[int, ...] | None = None) -> RunState:
-    """The state before anything happened: the seed is about to be validated.
+    """The state before anything happened: the seed is about to be validated, or to be written.
 
     It is validated on these examples; by default on the first rung of them or on all, as far as
     the limit allows.
     """
     if examples is None:
         examples = settings.first_examples
-    phase = Validating(Evaluation(seed, examples))
     hold = Tally(rollouts=len(examples), metric_calls=len(examples))
+    phase: Phase = Validating(Evaluation(seed, examples))
+    if settings.writes_seed:
+        hold += Tally(reflection_calls=settings.reflection_calls)
+        phase = Reflecting(Evaluation(seed, ()), tuple(seed))
     return RunState(settings, (_begun(0, Seed(hold), phase),))
 
 
@@ -103,7 +107,7 @@ def _validated_meanwhile(state: RunState) -> int | None:
     first = [proposal.phase for proposal in state.live[1:2]]
     if breakage(state):
         return 0
-    if not any(isinstance(phase, Rolling | Reflecting) for phase in first):
+    if not any(isinstance(phase, Rolling | Reflecting | Repairing) for phase in first):
         return None
     begun = state.live[0].evaluations[0].keys
     answered = sum(key in state.known for key in begun)
@@ -172,8 +176,8 @@ def _heard(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
     match said:
         case RolloutAnswer(key, rollout) if _is_awaited(state, key):
             yield RolledOut(key, rollout)
-        case ReflectionAnswer(ticket):
-            if _is_awaited(state, ticket):
+        case ReflectionAnswer():
+            if _is_awaited(state, said.key):
                 yield Reflected(said)
         case Setback(key, cause, is_lasting):
             yield Faltered(key, cause, said.lost)
@@ -191,8 +195,13 @@ def _is_awaited(state: RunState, key: RequestKey) -> bool:
     """Whether there is no answer to this request yet."""
     if isinstance(key, RolloutKey):
         return key not in state.known
-    phases = {proposal.ticket: proposal.phase for proposal in state.live}
-    return isinstance(phases.get(key), Reflecting)
+    asking = Repairing if key.is_repair else Reflecting
+    return any(
+        proposal.ticket == key.ticket
+        and proposal.mended == key.mends
+        and isinstance(proposal.phase, asking)
+        for proposal in state.live
+    )
 
 
 def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each reason to wait
@@ -209,7 +218,7 @@ def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each re
             return Advanced(proposal.ticket, phase)
     # The first proposal does not wait for the seed's validation: its parent can only be the seed.
     window = state.settings.window if state.members else 2
-    has_room = len(state.live) < window and bool(state.members or state.live)
+    has_room = len(state.live) < window and bool(state.members or has_seed(state))
     blocked = state.ending or (obstacle(state) if has_room else "")
     if has_room and not blocked:
         begun, unit = next_proposal(state)
@@ -248,17 +257,29 @@ def _wanted(state: RunState, proposal: Proposal) -> Iterator[Request]:
                         is_learnable = example in learnable
                         yield RolloutRequest(evaluation.candidate, example, traced=is_learnable)
         case Reflecting(evaluation, components):
-            assert isinstance(proposal.origin, Mutation)
-            rollouts = state.rollouts(evaluation)
-            pairs = zip(evaluation.examples, rollouts, strict=True)
-            evidence = tuple(Evidence(example, rollout) for example, rollout in pairs)
-            yield ReflectionRequest(
-                proposal.ticket,
-                evaluation.candidate,
-                components,
-                evidence,
-                attempts_told(state, proposal.origin),
-            )
+            yield _question(state, proposal, evaluation, components)
+        case Repairing(evaluation, components, reflection):
+            question = _question(state, proposal, evaluation, components)
+            yield replace(question, repairs=reflection.repairs)
+
+
+def _question(
+    state: RunState, proposal: Proposal, evaluation: Evaluation, components: tuple[str, ...]
+) -> ReflectionRequest:
+    """What the reflection is asked: the same whenever it is asked."""
+    evidence = tuple(map(Evidence, evaluation.examples, state.rollouts(evaluation)))
+    if proposal.mended:
+        return ReflectionRequest(
+            proposal.ticket, evaluation.candidate, components, evidence, mends=proposal.mended
+        )
+    return ReflectionRequest(
+        proposal.ticket,
+        evaluation.candidate,
+        components,
+        evidence,
+        contrasts_of(state, proposal, evaluation),
+        lessons_of(state, proposal),
+    )
 
 
 def _begun(ticket: int, origin: Origin, phase: Phase) -> Proposal:
@@ -267,8 +288,11 @@ def _begun(ticket: int, origin: Origin, phase: Phase) -> Proposal:
 
 def _entered(proposal: Proposal, phase: Phase) -> Proposal:
     evaluations = (*proposal.evaluations, *evaluations_of(phase))
-    shown = phase.evaluation.examples if isinstance(phase, Reflecting) else proposal.shown
-    return replace(proposal, phase=phase, evaluations=evaluations, shown=shown)
+    shown, mended = proposal.shown, proposal.mended
+    if isinstance(phase, Reflecting):
+        # The second time and later it is about a text of its own.
+        shown, mended = shown or phase.evaluation.examples, mended + bool(shown)
+    return replace(proposal, phase=phase, evaluations=evaluations, shown=shown, mended=mended)
 
 
 def _live(state: RunState, ticket: int) -> Proposal:
@@ -282,9 +306,16 @@ def _with(state: RunState, changed: Proposal) -> RunState:
 
 def _drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
     proposal = _live(state, reflection.ticket)
-    assert isinstance(proposal.phase, Reflecting)
-    phase = Drafted(proposal.phase.evaluation, proposal.phase.components, reflection)
-    drafted = replace(proposal, phase=phase, reflection_charge=reflection.charge)
+    phase = proposal.phase
+    assert isinstance(phase, Reflecting | Repairing)
+    whole = reflection.after(phase.reflection) if isinstance(phase, Repairing) else reflection
+    drafted = replace(
+        proposal,
+        phase=Drafted(phase.evaluation, phase.components, whole),
+        reflection_charge=proposal.reflection_charge + reflection.charge,
+        diagnosis=whole.diagnosis,
+        lesson=whole.lesson,
+    )
     return replace(
         _with(state, drafted),
         tally=state.tally + reflection.charge,
@@ -331,17 +362,21 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
             if key in state.known and key not in charged:
                 charged = charged.plus(key, first.ticket)
                 charge += state.known[key].charge
-    settlement = Settlement(first.origin, first.phase.candidate, verdict, charge, first.shown)
+    settlement = Settlement(
+        first.origin,
+        first.phase.candidate,
+        verdict,
+        charge,
+        first.shown,
+        first.diagnosis,
+        first.lesson,
+    )
     members = measured(state, first)
     if verdict.kind == "accepted":
         members = (*members, new_member(state, first, charge.metric_calls))
-    copied_from = state.copied_from
-    if copied_from is None and has_copied(state):
-        copied_from = len(state.history) + 1
     return replace(
         state,
         live=tuple(rest),
-        copied_from=copied_from,
         history=state.history.plus(settlement),
         members=members,
         charged=charged,

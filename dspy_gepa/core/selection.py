@@ -14,12 +14,21 @@ import numpy as np
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.estimate import Estimates, estimated
-from dspy_gepa.core.frontier import Scores, Vector, coverage, mean_scores, tops
+from dspy_gepa.core.frontier import (
+    Scores,
+    Vector,
+    coverage,
+    mean_scores,
+    tops,
+    with_failures_scored,
+)
 
 __all__ = [
     "SELECTIONS",
+    "ClimbOrWalk",
     "EpsilonGreedy",
     "PoolView",
+    "ProbablyBest",
     "Ranking",
     "Selection",
     "SoftEstimate",
@@ -60,12 +69,13 @@ class PoolView:
     @property
     def span(self) -> float:
         """The distance between the lowest and the highest score seen; 1 where all are the same."""
-        known = self.everything[~np.isnan(self.everything)]
+        known = self.everything[np.isfinite(self.everything)]
         return float(np.ptp(known)) or 1.0 if len(known) else 1.0
 
     def estimates(self) -> Estimates:
         """What is believed of the members' mean scores, from all examples."""
-        return estimated(self.everything, self.parents, span=self.span)
+        scores = with_failures_scored(self.everything)
+        return estimated(scores, self.parents, span=self.span)
 
 
 Selection: TypeAlias = Callable[[PoolView, Random], int]
@@ -88,9 +98,10 @@ def by_estimate(view: PoolView) -> Vector:
 def pareto(view: PoolView, random: Random) -> int:
     """A frontier member, with probability proportional to the columns that it is best in.
 
-    Paper, algorithm 2.
+    Paper, algorithm 2. Where nothing has scored yet, the best that there is.
     """
-    return _drawn(coverage(tops(view.columns), mean_scores(view.scores).tolist()), random)
+    held = coverage(tops(view.columns), mean_scores(view.scores).tolist())
+    return _drawn(held, random) if held else current_best(view, random)
 
 
 def current_best(view: PoolView, random: Random) -> int:  # noqa: ARG001 - a selection's signature
@@ -144,6 +155,60 @@ class SoftEstimate:
         means = view.estimates().means
         weights = np.exp((means - means.max()) / (self.temperature * view.span))
         return random.choices(range(len(weights)), weights.tolist())[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ClimbOrWalk:
+    """The best member, or the newest of a walk that leads away from it through worse ones.
+
+    Our choice for a single problem, which has one best member, where climbing alone stalls. A walk
+    is a line of members, each made from the one before whatever it scored; one of so many steps
+    without a new best is over, and the next may be twice as long. Which of the two is done is drawn
+    by how often each has brought a new best in this run (Thompson sampling), so that a problem on
+    which climbing goes well is climbed.
+    """
+
+    steps: int = 4
+    """Of the first walk."""
+
+    def __call__(self, view: PoolView, random: Random) -> int:
+        """The id of the parent."""
+        scores = mean_scores(view.scores).tolist()
+        best, tip, taken, longest = 0, None, 0, self.steps
+        gains, losses = {True: 1, False: 1}, {True: 1, False: 1}
+        for member in range(1, len(scores)):
+            parent = view.parents[member][0]
+            is_climb = parent == best
+            if scores[member] > scores[best]:
+                gains[is_climb] += 1
+                best, tip, taken, longest = member, None, 0, self.steps
+                continue
+            losses[is_climb] += 1
+            if parent == tip or tip is None:
+                tip, taken = member, taken + 1
+            if taken >= longest:
+                tip, taken, longest = None, 0, 2 * longest
+        if tip is None:
+            return best
+        climbing, walking = (random.betavariate(gains[way], losses[way]) for way in (True, False))
+        return best if climbing >= walking else tip
+
+
+@dataclass(frozen=True, slots=True)
+class ProbablyBest:
+    """A member as probably as it is the best, by what is known of all (Thompson sampling).
+
+    While little is known many are tried, and when it is clear which one is best it is taken: how
+    much parents vary follows from the run. Our choice.
+    """
+
+    width: float = 0.5
+    """The part of the standard deviations that is drawn with: 1 would be the posterior's own, and
+    the less the more often the member with the highest estimate is taken."""
+
+    def __call__(self, view: PoolView, random: Random) -> int:
+        """The id of the parent."""
+        return int(np.argmax(view.estimates().drawn(random, width=self.width)))
 
 
 def _drawn(weights: dict[int, int], random: Random) -> int:

@@ -51,9 +51,15 @@ class Settings:
     seed: int = 0
     sampler: Sampler = epochs
     """Which training examples a proposal looks at."""
-    failures_shown: int | None = None
-    """How many failures among those make a minibatch; the parent is run on no more of them than it
-    takes to find so many. None where all of them make it, failures or not."""
+    minibatch_size: int | None = None
+    """How many of those make a minibatch; the parent is run on so many, and on more only where it
+    gets all of them right. None where all of them make it."""
+    contrasts: int = 0
+    """How many rollouts of the parent that are known already, and did better than those of the
+    minibatch, a reflection may be shown beside it."""
+    remembers_rejected: bool = False
+    """Whether texts that were rejected before are rejected again without being tried: each trial is
+    another chance to pass by luck."""
     stops_early: bool = False
     """Whether a child is run on no more of the minibatch than it takes to decide the gate."""
     rungs: Rungs | None = None
@@ -79,6 +85,13 @@ class Settings:
     max_merge_invocations: int = 5
     merge_examples: int = 5
     """On how many validation examples a merge is compared with its parents."""
+    writes_seed: bool = False
+    """Whether the first texts are written by the reflection, before anything was run."""
+    mends: int = 0
+    """How often a text that does not run goes back to the reflection within its proposal."""
+    tells_attempts: bool = False
+    """Whether a reflection is told of all that was made from its parent before, with the texts and
+    what came of them, and not only of what was rejected."""
     text_merge: TextMerge = better_text
     """What a merge says where both members changed the same component."""
     max_failures_in_a_row: int = 10
@@ -139,6 +152,10 @@ class Settlement:
     """What it added to what was spent."""
     shown: tuple[int, ...] = ()
     """The minibatch that its reflection saw; empty where there was none."""
+    diagnosis: str = ""
+    """What its reflection said goes wrong and why; empty where it did not say."""
+    lesson: str = ""
+    """What its reflection said of its change, in a sentence; empty where it did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +185,6 @@ class RunState:
     """The most that model calls cost in one reflection."""
     vain: Mapping[RequestKey, int] = field(default_factory=dict)
     """Attempts at requests that could not be carried out since the last answer of their kind."""
-    copied_from: int | None = None
-    """How many proposals were over when a reflection had first copied a rejected text that it was
-    told of; None while none has. Those issued from then on are told of none."""
     ending: str = ""
     """Why no more proposals are issued; empty while they are."""
     is_broken: bool = False

@@ -6,8 +6,8 @@ A request's key is its idempotency key. An answer that comes late or twice decid
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias
 
 from dspy_gepa.core.budget import FREE, Tally, Usage
 from dspy_gepa.core.candidate import Candidate
@@ -15,11 +15,12 @@ from dspy_gepa.core.rollout import Rollout, RolloutKey
 
 __all__ = [
     "Answer",
-    "Attempt",
     "Evidence",
+    "Lesson",
     "ReflectionAnswer",
     "ReflectionKey",
     "ReflectionRequest",
+    "Repair",
     "Request",
     "RequestKey",
     "RolloutAnswer",
@@ -28,8 +29,18 @@ __all__ = [
     "Stop",
 ]
 
-ReflectionKey: TypeAlias = int
-"""The ticket of the proposal that reflects."""
+
+class ReflectionKey(NamedTuple):
+    """Names a question to the reflection."""
+
+    ticket: int
+    """Of the proposal that reflects."""
+    is_repair: bool = False
+    """Whether it is the second question, about what could not be used of the first answer."""
+    mends: int = 0
+    """How many texts of this proposal did not run and were sent back before."""
+
+
 RequestKey: TypeAlias = RolloutKey | ReflectionKey
 
 
@@ -59,12 +70,40 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """What a reflection on the same candidate wrote before, and why it was rejected."""
+class Lesson:
+    """What an earlier proposal on this line of ancestors tried, and what came of it."""
 
-    candidate: Candidate
-    reason: str
-    """In words, for people and models."""
+    ticket: int
+    components: tuple[str, ...]
+    """Those that it rewrote."""
+    words: str
+    """What the reflection said of its change, in a sentence; may be empty."""
+    is_kept: bool
+    """Whether its texts became a member."""
+    gained: int
+    """Of the examples on which both ran, how many scored higher than with the parent's texts."""
+    lost: int
+    """How many scored lower."""
+    examples: int
+    """How many both ran on."""
+    candidate: Candidate | None = None
+    """What it proposed, where that was made from the same parent and was run."""
+    evidence: tuple[Evidence, ...] = ()
+    """The candidate's rollouts on what was shown, the first of them at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A reply of the reflection LM of which something could not be used."""
+
+    components: tuple[str, ...]
+    """What it was asked about."""
+    reply: str
+    """As it came."""
+    problem: str
+    """What could not be used and why, in words that its author understands."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Component to the new text, for those whose text can be used as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +113,24 @@ class ReflectionRequest:
     ticket: int
     candidate: Candidate
     components: tuple[str, ...]
-    """Which texts to rewrite; each was called in at least one rollout of the evidence."""
+    """Which texts may be rewritten; each was called in at least one rollout of the evidence."""
     evidence: tuple[Evidence, ...]
     """The candidate's rollouts on the minibatch, traced, in the minibatch's order."""
-    attempts: tuple[Attempt, ...] = ()
-    """The newest rejected ones, the oldest of them first."""
+    contrasts: tuple[Evidence, ...] = ()
+    """Other rollouts of the candidate that are known already and scored higher than the worst of
+    the evidence, the highest first: what a rewrite must not break."""
+    lessons: tuple[Lesson, ...] = ()
+    """What came of earlier proposals on this line, in ticket order."""
+    repairs: tuple[Repair, ...] = ()
+    """What could not be used of the first replies, where this is the second question; it is about
+    these replies alone. Empty in the first question."""
+    mends: int = 0
+    """Above 0 where the candidate is what this proposal made itself and does not run."""
 
     @property
     def key(self) -> RequestKey:
         """What names this work."""
-        return self.ticket
+        return ReflectionKey(self.ticket, bool(self.repairs), self.mends)
 
 
 Request: TypeAlias = RolloutRequest | ReflectionRequest
@@ -101,7 +148,7 @@ class RolloutAnswer:
 class ReflectionAnswer:
     """The texts that a reflection gave, or why it gave none."""
 
-    ticket: ReflectionKey
+    ticket: int
     texts: Mapping[str, str] = field(default_factory=dict)
     """Component to new text, for those that could be rewritten."""
     problem: str = ""
@@ -112,6 +159,35 @@ class ReflectionAnswer:
     """Calls of the reflection LM."""
     usage: Usage = FREE
     """What all model calls cost, those of the metric included."""
+    diagnosis: str = ""
+    """What goes wrong and why, in the reflection's words; empty where it did not say."""
+    lesson: str = ""
+    """What it assumes about its change, in a sentence; empty where it did not say."""
+    is_unchanged: bool = False
+    """Whether it says that no text is at fault, so that none is to be rewritten."""
+    repairs: tuple[Repair, ...] = ()
+    """What cannot be used of the replies, and may be asked about once more."""
+    is_repair: bool = False
+    """Whether it answers the second question."""
+    mends: int = 0
+    """As in the request."""
+
+    @property
+    def key(self) -> ReflectionKey:
+        """The request that it answers."""
+        return ReflectionKey(self.ticket, self.is_repair, self.mends)
+
+    def after(self, first: ReflectionAnswer) -> ReflectionAnswer:
+        """What both answers say, where this one is about what could not be used of the first."""
+        return replace(
+            self,
+            texts={**first.texts, **self.texts},
+            diagnosis=first.diagnosis or self.diagnosis,
+            lesson=self.lesson or first.lesson,
+            # Who asks a second time has heard the reasons of the first time.
+            problem="; ".join(filter(None, [first.problem, self.problem])),
+            repairs=(),
+        )
 
     @property
     def charge(self) -> Tally:

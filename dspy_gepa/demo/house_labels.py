@@ -31,7 +31,7 @@ def house_labels() -> Task:
         program=dspy.Predict(FileMessage),
         metric=grade_label,
         splits=_splits(),
-        metric_calls=130,
+        metric_calls=70,
         answer_tokens=40,
         recipe='import dspy\nprogram = dspy.Predict("message -> label")',
     )

@@ -46,6 +46,8 @@ class Models(NamedTuple):
     reflection: dspy.LM
     place: str
     """Where they run, in words."""
+    is_small: bool = False
+    """Whether the local model rewrites its own instructions."""
 
 
 @contextmanager
@@ -82,7 +84,7 @@ def models(choice: ModelChoice, *, answer_tokens: int) -> Iterator[Models]:
                 local.model, temperature=0.8, max_tokens=_REFLECTION_TOKENS["local"], **address
             )
         place = f"{local.model} at {local.api_base}, threads: {local.threads}"
-        yield Models(student, reflection_lm, place)
+        yield Models(student, reflection_lm, place, is_small=choice.reflection_model is None)
 
 
 def _reflection(name: str, api_base: str | None) -> dspy.LM:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dspy
 
@@ -19,7 +19,7 @@ from dspy_gepa import GEPA
 from dspy_gepa.demo.errors import ModelFailed, NoOutput
 from dspy_gepa.demo.facility import facility
 from dspy_gepa.demo.house_labels import house_labels
-from dspy_gepa.demo.models import ModelChoice, models
+from dspy_gepa.demo.models import ModelChoice, Models, models
 from dspy_gepa.demo.scoring import Progress, Score, score
 from dspy_gepa.demo.task import Graded, Metric, Task, limited
 
@@ -48,14 +48,6 @@ class Show:
     num_threads: int = 1
 
 
-class Compared(NamedTuple):
-    """A split's scores with the program as it was and as it became."""
-
-    split: str
-    before: Score
-    after: Score
-
-
 def show(wanted: Show) -> None:
     """Carry out the demonstration and print it as it goes.
 
@@ -78,14 +70,14 @@ def show(wanted: Show) -> None:
         print(f"Model: {lms.place}")
         try:
             with dspy.context(lm=lms.student):
-                better, compared = _improve(wanted, task, lms.reflection)
+                better, before, after = _improve(wanted, task, lms)
         except dspy.LMError as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelFailed(
                 f"The model does not answer: {reason}. Check its name, its key in the environment "
                 "and --api-base."
             ) from error
-    _print_table(compared)
+    _print_table(before, after)
     _print_instructions(task.program, better)
     print(f"\nSaved: {wanted.output}. To use it:\n")
     print(f'{task.recipe}\nprogram.load("{wanted.output.as_posix()}")')
@@ -93,34 +85,31 @@ def show(wanted: Show) -> None:
     print(f"\nThis took {minutes} min {seconds} s.")
 
 
-def _improve(wanted: Show, task: Task, reflection: dspy.LM) -> tuple[dspy.Module, list[Compared]]:
-    """The improved and saved program, and how both compare on every split."""
-    rate = partial(score, task=task, num_threads=wanted.num_threads)
-    train, validation, test = task.splits
+def _improve(wanted: Show, task: Task, lms: Models) -> tuple[dspy.Module, Score, Score]:
+    """The improved and saved program, and what both score on the unseen examples."""
+    rate = partial(score, task=task, num_threads=wanted.num_threads, examples=task.splits.test)
     began = time.monotonic()
-    train_before = rate(task.program, examples=train, title="train, before")
-    calls_left = task.metric_calls + len(train) + 2 * len(validation) + 2 * len(test)
+    before = rate(task.program, title="unseen test, before")
+    calls_left = task.metric_calls + before.examples
     # A third more for the reflections.
-    minutes = 1.33 * calls_left * (time.monotonic() - began) / len(train) / 60
+    minutes = 1.33 * calls_left * (time.monotonic() - began) / before.examples / 60
     print(f"This will take about {minutes:.0f} minutes.", flush=True)
-    better = _search(wanted, task, reflection)
-    train_after = rate(better, examples=train, title="train, after")
-    validation_before = rate(task.program, examples=validation, title="validation, before")
-    validation_after = rate(better, examples=validation, title="validation, after")
-    test_before = rate(task.program, examples=test, title="unseen test, before")
-    test_after = rate(better, examples=test, title="unseen test, after")
-    return better, [
-        Compared("train", train_before, train_after),
-        Compared("validation", validation_before, validation_after),
-        Compared("unseen test", test_before, test_after),
-    ]
+    better = _search(wanted, task, lms)
+    return better, before, rate(better, title="unseen test, after")
 
 
-def _search(wanted: Show, task: Task, reflection: dspy.LM) -> dspy.Module:
+def _search(wanted: Show, task: Task, lms: Models) -> dspy.Module:
     """The improved program, saved."""
+    # What helps a small model: to be asked for what was said, and to be shown examples.
+    for_small: dict[str, Any] = {
+        "reflection_style": "transcribe",
+        "max_bootstrapped_demos": 4,
+        "max_labeled_demos": 6,
+    }
     optimizer = GEPA(
         _watched(task.metric, Progress("search, metric calls", task.metric_calls)),
-        reflection_lm=reflection,
+        **(for_small if lms.is_small else {}),
+        reflection_lm=lms.reflection,
         max_metric_calls=task.metric_calls,
         num_threads=wanted.num_threads,
         seed=wanted.seed,
@@ -155,12 +144,11 @@ def _check_output(output: Path) -> None:
         )
 
 
-def _print_table(compared: list[Compared]) -> None:
+def _print_table(before: Score, after: Score) -> None:
     print(f"\n{'':<14}{'examples':>10}{'before':>10}{'after':>10}")
-    for split, before, after in compared:
-        print(f"{split:<14}{after.examples:>10}{before.mean:>10.3f}{after.mean:>10.3f}")
-        for name, part in after.parts.items():
-            print(f"  {name:<22}{before.parts.get(name, 0.0):>10.3f}{part:>10.3f}")
+    print(f"{'unseen test':<14}{after.examples:>10}{before.mean:>10.3f}{after.mean:>10.3f}")
+    for name, part in after.parts.items():
+        print(f"  {name:<22}{before.parts.get(name, 0.0):>10.3f}{part:>10.3f}")
 
 
 def _print_instructions(before: dspy.Module, after: dspy.Module) -> None:
@@ -169,3 +157,6 @@ def _print_instructions(before: dspy.Module, after: dspy.Module) -> None:
         label = "" if name == "self" else f" of {name}"
         print(f"\nInstruction{label} before:\n{predictor.signature.instructions}")
         print(f"\nInstruction{label} after:\n{improved[name].signature.instructions}")
+        if demos := improved[name].demos:
+            shown = "\n".join(f"  {dict(demo)}" for demo in demos)
+            print(f"\nDemonstrations{label}, found by the optimizer:\n{shown}")

@@ -17,6 +17,7 @@ from dspy_gepa.core.events import Advanced, Committed, Ended, Event, Issued, Ref
 from dspy_gepa.core.frontier import Scores, mean_scores, tops
 from dspy_gepa.core.proposal import (
     Anchoring,
+    Drafted,
     Evaluation,
     Gating,
     Merge,
@@ -112,8 +113,12 @@ def calls_for(
             yield from _budget(rollout.metric_calls, state)
         case Reflected(reflection):
             yield from _budget(reflection.metric_calls, state)
-            told = {"new_instructions": dict(reflection.texts), "prompts": {}, "raw_lm_outputs": {}}
-            yield "on_proposal_end", {"iteration": reflection.ticket, **told}
+            phase = _under_way(state, reflection.ticket).phase
+            # While something is repaired the proposal has not ended.
+            if isinstance(phase, Drafted) and not phase.reflection.repairs:
+                texts = dict(phase.reflection.texts)
+                told = {"new_instructions": texts, "prompts": {}, "raw_lm_outputs": {}}
+                yield "on_proposal_end", {"iteration": reflection.ticket, **told}
         case Advanced(ticket):
             if before is not None:
                 yield from _evaluation_end(_under_way(before, ticket), state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ def tabulate(
     must_pass: Iterable[dspy.Example] = (),
     *,
     times: int = 1,
+    check: Callable[[str, object], None] | None = None,
 ) -> ExampleTable:
     """The sets under ids; the very same object in several has one id, so it is paid once.
 
@@ -58,14 +59,16 @@ def tabulate(
         valset: Examples to choose by.
         must_pass: Examples that must keep passing.
         times: How often an example stands in the validation set.
+        check: Raises where something in a set is no example; that it is a dspy.Example where it is
+            None.
 
     Raises:
         SettingsError: the training set is empty, or an example does not say what its inputs are.
         WrongType: something in a set is not a dspy.Example.
     """
     # Objects are told apart by their ids, which hold for as long as the objects are kept.
-    learned, validated = _listed("trainset", trainset), _listed("valset", valset)
-    anchored = _listed("must_pass", must_pass)
+    sets = {"trainset": trainset, "valset": valset, "must_pass": must_pass}
+    learned, validated, anchored = (_listed(name, of, check) for name, of in sets.items())
     if not learned:
         raise SettingsError(
             f"Trainset must be provided and non-empty, and {trainset!r:.200} was given. "
@@ -100,7 +103,9 @@ def _anchors(table: list[dspy.Example], must_pass: list[dspy.Example]) -> tuple[
     return tuple(anchors)
 
 
-def _listed(name: str, examples: Any) -> list[dspy.Example]:
+def _listed(
+    name: str, examples: Any, check: Callable[[str, object], None] | None
+) -> list[dspy.Example]:
     """The examples of a set, whatever holds them, each of them checked.
 
     Raises:
@@ -109,7 +114,8 @@ def _listed(name: str, examples: Any) -> list[dspy.Example]:
     if examples is None:
         return []
     is_table = hasattr(examples, "columns") and hasattr(examples, "to_dict")
-    if isinstance(examples, (str, bytes, Mapping)) or is_table or not _can_be_listed(examples):
+    is_no_set = isinstance(examples, (str, bytes, Mapping)) or is_table
+    if check is None and (is_no_set or not _can_be_listed(examples)):
         rows = f'{name}.to_dict("records")' if is_table else "rows"
         raise WrongType(
             f"{name} is a {type(examples).__name__}, and a list of dspy.Example is needed. "
@@ -117,7 +123,7 @@ def _listed(name: str, examples: Any) -> list[dspy.Example]:
         )
     listed = list(examples)
     for position, example in enumerate(listed):
-        _check(f"{name}[{position}]", example)
+        (check or _check)(f"{name}[{position}]", example)
     return listed
 
 

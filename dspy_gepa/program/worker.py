@@ -27,11 +27,11 @@ from dspy_gepa.core.work import (
     RolloutRequest,
 )
 from dspy_gepa.errors import MetricError
-from dspy_gepa.program.calls.boundary import Raised, settled
+from dspy_gepa.program.calls.boundary import Raised
 from dspy_gepa.program.calls.loop import EventLoop
 from dspy_gepa.program.calls.media import captured
 from dspy_gepa.program.calls.outage import Outage
-from dspy_gepa.program.calls.patience import TimedOut, within
+from dspy_gepa.program.calls.patience import within
 from dspy_gepa.program.calls.usage import Meter, Price
 from dspy_gepa.program.components.kinds import (
     CODE,
@@ -42,7 +42,7 @@ from dspy_gepa.program.components.kinds import (
 )
 from dspy_gepa.program.program import build, describe
 from dspy_gepa.program.proposers.reflection import Reflect
-from dspy_gepa.program.rollouts.account import Account, setback
+from dspy_gepa.program.rollouts.account import Account, metered, reflected
 from dspy_gepa.program.rollouts.entry import Entry, entry_of
 from dspy_gepa.program.rollouts.metric import Judgement, Metric
 from dspy_gepa.program.rollouts.past_run import PastRun, revived_run
@@ -149,12 +149,7 @@ class ProgramWorker:
             must_know_price=given.must_know_price,
             must_know_usage=given.must_know_usage or given.must_know_price,
         )
-        account = Account(meter)
-        with account.meter.around():
-            answer = settled(lambda: self._answer(request, account))
-        if not isinstance(answer, Raised) and not account.meter.unknown:
-            return answer
-        return setback(request, answer, account)
+        return metered(request, meter, lambda account: self._answer(request, account))
 
     def _answer(self, request: Request, account: Account) -> Answer:
         if isinstance(request, RolloutRequest):
@@ -294,33 +289,17 @@ class ProgramWorker:
         )
 
     def _reflection(self, request: ReflectionRequest, account: Account) -> ReflectionAnswer:
-        feedback = self._component_feedback(request, account)
-        request = self._with_attachments(request)
+        feedback: dict[str, dict[int, str]] = {}
+        if not request.repairs:
+            # A second question is about the reply alone.
+            feedback = self._component_feedback(request, account)
+            request = self._with_attachments(request)
         descriptions = self._descriptions(request.candidate)
-        metric_calls, watch = account.metric_calls, Watch()
-        with watch.around([]):
-            said = within(
-                self._settings.timeout_seconds,
-                lambda: self._reflect(request, descriptions, feedback),
-            )
-        error = said.error if isinstance(said, Raised) else None
-        is_without_result = isinstance(said, ReflectionAnswer) and not said.texts
-        if outage := watch.outage(error, is_without_result=is_without_result):
-            account.lm_calls = watch.lm_calls
-            raise Outage from outage
-        if isinstance(said, Raised):
-            problem = f"The reflection raised {failure_text(said.error)}"
-            # Who has taken too long has asked at least once, whatever is seen of it.
-            asked = max(watch.lm_calls, int(isinstance(said.error, TimedOut)))
-            return ReflectionAnswer(
-                request.ticket, problem=problem, metric_calls=metric_calls, lm_calls=asked
-            )
-        return ReflectionAnswer(
-            request.ticket,
-            said.texts,
-            problem=said.problem,
-            metric_calls=said.metric_calls + metric_calls,
-            lm_calls=max(said.lm_calls, watch.lm_calls),
+        return reflected(
+            request,
+            lambda: self._reflect(request, descriptions, feedback),
+            account,
+            self._settings.timeout_seconds,
         )
 
     def _descriptions(self, candidate: Candidate) -> dict[str, str]:

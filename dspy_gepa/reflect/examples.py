@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
@@ -10,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from dspy_gepa.reflect.records import Call, Record, Turn
 from dspy_gepa.reflect.values import LEFT_OUT, Marks, left_out, shortened, text_of
 
-__all__ = ["EXAMPLE_HEADING", "Block", "block_of", "has_words", "worded"]
+__all__ = ["Block", "block_of", "has_words", "worded"]
 
 _WORTH_REFERRING_TO = 200
 """Characters from which on what is repeated is referred to and not shown again."""
@@ -20,8 +19,6 @@ program, and the component's own calls need the room."""
 _MOST_TURNS = 12
 """Steps of a rollout that are listed. Our choice: a pipeline has fewer, and of a longer loop the
 beginning and the end tell most."""
-EXAMPLE_HEADING = re.compile(r"\bExample \d+: score \S+, (?:right|to be improved)\b")
-"""Matches how every record begins: a text with such words repeats the prompt."""
 _Item = TypeVar("_Item")
 _Step = TypeVar("_Step", Call, Turn)
 
@@ -126,12 +123,15 @@ def block_of(
         value_limit: Characters of one value.
         sets_feedback_apart: Whether feedback on what is to be improved is left to a remark.
     """
-    verdict = "right" if record.passed else "to be improved"
+    verdict = "right" if record.passed else "better" if record.is_contrast else "to be improved"
     parts = [f"## Example {number}: score {record.score:g}, {verdict}"]
     if not record.calls:
         parts.append("The program failed before it reached this step.")
+    is_joint = len({call.component for call in record.calls}) > 1
+    if is_joint and record.inputs:
+        parts.append("The program was given:\n" + _fields(_texts(record.inputs), value_limit))
     parts += _calls(record, value_limit)
-    parts += _surroundings(record, value_limit)
+    parts += _surroundings(replace(record, inputs={}) if is_joint else record, value_limit)
     if record.failure:
         parts.append(f"The program gave no answer: {shortened(record.failure, value_limit)}")
     if record.objectives:
@@ -143,6 +143,10 @@ def block_of(
     remark = feedback if sets_feedback_apart and not record.passed else ""
     if not remark:
         parts.append(f"Feedback:\n{feedback or '(none)'}")
+    parts += [
+        f"Feedback on {text_of(name)}:\n{shortened(text_of(said.strip()), value_limit)}"
+        for name, said in record.remarks.items()
+    ]
     if record.attachments:
         parts.append("With the feedback:\n" + _fields(_texts(record.attachments), value_limit))
     return Block("\n\n".join(parts), remark)
@@ -154,20 +158,37 @@ def _calls(record: Record, value_limit: int) -> list[str]:
     before: Mapping[str, str] = {}
     shown = 0
     # Of several steps it need not have been this one.
-    is_wrong = not (record.passed or record.turns or record.calls_made > 1)
+    is_wrong = not (record.passed or record.is_contrast or record.turns or record.calls_made > 1)
+    names = len({call.component for call in record.calls}) > 1
+    above: dict[str, str] = dict.fromkeys(_texts(record.inputs).values(), "the program's input")
     for call in record.calls:
         if call.number > shown + 1:
             parts.append(left_out(call.number - shown - 1, "calls"))
         shown = call.number
         if record.calls_made > 1:
-            parts.append(f"### Call {call.number} of {record.calls_made}")
+            named = f": {text_of(call.component)}" if names else ""
+            parts.append(f"### Call {call.number} of {record.calls_made}{named}")
         inputs = _texts(call.inputs)
-        parts.append("Input:\n" + _fields(inputs, value_limit, before))
+        shown_inputs = _referring(inputs, above) if names else inputs
+        parts.append("Input:\n" + _fields(shown_inputs, value_limit, before))
         parts.append(_outcome(call, value_limit, is_wrong=is_wrong))
-        before = inputs
+        before = {} if names else inputs
+        for way, values in (("input", inputs), ("output", _texts(call.outputs))):
+            for name, value in values.items():
+                above.setdefault(value, f"the {way} {name} of call {call.number}")
     if shown < record.calls_made:
         parts.append(left_out(record.calls_made - shown, "calls"))
     return parts
+
+
+def _referring(texts: Mapping[str, str], above: Mapping[str, str]) -> dict[str, str]:
+    """The fields, a long value that stands above already as a pointer to it."""
+    return {
+        name: f"[as above: {above[text]}]"
+        if len(text) >= _WORTH_REFERRING_TO and text in above
+        else text
+        for name, text in texts.items()
+    }
 
 
 def _outcome(call: Call, value_limit: int, *, is_wrong: bool) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Prompt", "Reply"]
+__all__ = ["Prompt", "PromptTooLong", "Reply"]
+
+
+class PromptTooLong(Exception):
+    """The reflection LM cannot read so long a prompt; one that says less may be sent."""
 
 
 @dataclass(frozen=True, slots=True)

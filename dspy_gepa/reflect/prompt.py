@@ -6,15 +6,14 @@ The same records give the same prompt in every process, and it never exceeds its
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.reflect.examples import Block, block_of, has_words, worded
 from dspy_gepa.reflect.exchange import Prompt
 from dspy_gepa.reflect.records import Record
-from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, NONE_YET, REMARKS, Template
+from dspy_gepa.reflect.templates import DIAGNOSIS, NONE_YET, REMARKS, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.reflect.values import (
     Marks,
@@ -25,19 +24,17 @@ from dspy_gepa.reflect.values import (
     text_of,
 )
 
-__all__ = ["ATTEMPT_HEADING", "DEFAULT_LIMITS", "Brief", "Limits", "TooLong", "render"]
+__all__ = ["DEFAULT_LIMITS", "LEAST_CHARACTERS", "Brief", "Limits", "Room", "TooLong", "render"]
 
+LEAST_CHARACTERS = 4_000
+"""Of a prompt with our request and a few examples."""
 _EXAMPLES_NEED = 400
 """Characters below which an example says nothing."""
 _LEAST_ROOM = 2 * _EXAMPLES_NEED
 _VALUE_LIMITS = (8_000, 5_600, 4_000, 2_800, 2_000, 1_400, 1_000, 700, 500, 350, 250)
 """Characters of one value, tried in turn until every failing record fits. Our choice: so close
 together that most of the room is used."""
-_REJECTED = "Rejected: "
-ATTEMPT_HEADING = re.compile(rf"^## {_REJECTED}.*", re.MULTILINE)
-"""What stands before a rejected text."""
-_LONGEST_ATTEMPT = 1_500
-"""Characters of a rejected text that are shown."""
+_LESSONS = "What came of earlier changes"
 _ONLY_NUMBERS = (
     "Nobody said in words what was wrong. Compare the outputs of low scores with those of high "
     "ones, and with what the task asks for.\n\n"
@@ -68,10 +65,10 @@ class Limits:
     for an image of ordinary size."""
 
     def __post_init__(self) -> None:
-        if self.prompt_characters < 4_000:
+        if self.prompt_characters < LEAST_CHARACTERS:
             raise SettingsError(
-                f"prompt_characters is {self.prompt_characters}; it must be at least 4,000, as "
-                "our request and a few examples take that."
+                f"prompt_characters is {self.prompt_characters}; it must be at least "
+                f"{LEAST_CHARACTERS:,}, as our request and a few examples take that."
             )
         if self.prompt_tokens is not None and self.prompt_tokens < 1_000:
             raise SettingsError(
@@ -86,6 +83,24 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
+class Room:
+    """What is learned of a model's room: the longest prompt that it may be sent."""
+
+    def __init__(self) -> None:
+        self._characters: int | None = None
+
+    def narrow(self, refused: int) -> None:
+        """A prompt of so many characters was too long."""
+        self._characters = max(LEAST_CHARACTERS, refused // 2)
+
+    def within(self, limits: Limits) -> Limits:
+        """The limits, as narrow as the room."""
+        if self._characters is None:
+            return limits
+        most = min(limits.prompt_characters, self._characters)
+        return replace(limits, prompt_characters=most)
+
+
 @dataclass(frozen=True, slots=True)
 class Brief:
     """What is said about one component, beside the examples."""
@@ -95,20 +110,22 @@ class Brief:
     description: str = ""
     """What it is for, and its fields; takes a third of the room at most. Empty where its name and
     the examples say all."""
-    attempts: Sequence[tuple[str, str]] = ()
-    """Texts that were tried in its place, and why each was rejected; a fifth of the room at most.
-    """
+    lessons: Sequence[str] = ()
+    """What came of earlier changes, a sentence each, the oldest first; a tenth of the room at
+    most, in which the newest stay."""
     references: Mapping[str, str] = field(default_factory=dict)
     """Title to a text to draw on; all together take a quarter of the room at most."""
     guidance: str = ""
     """The user's words on how to improve it; never cut."""
     limits: Sequence[str] = ()
     """What the new text has to keep to, a sentence each; never cut."""
+    form: str = ""
+    """The form of the answer; never cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
-    """There is no room for examples beside what is never cut."""
+    """There is nothing to show, or no room for it beside what is never cut."""
 
     reason: str
 
@@ -117,11 +134,10 @@ def render(
     records: Sequence[Record],
     brief: Brief,
     *,
-    template: Template = DEFAULT_TEMPLATE,
+    template: Template = DIAGNOSIS,
     limits: Limits = DEFAULT_LIMITS,
     count_tokens: Callable[[str], int] = estimated_tokens,
     media_kind: Callable[[object], str] = no_media,
-    note: str = "",
 ) -> Prompt | TooLong:
     """The prompt, within its limits of characters and tokens.
 
@@ -136,9 +152,8 @@ def render(
         limits: What the prompt must not exceed.
         count_tokens: Tokens of a text.
         media_kind: "image", "audio", "file" or "attachment"; "" for what is no medium.
-        note: Appended to the prompt as it is.
     """
-    page = _Page(brief, template, note)
+    page = _Page(brief, template)
     found, media = _numbered(records, page, limits, media_kind)
     free = limits.prompt_characters - len(page.text())
     fixed_tokens = 0 if limits.prompt_tokens is None else count_tokens(page.text())
@@ -166,7 +181,6 @@ class _Page:
 
     brief: Brief
     template: Template
-    note: str
 
     def text(
         self,
@@ -174,33 +188,33 @@ class _Page:
         examples: str = "",
         feedback: str = "",
         description: str = "",
-        attempts: str = "",
+        lessons: str = "",
         references: str = "",
     ) -> str:
         """The prompt with these parts; without them, what is never cut."""
         brief = self.brief
         current = sendable(brief.instruction) if brief.instruction.strip() else NONE_YET
         limits = "\n".join(f"- {sendable(limit)}" for limit in brief.limits)
-        filled = self.template.filled(
+        return self.template.filled(
             instruction=current,
             examples=examples,
             feedback=feedback,
             description=description,
-            attempts=attempts,
+            lessons=lessons,
             references=references,
             guidance=_section("Words of the program's author", sendable(brief.guidance.strip())),
             limits=_section("Limits that the new instruction has to keep to", limits),
+            form=brief.form,
         )
-        return filled + self.note
 
     def with_examples(self, records: Sequence[Record], free: int) -> str:
         """The prompt with so many characters beside what is never cut."""
         brief = self.brief
         known = _section("What is known about it", text_of(brief.description.strip()))
         description = shortened(known, free // 3)
-        attempts = _attempts(brief.attempts, free // 5)
+        lessons = _lessons(brief.lessons, free // 10)
         references = _references(brief.references, free // 4)
-        bare = self.text(description=description, attempts=attempts, references=references)
+        bare = self.text(description=description, lessons=lessons, references=references)
         room = free - (len(bare) - len(self.text()))
         intro = "" if any(map(has_words, records)) or room < 4 * _EXAMPLES_NEED else _ONLY_NUMBERS
         apart = self.template.sets_feedback_apart
@@ -209,7 +223,7 @@ class _Page:
             examples=intro + examples,
             feedback=feedback,
             description=description,
-            attempts=attempts,
+            lessons=lessons,
             references=references,
         )
 
@@ -253,38 +267,25 @@ def _section(heading: str, body: str) -> str:
     return f"\n# {heading}\n\n{body}\n" if body else ""
 
 
-def _attempts(attempts: Sequence[tuple[str, str]], room: int) -> str:
-    """What was tried before, and why each was rejected; empty where nothing was."""
-    named = [(reason, text) for text, reason in attempts]
-    title = "Texts that were tried in its place and rejected"
-    intro = "Do better than these.\n\n"
-    return _texts(named, room, title, intro, each=_REJECTED, longest=_LONGEST_ATTEMPT)
+def _lessons(lessons: Sequence[str], room: int) -> str:
+    """What came of earlier changes, the oldest left out where not all of them fit."""
+    lines = [f"- {sendable(lesson)}" for lesson in lessons]
+    while lines and len(_section(_LESSONS, "\n".join(lines))) > room:
+        lines.pop(0)
+    return _section(_LESSONS, "\n".join(lines))
 
 
 def _references(references: Mapping[str, str], room: int) -> str:
     """The named texts; empty where there are none."""
-    return _texts(list(references.items()), room, "Texts to draw on")
-
-
-def _texts(
-    named: Sequence[tuple[str, str]],
-    room: int,
-    title: str,
-    intro: str = "",
-    *,
-    each: str = "",
-    longest: int | None = None,
-) -> str:
-    """A part of texts with their names, each cut to its share; empty where there are none."""
-    if not named:
+    title = "Texts to draw on"
+    if not references:
         return ""
-    share = max(0, room - len(_section(title, intro))) // len(named) - len("\n\n")
+    share = max(0, room - len(_section(title, "x"))) // len(references) - len("\n\n")
     blocks = []
-    for name, text in named:
-        heading = f"## {each}{_cut(name, share // 3)}\n\n"
-        left = share - len(heading)
-        blocks.append(heading + _cut(text, left if longest is None else min(longest, left)))
-    return shortened(_section(title, intro + "\n\n".join(blocks)), room)
+    for name, text in references.items():
+        heading = f"## {_cut(name, share // 3)}\n\n"
+        blocks.append(heading + _cut(text, share - len(heading)))
+    return shortened(_section(title, "\n\n".join(blocks)), room)
 
 
 def _examples(
@@ -294,8 +295,9 @@ def _examples(
 
     And what was said about them, where that stands apart.
     """
-    failing = sum(not record.passed for record in records)
-    wanted = max(failing, min(1, len(records)))
+    failing = sum(not (record.passed or record.is_contrast) for record in records)
+    # One that went well stays too, if there is any.
+    wanted = min(len(records), failing + 1)
     blocks: list[Block] = []
     for value_limit in (room, *_VALUE_LIMITS):
         blocks = [

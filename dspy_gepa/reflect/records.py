@@ -1,29 +1,30 @@
-"""Evidence, sorted for one component: what it was given, what it wrote, what was said about it.
+"""Evidence for the components that are asked about: inputs, outputs, and what was said of them.
 
-A record is one rollout seen from one component, with every call of that component, failures first.
+A record is one rollout with every call of these components, failures first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
 from dspy_gepa.reflect.values import text_of
 
-__all__ = ["Call", "Record", "Turn", "records_of"]
+__all__ = ["Call", "Record", "Turn", "alike", "records_of"]
 
-_NO_FEEDBACK: Mapping[int, str] = MappingProxyType({})
+_NO_FEEDBACK: Mapping[str, Mapping[int, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the component, with its place among all of the rollout's calls of it."""
+    """One call of a component, with its place among the rollout's calls of those asked about."""
 
     number: int
     """Counted from 1."""
+    component: str
     inputs: Mapping[str, object]
     outputs: Mapping[str, object]
     """Empty where the call failed."""
@@ -35,28 +36,33 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One step of the whole program, as it looks from the component."""
+    """One step of the whole program, as it looks from the components asked about."""
 
     component: str
     call: int = 0
-    """Which call of the component itself it is, from 1; 0 for a step of another component."""
+    """Which of the record's calls it is, from 1; 0 for a step of another component."""
     inputs: Mapping[str, object] = field(default_factory=dict)
-    """Empty for the component itself, whose calls are shown on their own."""
+    """Empty for a component that is asked about, whose calls are shown on their own."""
     outputs: Mapping[str, object] = field(default_factory=dict)
     failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One rollout, as far as it concerns one component."""
+    """One rollout, as far as it concerns the components asked about."""
 
     example: int
     score: float
     """Of the call of the metric that the feedback comes from."""
     passed: bool
     """Whether nothing is left to improve: no failure, and a score that counts as perfect."""
+    is_contrast: bool = False
+    """Whether it is shown beside the minibatch, because it did better."""
     feedback: str = ""
-    """On this component where there is such feedback, otherwise on the whole rollout."""
+    """On the component where one alone is asked about and there is such feedback, otherwise on the
+    whole rollout."""
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    """Component to feedback on it alone, where several are asked about."""
     failure: str = ""
     """Why the rollout gave no answer to score; empty where it gave one."""
     calls: tuple[Call, ...] = ()
@@ -77,45 +83,78 @@ class Record:
 
 def records_of(
     request: ReflectionRequest,
-    component: str,
+    components: Sequence[str],
     *,
-    feedback: Mapping[int, str] = _NO_FEEDBACK,
+    feedback: Mapping[str, Mapping[int, str]] = _NO_FEEDBACK,
     perfect_score: float | None = 1.0,
     calls_per_record: int = 8,
     shows_unparsed: bool = True,
+    contrasts: int = 0,
 ) -> tuple[Record, ...]:
-    """One record per rollout that says something about the component, failing ones first.
+    """One record per rollout that says something about the components, failing ones first.
 
     Among failing ones a failed rollout comes before a low score, and a low score before a higher
-    one; equals keep the minibatch's order. A rollout that never called the component is left out,
+    one; equals keep the minibatch's order. A rollout that never called a component is left out,
     unless it crashed: then its failure may be the reason.
 
     Args:
         request: What is to be improved, with its evidence.
-        component: Whose calls to show.
-        feedback: Example id to feedback on this component; replaces the rollout's own feedback.
+        components: Whose calls to show.
+        feedback: Component to example id to feedback on it; that of a single component replaces
+            the rollout's own feedback.
         perfect_score: The score that leaves nothing to improve; None where no score is perfect,
             so that every record counts as failing.
         calls_per_record: How many calls a record holds at most. Failed calls are kept first, then
             the outermost ones: the first shows the task, the last what came of it.
-        shows_unparsed: Whether rollouts count in which a reply of the component was unreadable.
+        shows_unparsed: Whether rollouts count in which a reply of a component was unreadable.
+        contrasts: How many rollouts that did better are shown after the minibatch.
     """
-    found = [
-        _record(
+
+    def concerning(evidence: Sequence[Evidence]) -> list[Evidence]:
+        return [
+            each
+            for each in evidence
+            if _concerns(each.rollout, components, shows_unparsed=shows_unparsed)
+        ]
+
+    def record(evidence: Evidence) -> Record:
+        return _record(
             evidence,
-            component,
-            feedback=feedback.get(evidence.example, ""),
+            components,
+            remarks={
+                name: said
+                for name in components
+                if (said := feedback.get(name, {}).get(evidence.example, "")).strip()
+            },
             perfect_score=perfect_score,
             calls_per_record=calls_per_record,
         )
-        for evidence in request.evidence
-        if _concerns(evidence.rollout, component, shows_unparsed=shows_unparsed)
-    ]
-    return tuple(sorted(found, key=lambda one: (one.passed, not one.failure, one.score)))
+
+    shown = concerning(request.evidence)
+    found = sorted(map(record, shown), key=lambda one: (one.passed, not one.failure, one.score))
+    beside = alike(concerning(request.contrasts), shown, contrasts) if found else []
+    return (*found, *(replace(record(one), is_contrast=True) for one in beside))
 
 
-def _concerns(rollout: Rollout, component: str, *, shows_unparsed: bool) -> bool:
-    steps = rollout.trace.calls_of(component)
+def alike(others: Sequence[Evidence], shown: Sequence[Evidence], most: int) -> list[Evidence]:
+    """Those of the others whose inputs share most words with what is shown, in their order.
+
+    Of equals, the first ones. A run that went well teaches most beside a similar one that did not.
+    """
+    known = set().union(*(_words(one) for one in shown))
+    shares = [len(known & (own := _words(one))) / max(1, len(own)) for one in others]
+    nearest = sorted(range(len(others)), key=lambda place: (-shares[place], place))[:most]
+    return [others[place] for place in sorted(nearest)]
+
+
+def _words(evidence: Evidence) -> set[str]:
+    """The words of what the program was given."""
+    given = " ".join(map(text_of, evidence.rollout.trace.inputs.values()))
+    return set(given.casefold().split())
+
+
+def _concerns(rollout: Rollout, components: Sequence[str], *, shows_unparsed: bool) -> bool:
+    steps = [step for step in rollout.trace.steps if step.component in components]
     if not shows_unparsed and any(step.reply for step in steps):
         return False
     return bool(rollout.failure or steps)
@@ -123,26 +162,32 @@ def _concerns(rollout: Rollout, component: str, *, shows_unparsed: bool) -> bool
 
 def _record(
     evidence: Evidence,
-    component: str,
+    components: Sequence[str],
     *,
-    feedback: str,
+    remarks: Mapping[str, str],
     perfect_score: float | None,
     calls_per_record: int,
 ) -> Record:
     rollout = evidence.rollout
-    steps = rollout.trace.calls_of(component)
-    score = evidence.scores.get(component, rollout.score) if feedback.strip() else rollout.score
+    steps = tuple(step for step in rollout.trace.steps if step.component in components)
+    own = remarks if len(components) == 1 else {}
+    score = evidence.scores.get(components[0], rollout.score) if own else rollout.score
     reached = perfect_score is not None and score == perfect_score
     called = [(step.inputs, step.outputs) for step in steps]
     return Record(
         example=evidence.example,
         score=score,
         passed=reached and not rollout.failure,
-        feedback=feedback if feedback.strip() else rollout.feedback,
+        feedback=next(iter(own.values()), rollout.feedback),
+        remarks={
+            name: _with_score(said, evidence.scores.get(name, score), score)
+            for name, said in remarks.items()
+            if name not in own and said != rollout.feedback
+        },
         failure=rollout.failure,
         calls=_bounded(steps, calls_per_record),
         calls_made=len(steps),
-        turns=_turns(rollout.trace, component),
+        turns=_turns(rollout.trace, components),
         inputs=_beside(rollout.trace.inputs, [given for given, _ in called]),
         outputs=_beside(rollout.trace.outputs, [written for _, written in called]),
         attachments=rollout.attachments,
@@ -150,14 +195,19 @@ def _record(
     )
 
 
-def _turns(trace: Trace, component: str) -> tuple[Turn, ...]:
-    """All steps in order; empty where all are the component's own."""
+def _with_score(said: str, score: float, shown: float) -> str:
+    """Words on one component, with the score that came with them where it is another one."""
+    return said if score == shown else f"(score {score:g}) {said}"
+
+
+def _turns(trace: Trace, components: Sequence[str]) -> tuple[Turn, ...]:
+    """All steps in order; empty where all are of the components asked about."""
     turns: list[Turn] = []
     calls = 0
     for step in trace.steps:
-        if step.component == component:
+        if step.component in components:
             calls += 1
-            turns.append(Turn(component, calls))
+            turns.append(Turn(step.component, calls))
         else:
             turns.append(
                 Turn(step.component, 0, step.inputs, step.outputs, step.failure or step.reply)
@@ -195,6 +245,7 @@ def _bounded(steps: tuple[Step, ...], most: int) -> tuple[Call, ...]:
 def _call(number: int, step: Step) -> Call:
     return Call(
         number=number,
+        component=step.component,
         inputs=step.inputs,
         outputs=step.outputs,
         failure=step.failure,

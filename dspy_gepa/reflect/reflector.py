@@ -2,45 +2,60 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
+from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, Repair
 from dspy_gepa.errors import WrongType
-from dspy_gepa.reflect.exchange import Prompt, Reply
-from dspy_gepa.reflect.parse import Unreadable, read_text
-from dspy_gepa.reflect.prompt import DEFAULT_LIMITS, Brief, Limits, TooLong, render
-from dspy_gepa.reflect.records import Record, records_of
+from dspy_gepa.reflect.answers import joined, side_by_side
+from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
+from dspy_gepa.reflect.form import Form
+from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, in_words
+from dspy_gepa.reflect.prompt import (
+    DEFAULT_LIMITS,
+    Brief,
+    Limits,
+    Room,
+    TooLong,
+    render,
+)
+from dspy_gepa.reflect.records import records_of
+from dspy_gepa.reflect.reply import Reading, read_reply
 from dspy_gepa.reflect.rules import Rules
-from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, Template, repair_note
+from dspy_gepa.reflect.templates import ADDITION, DIAGNOSIS, REPAIR, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
-from dspy_gepa.reflect.values import no_media
+from dspy_gepa.reflect.values import no_media, sendable, shortened
 
 __all__ = ["NO_TEXT_IN_REPLY", "Reflector"]
 
 NO_TEXT_IN_REPLY = "the reply could not be used"
 """Stands in a problem where the reflection LM is at fault, and neither a rule nor the evidence."""
-
-_SAME = Unreadable("it repeats the current text")
-
-
-class _Rewriting(NamedTuple):
-    """What became of one component."""
-
-    text: str = ""
-    problem: str = ""
-    """Why there is no text; empty where there is one."""
-    lm_calls: int = 0
+_SAME = "it repeats the current text"
+_CONTRASTS = 3
+"""Rollouts that went well and are shown beside the minibatch. Our choice: as many as failures that
+a small minibatch holds."""
+_EDITS_FROM = 2_000
+"""Characters of a text from which on edits are offered. Our choice: of one that is shorter the
+whole is soon written, and every model can do that."""
+_ANSWER_FORM = "Answer in this form, each mark alone on its line."
 
 
 @dataclass(frozen=True, slots=True)
 class Reflector:
-    """Writes new texts for the components of a request, one component at a time."""
+    """Writes new texts for the components of a request.
+
+    One question is about all components together, except that one with a template of its own is
+    asked about alone. Several questions are asked side by side.
+    """
 
     ask: Callable[[Prompt], Reply]
     """Sends a prompt to the reflection LM and returns its reply."""
-    template: Template = DEFAULT_TEMPLATE
+    template: Template = DIAGNOSIS
+    is_joint: bool = True
+    """Whether the template asks about all components at once, with a diagnosis first; otherwise
+    about one."""
     adds: bool = False
     """Whether what the LM writes is added to the current text, and does not replace it."""
     limits: Limits = DEFAULT_LIMITS
@@ -61,6 +76,12 @@ class Reflector:
     media_kind: Callable[[object], str] = no_media
     """"image", "audio", "file" or "attachment" for values that are shown beside the text; "" for
     all others."""
+    room: Room = field(default_factory=Room)
+    """How much the reflection LM turned out to be able to read."""
+    page: Page | None = None
+    """Writes the prompt about what is no program; None for our own, about programs."""
+    unchanged_if: str = NO_FAULT
+    """When the reflection LM may answer that nothing is to be changed."""
 
     def __post_init__(self) -> None:
         for name, kind in (("template", Template), ("limits", Limits), ("rules", Rules)):
@@ -75,11 +96,9 @@ class Reflector:
     ) -> ReflectionAnswer:
         """The texts that could be written, and for the other components why not.
 
-        `lm_calls` counts every call of `ask`: one per component, and one more where the first
-        reply could not be read or changed nothing. In the first case the second prompt says what
-        was wrong. In the second it leaves the current text out, and what comes is added to that.
-        Our choice, measured with a model of 1.5 billion parameters: one that repeats the text it
-        sees repeats it again, whatever it is told. What `ask` raises is passed on.
+        Of a reply that cannot be used as it is, the answer's `repairs` say what is wrong; the same
+        request with these repairs asks about it once more. `lm_calls` counts every call of `ask`.
+        What `ask` raises is passed on.
 
         Args:
             request: What to rewrite, and the evidence.
@@ -87,114 +106,273 @@ class Reflector:
             feedback: Component to example id to feedback on that component alone, where it
                 replaces the feedback on the whole rollout.
         """
-        done = {
-            component: self._rewrite(
-                request,
-                component,
-                description=descriptions.get(component, ""),
-                feedback=feedback.get(component, {}),
-            )
-            for component in request.components
-        }
-        return ReflectionAnswer(
-            ticket=request.ticket,
-            texts={component: one.text for component, one in done.items() if not one.problem},
-            problem="; ".join(
-                f"{component}: {one.problem}" for component, one in done.items() if one.problem
-            ),
-            lm_calls=sum(one.lm_calls for one in done.values()),
-        )
+        if request.repairs:
+            calls = [
+                partial(_Question(self, request, repair.components).repaired, repair)
+                for repair in request.repairs
+            ]
+        else:
+            alone = self.templates if self.is_joint else request.components
+            together = tuple(name for name in request.components if name not in alone)
+            groups = [together] if together else []
+            groups += [(name,) for name in request.components if name in alone]
+            calls = [
+                partial(_Question(self, request, group).first, descriptions, feedback)
+                for group in groups
+            ]
+        return joined(request, side_by_side(calls))
 
-    def _rewrite(
-        self,
-        request: ReflectionRequest,
-        component: str,
-        *,
-        description: str,
-        feedback: Mapping[int, str],
-    ) -> _Rewriting:
-        """The new text of one component, after one call or two, or why there is none."""
-        current = request.candidate[component]
-        records = records_of(
-            request,
-            component,
-            feedback=feedback,
-            perfect_score=self.perfect_score,
-            calls_per_record=self.limits.calls_per_record,
-            shows_unparsed=self.shows_unparsed,
-        )
-        if not records:
-            return _Rewriting(problem="no rollout of the evidence called it")
-        template = self.templates.get(component, self.template)
-        found: str | Unreadable = ""
-        for calls in (1, 2):
-            in_sight = found != _SAME
-            adds = self.adds or not in_sight
-            brief = self._brief(request, component, description, in_sight=in_sight, adds=adds)
-            note = ""
-            if isinstance(found, Unreadable) and in_sight:
-                note = repair_note(found.reason, adds=adds)
-            prompt = self._prompt(template, records, brief, note)
-            if isinstance(prompt, TooLong):
-                return _Rewriting(problem=_problem(found) or prompt.reason, lm_calls=calls - 1)
-            found = self._answer(prompt, component, current, adds=adds)
-            if isinstance(found, str):
-                return _Rewriting(text=found, lm_calls=calls)
-        if found == _SAME:
-            return _Rewriting(text=current, lm_calls=2)
-        return _Rewriting(problem=_problem(found), lm_calls=2)
 
-    def _brief(
-        self,
-        request: ReflectionRequest,
-        component: str,
-        description: str,
-        *,
-        in_sight: bool,
-        adds: bool,
-    ) -> Brief:
-        """What is said of the component, with its current text and what was tried or without."""
-        current = request.candidate[component]
-        tried = [(attempt.candidate[component], attempt.reason) for attempt in request.attempts]
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What one prompt asks about."""
+
+    how: Reflector
+    request: ReflectionRequest
+    components: tuple[str, ...]
+
+    @property
+    def current(self) -> dict[str, str]:
+        return {name: self.request.candidate[name] for name in self.components}
+
+    @property
+    def template(self) -> Template:
+        own = self.how.templates.get(self.components[0])
+        return self.how.template if own is None else own
+
+    @property
+    def is_diagnosis(self) -> bool:
+        return self.how.is_joint and self.components[0] not in self.how.templates
+
+    def first(
+        self, descriptions: Mapping[str, str], feedback: Mapping[str, Mapping[int, str]]
+    ) -> ReflectionAnswer:
+        """What is answered to the evidence."""
+        return self.asked(self.template, partial(self.brief, descriptions), feedback)
+
+    def repaired(self, repair: Repair) -> ReflectionAnswer:
+        """What is answered to the question about a reply that could not be used."""
+        if repair.problem == _SAME and not self.is_diagnosis:
+            # A small model that repeats the text that it sees repeats it again, whatever it is
+            # told: it is asked for an addition, without the text in sight. Measured with 1.5
+            # billion parameters.
+            adding = replace(self, how=replace(self.how, adds=True, templates={}))
+            brief = partial(adding.brief, {}, in_sight=False)
+            return adding.asked(ADDITION, brief, {}, is_last=True)
+        _, form = self._prompt(self.template, partial(self.brief, {}), {})
+        current = _headed({name: sendable(text) for name, text in self.current.items()})
+        prompt = REPAIR.format(
+            problems=f"- {repair.problem}",
+            reply=shortened(sendable(repair.reply), self.how.limits.prompt_characters // 2),
+            current=current,
+            no_change=form.no_change,
+            form=form.answer(self.components, adds=self.how.adds, edits=self._offers_edits),
+        )
+        reply = self.how.ask(Prompt(prompt))
+        second = self.read(reply, form)
+        merged = replace(
+            second,
+            texts={**repair.texts, **second.texts},
+            is_unchanged=second.is_unchanged and not repair.texts,
+        )
+        return self.answer(reply, merged, is_last=True)
+
+    def brief(self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True) -> Brief:
+        """What is said of the components, with their current texts or without."""
+        how, current = self.how, self.current
+        limits: list[str] = []
+        for name, text in current.items():
+            told = how.rules.told(name, text, adds=how.adds)
+            whose = f"{name}: " if len(current) > 1 else ""
+            limits += [one if one in how.rules.constraints else whose + one for one in told]
+        described = {name: descriptions[name] for name in current if descriptions.get(name)}
+        if len(current) == 1:
+            instruction, description = "".join(current.values()), "".join(described.values())
+        else:
+            instruction = _headed(current)
+            shared, described = _apart(described)
+            description = "\n\n".join(filter(None, [shared, _headed(described)]))
         return Brief(
-            instruction=current if in_sight else "",
+            instruction=instruction if in_sight else "",
             description=description,
-            attempts=[one for one in tried if one[0] != current] if in_sight else [],
-            references=self.references,
-            guidance=self.guidance,
-            limits=self.rules.told(component, current, adds=adds),
+            lessons=[in_words(lesson) for lesson in self.request.lessons],
+            references=how.references,
+            guidance=how.guidance,
+            limits=list(dict.fromkeys(limits)),
+            form=self._form_of_answer(form),
+        )
+
+    @property
+    def _offers_edits(self) -> bool:
+        return not self.how.adds and max(map(len, self.current.values())) >= _EDITS_FROM
+
+    def _form_of_answer(self, form: Form) -> str:
+        components = self.components
+        answer = form.answer(components, adds=self.how.adds, edits=self._offers_edits)
+        if not self.is_diagnosis:
+            return answer
+        several = (
+            f" Give a block for each component that is at fault, of {', '.join(components)}; the "
+            "others keep their texts."
+            if len(components) > 1
+            else ""
+        )
+        edits = (
+            f" For a small change of a long text, write {form.mark('edit')} blocks in place of "
+            f"{form.mark('new_text')}."
+            if self._offers_edits
+            else ""
+        )
+        return (
+            f"{_ANSWER_FORM}{several}{edits} If {self.how.unchanged_if}, say so in the diagnosis "
+            f"and write {form.no_change} in place of the new text.\n\n"
+            f"{form.diagnosis()}\n{answer}\n{form.lesson()}"
+        )
+
+    def asked(
+        self,
+        template: Template,
+        brief_with: Callable[[Form], Brief],
+        feedback: Mapping[str, Mapping[int, str]],
+        *,
+        is_last: bool = False,
+    ) -> ReflectionAnswer:
+        """What is answered to a prompt of this template, which the model is able to read."""
+        prompt, form = self._prompt(template, brief_with, feedback)
+        calls = 0
+        while not isinstance(prompt, TooLong):
+            calls += 1
+            try:
+                reply = self.how.ask(prompt)
+            except PromptTooLong:
+                # It is not known beforehand how much the model can read: half as much is asked, in
+                # place of a repair, and in all that follows.
+                self.how.room.narrow(len(prompt.text))
+                prompt, form = self._prompt(template, brief_with, feedback)
+                if calls == 2:
+                    raise
+            else:
+                is_last = is_last or calls == 2
+                answer = self.answer(reply, self.read(reply, form, prompt.media), is_last=is_last)
+                return replace(answer, lm_calls=calls)
+        return ReflectionAnswer(
+            self.request.ticket, problem=self._about(prompt.reason), lm_calls=calls
         )
 
     def _prompt(
-        self, template: Template, records: Sequence[Record], brief: Brief, note: str
-    ) -> Prompt | TooLong:
-        return render(
-            records,
-            brief,
-            template=template,
-            limits=self.limits,
-            count_tokens=self.count_tokens,
-            media_kind=self.media_kind,
-            note=note,
+        self,
+        template: Template,
+        brief_with: Callable[[Form], Brief],
+        feedback: Mapping[str, Mapping[int, str]],
+    ) -> tuple[Prompt | TooLong, Form]:
+        """The prompt, and the form in it: its marks stand nowhere else in the prompt."""
+        how, limits = self.how, self.how.room.within(self.how.limits)
+        records = records_of(
+            self.request,
+            self.components,
+            feedback=feedback,
+            perfect_score=how.perfect_score,
+            calls_per_record=limits.calls_per_record,
+            shows_unparsed=how.shows_unparsed,
+            contrasts=_CONTRASTS if self.is_diagnosis else 0,
         )
+        for form in map(Form, itertools.count(1)):
+            brief = brief_with(form)
+            if not records and how.page is None:
+                return TooLong("no rollout of the evidence called it"), form
+            if how.page is not None:
+                asked = Asked(self.request, self.components, brief, feedback, template, limits)
+                prompt = how.page(asked)
+            else:
+                prompt = render(
+                    records,
+                    brief,
+                    template=template,
+                    limits=limits,
+                    count_tokens=how.count_tokens,
+                    media_kind=how.media_kind,
+                )
+            if isinstance(prompt, TooLong) or form.marks_in(prompt.text) <= form.marks_in(
+                brief.form
+            ):
+                return prompt, form
+        raise AssertionError  # pragma: no cover - texts end, numbers do not
 
-    def _answer(
-        self, prompt: Prompt, component: str, current: str, *, adds: bool
-    ) -> str | Unreadable:
-        """A new text that can be used, or why the reply holds none."""
-        found = read_text(self.ask(prompt), current=current)
-        if isinstance(found, Unreadable):
-            return found
-        if adds:
-            found = _added(current, found)
-        for title, _ in prompt.media:
-            if title in found and title not in current:
+    def read(self, reply: Reply, form: Form, media: Sequence[tuple[str, object]] = ()) -> Reading:
+        """The texts that can be used, and why others cannot."""
+        reading = read_reply(
+            reply.text,
+            self.current,
+            form,
+            is_truncated=bool(reply.is_truncated),
+        )
+        texts: dict[str, str] = {}
+        problems = dict(reading.problems)
+        for name, text in reading.texts.items():
+            old = self.current[name]
+            new = _added(old, text) if self.how.adds else text
+            unseen = [title for title, _ in media if title in new and title not in old]
+            judged = self.how.rules.judged(name, old, new)
+            if unseen:
                 # Not the title itself: in a repair it would look like one.
-                return Unreadable(f"it speaks of {title[1:-1]}, which nobody will see with it")
-        judged = self.rules.judged(component, current, found)
-        if judged.reason:
-            return Unreadable(judged.reason, is_refused=True)
-        return _SAME if judged.text == current else judged.text
+                problems[name] = f"it speaks of {unseen[0][1:-1]}, which nobody will see with it"
+            elif judged.reason:
+                problems[name] = f"the new text was refused: {judged.reason}"
+            else:
+                texts[name] = judged.text
+        return replace(reading, texts=texts, problems=problems)
+
+    def answer(
+        self,
+        reply: Reply,
+        reading: Reading,
+        *,
+        is_last: bool = False,
+    ) -> ReflectionAnswer:
+        """The texts, if all can be used; otherwise what there is to be repaired."""
+        said = ReflectionAnswer(
+            self.request.ticket,
+            lm_calls=1,
+            diagnosis=reading.diagnosis,
+            lesson=reading.lesson,
+            is_unchanged=reading.is_unchanged,
+            is_repair=bool(self.request.repairs),
+        )
+        reasons = [
+            f"{name}: {why}" if name and len(self.components) > 1 else why
+            for name, why in reading.problems.items()
+        ]
+        is_same = reading.texts and all(
+            text == self.current[name] for name, text in reading.texts.items()
+        )
+        if not reasons and is_same and not self.is_diagnosis and not is_last:
+            reasons = [_SAME]
+        if not reasons:
+            return replace(said, texts=reading.texts)
+        if is_last:
+            is_refused = any("refused" in why for why in reading.problems.values())
+            problem = "; ".join(reasons)
+            problem = problem if is_refused else f"{NO_TEXT_IN_REPLY}: {problem}"
+            return replace(said, problem=self._about(problem))
+        repair = Repair(self.components, reply.text, "\n- ".join(reasons), reading.texts)
+        return replace(said, repairs=(repair,))
+
+    def _about(self, problem: str) -> str:
+        return f"{', '.join(self.components)}: {problem}"
+
+
+def _headed(texts: Mapping[str, str]) -> str:
+    return "\n\n".join(f"## {name}\n\n{text}" for name, text in texts.items())
+
+
+def _apart(descriptions: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The lines with which all of several descriptions begin, and what each says beyond them."""
+    lines = {name: said.split("\n") for name, said in descriptions.items()}
+    together = zip(*lines.values(), strict=False)
+    alike = itertools.takewhile(lambda row: len(set(row)) == 1, together)
+    shared = [row[0] for row in alike] if len(lines) > 1 else []
+    own = {name: "\n".join(each[len(shared) :]) for name, each in lines.items()}
+    return "\n".join(shared), own
 
 
 def _added(current: str, lines: str) -> str:
@@ -204,10 +382,3 @@ def _added(current: str, lines: str) -> str:
     # Some models repeat the text that they were to add to.
     repeats = lines.strip().startswith(current.strip())
     return lines if repeats else f"{current.rstrip()}\n\n{lines.strip()}"
-
-
-def _problem(found: str | Unreadable) -> str:
-    if isinstance(found, str):
-        return ""
-    what = "the new text was refused" if found.is_refused else NO_TEXT_IN_REPLY
-    return f"{what}: {found.reason}"

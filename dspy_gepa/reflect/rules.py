@@ -6,13 +6,12 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 from dspy_gepa.core.values import IN_USER_CODE
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.reflect.overlap import Sources
-from dspy_gepa.reflect.placeholders import placeholders, strangers
+from dspy_gepa.reflect.predicates import Facts
 from dspy_gepa.reflect.tokens import estimated_tokens
 
 __all__ = ["EVERY_COMPONENT", "Judged", "Part", "Predicate", "Rules", "check_predicates"]
@@ -24,11 +23,6 @@ Part: TypeAlias = "str | re.Pattern[str]"
 """A piece of a text, or a pattern that matches such pieces."""
 Predicate: TypeAlias = Callable[[str, str, str], "bool | str | None"]
 """From a component, its old and its new text: False or a reason where the new one is refused."""
-
-_WRITTEN_BY_DSPY = re.compile(r"\s*Given the fields .*, produce the fields .*\.\s*", re.DOTALL)
-"""The instruction where the user wrote none: nobody named the fields in it on purpose."""
-_LONGEST_QUOTE = 300
-"""Characters of a passage that are repeated in a reason."""
 
 
 class Judged(NamedTuple):
@@ -81,25 +75,15 @@ class Rules:
 
     frozen: Mapping[str, Sequence[Part]] = field(default_factory=dict)
     """Component, or "*" for all, to parts that stay as often as they are in its current text."""
-    output_fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Component to the names of its output fields; those that its current text names as fields
-    stay in it."""
-    guards_placeholders: bool = True
-    """Whether placeholders of the current text stay and none is added to them."""
-    marks: Sequence[str] = ()
-    """Pieces that look like placeholders and are none: who runs the text puts them back itself."""
     constraints: Sequence[str] = ()
     """Words for the reflection LM, a point each. Nobody can check them."""
     max_instruction_tokens: int | None = None
     count_tokens: Callable[[str], int] = estimated_tokens
     """As the model counts that reads the instruction, where that is known."""
     predicates: Sequence[Predicate] = ()
-    copied_from: Sequence[str] = ()
-    """Texts, of training examples say, of which no passage is copied word for word."""
     normalised: Callable[[str, str], str] = _stripped
     """From a component and a new text to that text as the program will say it. It raises a
     SettingsError where there is no saying it, and leaves as it is what it has returned itself."""
-    _sources: Sources = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for component, parts in self.frozen.items():
@@ -110,10 +94,15 @@ class Rules:
                 f"max_instruction_tokens is {most!r}; give a whole number from 1 on, or None."
             )
         check_predicates("predicates", self.predicates)
-        for name in ("constraints", "copied_from", "marks"):
-            if isinstance(getattr(self, name), str):
-                raise WrongType(f"{name} is one text; give a list of texts.")
-        object.__setattr__(self, "_sources", Sources(tuple(self.copied_from)))
+        if isinstance(self.constraints, str):
+            raise WrongType("constraints is one text; give a list of texts.")
+
+    def with_facts(self, facts: Facts) -> Rules:
+        """The same rules, where ready checks know the program and its data."""
+        bound = [
+            one.with_facts(facts) if hasattr(one, "with_facts") else one for one in self.predicates
+        ]
+        return replace(self, predicates=tuple(bound))
 
     def check(self, texts: Mapping[str, str]) -> None:
         """Nothing, where every frozen part is in one of these texts, by component.
@@ -165,15 +154,10 @@ class Rules:
 
         The first reason only. A text that already broke a rule before is held to it as well.
         """
-        for check in (self._on_frozen, self._on_placeholders, self._on_fields, self._on_size):
+        for check in (self._on_frozen, self._on_size, *map(_checking, self.predicates)):
             if reason := check(component, old, new):
                 return reason
-        if passage := self._sources.copied(new, old):
-            return (
-                f"it copies an example word for word ({passage[:_LONGEST_QUOTE]!r}), so state the "
-                "rule behind it and leave the example out"
-            )
-        return next(filter(None, (_said(one, component, old, new) for one in self.predicates)), "")
+        return ""
 
     def told(self, component: str, current: str, *, adds: bool = False) -> tuple[str, ...]:
         """What applies to the component, a sentence each, for a reflection LM to read.
@@ -190,12 +174,8 @@ class Rules:
                 f"Repeat this part to the character{_times(count)}: {_quoted(part)}"
                 for part, count in self._frozen_in(component, current).items()
             ]
-        if self.guards_placeholders and (kept := placeholders(self._unmarked(current))):
-            said.append(
-                f"Keep these placeholders exactly as they are, and add no others: {', '.join(kept)}"
-            )
-        if not adds and (named := self._fields_in(component, current)):
-            said.append(f"Keep naming these output fields, by these names: {', '.join(named)}")
+        asked = [getattr(one, "told", None) for one in self.predicates]
+        said += filter(None, (told(component, current) for told in asked if callable(told)))
         if (most := self.max_instruction_tokens) is not None:
             size = self.count_tokens(current)
             said.append(
@@ -224,23 +204,6 @@ class Rules:
                 )
         return ""
 
-    def _on_placeholders(self, component: str, old: str, new: str) -> str:  # noqa: ARG002
-        if not self.guards_placeholders:
-            return ""
-        old, new = self._unmarked(old), self._unmarked(new)
-        # Looked for as it stands: the new text may well have it inside of code.
-        if lost := [one for one in placeholders(old) if one not in new]:
-            return f"it lost placeholders that have to stay exactly as they are: {', '.join(lost)}"
-        if added := strangers(old, new):
-            return f"it has placeholders that nobody fills in: {', '.join(added)}"
-        return ""
-
-    def _on_fields(self, component: str, old: str, new: str) -> str:
-        lost = [name for name in self._fields_in(component, old) if not _mentions(new, name)]
-        if not lost:
-            return ""
-        return f"it no longer names output fields that the program reads: {', '.join(lost)}"
-
     def _on_size(self, component: str, old: str, new: str) -> str:  # noqa: ARG002
         if self.max_instruction_tokens is None:
             return ""
@@ -251,18 +214,6 @@ class Rules:
             f"it has {size:,} tokens and at most {self.max_instruction_tokens:,} are allowed, so "
             "say the same in fewer words"
         )
-
-    def _unmarked(self, text: str) -> str:
-        for mark in self.marks:
-            text = text.replace(mark, "")
-        return text
-
-    def _fields_in(self, component: str, current: str) -> tuple[str, ...]:
-        """The output fields that the current text names as such."""
-        if _WRITTEN_BY_DSPY.fullmatch(current):
-            return ()
-        names = self.output_fields.get(component, ())
-        return tuple(name for name in names if _names_field(current, name))
 
 
 def _check_parts(component: str, parts: object) -> None:
@@ -289,7 +240,12 @@ def _found(part: Part, text: str) -> Counter[str]:
     return Counter({piece: text.count(piece) for piece in pieces if piece and piece in text})
 
 
-def _said(predicate: Predicate, component: str, old: str, new: str) -> str:
+def _checking(predicate: Predicate) -> Callable[[str, str, str], str]:
+    """From a component, its old and its new text to why the predicate refuses the new one."""
+    return lambda component, old, new: _refusal(predicate, component, old, new)
+
+
+def _refusal(predicate: Predicate, component: str, old: str, new: str) -> str:
     """The reason for which a predicate refuses the text; empty where it does not."""
     name = getattr(predicate, "__name__", type(predicate).__name__)
     try:
@@ -299,28 +255,6 @@ def _said(predicate: Predicate, component: str, old: str, new: str) -> str:
     if isinstance(said, str):
         return said.strip()
     return f"it breaks the rule {name}" if said is not None and not said else ""
-
-
-def _names_field(text: str, name: str) -> bool:
-    """Whether the text speaks of the field, and does not only use an ordinary word that it is."""
-    if not name.isalpha() or not (name.islower() or name.istitle()):
-        return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
-    word = re.escape(name)
-    return (
-        re.search(
-            rf"[`'\"\[{{*]{word}[`'\"\]}}*]|\[\[ ## {word} ## \]\]|^[^\w\n]*{word}[^\w\n]{{0,9}}:|"
-            rf"\b(?:field|key|output)s? {word}(?!\w)|(?<!\w){word} (?:field|key)(?!\w)",
-            text,
-            re.MULTILINE,
-        )
-        is not None
-    )
-
-
-def _mentions(text: str, name: str) -> bool:
-    """Whether the name stands in the text, as a word or as the words that it is made of."""
-    spoken = re.escape(name).replace("_", "[ _-]")
-    return re.search(rf"(?<!\w){spoken}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def _times(count: int) -> str:

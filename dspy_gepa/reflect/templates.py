@@ -1,4 +1,4 @@
-"""The words in which we ask for a better instruction, and the marks between which it comes back.
+"""The words in which we ask for better instructions.
 
 Placeholders are filled in one pass, so whatever is filled in is never itself interpreted.
 """
@@ -10,30 +10,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.reflect.overlap import Sources
 
 __all__ = [
-    "ADDITION_FILLER",
-    "ADDITION_TEMPLATE",
-    "CLOSING_MARK",
-    "DEFAULT_TEMPLATE",
-    "FILLER",
+    "ADDITION",
+    "DIAGNOSIS",
     "NONE_YET",
-    "OPENING_MARK",
-    "OWN_PASSAGES",
-    "OWN_WORDS",
     "PLACEHOLDERS",
     "REMARKS",
+    "REPAIR",
+    "TRANSCRIPTION",
     "Template",
-    "repair_note",
 ]
 
-OPENING_MARK = "<new_instruction>"
-CLOSING_MARK = "</new_instruction>"
-FILLER = "(the complete new instruction)"
-"""Stands between the marks where the prompt shows the form of the answer."""
-ADDITION_FILLER = "(the lines to be added)"
-"""The same where the answer is added to the current instruction."""
 NONE_YET = "(there is none yet)"
 """Stands in the place of a current instruction that is empty, or is not shown."""
 
@@ -42,12 +30,13 @@ PLACEHOLDERS = MappingProxyType(
         "description": "what the component is for and its fields, where there is more to say than "
         "that they are texts",
         "instruction": "its current text",
-        "attempts": "texts that were tried in its place and rejected, if any",
+        "lessons": "what earlier changes on its line tried and what came of them, if any",
         "references": "named texts to draw on, if any",
         "examples": "what it did, with feedback where {{feedback}} is not asked for",
         "feedback": "what was said about those that are not right yet, apart from them",
         "guidance": "the user's words on how to improve it, if any",
         "limits": "what the new text has to keep to, if anything",
+        "form": "the marks between which the answer is read most surely",
     }
 )
 """Name to meaning: what a template can ask for, written as {{name}}."""
@@ -71,10 +60,11 @@ _GEPA_PLACEHOLDER = re.compile(rf"<({'|'.join(_GEPA_NAMES)})>")
 class Template:
     """A reflection prompt with placeholders.
 
-    It need not ask for our marks: a reply in a code fence or as plain text can be read too, though
-    less surely. A template of the gepa package, with <curr_param> and <side_info> and without
-    placeholders of ours, is one as well. References, guidance and limits are appended where it has
-    no place for them, and so are never lost.
+    It need not ask for our marks, which {{form}} shows: a reply whose text is the one element, code
+    fence or field can be read too; any other is asked about once more. A template of the gepa
+    package, with <curr_param> and <side_info> and without placeholders of ours, is one as well.
+    References, guidance and limits are appended where it has no place for them, and so are never
+    lost.
 
     Raises:
         SettingsError: a placeholder is missing, unknown or there twice.
@@ -109,22 +99,24 @@ class Template:
         instruction: str,
         examples: str,
         description: str = "",
-        attempts: str = "",
+        lessons: str = "",
         references: str = "",
         feedback: str = "",
         guidance: str = "",
         limits: str = "",
+        form: str = "",
     ) -> str:
         """The prompt with these texts in place of the placeholders, each exactly as given."""
         texts = {
             "description": description,
             "instruction": instruction,
-            "attempts": attempts,
+            "lessons": lessons,
             "references": references,
             "examples": examples,
             "feedback": feedback,
             "guidance": guidance,
             "limits": limits,
+            "form": form,
         }
         found = self._placeholders()
         parts, end = [], 0
@@ -150,17 +142,57 @@ class Template:
         return [(_GEPA_NAMES[place[1]], place) for place in theirs]
 
 
+DIAGNOSIS = Template(
+    """\
+A program answers requests with calls to a language model. Each kind of call is a component with \
+an instruction of its own. You improve these instructions.
+{{description}}
+# The instructions as they are
+
+{{instruction}}
+{{lessons}}{{references}}
+# What the program did
+
+Each example is one run of the program, with all calls of these components.
+
+{{examples}}
+{{guidance}}{{limits}}
+# Your task
+
+1. Work out the task from all examples together: what is a right answer, and what does it depend \
+on? Where a remark only names the expected answer, find the rule that gives it here and the right\
+ answers of the other examples as well.
+2. Follow the calls of each wrong example to the first whose output was worse than its inputs \
+allowed. That component is at fault. One that did what could be done with its inputs is not, \
+however wrong the end.
+3. Say what the right examples owe to the present instructions: that stays.
+4. For each component at fault write the whole instruction for somebody who sees its inputs and \
+nothing of this page: the task and the order in which to decide; every fact that the examples \
+give away and that nobody could know (names, codes, limits, formats, exceptions), as general \
+rules; which rule comes first where several fit; what to do with inputs unlike those shown; and \
+all of the present text that no example speaks against.
+Write rules, not cases, and not a word of examples, remarks or scores. What must be exact (a \
+schema, a policy, a format, a code) is copied exactly. Where a form is easier shown than told, \
+make up an example.
+5. Try the new text on every example above, wrong and right, and mend it where it would give \
+another answer than the right one.
+
+{{form}}
+"""
+)
+"""The default, for strong models: what goes wrong and why, and then texts for what is at fault."""
+
 # Our choice of wording and order, for models that are too small for more: what was said about the
 # outputs stands apart and last, because a model of 1.5 billion parameters else takes the wrong
 # outputs for what is wanted; one request, to say what the teacher says, which is within its power
-# where judging is not; one form of answer, shown and not described. Larger ones lose nothing by it.
+# where judging is not; one form of answer, shown and not described.
 _EVIDENCE = """\
 A language model follows this instruction:
 
 <current_instruction>
 {{instruction}}
 </current_instruction>
-{{description}}{{attempts}}{{references}}
+{{description}}{{references}}
 It gets inputs like these wrong:
 
 {{examples}}
@@ -168,7 +200,7 @@ It gets inputs like these wrong:
 """
 REMARKS = "This is what a teacher said about the outputs, in the same order:"
 """What stands before {{feedback}}."""
-DEFAULT_TEMPLATE = Template(
+TRANSCRIPTION = Template(
     f"""\
 {_EVIDENCE}\
 Write the instruction anew. Begin with what the current instruction says, then list all that the \
@@ -177,57 +209,41 @@ formats.
 
 Answer in exactly this form, with both marks:
 
-{OPENING_MARK}
-{FILLER}
-{CLOSING_MARK}
+{{{{form}}}}
 """
 )
-# Our choice for models that leave out what they had learned when they write it anew. They are not
-# shown what was rejected: such a model writes it again.
-ADDITION_TEMPLATE = Template(
+"""For models of a few billion parameters: the instruction anew, from what was said."""
+ADDITION = Template(
     f"""\
-{_EVIDENCE.replace("{{attempts}}", "")}\
+{_EVIDENCE}\
 Write what has to be added to the instruction: all that the teacher said, as rules, one line for \
 each, in the teacher's own words, with all names, codes and formats.
 
 Answer in exactly this form, with both marks:
 
-{OPENING_MARK}
-{ADDITION_FILLER}
-{CLOSING_MARK}
+{{{{form}}}}
 """
 )
+"""Asks for lines that are added to the current text."""
+REPAIR = """\
+A reply was to give new texts in a form that a program can read, and the program cannot use this \
+of it:
 
-_REPAIR = """
+{problems}
 
-# Your last reply could not be used
+# The reply
 
-The problem with it: {reason}.
+{reply}
 
-Do the task again from the beginning. Start your answer with the line {opening}, continue with \
-{asked}, and end with the line {closing}.
+# The current texts
+
+{current}
+
+# Your task
+
+Give once more what could not be used, changed in nothing but what makes it usable; what could be \
+used need not be given again. If the reply gives no new text, or none that can be made usable, \
+answer {no_change}. Answer in this form, with each mark alone on its line:
+
+{form}
 """
-
-
-def repair_note(reason: str, *, adds: bool = False) -> str:
-    """What is appended to the prompt to ask once more, after a reply that could not be read.
-
-    The prompt itself is sent again with it, because the LM is asked afresh and remembers nothing.
-    """
-    asked = (ADDITION_FILLER if adds else FILLER).strip("()")
-    return _REPAIR.format(reason=reason, asked=asked, opening=OPENING_MARK, closing=CLOSING_MARK)
-
-
-def _own_words() -> tuple[str, ...]:
-    """Sentences so long that an instruction has them only if it repeats our prompt."""
-    texts = (DEFAULT_TEMPLATE.text, REMARKS, ADDITION_TEMPLATE.text, _REPAIR)
-    lines = "\n".join(texts).splitlines()
-    sentences = [sentence for line in lines for sentence in re.split(r"(?<=\.) ", line)]
-    long = [one.strip("-# ") for one in sentences if len(one) >= 40 and "{" not in one]
-    return tuple(dict.fromkeys(long))  # templates share sentences
-
-
-OWN_WORDS = _own_words()
-"""A text that contains one of these sentences is our prompt, leaked back."""
-OWN_PASSAGES = Sources((DEFAULT_TEMPLATE.text, REMARKS, ADDITION_TEMPLATE.text, _REPAIR))
-"""So is one that has a dozen of its words in a row: small models make an answer of the request."""

@@ -13,7 +13,6 @@ from dspy_gepa.core.search import decisions, evolve, requests, shortage
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import (
     Answer,
-    ReflectionAnswer,
     Request,
     RequestKey,
     Setback,
@@ -127,8 +126,7 @@ class _Desk:
             return Stop("interrupted from the keyboard")
         if said is None or isinstance(said, Stop):
             return said
-        key = said.ticket if isinstance(said, ReflectionAnswer) else said.key
-        self.running.pop(key, None)
+        self.running.pop(said.key, None)
         if isinstance(said, Setback):
             self.pace.set_back(said)
         else:

@@ -31,6 +31,7 @@ from dspy_gepa.core.proposal import (
     Merge,
     Mutation,
     Reflecting,
+    Repairing,
     Revalidation,
     Rolling,
     Seed,
@@ -39,14 +40,14 @@ from dspy_gepa.core.proposal import (
     Verdict,
 )
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
-from dspy_gepa.core.work import ReflectionAnswer
+from dspy_gepa.core.work import ReflectionAnswer, ReflectionKey, Repair
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.store.plain import Json, packed, unpacked
 
 __all__ = ["FORMAT", "RECORDS", "Record", "decode", "encode"]
 
-FORMAT = 2
-"""The version of what is written; 1 held costs in metric calls only, and was never released."""
+FORMAT = 3
+"""The version of what is written; older ones were never released."""
 
 
 class _Codec(NamedTuple):
@@ -202,6 +203,10 @@ def _fields_of(answer: Any) -> Any:
     return dict(answer.items()) if hasattr(answer, "toDict") else answer
 
 
+def _begins_with_number(stored: Json) -> bool:
+    return isinstance(stored, list) and bool(stored) and isinstance(stored[0], int)
+
+
 _OUTPUT = _Codec(lambda value: packed(_fields_of(value)), unpacked)
 _TEXT, _FLAG = _leaf(_exact_text, str), _leaf(bool, bool)
 _WHOLE, _NUMBER = _leaf(operator.index, int), _leaf(float, float, int)
@@ -209,9 +214,11 @@ _FIELDS = _leaf(dict, dict)
 _WHOLES, _NAMES = _many(_WHOLE), _many(_TEXT)
 _PAIR = _fixed(lambda *pair: pair, _TEXT, _TEXT)
 _KEY = _fixed(RolloutKey, _TEXT, _WHOLE)
+_REFLECTION_KEY = _fixed(ReflectionKey, _WHOLE, _FLAG, _WHOLE)
 _REQUEST_KEY = _Codec(
-    lambda key: _KEY.pack(key) if isinstance(key, RolloutKey) else _WHOLE.pack(key),
-    lambda stored: _KEY.unpack(stored) if isinstance(stored, list) else _WHOLE.unpack(stored),
+    lambda key: (_KEY if isinstance(key, RolloutKey) else _REFLECTION_KEY).pack(key),
+    # A rollout's key begins with a digest, a question's with a ticket.
+    lambda stored: (_REFLECTION_KEY if _begins_with_number(stored) else _KEY).unpack(stored),
 )
 _PAIRS = _many(_PAIR)
 _CANDIDATE = _Codec(
@@ -256,6 +263,7 @@ _ROLLOUT = Record(
     trace=_Usual(_TRACE.codec, Trace()),
     output=_Usual(_OUTPUT, None),
 )
+_REPAIR = Record(Repair, components=_NAMES, reply=_TEXT, problem=_TEXT, texts=_Usual(_FIELDS, {}))
 _REFLECTION = Record(
     ReflectionAnswer,
     ticket=_WHOLE,
@@ -264,6 +272,12 @@ _REFLECTION = Record(
     metric_calls=_Usual(_WHOLE, 0),
     lm_calls=_Usual(_WHOLE, 0),
     usage=_Usual(_USAGE.codec, Usage()),
+    diagnosis=_Usual(_TEXT, ""),
+    lesson=_Usual(_TEXT, ""),
+    is_unchanged=_Usual(_FLAG, value=False),
+    repairs=_Usual(_many(_REPAIR.codec), ()),
+    is_repair=_Usual(_FLAG, value=False),
+    mends=_Usual(_WHOLE, 0),
 )
 _VERDICT = Record(Verdict, kind=_TEXT, reason=_TEXT)
 _EVALUATION = Record(Evaluation, candidate=_CANDIDATE, examples=_WHOLES)
@@ -277,6 +291,7 @@ _ORIGINS = {
         draw=_WHOLE,
         turn=_WHOLE,
         seen=_WHOLE,
+        mends=_Usual(_WHOLE, 0),
     ),
     "merge": Record(
         Merge,
@@ -290,6 +305,9 @@ _ORIGINS = {
 _PHASES = {
     "rolling": Record(Rolling, evaluation=_EVALUATION.codec, looks=_WHOLES),
     "reflecting": Record(Reflecting, evaluation=_EVALUATION.codec, components=_NAMES),
+    "repairing": Record(
+        Repairing, evaluation=_EVALUATION.codec, components=_NAMES, reflection=_REFLECTION.codec
+    ),
     "drafted": Record(
         Drafted, evaluation=_EVALUATION.codec, components=_NAMES, reflection=_REFLECTION.codec
     ),
@@ -319,7 +337,8 @@ RECORDS: Mapping[type, Record] = MappingProxyType(
             *_EVENTS.values(),
             *_ORIGINS.values(),
             *_PHASES.values(),
-            *(_EVALUATION, _VERDICT, _REFLECTION, _ROLLOUT, _TRACE, _STEP, _TALLY, _USAGE),
+            *(_EVALUATION, _VERDICT, _REFLECTION, _REPAIR, _ROLLOUT),
+            *(_TRACE, _STEP, _TALLY, _USAGE),
         )
     }
 )

@@ -83,6 +83,7 @@ class Manifest:
             limits=Limits(**dict[str, Any](self.limits)),
             seed=self.seed,
             ranking=by_estimate if is_by_estimate else by_mean,
+            writes_seed=self.settings.get("writes_seed") is True,
         )
         return start(settings, self.candidate, self.first)
 

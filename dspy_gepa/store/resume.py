@@ -37,8 +37,8 @@ def replayed(state: RunState, events: Iterable[Event]) -> RunState:
 
 
 def is_past_seed(events: Iterable[Event]) -> bool:
-    """Whether anything was begun beside validating the seed."""
-    return any(isinstance(event, Issued) for event in events)
+    """Whether anything was done beside validating the seed: begun, or written for it."""
+    return any(isinstance(event, Issued | Reflected) for event in events)
 
 
 def reopening(begun: RunState, events: Sequence[Event]) -> Reopening | None:

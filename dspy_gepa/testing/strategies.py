@@ -19,6 +19,7 @@ from dspy_gepa.core.sampling import Epochs, Looks
 from dspy_gepa.core.selection import (
     SELECTIONS,
     PoolView,
+    ProbablyBest,
     Ranking,
     Selection,
     SoftEstimate,
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 
-_SELECTIONS: list[Selection] = [*SELECTIONS.values(), SoftEstimate()]
+_SELECTIONS: list[Selection] = [*SELECTIONS.values(), SoftEstimate(), ProbablyBest()]
 _RANKINGS: list[Ranking] = [by_mean, by_estimate]
 _GATES: list[Gate] = [strict_improvement, at_least_as_good, Margin()]
 
@@ -203,8 +204,12 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         anchors=tuple(draw(st.lists(st.integers(0, 15), max_size=3, unique=True))),
         frozen=draw(st.sampled_from(((), world.names[:1]))),
         seed=draw(st.integers(0, 1000)),
-        sampler=draw(st.builds(Epochs, st.integers(1, 4)) | st.builds(Looks, st.integers(1, 5))),
-        failures_shown=draw(st.none() | st.integers(1, 4)),
+        sampler=draw(
+            st.builds(Epochs, st.integers(1, 4))
+            | st.builds(Looks, st.integers(1, 4), st.integers(1, 5))
+        ),
+        minibatch_size=draw(st.none() | st.integers(1, 4)),
+        contrasts=draw(st.integers(0, 3)),
         stops_early=draw(st.booleans()),
         rungs=draw(st.none() | rungs()),
         lowest_score=min(world.scores),
@@ -215,7 +220,7 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         gate=draw(st.sampled_from(_GATES)),
         skip_perfect_score=draw(st.booleans()),
         feedback_calls=world.feedback_calls,
-        reflection_calls=len(world.names),
+        reflection_calls=2 * len(world.names),
         use_merge=draw(st.booleans()),
         max_merge_invocations=draw(st.integers(0, 5)),
         merge_examples=draw(st.integers(1, 6)),

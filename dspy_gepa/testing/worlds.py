@@ -15,6 +15,7 @@ from dspy_gepa.core.work import (
     Answer,
     ReflectionAnswer,
     ReflectionRequest,
+    Repair,
     Request,
     RolloutAnswer,
     RolloutRequest,
@@ -146,14 +147,31 @@ class ChanceWorld:
 
     def reflection(self, request: ReflectionRequest) -> ReflectionAnswer:
         """Texts drawn without regard to the evidence, for some of the components."""
-        random = stream(self.seed, "reflection", request.ticket)
-        asked = random.randint(0, self.feedback_calls * len(request.evidence))
+        random = stream(self.seed, "reflection", request.ticket, len(request.repairs))
+        asked = 0
+        if not request.repairs:
+            asked = random.randint(0, self.feedback_calls * len(request.evidence))
         texts = {
             component: f"text{random.randrange(self.words)}"
             for component in request.components
             if random.random() >= self.refusal
         }
         problem = "" if len(texts) == len(request.components) else "no text was given"
+        missing = tuple(name for name in request.components if name not in texts)
+        repairs: tuple[Repair, ...] = ()
+        if missing and not request.repairs and random.random() < 0.5:
+            repairs = (Repair(missing, "a reply", "it has no marks"),)
+        told = [len(request.contrasts), *(lesson.gained for lesson in request.lessons)]
         return ReflectionAnswer(
-            request.ticket, texts, problem, metric_calls=asked, lm_calls=len(request.components)
+            request.ticket,
+            texts,
+            "" if repairs else problem,
+            metric_calls=asked,
+            lm_calls=len(request.components),
+            # What it was told is part of the run: it must not depend on the order of answers.
+            diagnosis=f"told {told}",
+            lesson=random.choice(("", "an assumption")),
+            is_unchanged=not texts and random.random() < 0.5,
+            repairs=repairs,
+            is_repair=bool(request.repairs),
         )

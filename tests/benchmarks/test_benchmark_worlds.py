@@ -9,9 +9,15 @@ import dspy
 import pytest
 from dspy.adapters.json_adapter import JSONAdapter
 
-from dspy_gepa.reflect.parse import read_text
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.rollout import Rollout, Step, Trace
+from dspy_gepa.core.work import Evidence, ReflectionRequest
+from dspy_gepa.reflect.exchange import Reply
 from dspy_gepa.reflect.prompt import Brief, render
 from dspy_gepa.reflect.records import Call, Record
+from dspy_gepa.reflect.reflector import Reflector
+from dspy_gepa.reflect.reply import read_reply
+from dspy_gepa.reflect.templates import ADDITION
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -132,9 +138,9 @@ def test_the_program_does_through_dspy_what_the_task_says():
 def test_the_current_instruction_is_told_from_earlier_attempts():
     """Of several instructions in a prompt, in dspy.GEPA's form or ours, the current one is used."""
     old, current, later = (Stated(1, frozenset({r}), frozenset()).text(f"w{r}") for r in (3, 5, 7))
-    record = Record(
-        1, 0.0, False, "Score. missed-1@1!4 missed-2@0!4", calls=(Call(1, {}, {}),), calls_made=1
-    )
+    calls = (Call(1, "step1", {}, {}),)
+    said = "Score. missed-1@1!4 missed-2@0!4"
+    record = Record(1, 0.0, passed=False, feedback=said, calls=calls, calls_made=1)
     ours = render([record], Brief(current, f"Tried: {old}. Tried: {later}.")).text
     messages = JSONAdapter().format(
         ProposeInstruction,
@@ -153,10 +159,11 @@ def test_the_current_instruction_is_told_from_earlier_attempts():
 
 def test_a_model_that_sees_no_instruction_writes_what_was_missed():
     """Of the step whose outputs it sees; and what is added to an instruction is a part of it."""
-    calls = (Call(1, {}, {"done1": "x"}),)
-    record = Record(1, 0.0, False, "missed-1@1!4 missed-2@0!4", calls=calls, calls_made=1)
+    calls = (Call(1, "step1", {}, {"done1": "x"}),)
+    said = "missed-1@1!4 missed-2@0!4"
+    record = Record(1, 0.0, passed=False, feedback=said, calls=calls, calls_made=1)
     lm = ReflectionLM(Task(replace(SMALL, learn=1.0, overfit=0.0, repeat=1.0), 0), lambda: 0)
-    (reply,) = lm(render([record], Brief("")).text)
+    (reply,) = lm(render([record], Brief(""), template=ADDITION).text)
     new = json.loads(reply)["new_instruction"]
     assert stated_in(new) == Stated(1, frozenset({1}), frozenset())
     old = Stated(1, frozenset({3}), frozenset({7})).text("w1")
@@ -175,8 +182,27 @@ def test_both_optimizers_read_the_reply():
     lm = ReflectionLM(Task(SMALL, 0), lambda: 0)
     (reply,) = lm(current)
     theirs = JSONAdapter().parse(ProposeInstruction, reply)["new_instruction"]
-    assert theirs == read_text(reply, current=current)
+    assert read_reply(reply, {"step0": current}).texts == {"step0": theirs}
     assert stated_in(theirs).step == 0
+
+
+def test_of_several_instructions_those_at_fault_are_rewritten():
+    """In the form of our question about all of them; one of which no rule was missed stays."""
+    texts = [Stated(step, frozenset({step}), frozenset()).text("w0") for step in range(3)]
+    program = Candidate.of({f"step{step}": text for step, text in enumerate(texts)})
+    steps = tuple(Step(name, {}, {}) for name in program)
+    run = Rollout(0.0, "Score. missed-3@0!4 missed-5@2!4", trace=Trace(steps=steps))
+    request = ReflectionRequest(1, program, tuple(program), (Evidence(4, run),))
+    world = replace(SMALL, rules=9, steps=3, learn=1.0, keep=1.0, overfit=0.0)
+    lm = ReflectionLM(Task(world, 0), lambda: 0)
+    answer = Reflector(lambda prompt: Reply(lm(prompt.text)[0]))(request, {}, {})
+    assert {name: stated_in(text).rules for name, text in answer.texts.items()} == {
+        "step0": {0, 3},
+        "step2": {2, 5},
+    }
+    assert lm.unclear == 0
+    fine = replace(request, evidence=(Evidence(4, replace(run, feedback="Score.")),))
+    assert Reflector(lambda prompt: Reply(lm(prompt.text)[0]))(fine, {}, {}).is_unchanged
 
 
 def test_the_moment_at_which_a_curve_reaches_a_score():

@@ -1,6 +1,6 @@
-"""The default search: validation in rungs, failures first, and estimates."""
+"""The default search: validation in rungs, minibatches with something to learn, estimates."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from dspy_gepa.core.estimate import estimated, standings
 from dspy_gepa.core.gate import Margin, at_least_as_good, examples_to_decide, strict_improvement
 from dspy_gepa.core.proposal import Mutation, Revalidation
 from dspy_gepa.core.rungs import Rungs
-from dspy_gepa.core.sampling import Looks, SampleView
+from dspy_gepa.core.sampling import Looks, SampleView, epoch_minibatch
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import SoftEstimate, by_estimate
 from dspy_gepa.core.state import Settings
@@ -29,8 +29,8 @@ SETTINGS = Settings(
     train=tuple(range(40)),
     validation=tuple(range(40, 80)),
     limits=Limits(metric_calls=300),
-    sampler=Looks(),
-    failures_shown=4,
+    sampler=Looks(4),
+    minibatch_size=4,
     stops_early=True,
     rungs=Rungs(),
     ranking=by_estimate,
@@ -61,34 +61,76 @@ def test_a_run_in_rungs_ends_with_a_winner_that_was_run_on_all():
 @pytest.mark.parametrize("window", [1, 3])
 def test_the_order_of_answers_changes_nothing(window):
     """Rungs, early stops and revalidations included: one request at a time, or many at once."""
-    settings = replace(SETTINGS, window=window, sampler=Looks(shares_order=window == 1))
+    settings = replace(SETTINGS, window=window)
     expected = run(start(settings, WORLD.student), SerialExecutor(WORLD)).state
     for seed in range(3):
         executor = VirtualTimeExecutor(WORLD, 7, durations(seed))
         assert outcome(run(start(settings, WORLD.student), executor).state) == outcome(expected)
 
 
-def test_a_proposal_runs_the_parent_only_until_it_has_its_failures():
-    """No look more than it takes; what the reflection sees are failures alone."""
+def test_a_minibatch_holds_failures_and_successes():
+    """It is what was looked at, failures first; where all of that is right, more is looked at. What
+    was right all through is never reflected on."""
     recording = Recording()
     state = run(start(SETTINGS, WORLD.student), SerialExecutor(WORLD), [recording]).state
+    kinds = set()
     for settlement in state.history:
         if isinstance(settlement.origin, Mutation) and settlement.shown:
             parent = state.members[settlement.origin.parent].candidate
             found = [WORLD.rollout(parent, example).score for example in settlement.shown]
-            assert set(found) == {0.0}
-            assert len(found) <= SETTINGS.failures_shown
+            assert len(found) == SETTINGS.minibatch_size
+            assert found == sorted(found)
+            assert found[0] == 0.0
+            first = settlement.origin.looks[: SETTINGS.minibatch_size]
+            if set(settlement.shown) != set(first):
+                assert {WORLD.rollout(parent, example).score for example in first} == {1.0}
+            kinds.add(tuple(found))
+    assert len(kinds) > 2
 
 
-def test_known_failures_come_first_and_shown_ones_last():
-    """Then those that were not run, as many as are allowed; passed ones never."""
-    examples = tuple(range(8))
+def test_the_epochs_minibatch_comes_first_and_then_what_is_known_to_fail():
+    """Then those that were not run, as many as are allowed; known successes never again."""
+    examples = tuple(range(10))
     known = {0: 0.0, 1: 1.0, 2: 0.5, 3: 0.0}
-    ranked = Looks(unknown=2)(view(examples, known, shown=frozenset({3}), tried={2: 1}))
-    assert ranked[0] == 0
-    assert set(ranked[1:3]) < {4, 5, 6, 7}
-    assert ranked[3:] == (3, 2)
-    assert set(Looks()(view(examples, known, under_way=frozenset({0, 4})))) == {2, 3, 5, 6, 7}
+    sampler = Looks(size=3, unknown=2)
+    seen = view(examples, known, shown=frozenset({3}), tried={2: 1}, under_way=frozenset({9}))
+    for draw in range(6):
+        looks = sampler(replace(seen, draw=draw))
+        batch = looks[:3]
+        assert batch == epoch_minibatch(examples, 3, draw, seed=0)
+        ranked = [example for example in (0, 3, 2) if example not in batch]
+        assert list(looks[3 : 3 + len(ranked)]) == ranked
+        unknown = looks[3 + len(ranked) :]
+        assert len(unknown) == 2
+        assert set(unknown) < {4, 5, 6, 7, 8}
+
+
+def test_an_equal_child_is_as_probably_worse_as_better_on_a_minibatch():
+    """Because it holds the parent's successes as well: of failures alone, luck is always a gain."""
+    random = np.random.default_rng(0)
+    for rate in (0.2, 0.5, 0.8):
+        parent, child = (random.random((4000, 3)) < rate for _ in range(2))
+        pairs = list(zip(child.tolist(), parent.tolist(), strict=True))
+        better = sum(strict_improvement(one, [other]) for one, other in pairs)
+        worse = sum(strict_improvement(other, [one]) for one, other in pairs)
+        assert abs(better - worse) < 200
+
+
+def test_a_score_beyond_the_bounds_takes_them_away():
+    """A gate is not decided early by a highest score that a score has exceeded: of 0 to 100 with
+    the usual perfect score of 1, a child that is worse on one example may still be better."""
+
+    @dataclass(frozen=True)
+    class Percent(RuleWorld):
+        def rollout(self, candidate, example):
+            found = super().rollout(candidate, example)
+            worse_on_one = example % 4 == 0 and "rule" in candidate["a"] + candidate["b"]
+            return replace(found, score=50.0 if worse_on_one else 60 + 40 * found.score)
+
+    settings = replace(SETTINGS, gate=strict_improvement)
+    state = run(start(settings, WORLD.student), SerialExecutor(Percent(names=("a", "b")))).state
+    rejected = [each.verdict.reason for each in state.history if each.verdict.kind == "rejected"]
+    assert not [reason for reason in rejected if "better on 1 examples" in reason]
 
 
 @given(st.lists(scores(), min_size=1, max_size=6), st.data())

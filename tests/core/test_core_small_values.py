@@ -1,5 +1,7 @@
 """Gates, budgets, rollouts and the keys of work."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.gate import at_least_as_good, strict_improvement
 from dspy_gepa.core.proposal import Evaluation, Merge, Mutation, Seed
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
-from dspy_gepa.core.work import ReflectionRequest, RolloutRequest
+from dspy_gepa.core.work import ReflectionKey, ReflectionRequest, Repair, RolloutRequest
 from dspy_gepa.testing.strategies import scores
 
 ROW = st.lists(scores(), min_size=3, max_size=3)
@@ -65,12 +67,17 @@ def test_what_was_recorded_beside_a_rollout_does_not_change_it():
 
 
 def test_work_is_named_by_what_it_is():
-    """A rollout is named by texts and example, traced or not; a reflection by its ticket."""
+    """A rollout is named by texts and example, traced or not; a question by its ticket, and by
+    whether it is the second one."""
     candidate = Candidate.of({"a": "text"})
     for traced in (True, False):
         request = RolloutRequest(candidate, 7, traced=traced)
         assert request.key == RolloutKey(candidate.digest, 7)
-    assert ReflectionRequest(3, candidate, ("a",), ()).key == 3
+    first = ReflectionRequest(3, candidate, ("a",), ())
+    second = replace(first, repairs=(Repair(("a",), "reply", "problem"),))
+    assert first.key == ReflectionKey(3)
+    assert second.key == ReflectionKey(3, is_repair=True)
+    assert first.key != second.key
 
 
 def test_an_evaluation_is_its_rollouts():

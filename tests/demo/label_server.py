@@ -12,8 +12,8 @@ INSTRUCTION = "The label is the order number or NEW, a dash, and the last name i
 def reply_to(messages):
     """What the model says to a chat: a new instruction, or a label."""
     prompt = messages[-1]["content"]
-    if "new_instruction" in prompt:
-        return f"<new_instruction>\n{INSTRUCTION}\n</new_instruction>"
+    if "<new_text>" in prompt:
+        return f"<new_text>\n{INSTRUCTION}\n</new_text>"
     label = "no idea"
     if INSTRUCTION in messages[0]["content"]:
         text = prompt.split("\n\nRespond")[0]

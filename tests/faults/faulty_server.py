@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 import dspy
 from label_task import CODES, RULE, examples, metric
+from scripted_engine import new_texts
 
 from dspy_gepa import GEPA
 from dspy_gepa.core.budget import Tally
@@ -59,6 +60,10 @@ GARBLED = ("malformed", "truncated")
 """The same, as answers with status 200 whose body is no JSON."""
 
 
+REPAIR = "A reply was to give new texts"
+"""With these words a reflection begins to ask about a reply that could not be used."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A request as the server saw it."""
@@ -72,7 +77,7 @@ class Seen:
     @property
     def is_reflection(self) -> bool:
         """Whether it asks for a better instruction."""
-        return "<current_instruction>" in self.prompt
+        return any(words in self.prompt for words in ("# What the program did", REPAIR))
 
     @property
     def example(self) -> str:
@@ -244,11 +249,11 @@ def _labelled(seen: Seen) -> str:
 
 def _reflected(prompt: str) -> str:
     """The current instruction's rules and one more of those that the feedback names."""
-    current, _, shown = prompt.partition("</current_instruction>")
+    current, _, shown = prompt.partition("# What the program did")
     known = sorted(set(RULE.findall(current)))
     new = sorted(set(RULE.findall(shown)) - set(known))
     rules = "; ".join([*known, *new[:1]])
-    return f"<new_instruction>Give the code. {rules}.</new_instruction>"
+    return new_texts(prompt, f"Give the code. {rules}.")
 
 
 def _body(seen: Seen) -> bytes:

@@ -1,7 +1,7 @@
 """Limits in what models cost hold against a server that counts on its own account."""
 
 import pytest
-from faulty_server import PASSING, Job, faulty_server, sprinkled
+from faulty_server import PASSING, REPAIR, Job, faulty_server, sprinkled
 
 from dspy_gepa.errors import ReflectionError
 
@@ -56,13 +56,13 @@ def test_refused_reflections_count_towards_their_limit():
 
 
 def test_every_reflection_call_is_counted_where_the_second_one_fails():
-    """A reply that cannot be read is paid for; where the server is busy when it is asked again,
-    the reflection begins anew, and all that was asked is in the tally."""
+    """A reply that cannot be read is paid for; where the server is busy when it is asked about, it
+    is asked about once more, and all that was asked is in the tally."""
 
     def plan(seen):
         if not seen.is_reflection or seen.earlier:
             return None
-        return "503" if "Your last reply could not be used" in seen.prompt else "no choices"
+        return "503" if REPAIR in seen.prompt else "no choices"
 
     with faulty_server(plan) as server:
         job = Job(server)

@@ -54,7 +54,7 @@ def test_candidate_selectors(make, search):
 def test_the_component_selector_that_goes_round(search):
     """Each proposal along a lineage rewrites the next component."""
     ideas = iter(range(10**6))
-    lm = scripted_lm(lambda _prompt: f"<new_instruction>Idea {next(ideas)}.</new_instruction>")
+    lm = scripted_lm(lambda _prompt: f"<new_text>Idea {next(ideas)}.</new_text>")
     selector = RoundRobinReflectionComponentSelector()
     settings = {"search": search, "reflection_lm": lm, "max_proposals": 4, "use_merge": False}
     found = result(label_task.Pipeline(), component_selector=selector, **settings)

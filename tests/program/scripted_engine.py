@@ -6,6 +6,7 @@ differs between the two is here and nowhere else in the tests.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "RateLimitError",
     "ScriptedEngine",
     "answer",
+    "new_texts",
     "scripted_lm",
 ]
 
@@ -117,6 +119,15 @@ def scripted_lm(reply: Callable[[str], str] | str, **settings: Any) -> dspy.LM:
     if lm15 is None:
         return _WithoutEngines("scripted/model", engine=engine, **given)
     return dspy.LM("scripted/model", engine=engine, async_engine=_AsyncEngine(engine), **given)
+
+
+def new_texts(prompt: str, text: str) -> str:
+    """A reply in the form that a reflection asks for: this text for every component in question."""
+    several = re.search(r"each component that is at fault, of (.*?); the others", prompt)
+    first = re.search(r'<new_text component="(.*?)">', prompt)
+    names = several[1].split(", ") if several else [first[1] if first else ""]
+    marks = [f' component="{name}"' if name else "" for name in names]
+    return "\n".join(f"<new_text{mark}>\n{text}\n</new_text>" for mark in marks)
 
 
 def answer(**fields: object) -> str:

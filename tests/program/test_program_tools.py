@@ -510,7 +510,7 @@ def test_a_tool_is_rewritten_from_what_the_agent_did_with_it():
 
     def ask(prompt):
         prompts.append(prompt.text)
-        return Reply("<new_instruction>\nFinds films.\n</new_instruction>")
+        return Reply("<new_text>\nFinds films.\n</new_text>")
 
     asking = {"tool description": Reflector(ask, template=TOOL_TEMPLATE)}
     reflect = ReflectionByKind(parts_of(student, KINDS), asking)

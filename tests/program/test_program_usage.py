@@ -1,9 +1,12 @@
 """What model calls cost: counted per request, in whatever thread they are made."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from uuid import uuid4
 
 import dspy
+import numpy as np
 import pytest
 from dspy_versions import since
 from scripted_engine import scripted_lm
@@ -178,6 +181,78 @@ def test_a_price_that_raises_is_a_lasting_setback(is_needed):
     assert isinstance(answered, Setback)
     assert answered.is_lasting
     assert "LookupError: not in my table" in answered.cause
+
+
+def coroutine_price(model, usage):
+    async def price():
+        return 0.01
+
+    made = price()
+    made.close()
+    return made
+
+
+class Unprintable:
+    def __repr__(self):
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        math.nan,
+        math.inf,
+        -math.inf,
+        -0.01,
+        "0.01",
+        b"1",
+        True,
+        [0.01],
+        {"usd": 0.01},
+        (0.01, "USD"),
+        1j,
+        Decimal("NaN"),
+        np.float32(-1),
+        np.array([0.1, 0.2]),
+        coroutine_price(None, None),
+        Unprintable(),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_price_that_is_no_amount_is_a_lasting_setback(returned):
+    """Added up it would make a limit that is never reached, or that is reached at once."""
+    answered = rolled(worker(price=lambda *_: returned))
+    assert isinstance(answered, Setback)
+    assert answered.is_lasting
+    assert "The price function returned" in answered.cause
+    assert f"(for {MODEL}), and an amount in USD is needed" in answered.cause
+    assert answered.usage == Usage(4, 0.0)
+
+
+@pytest.mark.parametrize("returned", [1, 0.25, Decimal("0.25"), np.float32(0.25), np.int64(2), 0])
+def test_a_price_is_any_number(returned):
+    """Whatever its type, as long as it is an amount."""
+    answered = rolled(worker(price=lambda *_: returned, must_know_price=True))
+    assert answered.rollout.usage == Usage(4, 2 * float(returned))
+
+
+@pytest.mark.parametrize("reported", [math.nan, -5, "7", math.inf, 2.5, [1], True - 2])
+@pytest.mark.parametrize("name", ["total_tokens", "prompt_tokens"])
+def test_tokens_that_are_no_count_are_not_reported(name, reported):
+    """A model's own class may report anything: a limit in tokens could not be kept by it."""
+    lenient, strict = Meter(), Meter(must_know_usage=True)
+    for meter in (lenient, strict):
+        meter.add_usage("odd/model", {name: reported})
+    assert (lenient.usage, lenient.unknown) == (FREE, "")
+    assert "calls of odd/model cost is not known" in strict.unknown
+
+
+def test_tokens_may_be_any_whole_number():
+    """As numpy and floats have them."""
+    meter = Meter(must_know_usage=True)
+    meter.add_usage("m", {"total_tokens": np.int64(3)})
+    meter.add_usage("m", {"prompt_tokens": 4.0, "completion_tokens": np.int32(5)})
+    assert (meter.usage, meter.unknown) == (Usage(12), "")
 
 
 def test_a_rollout_carries_the_cost_of_program_and_metric():

@@ -130,7 +130,7 @@ def test_a_setback_of_a_reflection_counts_the_calls_of_the_reflection_lm():
     def reply(prompt):
         if next(outcomes):
             raise RateLimitError("busy")
-        return "<new_instruction></new_instruction>"
+        return "<new_text></new_text>"
 
     lm = scripted_lm(reply)
     answered = reflected(worker(reflect=Reflector(reflection_asker(lm))))

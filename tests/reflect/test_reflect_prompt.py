@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.reflect.prompt import Brief, Limits, TooLong, render
 from dspy_gepa.reflect.records import Call, Record, Turn
-from dspy_gepa.reflect.templates import DEFAULT_TEMPLATE, REMARKS, Template
-from dspy_gepa.reflect.values import LEFT_OUT
+from dspy_gepa.reflect.templates import DIAGNOSIS, REMARKS, TRANSCRIPTION, Template
 
 PLAIN = Template("{{instruction}}\n\n{{examples}}")
 
 
-def rendered(records, *, limit=48_000, template=DEFAULT_TEMPLATE, **brief):
+def rendered(records, *, limit=48_000, template=DIAGNOSIS, **brief):
     """The prompt's text, or that it would be too long."""
     limits = Limits(prompt_characters=limit)
     found = render(records, Brief(**brief), template=template, limits=limits)
@@ -44,6 +43,7 @@ def records(draw):
         calls = tuple(
             Call(
                 number,
+                draw(st.sampled_from("ab")),
                 draw(st.dictionaries(st.text(max_size=8), st.one_of(values, texts), max_size=3)),
                 draw(st.dictionaries(st.text(max_size=8), values, max_size=2)),
                 failure=draw(st.sampled_from(["", "no field"])),
@@ -71,7 +71,7 @@ def record(place, *, passed=False, size=20, **more):
         1.0 if passed else 0.0,
         passed=passed,
         feedback=f"F{place:03}.",
-        calls=(Call(1, {"text": "x" * size}, {"label": "y"}),),
+        calls=(Call(1, "label", {"text": "x" * size}, {"label": "y"}),),
         calls_made=1,
         **more,
     )
@@ -123,13 +123,13 @@ def test_one_record_in_words():
         feedback="Say K3.",
         failure="no label",
         calls=(
-            Call(1, {"text": "hi\nho", "tags": ["x"]}, {"label": "K1", "note": ""}),
-            Call(4, {}, {}, failure="field label is missing", reply="K three"),
+            Call(1, "label", {"text": "hi\nho", "tags": ["x"]}, {"label": "K1", "note": ""}),
+            Call(4, "label", {}, {}, failure="field label is missing", reply="K three"),
         ),
         calls_made=5,
     )
     done = Record(
-        8, 1.0, passed=True, calls=(Call(1, {"text": "x"}, {"label": "K2"}),), calls_made=1
+        8, 1.0, passed=True, calls=(Call(1, "label", {"text": "x"}, {"label": "K2"}),), calls_made=1
     )
     crash = Record(9, 0.0, passed=False, failure="KeyError")
     assert rendered([found, crash, done], instruction="Label it.", template=PLAIN) == (
@@ -151,31 +151,34 @@ def test_one_record_in_words():
 
 def test_a_failed_call_without_a_reply_shows_only_why():
     """No raw reply, no paragraph about it."""
-    found = Record(1, 0.0, passed=False, calls=(Call(1, {"a": 1}, {}, "timeout"),), calls_made=1)
+    found = Record(
+        1, 0.0, passed=False, calls=(Call(1, "label", {"a": 1}, {}, "timeout"),), calls_made=1
+    )
     shown = rendered([found], instruction="I", template=PLAIN)
     assert "Output: not usable. timeout\n\nFeedback" in shown
 
 
 def test_what_was_said_stands_apart_and_last_in_the_order_of_the_examples():
-    """Not of what is right, which teaches no rule."""
+    """Where a template has a place for it. Not of what is right, which teaches no rule."""
 
     def said(feedback, *, score=0.0):
-        calls = (Call(1, {"text": "x"}, {"label": "K2"}),)
+        calls = (Call(1, "label", {"text": "x"}, {"label": "K2"}),)
         return Record(1, score, passed=score == 1, feedback=feedback, calls=calls, calls_made=1)
 
     found = [said("Say K3."), said("Say K1,\nin capitals."), said("Fine.", score=1)]
-    prompt = rendered(found, instruction="I")
+    prompt = rendered(found, instruction="I", template=TRANSCRIPTION)
     assert f"{REMARKS}\n\n- Say K3.\n- Say K1,\nin capitals.\n\nWrite the instr" in prompt
     assert prompt.index("## Example 3: score 1, right") < prompt.index(REMARKS)
     assert "Output:\nlabel: K2\n\nFeedback:\nFine." in prompt
-    silent = rendered([said("")], instruction="I")
+    silent = rendered([said("")], instruction="I", template=TRANSCRIPTION)
     assert REMARKS not in silent
     assert "Feedback:\n(none)" in silent
+    assert "label: K2\n\nFeedback:\nSay K3.\n" in rendered(found, instruction="I")
 
 
 def test_an_output_is_called_wrong_only_where_nothing_else_can_be():
     """Small models take outputs for what is wanted; of several steps any may be at fault."""
-    call = Call(1, {"text": "x"}, {"label": "K2"})
+    call = Call(1, "label", {"text": "x"}, {"label": "K2"})
     alone = Record(1, 0.5, passed=False, calls=(call,), calls_made=1)
     for found, is_called_wrong in (
         (alone, True),
@@ -190,7 +193,7 @@ def test_an_input_that_grows_call_by_call_is_shown_once():
     """What an input repeats of the call before is referred to and not shown again."""
     start = "thought " * 40
     calls = tuple(
-        Call(number, {"trajectory": start + grown, "question": "why"}, {"next": "x"})
+        Call(number, "label", {"trajectory": start + grown, "question": "why"}, {"next": "x"})
         for number, grown in enumerate(["", "then A", "then A then B"], start=1)
     )
     prompt = rendered(
@@ -215,7 +218,9 @@ def test_a_record_of_many_fields_leaves_room_for_the_others():
     """Where cut values do not suffice, each failing record is cut to its share."""
     fields = {f"field{place}": "x" * 300 for place in range(60)}
     made = [
-        Record(place, 0.0, passed=False, feedback=f"F{place}.", calls=(Call(1, fields, {}),))
+        Record(
+            place, 0.0, passed=False, feedback=f"F{place}.", calls=(Call(1, "label", fields, {}),)
+        )
         for place in range(3)
     ]
     prompt = rendered(made, instruction="I", template=PLAIN, limit=6_000)
@@ -265,17 +270,29 @@ def test_useless_limits_are_refused(wrong):
         Limits(**wrong)
 
 
-def test_rejected_attempts_are_told_with_their_reasons():
-    """In full where there is room, each cut to its share where there is not, and not at all where
-    nothing was tried."""
-    tried = [("Say yes.", "no better on 3 examples: 1 against 1"), ("x" * 90_000, "worse")]
-    prompt = rendered([record(1)], instruction="I", attempts=tried)
-    assert "## Rejected: no better on 3 examples: 1 against 1\n\nSay yes.\n\n" in prompt
-    assert LEFT_OUT.search(prompt)
-    assert len(prompt) <= 48_000
-    assert "rejected" not in rendered([record(1)], instruction="I")
-    short = rendered([record(1)], instruction="I", attempts=tried, limit=4_000)
-    assert len(short) <= 4_000
+def test_lessons_are_told_oldest_first_and_the_newest_stay():
+    """In a tenth of the room at most, and with no heading where nothing was learned."""
+    told = [f"Change {number} of label: Kept." for number in range(400)]
+    prompt = rendered([record(1)], instruction="I", lessons=told[:3])
+    assert (
+        "\n# What came of earlier changes\n\n- Change 0 of label: Kept.\n"
+        "- Change 1 of label: Kept.\n- Change 2 of label: Kept.\n"
+    ) in prompt
+    prompt = rendered([record(1)], instruction="I", lessons=told)
+    shown = [number for number, lesson in enumerate(told) if f"- {lesson}\n" in prompt]
+    assert shown == list(range(shown[0], 400))
+    assert 2_000 < sum(len(told[number]) for number in shown) < 4_800
+    assert record(1).feedback in prompt
+    for none in ([], ["x" * 90_000]):
+        assert "earlier changes" not in rendered([record(1)], instruction="I", lessons=none)
+
+
+def test_the_form_is_never_cut():
+    """What is not read is written for nothing."""
+    form = "<new_text>\n" + "(x)\n" * 500 + "</new_text>"
+    prompt = rendered([record(1, size=90_000)], instruction="I", form=form, limit=8_000)
+    assert form in prompt
+    assert len(prompt) <= 8_000
 
 
 class Picture:
@@ -310,17 +327,16 @@ def test_the_prompt_keeps_its_tokens_whatever_they_are(found, said, count, most,
     instruction, words = said
     shown = [replace(one, attachments={f"p{n}": Picture()}) for n, one in enumerate(found)]
     limits = Limits(prompt_tokens=most, media=media, tokens_per_medium=300)
-    brief = Brief(instruction, words, [(words, words)], {"A": words, "B": words}, "G", ["L"])
-    prompt = render(
-        shown, brief, limits=limits, count_tokens=count, media_kind=kind_of, note="N" * 50
-    )
+    several = {"A": words, "B": words}
+    brief = Brief(instruction, words, [words, words], several, "G", ["L"], "N" * 50)
+    prompt = render(shown, brief, limits=limits, count_tokens=count, media_kind=kind_of)
     if isinstance(prompt, TooLong):
         assert f"{most:,} tokens" in prompt.reason
     else:
         assert count(prompt.text) + 300 * len(prompt.media) <= most
         assert len(prompt.media) <= media
         assert all(title in prompt.text for title, _ in prompt.media)
-        assert prompt.text.endswith("N" * 50)
+        assert prompt.text.endswith("N" * 50 + "\n")
 
 
 def test_a_limit_in_tokens_cuts_no_more_than_it_must():
@@ -335,7 +351,9 @@ def test_media_of_failing_examples_come_first_and_those_left_out_are_not_sent():
     """What is not in the text is not sent, and beyond the cap a mark stands."""
     pictures = [Picture() for _ in range(4)]
     made = [
-        Record(n, 0.0, passed=False, calls=(Call(1, {"scan": one}, {"y": "z"}),), calls_made=1)
+        Record(
+            n, 0.0, passed=False, calls=(Call(1, "label", {"scan": one}, {"y": "z"}),), calls_made=1
+        )
         for n, one in enumerate(pictures)
     ]
     prompt = render(made, Brief("I"), limits=Limits(media=2), media_kind=kind_of)
@@ -355,7 +373,7 @@ def test_what_was_said_about_the_component_is_sent_before_what_went_through_the_
             0.0,
             passed=False,
             feedback="Look at (attachment: image 1).",
-            calls=(Call(1, {"scan": scan}, {"y": "z"}),),
+            calls=(Call(1, "label", {"scan": scan}, {"y": "z"}),),
             calls_made=1,
             inputs={"pages": pages},
             attachments={"image 1": seen},
@@ -378,7 +396,7 @@ def test_words_like_a_title_are_not_taken_for_one(where):
         0.0,
         passed=False,
         feedback=words if where == "feedback" else "",
-        calls=(Call(1, {"a": words if where == "input" else "", "b": Picture()}, {}),),
+        calls=(Call(1, "label", {"a": words if where == "input" else "", "b": Picture()}, {}),),
         calls_made=1,
     )
     brief = Brief(words if where == "instruction" else "I")
@@ -401,7 +419,7 @@ def test_the_surroundings_of_a_step_are_listed_in_order():
         1,
         0.0,
         passed=False,
-        calls=(Call(1, {"query": "q"}, {"label": "K1"}),),
+        calls=(Call(1, "label", {"query": "q"}, {"label": "K1"}),),
         calls_made=1,
         inputs={"question": "Why\nso?"},
         outputs={"answer": "x" * 500},
@@ -443,7 +461,8 @@ def test_growing_inputs_are_folded_in_any_form(first, second, shown):
     """A history in JSON, or in the midst of one long text, is shown once."""
     log = "abc " * 75
     calls = tuple(
-        Call(n, {"log": form % log}, {"x": "y"}) for n, form in enumerate([first, second], 1)
+        Call(n, "label", {"log": form % log}, {"x": "y"})
+        for n, form in enumerate([first, second], 1)
     )
     found = Record(1, 0.0, passed=False, calls=calls, calls_made=2)
     prompt = rendered([found], instruction="I", template=PLAIN)
@@ -459,16 +478,20 @@ def test_guidance_limits_and_references_have_sections_of_their_own():
         references={"Style": "Say please."},
         guidance="Prefer short rules.",
         limits=["Keep {x}", "Be brief"],
+        form="F",
     )
     headings = [line for line in prompt.splitlines() if line.startswith("# ")]
     assert headings == [
+        "# The instructions as they are",
         "# Texts to draw on",
+        "# What the program did",
         "# Words of the program's author",
         "# Limits that the new instruction has to keep to",
+        "# Your task",
     ]
-    assert "\n\n- Keep {x}\n- Be brief\n\nWrite the instruction anew." in prompt
+    assert "\n\n- Keep {x}\n- Be brief\n\n# Your task\n" in prompt
     assert "\n\n\n" not in prompt
-    bare = rendered([record(1)], instruction="I")
+    bare = rendered([record(1)], instruction="I", form="F")
     assert "author" not in bare
     assert "Limits that" not in bare
     assert "\n\n\n" not in bare
@@ -510,3 +533,59 @@ def test_objectives_and_media_stand_where_they_belong():
     assert [medium for _, medium in prompt.media] == [shown]
     assert "Look at [image 1]." in prompt.text
     assert "With the feedback" not in prompt.text
+
+
+LONG = "The invoice is wrong. " * 20
+
+
+def joint(*calls, **more):
+    return Record(1, 0.0, passed=False, calls=calls, calls_made=len(calls), **more)
+
+
+def test_calls_of_several_components_are_named_and_what_passes_through_is_shown_once():
+    """A long value that stands above is a pointer to it, a short one is shown again."""
+    found = joint(
+        Call(1, "find", {"text": LONG, "lang": "en"}, {"note": LONG + "!"}),
+        Call(2, "label", {"note": LONG + "!", "text": LONG, "lang": "en"}, {"label": "K1"}),
+        Call(3, "find", {"text": LONG + "?"}, {"note": "n"}),
+        inputs={"text": LONG},
+        feedback="Say K3.",
+        remarks={"find": "Too long."},
+    )
+    shown = rendered([found], instruction="I", template=PLAIN)
+    assert shown == (
+        "I\n\n## Example 1: score 0, to be improved\n\n"
+        f"The program was given:\ntext: {LONG}\n\n"
+        "### Call 1 of 3: find\n\n"
+        "Input:\ntext: [as above: the program's input]\nlang: en\n\n"
+        f"Output:\nnote: {LONG}!\n\n"
+        "### Call 2 of 3: label\n\n"
+        "Input:\nnote: [as above: the output note of call 1]\n"
+        "text: [as above: the program's input]\nlang: en\n\n"
+        "Output:\nlabel: K1\n\n"
+        f"### Call 3 of 3: find\n\nInput:\ntext: {LONG}?\n\nOutput:\nnote: n\n\n"
+        "Feedback:\nSay K3.\n\n"
+        "Feedback on find:\nToo long."
+    )
+
+
+def test_what_did_better_is_called_so_and_is_never_a_wrong_output():
+    """A contrast need not be right."""
+    call = Call(1, "label", {"text": "x"}, {"label": "K2"})
+    beside = Record(2, 0.5, passed=False, is_contrast=True, calls=(call,), calls_made=1)
+    shown = rendered([joint(call), beside], instruction="I", template=PLAIN)
+    assert "## Example 1: score 0, to be improved\n\nInput:\ntext: x\n\nWrong output:" in shown
+    assert "## Example 2: score 0.5, better\n\nInput:\ntext: x\n\nOutput:" in shown
+
+
+def test_where_not_all_fits_contrasts_give_way_before_failures_and_one_of_them_stays():
+    """What broke is told in full number; what works is told by one at least."""
+    failing = [record(place, size=3_000) for place in range(3)]
+    beside = [
+        replace(record(10 + place, size=3_000), score=0.5, is_contrast=True) for place in range(5)
+    ]
+    shown = rendered([*failing, *beside], instruction="I", template=PLAIN, limit=6_000)
+    assert [one.feedback in shown for one in failing] == [True] * 3
+    assert beside[0].feedback in shown
+    assert beside[4].feedback not in shown
+    assert "examples left out ...]" in shown

@@ -8,19 +8,20 @@ from hypothesis import strategies as st
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
-from dspy_gepa.reflect.records import Call, Record, Turn, records_of
+from dspy_gepa.reflect.records import Call, Record, Turn, alike, records_of
 
 
 def step(component, text, failure=""):
     return Step(component, {"text": text}, {} if failure else {"label": text}, failure)
 
 
-def request(*rollouts):
+def request(*rollouts, contrasts=()):
     return ReflectionRequest(
         ticket=1,
         candidate=Candidate.of({"a": "Do a.", "b": "Do b."}),
         components=("a",),
         evidence=tuple(Evidence(10 + place, one) for place, one in enumerate(rollouts)),
+        contrasts=tuple(Evidence(50 + place, one) for place, one in enumerate(contrasts)),
     )
 
 
@@ -31,16 +32,16 @@ def rollout(score, *steps, feedback="", failure=""):
 def test_every_call_of_the_component_and_of_no_other_is_kept_in_order():
     """A record holds every call of its component, in order, and no call of another component."""
     steps = (step("a", "1"), step("b", "2"), step("a", "3"), step("a", "1"))
-    (record,) = records_of(request(rollout(0.5, *steps, feedback="so so")), "a")
+    (record,) = records_of(request(rollout(0.5, *steps, feedback="so so")), ["a"])
     assert record == Record(
         example=10,
         score=0.5,
         passed=False,
         feedback="so so",
         calls=(
-            Call(1, {"text": "1"}, {"label": "1"}),
-            Call(2, {"text": "3"}, {"label": "3"}),
-            Call(3, {"text": "1"}, {"label": "1"}),
+            Call(1, "a", {"text": "1"}, {"label": "1"}),
+            Call(2, "a", {"text": "3"}, {"label": "3"}),
+            Call(3, "a", {"text": "1"}, {"label": "1"}),
         ),
         calls_made=3,
         turns=(
@@ -56,7 +57,7 @@ def test_a_rollout_without_a_call_counts_only_if_it_crashed():
     """A rollout that never called the component is left out, unless the program crashed."""
     untouched = rollout(0.0, step("b", "x"), feedback="wrong")
     crashed = rollout(0.0, step("b", "x"), failure="KeyError: 'x'")
-    found = records_of(request(untouched, crashed), "a")
+    found = records_of(request(untouched, crashed), ["a"])
     turns = (Turn("b", 0, {"text": "x"}, {"label": "x"}),)
     assert found == (Record(11, 0.0, passed=False, failure="KeyError: 'x'", turns=turns),)
 
@@ -64,14 +65,14 @@ def test_a_rollout_without_a_call_counts_only_if_it_crashed():
 def test_what_surrounds_a_component_is_kept_only_where_it_is_something_else():
     """Program fields that a call has too are left out, and steps where all are its own."""
     trace = Trace({"text": "x", "user": "U"}, {"label": "x", "sure": True}, (step("a", "x"),))
-    (record,) = records_of(request(Rollout(0.0, attachments={"map": 3}, trace=trace)), "a")
+    (record,) = records_of(request(Rollout(0.0, attachments={"map": 3}, trace=trace)), ["a"])
     assert record.inputs == {"user": "U"}
     assert record.outputs == {"sure": True}
     assert record.turns == ()
     assert record.attachments == {"map": 3}
     # Arrays and the like compare to no bool, and 1 is not True.
     trace = Trace({"text": 1}, {}, (Step("a", {"text": True}, {}), step("b", "y", "broken")))
-    (record,) = records_of(request(Rollout(0.0, trace=trace)), "a")
+    (record,) = records_of(request(Rollout(0.0, trace=trace)), ["a"])
     assert record.inputs == {"text": 1}
     assert record.turns == (Turn("a", 1), Turn("b", 0, {"text": "y"}, {}, "broken"))
 
@@ -92,7 +93,7 @@ def test_failed_then_low_then_high_then_perfect():
             rollout(2.0, call, failure="crash above"),
             rollout(1.5, call),
         ),
-        "a",
+        ["a"],
     )
     assert [one.example for one in found] == [14, 15, 12, 11, 13, 16, 10]
     assert [one.passed for one in found] == [False] * 6 + [True]
@@ -100,14 +101,14 @@ def test_failed_then_low_then_high_then_perfect():
 
 def test_without_a_perfect_score_every_record_counts_as_failing():
     """Where no score is perfect, nothing passes."""
-    (record,) = records_of(request(rollout(9.0, step("a", "x"))), "a", perfect_score=None)
+    (record,) = records_of(request(rollout(9.0, step("a", "x"))), ["a"], perfect_score=None)
     assert not record.passed
 
 
 def test_feedback_on_the_component_replaces_that_on_the_rollout():
     """Component feedback is shown in place of the rollout's, except where it is blank."""
     rollouts = [rollout(0.0, step("a", "x"), feedback="general") for _ in range(3)]
-    found = records_of(request(*rollouts), "a", feedback={10: "special", 11: " "})
+    found = records_of(request(*rollouts), ["a"], feedback={"a": {10: "special", 11: " "}})
     assert [one.feedback for one in found] == ["special", "general", "general"]
 
 
@@ -115,7 +116,7 @@ def test_feedback_on_the_component_replaces_that_on_the_rollout():
 def test_bounded_calls_prefer_failures_and_keep_the_order(failed, most):
     """At most so many calls are kept, in order, and no failed one is dropped for a good one."""
     steps = [step("a", str(place), "bad" if bad else "") for place, bad in enumerate(failed)]
-    found = records_of(request(rollout(0.0, *steps, failure="x")), "a", calls_per_record=most)
+    found = records_of(request(rollout(0.0, *steps, failure="x")), ["a"], calls_per_record=most)
     (record,) = found
     numbers = [call.number for call in record.calls]
     assert numbers == sorted(set(numbers))
@@ -128,5 +129,74 @@ def test_bounded_calls_prefer_failures_and_keep_the_order(failed, most):
 def test_of_many_good_calls_the_outermost_are_kept():
     """With nothing failed, the first and the last calls are kept."""
     steps = [step("a", str(place)) for place in range(9)]
-    (record,) = records_of(request(rollout(0.0, *steps)), "a", calls_per_record=4)
+    (record,) = records_of(request(rollout(0.0, *steps)), ["a"], calls_per_record=4)
     assert [call.number for call in record.calls] == [1, 2, 8, 9]
+
+
+def test_calls_of_all_components_that_are_asked_about_stand_in_one_record():
+    """In order, each named; only what is of none of them is a turn around them."""
+    steps = (step("a", "1"), step("c", "2"), step("b", "3"), step("a", "4"))
+    (record,) = records_of(request(rollout(0.5, *steps)), ["a", "b"])
+    assert [(call.number, call.component) for call in record.calls] == [
+        (1, "a"),
+        (2, "b"),
+        (3, "a"),
+    ]
+    assert record.turns == (
+        Turn("a", 1),
+        Turn("c", 0, {"text": "2"}, {"label": "2"}),
+        Turn("b", 2),
+        Turn("a", 3),
+    )
+    (without,) = records_of(request(rollout(0.5, steps[0], steps[2])), ["a", "b"])
+    assert without.turns == ()
+
+
+def test_a_rollout_counts_where_one_of_the_components_was_called():
+    """The question is about all of them."""
+    found = records_of(
+        request(rollout(0.0, step("b", "x")), rollout(0.0, step("c", "x"))), ["a", "b"]
+    )
+    assert [one.example for one in found] == [10]
+
+
+def test_of_several_components_each_is_said_what_was_said_of_it_alone():
+    """Beside the feedback on the whole, and not again where it is the same."""
+    both = rollout(0.0, step("a", "x"), step("b", "x"), feedback="general")
+    said = {"a": {10: "special"}, "b": {10: "general", 11: " "}}
+    first, second = records_of(request(both, both), ["a", "b"], feedback=said)
+    assert (first.feedback, first.remarks) == ("general", {"a": "special"})
+    assert (second.feedback, second.remarks) == ("general", {})
+    (alone, _) = records_of(request(both, both), ["a"], feedback=said)
+    assert (alone.feedback, alone.remarks) == ("special", {})
+
+
+def test_contrasts_stand_last_and_only_beside_something():
+    """As many as are asked for, of those that say something about the components."""
+    good = [rollout(1.0, step(name, "x")) for name in ("a", "b", "a", "a")]
+    asked = request(rollout(0.0, step("a", "x")), contrasts=good)
+    found = records_of(asked, ["a"], contrasts=2)
+    assert [(one.example, one.is_contrast) for one in found] == [
+        (10, False),
+        (50, True),
+        (52, True),
+    ]
+    assert len(records_of(asked, ["a"])) == 1
+    nothing = request(rollout(0.0, step("b", "x")), contrasts=good)
+    assert records_of(nothing, ["a"], contrasts=2) == ()
+
+
+def test_the_contrasts_that_are_most_like_the_evidence_are_shown():
+    """By the words of what the program was given; of equals the first, in their order."""
+
+    def given_text(example, text):
+        return Evidence(example, Rollout(1.0, trace=Trace({"text": text})))
+
+    shown = [given_text(1, "My invoice is wrong")]
+    texts = ["Where to?", "An INVOICE came", "wrong invoice", "wrong invoice", ""]
+    others = [given_text(place, text) for place, text in enumerate(texts, start=2)]
+    assert [one.example for one in alike(others, shown, 2)] == [4, 5]
+    assert [one.example for one in alike(others, shown, 3)] == [3, 4, 5]
+    assert [one.example for one in alike(others, [], 2)] == [2, 3]
+    assert alike([], shown, 2) == []
+    assert len(alike(others, shown, 9)) == 5

@@ -22,17 +22,13 @@ ROW = " ".join(f"word{n}" for n in range(15))
         (Rules(frozen={"a": ["from 1 to 5"]}), "Rate {message} from 1 to 9.", "fixed part"),
         (Rules(frozen={"*": ["from 1 to 5"]}), "{message} from 1 to 5 from 1 to 5", "2 times"),
         (Rules(frozen={"a": [re.compile(r"\d to \d")]}), "Rate {message}.", '"1 to 5" 0 times'),
-        (Rules(), "Rate it.", "{message}"),
-        (Rules(), "Rate {message} of {user}.", "nobody fills in: {user}"),
-        (Rules(output_fields={"a": ["label", "score"]}), "Rate {message}.", "reads: label"),
         (Rules(max_instruction_tokens=5), f"Rate {{message}}. {ROW}", "at most 5"),
         (Rules(max_instruction_tokens=2, count_tokens=len), "{message}", "has 9 tokens"),
-        (Rules(copied_from=[ROW]), f"Rate {{message}}: {ROW}", "copies an example"),
         (Rules(predicates=[lambda *_: False]), "Rate {message}.", "breaks the rule <lambda>"),
         (Rules(predicates=[lambda *_: "too rude"]), "Rate {message}.", "too rude"),
         (Rules(predicates=[lambda *_: 1 / 0]), "Rate {message}.", "ZeroDivisionError"),
     ],
-    ids=range(12),
+    ids=range(8),
 )
 def test_violations_are_named(rules, new, word):
     """Each broken rule gives a reason that says what is wrong."""
@@ -45,14 +41,12 @@ def test_violations_are_named(rules, new, word):
         (Rules(frozen={"a": ["from 1 to 5"]}), "Be strict. {message} from 1 to 5."),
         (Rules(frozen={"b": ["from 1 to 5"]}), "{message}"),
         (Rules(frozen={"*": ["not in it"]}), "{message}, not in it"),
-        (Rules(guards_placeholders=False), "Rate it for {user}."),
-        (Rules(output_fields={"a": ["label", "score"]}), "Rate {message}: Label it."),
-        (Rules(output_fields={"b": ["label"]}), "Rate {message}."),
+        (Rules(), "Rate it for {user}."),
+        (Rules(), ROW),
         (Rules(max_instruction_tokens=500), "Rate {message}."),
-        (Rules(copied_from=[ROW]), f"Rate {{message}}: {ROW[:40]}"),
         (Rules(predicates=[lambda *_: True, lambda *_: None, lambda *_: ""]), "{message}"),
     ],
-    ids=range(9),
+    ids=range(7),
 )
 def test_what_keeps_the_rules_is_fine(rules, new):
     """No rule sees what it is not about."""
@@ -95,45 +89,42 @@ def test_a_text_that_says_the_same_is_the_old_one():
     assert rules.judged("a", " old", "new\n").reason
 
 
-def test_fields_are_guarded_where_the_text_speaks_of_them_as_fields():
-    """An ordinary word is no field, and neither is what DSPy wrote by itself."""
-    rules = Rules(output_fields={"a": ["answer", "final_score"]})
-    assert rules.violation("a", "Give a short answer.", "Be brief.") == ""
-    assert rules.violation("a", "Given the fields `x`, produce the fields `answer`.", "Go.") == ""
-    assert "answer" in rules.violation("a", "Fill `answer`.", "Be brief.")
-    assert "answer" in rules.violation("a", "Rules:\nanswer: short", "Be brief.")
-    assert "final_score" in rules.violation("a", "Set final_score.", "Be brief.")
-    assert rules.violation("a", "Set final_score.", "Set the final score.") == ""
-
-
 @given(st.text(), st.text(), st.text())
 def test_the_current_text_keeps_the_rules_about_what_stays(part, head, tail):
-    """A text that changes nothing breaks no rule on frozen parts, placeholders or fields."""
+    """A text that changes nothing has every frozen part as often as before."""
     old = head + part + tail
     frozen = {"a": [part], "*": [re.compile(re.escape(part))]} if part else {}
-    rules = Rules(frozen=frozen, output_fields={"a": ["label"]}, copied_from=[old])
+    rules = Rules(frozen=frozen)
     assert rules.violation("a", old, old) == ""
     if part:
         assert rules.violation("a", part, "") != ""
+
+
+class Polite:
+    """A check that says beforehand what it asks for."""
+
+    def told(self, component, old):
+        return f'Be as polite as "{component}"' if old == OLD else ""
+
+    def __call__(self, component, old, new):
+        return True
 
 
 def test_limits_are_told_with_the_current_figures():
     """What a violation would name is said beforehand, and nothing where nothing applies."""
     rules = Rules(
         frozen={"a": ["from 1 to 5", "two\nlines"], "*": [re.compile("JSON")]},
-        output_fields={"a": ["label"]},
         constraints=[" Be polite. ", "", "No lists."],
         max_instruction_tokens=1_000,
         count_tokens=len,
-        copied_from=[ROW],
+        predicates=[Polite(), lambda *_: True],
     )
     assert rules.told("a", OLD) == (
         "Be polite.",
         "No lists.",
         'Repeat this part to the character: "JSON"',
         'Repeat this part to the character: "from 1 to 5"',
-        "Keep these placeholders exactly as they are, and add no others: {message}",
-        "Keep naming these output fields, by these names: label",
+        'Be as polite as "a"',
         "Write at most 1,000 tokens; the current instruction has 64",
     )
     assert Rules().told("a", "Label the message.") == ()
@@ -143,14 +134,14 @@ def test_limits_of_an_addition_leave_out_what_the_current_text_keeps():
     """A frozen part would be there twice if it were added once more."""
     rules = Rules(
         frozen={"a": ["from 1 to 5"]},
-        output_fields={"a": ["label"]},
         constraints=["Be polite."],
         max_instruction_tokens=100,
         count_tokens=len,
+        predicates=[Polite()],
     )
     assert rules.told("a", OLD, adds=True) == (
         "Be polite.",
-        "Keep these placeholders exactly as they are, and add no others: {message}",
+        'Be as polite as "a"',
         "Write at most 36 tokens",
     )
 
@@ -173,9 +164,8 @@ async def asynchronous(component, old, new):
         ({"predicates": ["x"]}, WrongType, "functions"),
         ({"predicates": [lambda old, new: True]}, WrongType, r"which takes \(old, new\): too many"),
         ({"predicates": [asynchronous]}, WrongType, "which is asynchronous"),
-        ({"copied_from": "x"}, WrongType, "list of texts"),
     ],
-    ids=range(12),
+    ids=range(11),
 )
 def test_rules_that_say_nothing_are_refused(wrong, error, word):
     """In the constructor, with what was given and what is needed."""
@@ -193,23 +183,3 @@ def test_frozen_parts_that_are_nowhere_are_refused():
         Rules(frozen={"c": ["x"]}).check(texts)
     with pytest.raises(SettingsError, match="no such part"):
         Rules(frozen={"*": [re.compile("zzz")]}).check(texts)
-
-
-@pytest.mark.parametrize(
-    "piece", ["\n***", "---\n", "$ab ", "{a", "<<a", "```a\n", "$a$", "word "], ids=ascii
-)
-def test_checking_ends(piece):
-    """Whatever repeats in 200,000 characters: by backtracking this would not end today."""
-    text = piece * (200_000 // len(piece))
-    rules = Rules(frozen={"a": ["zzz"]}, output_fields={"a": ["label"]}, copied_from=[text[:5_000]])
-    assert rules.violation("a", text, text) == ""
-    assert isinstance(rules.violation("a", "x", text), str)
-    assert all(isinstance(said, str) for said in rules.told("a", text))
-
-
-def test_a_mark_that_is_filled_in_anyway_is_no_placeholder_of_the_users():
-    """It may be left out, and it may come."""
-    rules = Rules(marks=["{tools}"])
-    assert rules.violation("a", "{tools} x", "x") == ""
-    assert rules.violation("a", "{name} x", "{name} {tools}") == ""
-    assert "{name}" in rules.violation("a", "{name} {tools}", "{tools}")

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.reflect.form import Form
 from dspy_gepa.reflect.templates import (
-    CLOSING_MARK,
-    DEFAULT_TEMPLATE,
-    OPENING_MARK,
-    OWN_WORDS,
+    ADDITION,
+    DIAGNOSIS,
+    PLACEHOLDERS,
+    TRANSCRIPTION,
     Template,
-    repair_note,
 )
 
 LITERALS = [
@@ -55,25 +55,38 @@ def test_wrong_placeholders_are_refused_with_the_right_ones(text, complaint):
     assert "{{description}} (what the component is for" in str(caught.value)
 
 
-def test_the_request_stands_last_and_shows_the_form():
-    """The default prompt ends with the form of the answer."""
-    prompt = DEFAULT_TEMPLATE.filled(instruction="I", description="D\n", examples="E")
-    assert prompt.endswith(f"{OPENING_MARK}\n(the complete new instruction)\n{CLOSING_MARK}\n")
-    assert prompt.index("\nI\n") < prompt.index("\nD") < prompt.index("\nE\n")
+@pytest.mark.parametrize("template", [DIAGNOSIS, TRANSCRIPTION, ADDITION], ids=range(3))
+def test_the_request_stands_after_what_it_is_about_and_the_form_last(template):
+    """In all of our templates, each of which has a place for whatever a user may give."""
+    given = {name: f"[{name}]" for name in PLACEHOLDERS}
+    prompt = template.filled(**given)
+    assert prompt.endswith("\n\n[form]\n")
+    assert prompt.index("[instruction]") < prompt.index("[examples]") < prompt.index("[form]")
+    for name in ("description", "references", "guidance", "limits"):
+        assert prompt.count(f"[{name}]") == 1
+    assert ("[lessons]" in prompt) == (template is DIAGNOSIS)
+    assert ("[feedback]" in prompt) == template.sets_feedback_apart == (template is not DIAGNOSIS)
 
 
-def test_the_repair_note_names_the_problem_and_the_form():
-    """A repair asks again with the problem and both marks."""
-    note = repair_note("it is empty")
-    assert "it is empty." in note
-    assert OPENING_MARK in note
-    assert CLOSING_MARK in note
+@pytest.mark.parametrize("template", [DIAGNOSIS, TRANSCRIPTION, ADDITION], ids=range(3))
+def test_our_own_words_hold_no_mark_of_ours(template):
+    """Else no prompt could have the plain ones."""
+    assert Form.unlike([template.text]) == Form(1)
 
 
-def test_own_words_are_sentences_without_anything_filled_in():
-    """What counts as leaked is long and ours alone."""
-    assert len(set(OWN_WORDS)) == len(OWN_WORDS) >= 5
-    assert all(len(words) > 30 and "{" not in words for words in OWN_WORDS)
+def test_what_our_wording_asks_for_it_does_not_forbid():
+    """A contradiction costs a strong model more than a gap."""
+    assert "copied exactly" in DIAGNOSIS.text
+    assert "in the teacher's own words" not in DIAGNOSIS.text
+    assert "in the teacher's own words" in TRANSCRIPTION.text
+
+
+def test_lessons_and_form_stand_where_a_template_asks_for_them_and_nowhere_else():
+    """They are offered; only what a user gave is never lost."""
+    asked = Template("{{lessons}}|{{form}}|{{instruction}}{{examples}}")
+    assert asked.filled(instruction="I", examples="E", lessons="L", form="F") == "L|F|IE"
+    bare = Template("{{instruction}}{{examples}}")
+    assert bare.filled(instruction="I", examples="E", lessons="L", form="F") == "IE"
 
 
 def test_what_a_user_gave_is_never_lost():

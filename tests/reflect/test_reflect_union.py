@@ -88,5 +88,5 @@ def test_what_must_stay_once_stays_once():
 
 
 def test_a_run_directory_names_the_merge_and_not_what_it_is_held_to():
-    """What it shows of itself is the same in every process, and no training text."""
-    assert repr(merge(copied_from=["secret"])) == "UnionMerge(components=('answer',))"
+    """What it shows of itself is the same in every process."""
+    assert repr(merge(constraints=["secret"])) == "UnionMerge(components=('answer',))"

@@ -7,6 +7,7 @@ import pytest
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.events import Ended, Issued, RolledOut
+from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.search import evolve, start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import ReflectionRequest, RolloutRequest, Setback
@@ -69,7 +70,7 @@ def test_each_request_is_submitted_once():
     executor = Interrupted(WORLD, at=())
     finish = run(begin(), executor)
     assert len(executor.submitted) == len(set(executor.submitted))
-    rollouts = [key for key in executor.submitted if not isinstance(key, int)]
+    rollouts = [key for key in executor.submitted if isinstance(key, RolloutKey)]
     assert set(rollouts) == set(finish.state.known)
 
 

@@ -136,7 +136,7 @@ class Accountant(VirtualTimeExecutor):
 
 
 def key_of(answer):
-    return answer.key if isinstance(answer, RolloutAnswer) else answer.ticket
+    return answer.key
 
 
 def cost(request):

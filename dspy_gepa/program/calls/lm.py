@@ -5,6 +5,7 @@ Every call goes through DSPy, so that its history, callbacks and costs stay true
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any, TypeAlias
 import dspy
 from dspy.utils.exceptions import (
     AdapterParseError,
+    ContextWindowExceededError,
     LMInvalidRequestError,
     LMServerError,
     LMUnsupportedFeatureError,
@@ -23,9 +25,9 @@ from dspy.utils.exceptions import (
 from dspy_gepa.core.media import without_base64
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.program.calls.media import content_parts
-from dspy_gepa.reflect.exchange import Prompt, Reply
+from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 
-__all__ = ["LanguageModel", "ask", "language_model", "reflection_asker"]
+__all__ = ["LanguageModel", "ask", "check_language_model", "language_model", "reflection_asker"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
@@ -41,20 +43,31 @@ _LONGEST_REASON = 300
 """Characters of a refusal that a warning shows."""
 
 
+def check_language_model(given: object) -> None:
+    """Nothing, if this can be asked.
+
+    Raises:
+        WrongType: it is neither a model, nor a name, nor a function.
+    """
+    is_function = callable(given) and not isinstance(given, type)
+    is_async = any(map(inspect.iscoroutinefunction, (given, type(given).__call__)))
+    if isinstance(given, (str, dspy.BaseLM)) or (is_function and not is_async):
+        return
+    raise WrongType(
+        f"The reflection LM is {given!r:.200}. Pass a dspy.LM, the name of a model such as "
+        '"openai/gpt-5", or a function from a prompt to a reply'
+        + (", one that need not be awaited." if is_async else ".")
+    )
+
+
 def language_model(given: object) -> LanguageModel:
     """The model that was given, or the one that a name stands for.
 
     Raises:
         WrongType: it is neither a model, nor a name, nor a function.
     """
-    if isinstance(given, str):
-        return dspy.LM(given)
-    if isinstance(given, dspy.BaseLM) or (callable(given) and not isinstance(given, type)):
-        return given
-    raise WrongType(
-        f"The reflection LM is {given!r}. Pass a dspy.LM, the name of a model such as "
-        '"openai/gpt-5", or a function from a prompt to a reply.'
-    )
+    check_language_model(given)
+    return dspy.LM(given) if isinstance(given, str) else given
 
 
 def reflection_asker(given: object) -> Callable[[Prompt], Reply]:
@@ -76,10 +89,12 @@ def reflection_asker(given: object) -> Callable[[Prompt], Reply]:
 def ask(lm: LanguageModel, prompt: Prompt) -> Reply:
     """The model's reply, never from the response cache; an empty text where it says nothing.
 
-    Media is sent as content parts after the text, each after its title. A model that refuses it is
-    asked again with the text alone, and one that is a plain function takes no more than text.
+    A model of DSPy's is asked as its predictors ask it: with messages, through an adapter. Media is
+    sent as content parts after the text, each after its title. A model that refuses it is asked
+    again with the text alone, and one that is a plain function takes no more than text.
 
     Raises:
+        PromptTooLong: the model says that it cannot read so much.
         WrongType: the reply is no text.
     """
     witness = _Witness()
@@ -87,12 +102,15 @@ def ask(lm: LanguageModel, prompt: Prompt) -> Reply:
     # A cached reply would be the very text that was tried before. `cache=False` for one call
     # leaves the LM object, its history and its temperature as they are.
     with dspy.context(trace=[], caller_modules=callers):
-        if not isinstance(lm, dspy.BaseLM):
-            said = lm(prompt.text)
-        elif prompt.media:
-            said = _asked_with_media(lm, prompt, witness)
-        else:
-            said = lm(prompt.text, cache=False)
+        try:
+            if not isinstance(lm, dspy.BaseLM):
+                said = lm(prompt.text)
+            elif prompt.media:
+                said = _asked_with_media(lm, prompt, witness)
+            else:
+                said = _sent(lm, prompt.text)
+        except ContextWindowExceededError as error:
+            raise PromptTooLong(str(error)) from error
     return Reply(_text(said), is_truncated=witness.saw_truncation())
 
 
@@ -162,7 +180,9 @@ _SIGNATURE = dspy.Signature("content -> reply")
 
 def _asked_with_media(lm: dspy.BaseLM, prompt: Prompt, witness: _Witness) -> object:
     try:
-        return _sent(lm, prompt)
+        return _sent(lm, _content(prompt))
+    except ContextWindowExceededError:
+        raise
     except dspy.LMError as error:
         if not _refuses_media(error):
             raise
@@ -173,7 +193,7 @@ def _asked_with_media(lm: dspy.BaseLM, prompt: Prompt, witness: _Witness) -> obj
             without_base64(str(error))[:_LONGEST_REASON],
         )
         witness.history.clear()
-        return lm(prompt.text, cache=False)
+        return _sent(lm, prompt.text)
 
 
 def _refuses_media(error: dspy.LMError) -> bool:
@@ -186,12 +206,18 @@ def _refuses_media(error: dspy.LMError) -> bool:
     return is_of_the_request or is_of_the_server
 
 
-def _sent(lm: dspy.BaseLM, prompt: Prompt) -> list[str]:
+def _content(prompt: Prompt) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = [{"type": "text", "text": prompt.text}]
     for title, shown in prompt.media:
         content += [{"type": "text", "text": title}, *content_parts(shown)]
+    return content
+
+
+def _sent(lm: dspy.BaseLM, content: str | list[dict[str, Any]]) -> list[str]:
+    # A model of the user's own need not know the option, and has no cache of DSPy's.
+    options = {"cache": False} if isinstance(lm, dspy.LM) else {}
     try:
-        replies = _AsItIs()(lm, {"cache": False}, _SIGNATURE, [], {"content": content})
+        replies = _AsItIs()(lm, options, _SIGNATURE, [], {"content": content})
     except AdapterParseError:
         return []  # the model said nothing
     return [reply["reply"] for reply in replies]

@@ -2,27 +2,71 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, SupportsFloat, TypeAlias
 
 import dspy
 from dspy.utils.usage_tracker import UsageTracker
 
 from dspy_gepa.core.budget import Usage
+from dspy_gepa.core.media import without_base64
+from dspy_gepa.core.values import str_of
 from dspy_gepa.program.calls.boundary import Raised, settled
 
-__all__ = ["MEASURED", "Meter", "Price", "listed_price"]
+__all__ = ["MEASURED", "Meter", "Price", "Priced", "listed_price", "priced"]
 
 MEASURED = ("total_tokens", "usd", "seconds")
 """What can be measured of a program's run on an example, beside what the metric says of it."""
 
 Price: TypeAlias = Callable[[str, Mapping[str, Any]], "float | None"]
 """From a model's name and the usage that it reported for a call (`prompt_tokens`,
-`completion_tokens` and so on) to USD; None where that is not known."""
+`completion_tokens` and so on) to USD, 0 or more; None where that is not known."""
+
+
+class Priced(NamedTuple):
+    """What a price function made of a call."""
+
+    usd: float | None
+    """None where the price is not known."""
+    problem: str = ""
+    """Why what it did cannot be used; empty where it can."""
+
+
+def priced(price: Price, model: str, usage: Mapping[str, Any]) -> Priced:
+    """What a call costs, by a function that may be the user's: what it returns is checked.
+
+    One that is no amount would make a limit in USD one that nothing ever reaches.
+    """
+    usd = settled(lambda: price(model, usage))
+    if isinstance(usd, Raised):
+        kind = type(usd.error).__name__
+        return Priced(None, f"The price function raised {kind}: {usd.error} (for {model}).")
+    if usd is None:
+        return Priced(None)
+    amount = settled(lambda: _amount(usd))
+    if isinstance(amount, Raised):
+        shown = without_base64(str_of(usd))
+        return Priced(
+            None,
+            f"The price function returned {shown:.80}, of type {type(usd).__name__} (for {model}), "
+            "and an amount in USD is needed: a finite number from 0 on, or None where the price is "
+            "not known.",
+        )
+    return Priced(amount)
+
+
+def _amount(usd: object) -> float:
+    # Text is refused although "1" would convert: it is a mistake more often than a number.
+    if not isinstance(usd, SupportsFloat) or isinstance(usd, (bool, str, bytes)):
+        raise TypeError
+    if not 0 <= (amount := float(usd)) < math.inf:
+        raise ValueError
+    return amount
 
 
 def listed_price(model: str, usage: Mapping[str, Any]) -> float | None:
@@ -68,7 +112,7 @@ class Meter(UsageTracker):  # type: ignore[misc]  # DSPy is untyped here
         self._must_know_price = must_know_price
         self._must_know_usage = must_know_usage
         self._silent = ""
-        self._priced: list[float | Raised | None] = []
+        self._priced: list[Priced] = []
         self._lock = threading.Lock()
         self._in_order: list[tuple[str, dict[str, Any]]] = []
 
@@ -94,25 +138,25 @@ class Meter(UsageTracker):  # type: ignore[misc]  # DSPy is untyped here
     @property
     def usage(self) -> Usage:
         """What all calls so far cost; those without a known price nothing."""
-        usd = [price for price in self._prices() if isinstance(price, (int, float))]
-        return Usage(sum(_tokens(entry) for _, entry in self._entries()), sum(usd, 0.0))
+        usd = [price.usd for price in self._prices() if price.usd is not None]
+        tokens = [_tokens(entry) or 0 for _, entry in self._entries()]
+        return Usage(sum(tokens), sum(usd, 0.0))
 
     @property
     def unknown(self) -> str:
         """Why the cost of a call that must be known is not; empty where it is."""
         models = [model for model, _ in self._entries()]
         for model, price in zip(models, self._prices(), strict=False):
-            if isinstance(price, Raised):
-                kind = type(price.error).__name__
-                return f"The price function raised {kind}: {price.error} (for {model})."
-            if price is None and self._must_know_price:
+            if price.problem:
+                return price.problem
+            if price.usd is None and self._must_know_price:
                 return _unknown(model)
         return _unknown(self._silent) if self._must_know_usage and self._silent else ""
 
-    def _prices(self) -> list[float | Raised | None]:
+    def _prices(self) -> list[Priced]:
         """The price of every call so far. Each is asked for once: the function is the user's."""
         for model, entry in self._entries()[len(self._priced) :]:
-            self._priced.append(settled(partial(self._price, model, entry)))
+            self._priced.append(priced(self._price, model, entry))
         return self._priced
 
     def _entries(self) -> list[tuple[str, dict[str, Any]]]:
@@ -135,7 +179,20 @@ def _unknown(model: str) -> str:
     )
 
 
-def _tokens(entry: Mapping[str, Any]) -> int:
-    if (total := entry.get("total_tokens")) is not None:
-        return int(total)
-    return int((entry.get("prompt_tokens") or 0) + (entry.get("completion_tokens") or 0))
+def _tokens(entry: Mapping[str, Any]) -> int | None:
+    """The tokens of a call; None where it reports none that could be counted."""
+    if entry.get("total_tokens") is not None:
+        return _count(entry["total_tokens"])
+    parts = [_count(entry.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+    return None if None in parts else sum(filter(None, parts))
+
+
+def _count(reported: object) -> int | None:
+    """A number of tokens as a model's own class reports it; None for what is no such number."""
+    if isinstance(reported, float) and reported.is_integer():
+        reported = int(reported)
+    try:
+        count = operator.index(reported)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    return count if count >= 0 else None

@@ -6,7 +6,7 @@ the model that reads it has its instruction beside it.
 
 from __future__ import annotations
 
-from dspy_gepa.reflect.templates import CLOSING_MARK, FILLER, OPENING_MARK, Template
+from dspy_gepa.reflect.templates import Template
 
 __all__ = ["ARGUMENT_TEMPLATE", "FIELD_TEMPLATE", "TOOL_TEMPLATE"]
 
@@ -23,7 +23,7 @@ it each time that it carries out a step of the program, together with the step's
 <current_description>
 {{{{instruction}}}}
 </current_description>
-{{{{attempts}}}}{{{{references}}}}
+{{{{lessons}}}}{{{{references}}}}
 # What the step did with the current description
 
 Each example shows the input and the output that the step wrote. The teacher is right where an \
@@ -44,9 +44,7 @@ not mention the teacher or what you changed, and do not repeat the step's instru
 
 Answer in exactly this form, with both marks; what stands between them is the description:
 
-{OPENING_MARK}
-{FILLER}
-{CLOSING_MARK}
+{{{{form}}}}
 """
     )
 

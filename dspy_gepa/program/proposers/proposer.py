@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import dspy
@@ -21,6 +22,7 @@ from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import WrongType
 from dspy_gepa.program.calls.lm import language_model
 from dspy_gepa.program.calls.media import revived, spoken
+from dspy_gepa.reflect.answers import side_by_side
 from dspy_gepa.reflect.records import Call, Record, records_of
 
 __all__ = [
@@ -109,16 +111,29 @@ class CustomProposer:
                 return ReflectionAnswer(
                     request.ticket, problem="no rollout of the evidence called the components"
                 )
-            # Copies: what a proposer does to them is its own affair.
-            returned = self._proposer(
-                candidate=dict(request.candidate),
-                reflective_dataset=dataset,
-                components_to_update=list(request.components),
-            )
+            returned = self._proposed(request, dataset)
         texts, problems = checked_texts(returned, request)
         return ReflectionAnswer(
             request.ticket, texts, "; ".join(problems), lm_calls=len(counter.calls)
         )
+
+    def _proposed(self, request: ReflectionRequest, dataset: ReflectiveDataset) -> object:
+        """What the proposer returns. DSPy's own asks once a component: these calls run at once."""
+
+        def asked(components: Iterable[str]) -> object:
+            names = list(components)
+            # Copies: what a proposer does to them is its own affair.
+            return self._proposer(
+                candidate=dict(request.candidate),
+                reflective_dataset={name: dataset[name] for name in names if name in dataset},
+                components_to_update=names,
+            )
+
+        if not (self._takes_objects or self._takes_nested_media) or len(request.components) == 1:
+            return asked(request.components)
+        calls = [partial(asked, [name]) for name in request.components if name in dataset]
+        returned = side_by_side(calls)
+        return {name: text for each in returned for name, text in dict(each or {}).items()}  # type: ignore[call-overload]
 
     def dataset(
         self, request: ReflectionRequest, feedback: Mapping[str, Mapping[int, str]]
@@ -134,8 +149,8 @@ class CustomProposer:
             # No score counts as perfect here: the order alone matters, and it is by score then.
             records = records_of(
                 request,
-                component,
-                feedback=feedback.get(component, {}),
+                [component],
+                feedback=feedback,
                 perfect_score=None,
                 shows_unparsed=self._shows_unparsed,
             )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
 from dspy_gepa.core.rollout import Step, Trace
-from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest
+from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Repair
 from dspy_gepa.program.calls.boundary import Raised, settled
 from dspy_gepa.program.calls.outage import outage_in
 from dspy_gepa.program.components.kinds import Part
 from dspy_gepa.program.rollouts.trace import failure_text
+from dspy_gepa.reflect.answers import joined, side_by_side
 from dspy_gepa.reflect.rules import Rules
 
 __all__ = ["Reflect", "ReflectionByKind", "Ruled"]
@@ -81,16 +83,14 @@ class ReflectionByKind:
         Raises:
             Exception: an outage, which one of them met.
         """
-        answers = [
-            _share(self._reflections[kind], share, descriptions, feedback)
-            for kind, share in self._shares(request)
-        ]
-        return ReflectionAnswer(
-            request.ticket,
-            {component: text for each in answers for component, text in each.texts.items()},
-            "; ".join(each.problem for each in answers if each.problem),
-            metric_calls=sum(each.metric_calls for each in answers),
-            lm_calls=sum(each.lm_calls for each in answers),
+        return joined(
+            request,
+            side_by_side(
+                [
+                    partial(_share, self._reflections[kind], share, descriptions, feedback)
+                    for kind, share in self._shares(request)
+                ]
+            ),
         )
 
     def _shares(self, request: ReflectionRequest) -> list[tuple[str, ReflectionRequest]]:
@@ -106,11 +106,26 @@ class ReflectionByKind:
             if not part.owners:
                 together.setdefault(part.kind.name, []).append(component)
                 continue
-            evidence = tuple(_lent(each, part) for each in request.evidence)
-            alone = replace(request, components=(component,), evidence=evidence)
+            alone = replace(
+                request,
+                components=(component,),
+                evidence=tuple(_lent(each, part) for each in request.evidence),
+                contrasts=tuple(_lent(each, part) for each in request.contrasts),
+            )
             shares.append((part.kind.name, alone))
         called = [(kind, replace(request, components=tuple(own))) for kind, own in together.items()]
-        return called + shares
+        if not request.repairs:
+            return called + shares
+        # A second question goes to who gave the reply that it is about.
+        return [
+            (kind, replace(share, repairs=own))
+            for kind, share in called + shares
+            if (own := _repairs_of(request, share.components))
+        ]
+
+
+def _repairs_of(request: ReflectionRequest, components: tuple[str, ...]) -> tuple[Repair, ...]:
+    return tuple(each for each in request.repairs if set(each.components) <= set(components))
 
 
 def _lent(evidence: Evidence, part: Part) -> Evidence:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from dspy_gepa.core.work import Answer, Request, Setback
+from dspy_gepa.core.work import Answer, ReflectionAnswer, ReflectionRequest, Request, Setback
 from dspy_gepa.errors import GEPAError, SettingsError
-from dspy_gepa.program.calls.boundary import Raised
+from dspy_gepa.program.calls.boundary import Raised, settled
 from dspy_gepa.program.calls.outage import Outage, is_transient
+from dspy_gepa.program.calls.patience import TimedOut, within
 from dspy_gepa.program.calls.usage import Meter
 from dspy_gepa.program.rollouts.trace import failure_text
+from dspy_gepa.program.rollouts.watch import Watch
 
-__all__ = ["Account", "setback"]
+__all__ = ["Account", "metered", "reflected"]
 
 
 @dataclass
@@ -28,7 +31,52 @@ class Account:
         self.metric_calls += 1
 
 
-def setback(request: Request, answer: Answer | Raised, account: Account) -> Setback:
+def metered(request: Request, meter: Meter, answer: Callable[[Account], Answer]) -> Answer:
+    """The answer, given an account; a `Setback` where it raises or its cost cannot be told."""
+    account = Account(meter)
+    with meter.around():
+        said = settled(lambda: answer(account))
+    if not isinstance(said, Raised) and not meter.unknown:
+        return said
+    return _setback(request, said, account)
+
+
+def reflected(
+    request: ReflectionRequest,
+    reflect: Callable[[], ReflectionAnswer],
+    account: Account,
+    timeout_seconds: float | None,
+) -> ReflectionAnswer:
+    """What a reflection says, or why it says nothing, with the calls that this took.
+
+    Raises:
+        Outage: its model cannot be used.
+    """
+    metric_calls, watch = account.metric_calls, Watch()
+    with watch.around([]):
+        said = within(timeout_seconds, reflect)
+    error = said.error if isinstance(said, Raised) else None
+    is_without_result = isinstance(said, ReflectionAnswer) and not (
+        said.texts or said.repairs or said.is_unchanged
+    )
+    if outage := watch.outage(error, is_without_result=is_without_result):
+        account.lm_calls = watch.lm_calls
+        raise Outage from outage
+    if isinstance(said, Raised):
+        problem = f"The reflection raised {failure_text(said.error)}"
+        # Who has taken too long has asked at least once, whatever is seen of it.
+        asked = max(watch.lm_calls, int(isinstance(said.error, TimedOut)))
+        said = ReflectionAnswer(request.ticket, problem=problem, lm_calls=asked)
+    return replace(
+        said,
+        metric_calls=said.metric_calls + metric_calls,
+        lm_calls=max(said.lm_calls, watch.lm_calls),
+        is_repair=bool(request.repairs),
+        mends=request.mends,
+    )
+
+
+def _setback(request: Request, answer: Answer | Raised, account: Account) -> Setback:
     """Why the request could not be carried out, and what that cost."""
     error: BaseException | None
     if isinstance(answer, Raised):

@@ -42,7 +42,11 @@ _INSTALLED = tuple(
     Path(sysconfig.get_path(name)).resolve()
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-_OURS = (Path(__file__).resolve().parents[1], Path(dspy.__file__).resolve().parent)
+_OURS = (
+    Path(__file__).resolve().parents[1],
+    Path(__file__).resolve().parents[2] / "artifact",
+    Path(dspy.__file__).resolve().parent,
+)
 
 
 class Predictors:

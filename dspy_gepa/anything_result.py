@@ -1,0 +1,140 @@
+"""A read-only view of a finished run of `optimize_anything`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from dspy_gepa.artifact.evaluator import LONE
+from dspy_gepa.core.budget import Tally
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.estimate import Standing
+from dspy_gepa.core.rollout import Rollout
+from dspy_gepa.core.state import Member, RunState, Settlement
+from dspy_gepa.held_out import HeldOut
+from dspy_gepa.result import RunResult
+
+__all__ = ["AnythingResult", "Best"]
+
+
+class Best(NamedTuple):
+    """The best artifact of one problem."""
+
+    artifact: Any
+    """A text, or a dict of named texts; None where nothing scored on this problem."""
+    score: float | None
+    """Its score on this problem; None where nothing scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnythingResult:
+    """What a run found, what it cost and why it ended."""
+
+    run: RunResult
+    seed: Candidate
+    """What it started from."""
+    is_lone: bool
+    """Whether an artifact is one text."""
+    test: HeldOut | None = None
+    """How the first artifact and the best one do on the test set; None where there is none."""
+
+    @property
+    def optimized_artifact(self) -> Any:
+        """The best artifact: a text, or a dict of named texts in the order in which they came.
+
+        None where a run ended before the first one was written.
+        """
+        if not self.members and not any(self.seed.values()):
+            return None
+        return self._artifact(self._best)
+
+    @property
+    def score(self) -> float | None:
+        """Its mean score over the problems that artifacts are compared on.
+
+        A failure on one of them counts as `failure_score`; where that is None, as something below
+        the lowest score on that problem. None where nothing was scored.
+        """
+        if not self.members or not any(map(has_scored, self.run.state.known.values())):
+            return None
+        return self.run.mean_scores[self.run.best]
+
+    @property
+    def best_by_problem(self) -> tuple[Best, ...]:
+        """The best artifact of each problem, in the data set's order, the oldest of those tied.
+
+        Every artifact that was evaluated counts, those that were rejected as a whole too. The
+        problems are those of the validation set where there is one.
+        """
+        state, found = self.run.state, []
+        texts = _texts(state)
+        for example in state.settings.validation:
+            best = Best(None, None)
+            for key, rollout in state.known.items():
+                if key.example != example or not has_scored(rollout):
+                    continue
+                if best.score is None or rollout.score > best.score:
+                    best = Best(self._artifact(texts[key.candidate]), rollout.score)
+            found.append(best)
+        return tuple(found)
+
+    @property
+    def tally(self) -> Tally:
+        """Everything that was done, in every unit; evaluations are `metric_calls`."""
+        return self.run.tally
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """The artifacts in the pool, the first one first, each with its texts and lineage."""
+        return self.run.members
+
+    @property
+    def proposals(self) -> Sequence[Settlement]:
+        """Every attempt at a new artifact, in order, with its verdict and what it cost."""
+        return self.run.proposals
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """How good each member is by everything that is known, with an interval."""
+        return self.run.standings
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the run ended, in words."""
+        return self.run.stop_reason
+
+    @property
+    def accepted(self) -> int:
+        """How many proposals became members."""
+        return self.run.accepted
+
+    @property
+    def improved(self) -> bool:
+        """Whether the best artifact is not the first one."""
+        return self.run.improved
+
+    @property
+    def _best(self) -> Candidate:
+        return self.members[self.run.best].candidate if self.members else self.seed
+
+    def _artifact(self, candidate: Candidate) -> Any:
+        return candidate[LONE] if self.is_lone else dict(candidate)
+
+    def __repr__(self) -> str:
+        return (
+            f"AnythingResult(score={self.score}, improved={self.improved}, "
+            f"evaluations={self.tally.metric_calls}, stop_reason={self.stop_reason!r})"
+        )
+
+
+def has_scored(rollout: Rollout) -> bool:
+    """Whether an evaluation came to a score."""
+    return not rollout.failure
+
+
+def _texts(state: RunState) -> dict[str, Candidate]:
+    """Digest to candidate, of all that were evaluated."""
+    candidates = [settlement.candidate for settlement in state.history]
+    candidates += [e.candidate for proposal in state.live for e in proposal.evaluations]
+    return {candidate.digest: candidate for candidate in candidates}

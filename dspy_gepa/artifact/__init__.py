@@ -1,0 +1,1 @@
+"""The only code that knows evaluators: what they take and return, and where they run."""

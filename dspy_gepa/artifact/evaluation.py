@@ -1,0 +1,156 @@
+"""One evaluation: the user's evaluator is called once, and whatever comes of it is the answer."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dspy_gepa.artifact.evaluator import Evaluator
+from dspy_gepa.artifact.output import Output, listened, said_with
+from dspy_gepa.artifact.returned import Judged, judged
+from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest
+from dspy_gepa.errors import MetricError
+from dspy_gepa.program.calls.boundary import Raised
+from dspy_gepa.program.calls.outage import Outage
+from dspy_gepa.program.calls.patience import TimedOut, within
+from dspy_gepa.program.calls.usage import Meter, Price
+from dspy_gepa.program.rollouts.account import Account, metered
+from dspy_gepa.program.rollouts.trace import traceback_text
+from dspy_gepa.program.rollouts.watch import Watch
+
+__all__ = ["Evaluation", "EvaluationSettings", "failed"]
+
+
+logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSettings:
+    """How evaluations are carried out."""
+
+    failure_score: float = float("-inf")
+    """The score of one that failed; -inf where a failure is no score."""
+    timeout_seconds: float | None = None
+    """How long an evaluation may take in its thread, which is left behind then, and a reflection;
+    None for as long as they take."""
+    price: Price | None = None
+    """What a model call costs; by litellm's table where it is None."""
+    must_know_price: bool = False
+    """Whether a model call of unknown price is a setback, because there is a limit in USD."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Carries out requests for rollouts where it is called; see `Isolation` for elsewhere."""
+
+    evaluator: Evaluator
+    examples: Sequence[Any]
+    settings: EvaluationSettings
+
+    def __call__(
+        self,
+        request: RolloutRequest,
+        *,
+        must_score: bool = False,
+    ) -> Answer:
+        """The answer to this request.
+
+        Args:
+            request: What to evaluate.
+            must_score: Whether something returned that is no score is an error of the evaluator's.
+                Otherwise it is a failure of the artifact, which may have brought it about.
+        """
+        given = self.settings
+        meter = Meter(
+            given.price,
+            must_know_price=given.must_know_price,
+            must_know_usage=given.must_know_price,
+        )
+
+        def answer(account: Account) -> Answer:
+            account.metric_calls = account.rollouts = 1
+            rollout = self._rollout(request, must_score=must_score)
+            key = RolloutKey(request.candidate.digest, request.example)
+            return RolloutAnswer(key, replace(rollout, usage=meter.usage))
+
+        return metered(request, meter, answer)
+
+    def _rollout(self, request: RolloutRequest, *, must_score: bool) -> Rollout:
+        """What came of it.
+
+        Raises:
+            MetricError: what was returned is no score, and has to be one.
+            Outage: a model that the evaluator asks cannot be used.
+        """
+        watch, output = Watch(), Output()
+        with watch.around([]), listened(output):
+            said = within(self.settings.timeout_seconds, lambda: self._judged(request))
+        error = said.error if isinstance(said, Raised) else None
+        if isinstance(error, MetricError) and must_score:
+            raise error
+        if outage := watch.outage(error, is_without_result=False):
+            raise Outage from outage
+        if isinstance(error, TimedOut):
+            logger.warning(
+                "An evaluation took longer than %g seconds. Its thread cannot be ended and is left "
+                'behind: isolation="process" would end it, with all that it began.',
+                self.settings.timeout_seconds,
+            )
+        if isinstance(said, Raised):
+            return failed(request, _told(said.error), output.in_words, self.settings)
+        return Rollout(
+            score=said.score,
+            feedback=said_with(said.feedback, output.in_words),
+            objectives=said.objectives,
+            attachments=said.attachments,
+            trace=_trace(request, said),
+        )
+
+    def _judged(self, request: RolloutRequest) -> Judged:
+        example = self.examples[request.example]
+        try:
+            returned = self.evaluator(request.candidate, example)
+        except SystemExit as leaving:
+            # It may end neither our thread nor the process.
+            raise RuntimeError(f"it called sys.exit({leaving.code!r})") from None
+        return judged(
+            returned,
+            name=self.evaluator.name,
+            example=request.example,
+            components=tuple(request.candidate),
+        )
+
+
+def failed(
+    request: RolloutRequest, failure: str, output: str, settings: EvaluationSettings
+) -> Rollout:
+    """The rollout of an evaluation that came to no score."""
+    return Rollout(
+        score=settings.failure_score,
+        feedback=output,
+        failure=failure,
+        trace=_trace(request, None),
+    )
+
+
+def _trace(request: RolloutRequest, said: Judged | None) -> Trace:
+    """A step for each component, because all of them are what is evaluated."""
+    about = {} if said is None else said.by_component
+    steps = [
+        Step(name, {}, {"feedback": about[name]} if name in about else {})
+        for name in request.candidate
+    ]
+    return Trace(steps=tuple(steps)) if request.traced else Trace()
+
+
+def _told(error: Exception) -> str:
+    """What went wrong; memory that the failed calls held is given back before."""
+    if isinstance(error, MemoryError):
+        traceback.clear_frames(error.__traceback__)
+    if isinstance(error, SyntaxError) and error.text:
+        return f"{traceback_text(error)}\n  in this line: {error.text.rstrip()}"
+    return traceback_text(error)

@@ -1,0 +1,84 @@
+"""What goes to a process of an evaluation and comes back from it: JSON, never pickle.
+
+So nothing of an artifact's own types is made, and none of its code is run, where it is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from dspy_gepa.artifact.isolation.limits import Report
+from dspy_gepa.core.budget import Usage
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.rollout import Rollout, RolloutKey
+from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest, Setback
+from dspy_gepa.errors import MetricError, WorkerError
+from dspy_gepa.store.codec import RECORDS
+from dspy_gepa.store.plain import dumps, loads, packed, unpacked
+
+__all__ = [
+    "answer_of",
+    "packed_answer",
+    "packed_report",
+    "packed_request",
+    "report_of",
+    "request_of",
+]
+
+_SETBACK = ("cause", "is_lasting", "metric_calls", "rollouts", "lm_calls", "retry_after_seconds")
+
+
+def packed_request(request: RolloutRequest, *, must_score: bool) -> bytes:
+    """A request for an evaluation."""
+    texts = [list(pair) for pair in request.candidate.items_in_order]
+    asked = (texts, request.example, request.traced, must_score)
+    return dumps(packed(list(asked))).encode()
+
+
+def request_of(sent: bytes) -> tuple[RolloutRequest, bool]:
+    """The request, and whether what is no score is an error."""
+    texts, example, traced, must_score = unpacked(loads(sent))
+    candidate = Candidate(tuple((name, text) for name, text in texts))
+    return RolloutRequest(candidate, example, traced=traced), must_score
+
+
+def packed_answer(answer: Answer) -> bytes:
+    """The answer to a request for an evaluation."""
+    if isinstance(answer, RolloutAnswer):
+        return dumps({"rollout": RECORDS[Rollout].pack(answer.rollout)}).encode()
+    assert isinstance(answer, Setback)
+    told: dict[str, Any] = {name: getattr(answer, name) for name in _SETBACK}
+    told["usage"] = [answer.usage.total_tokens, answer.usage.usd]
+    told["is_of_evaluator"] = isinstance(answer.error, MetricError)
+    return dumps({"setback": packed(told)}).encode()
+
+
+def answer_of(sent: str, request: RolloutRequest) -> Answer:
+    """The answer that a process sent.
+
+    Raises:
+        JournalCorrupt: it is none.
+    """
+    key = RolloutKey(request.candidate.digest, request.example)
+    read = loads(sent)
+    if "rollout" in read:
+        return RolloutAnswer(key, RECORDS[Rollout].unpack(read["rollout"]))
+    told = unpacked(read["setback"])
+    usage, is_of_evaluator = Usage(*told.pop("usage")), told.pop("is_of_evaluator")
+    error = (MetricError if is_of_evaluator else WorkerError)(told["cause"])
+    return Setback(key, **told, usage=usage, error=error)
+
+
+def packed_report(report: Report) -> bytes:
+    """What became of a process."""
+    return dumps(packed(asdict(report))).encode()
+
+
+def report_of(sent: bytes) -> Report:
+    """What became of a process.
+
+    Raises:
+        JournalCorrupt: it is no report.
+    """
+    return Report(**unpacked(loads(sent)))

@@ -1,0 +1,171 @@
+"""What a reflection is told beside its minibatch: what worked, and what came of earlier changes.
+
+Only proposals that were over when its own was issued are looked at, so that the same question is
+asked whenever the answers of others come. The words of a lesson are the reflection's, its outcome
+is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.choices import candidate_of
+from dspy_gepa.core.proposal import Evaluation, Mutation, Proposal
+from dspy_gepa.core.rollout import RolloutKey
+from dspy_gepa.core.state import Member, RunState, Settlement
+from dspy_gepa.core.work import Evidence, Lesson
+
+__all__ = ["contrasts_of", "lessons_of"]
+
+_MOST_OF_THE_LINE = 8
+"""Our choice, as in the next: few runs teach little about older changes."""
+_MOST_ATTEMPTS = 4
+
+
+def contrasts_of(
+    state: RunState, proposal: Proposal, evaluation: Evaluation
+) -> tuple[Evidence, ...]:
+    """Rollouts of the parent on other training examples that did better than the worst shown.
+
+    They are known already and cost nothing; the highest scores come first, and of equal ones what
+    the proposal looked at itself.
+    """
+    origin, most = proposal.origin, state.settings.contrasts
+    if not most or not isinstance(origin, Mutation):
+        return ()
+    looked = [example for done in proposal.evaluations for example in done.examples]
+    earlier: list[int] = []
+    if state.members:
+        training = state.members[origin.parent].results.before(origin.seen).training
+        places = np.flatnonzero(~np.isnan(training)).tolist()
+        earlier = [state.settings.train[place] for place in places]
+    digest, worst = (
+        evaluation.candidate.digest,
+        min(rollout.score for rollout in state.rollouts(evaluation)),
+    )
+    others = [
+        Evidence(example, state.known[RolloutKey(digest, example)])
+        for example in dict.fromkeys([*looked, *earlier])
+        if example not in evaluation.examples
+    ]
+    better = [one for one in others if one.rollout.score > worst]
+    return tuple(sorted(better, key=lambda one: -one.rollout.score)[:most])
+
+
+def lessons_of(state: RunState, proposal: Proposal) -> tuple[Lesson, ...]:
+    """What the parent's line of ancestors tried and kept, and what was tried on the parent itself.
+
+    Of the latter what was rejected; all of it where the settings say so.
+    """
+    origin = proposal.origin
+    if not state.members or not isinstance(origin, Mutation):
+        return ()
+    line = [
+        _kept(state, state.members[member], origin.seen)
+        for member in sorted(_line(state, origin.parent))
+        if isinstance(state.history[state.members[member].ticket].origin, Mutation)
+    ]
+    attempts = [
+        _attempted(state, ticket, settlement, origin.seen)
+        for ticket, settlement in _attempts(state, origin)
+    ]
+    found = [*line[-_MOST_OF_THE_LINE:], *attempts]
+    return tuple(sorted(found, key=lambda lesson: lesson.ticket))
+
+
+def _line(state: RunState, member: int) -> set[int]:
+    """A member with all that it comes from, the seed left out."""
+    line: set[int] = set()
+    pending = [member]
+    while pending:
+        one = pending.pop()
+        if one and one not in line:
+            line.add(one)
+            pending += state.members[one].parents
+    return line
+
+
+def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, Settlement]]:
+    """The newest proposals on the same parent that wrote something new."""
+    found: list[tuple[int, Settlement]] = []
+    parent = candidate_of(state, origin.parent)
+    kinds = ("rejected", "accepted") if state.settings.tells_attempts else ("rejected",)
+    for ticket in reversed(range(origin.seen)):
+        settlement = state.history[ticket]
+        is_on_parent = (
+            isinstance(settlement.origin, Mutation) and settlement.origin.parent == origin.parent
+        )
+        if is_on_parent and settlement.verdict.kind in kinds:
+            if settlement.candidate != parent:
+                found.append((ticket, settlement))
+            if len(found) == _MOST_ATTEMPTS:
+                break
+    return found
+
+
+def _kept(state: RunState, member: Member, seen: int) -> Lesson:
+    parent = state.members[member.parents[0]]
+    own, before = member.results.before(seen), parent.results.before(seen)
+    gains = np.concatenate([own.scores - before.scores, own.training - before.training])
+    gains = gains[~np.isnan(gains)]
+    settlement = state.history[member.ticket]
+    lesson = _lesson(member.ticket, settlement, parent.candidate, gains.tolist(), is_kept=True)
+    if not state.settings.tells_attempts:
+        return lesson
+    return replace(lesson, evidence=_evidence(state, settlement, seen))
+
+
+def _attempted(state: RunState, ticket: int, settlement: Settlement, seen: int) -> Lesson:
+    assert isinstance(settlement.origin, Mutation)
+    parent = candidate_of(state, settlement.origin.parent)
+    gains = list(_gains(state, settlement, parent, seen))
+    is_kept = settlement.verdict.kind == "accepted"
+    lesson = _lesson(ticket, settlement, parent, gains, is_kept=is_kept)
+    evidence = _evidence(state, settlement, seen)
+    if not evidence:
+        return lesson
+    return replace(lesson, candidate=settlement.candidate, evidence=evidence)
+
+
+def _evidence(state: RunState, settlement: Settlement, seen: int) -> tuple[Evidence, ...]:
+    """What is known of a proposal's candidate on the examples that its reflection was shown."""
+    digest = settlement.candidate.digest
+    keys = [RolloutKey(digest, example) for example in settlement.shown]
+    known = [key for key in keys if state.charged.get(key, seen) < seen]
+    return tuple(Evidence(key.example, state.known[key]) for key in known)
+
+
+def _gains(
+    state: RunState, settlement: Settlement, parent: Candidate, seen: int
+) -> Iterator[float]:
+    """How much higher the rejected candidate scored, on what it can have been run on."""
+    first = state.settings.rungs.first if state.settings.rungs else None
+    for example in dict.fromkeys((*settlement.shown, *state.settings.validation_order[:first])):
+        keys = [RolloutKey(each.digest, example) for each in (settlement.candidate, parent)]
+        if all(state.charged.get(key, seen) < seen for key in keys):
+            new, old = (state.known[key].score for key in keys)
+            yield 0.0 if new == old else new - old
+
+
+def _lesson(
+    ticket: int,
+    settlement: Settlement,
+    parent: Candidate,
+    gains: list[float],
+    *,
+    is_kept: bool,
+) -> Lesson:
+    changed = (name for name, text in settlement.candidate.items() if text != parent.get(name))
+    return Lesson(
+        ticket,
+        tuple(changed),
+        settlement.lesson,
+        is_kept,
+        gained=sum(gain > 0 for gain in gains),
+        lost=sum(gain < 0 for gain in gains),
+        examples=len(gains),
+    )

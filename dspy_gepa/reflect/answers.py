@@ -1,0 +1,43 @@
+"""Several questions that are asked at once, and their answers as one."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
+
+__all__ = ["joined", "side_by_side"]
+
+_Result = TypeVar("_Result")
+
+
+def joined(request: ReflectionRequest, answers: Sequence[ReflectionAnswer]) -> ReflectionAnswer:
+    """All that several answers say, as one."""
+
+    def words(name: str) -> str:
+        return "\n\n".join(filter(None, (getattr(answer, name) for answer in answers)))
+
+    return ReflectionAnswer(
+        request.ticket,
+        {name: text for answer in answers for name, text in answer.texts.items()},
+        "; ".join(answer.problem for answer in answers if answer.problem),
+        metric_calls=sum(answer.metric_calls for answer in answers),
+        lm_calls=sum(answer.lm_calls for answer in answers),
+        diagnosis=words("diagnosis"),
+        lesson=words("lesson"),
+        is_unchanged=all(answer.is_unchanged for answer in answers),
+        repairs=tuple(repair for answer in answers for repair in answer.repairs),
+        is_repair=bool(request.repairs),
+    )
+
+
+def side_by_side(calls: Sequence[Callable[[], _Result]]) -> list[_Result]:
+    """What the calls return, in their order; they run at once, in the context of the caller."""
+    if len(calls) == 1:
+        return [calls[0]()]
+    with ThreadPoolExecutor(len(calls) or 1) as threads:
+        running = [threads.submit(contextvars.copy_context().run, call) for call in calls]
+        return [each.result() for each in running]

@@ -1,0 +1,344 @@
+"""The reflection LM's reply becomes texts, or reasons why it gives none.
+
+The reader knows structure and no words of any language: our marks, else the one element, fence or
+field that can be meant, else it says why it cannot tell. To ask again costs one short call, a wrong
+text a minibatch of rollouts.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import textwrap
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from dspy_gepa.reflect.edits import Edit, edited, read_edits
+from dspy_gepa.reflect.form import Form
+
+__all__ = ["Reading", "read_reply", "unusable"]
+
+_DECORATION = r"[ \t*_`]*"
+"""What models put around a mark on its line."""
+_REASONING = re.compile(
+    r"\s*(?:<\|channel\|>analysis|<\|START_THINKING"
+    r"|[<\[◁](?:\w+:)?(?:think|thinking|thought|thoughts|reasoning))\W",
+    re.IGNORECASE,
+)
+"""How reasoning begins that the server left in: the tags of open models."""
+_END_OF_REASONING = re.compile(
+    r"<\|channel\|>final<\|message\|>|<\|END_THINKING\|>(?:<\|START_RESPONSE\|>)?"
+    r"|[<\[◁]/(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning)[>\]▷]",
+    re.IGNORECASE,
+)
+_TURN_END = re.compile(r"(?:<\|[\w ]+\|>|</s>|<end_of_turn>)\s*\Z")
+_OPENED = re.compile(r"^[ \t*]*<([A-Za-z][\w.-]*)(?:\s[^<>]*)?>", re.MULTILINE)
+_CLOSED = re.compile(r"</([A-Za-z][\w.-]*)>[ \t*]*$", re.MULTILINE)
+"""The marks of an element."""
+_FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*$", re.MULTILINE)
+_PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
+"""What a fence around prose is called; other names are those of programming languages."""
+_QUOTES = " \"'`\u201c\u201d\u2018\u2019\\/"
+_NAMED = re.compile(
+    r"\bcomponent\s*=\s*(?:\\?[\"\u201c](.*?)\\?[\"\u201d]|'(.*)'|(\S+))", re.IGNORECASE
+)
+_PLACEHOLDER = re.compile(r"[(\[{<][^\n()\[\]{}<>]*[)\]}>]\.?")
+"""A line in brackets: what a form has in place of a text, ours and those that models make up."""
+_GAP = re.compile(r"^[ \t]*(?:\.\.\.|\u2026)[ \t]*[(\[].*[)\]][ \t]*$", re.MULTILINE)
+"""A line that stands for what is not written out."""
+_FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
+"""How DSPy's chat adapter writes a field."""
+_YAML_BLOCK = re.compile(r"[\w -]+:[ \t]*\|[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reply says."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Component to its new text, for those that are given one that can be used."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Component to why what is given for it cannot be used; "" for the reply as a whole."""
+    is_unchanged: bool = False
+    """Whether it says that no text is to be changed."""
+    diagnosis: str = ""
+    lesson: str = ""
+
+
+class _Block(NamedTuple):
+    tag: str
+    attributes: str
+    text: str
+    start: int
+    end: int
+    is_closed: bool = True
+
+
+def read_reply(
+    reply: str, current: Mapping[str, str], form: Form | None = None, *, is_truncated: bool = False
+) -> Reading:
+    """What the reply gives for these components.
+
+    A text between marks that stand alone on their lines comes back as it is, without blank lines
+    around it and with line ends as newlines. A fence around all of it is dropped.
+
+    Args:
+        reply: All that came.
+        current: Component to its current text, to which edits apply.
+        form: The form that was asked for.
+        is_truncated: Whether the server says that it was cut off.
+    """
+    form = form or Form()
+    current = {name: _with_newlines(text) for name, text in current.items()}
+    answer = _without_reasoning(_with_newlines(reply), form)
+    if answer is None:
+        return Reading(problems={"": "it was cut off while it was still reasoning"})
+    blocks = list(_blocks(answer, form))
+    if not blocks and form.mark("new_text") in html.unescape(answer):
+        blocks = list(_blocks(html.unescape(answer), form))
+    words = {block.tag: _trimmed(block.text) for block in blocks if block.is_closed}
+    diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
+    is_unchanged = "no_change" in words
+    texts, problems = _from_blocks(blocks, current, form)
+    if texts and _has_stray_mark(answer, blocks, form):
+        problems[""] = (
+            "a closing mark stands where nothing is open, so it is unclear what ends where"
+        )
+    if is_unchanged and texts:
+        problems[""] = f"it has {form.no_change} and new texts as well"
+    if not texts and not problems and not is_unchanged:
+        found = {} if blocks else _in_other_form(answer, current, form)
+        texts = {name: text for name, text in found.items() if not unusable(text)}
+        if not texts:
+            end = "it was cut off, so it has to be shorter" if is_truncated else ""
+            end = end if answer.strip() else "it is empty"
+            problems = {"": end or f"no new text stands between {form.pair('new_text')}"}
+    return Reading(texts, problems, is_unchanged and not texts, diagnosis, lesson)
+
+
+def unusable(text: str) -> str:
+    """Why a text can be no instruction at all; empty where it can."""
+    if not any(map(str.isalpha, text)):
+        return "there is no word in it"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "it has characters that are no valid Unicode text"
+    return ""
+
+
+def _with_newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _without_reasoning(reply: str, form: Form) -> str | None:
+    """The reply after the reasoning with which it begins; None where that never ends.
+
+    Some servers leave in only the tag that ends it. In a block such a tag is a word of its text.
+    """
+    answer = _TURN_END.sub("", reply)
+    ends = list(_END_OF_REASONING.finditer(answer))
+    if _REASONING.match(answer):
+        return answer[ends[0].end() :] if ends else None
+    blocks = [block for block in _blocks(answer, form) if block.is_closed]
+    outside = [end for end in ends if not any(one.start < end.start() < one.end for one in blocks)]
+    return answer[outside[-1].end() :] if outside else answer
+
+
+def _blocks(answer: str, form: Form) -> Iterator[_Block]:
+    """The blocks of our form in order. What stands inside of one is its own."""
+    opening = re.compile(
+        rf"^{_DECORATION}<({'|'.join(form.names)})((?:\s[^<>\n]*?)?)(/?)>(?:{_DECORATION}$)?",
+        re.MULTILINE | re.IGNORECASE,
+    )
+    closings = _closings(answer, form)
+    place = 0
+    while mark := opening.search(answer, place):
+        name, attributes, is_empty = mark.groups()
+        tag = form.tag(name.lower())
+        start, place = mark.end(), mark.end()
+        if tag == "no_change":
+            yield _Block(tag, attributes, "", mark.start(), start)
+        elif not is_empty:
+            closing = closings.get(mark.start())
+            text_end, place = closing or (start, start)
+            text = answer[start:text_end]
+            yield _Block(tag, attributes, text, mark.start(), place, bool(closing))
+
+
+def _closings(answer: str, form: Form) -> dict[int, tuple[int, int]]:
+    """Where each opening mark stands, to the place of its closing one; of one name they nest."""
+    names = "|".join(form.names)
+    marks = re.compile(
+        rf"^{_DECORATION}<({names})(?:\s[^<>\n]*)?>"
+        rf"|(?:^{_DECORATION})?</({names})(?:\s[^<>\n]*)?>(?={_DECORATION}$)",
+        re.MULTILINE | re.IGNORECASE,
+    )
+    closings: dict[int, tuple[int, int]] = {}
+    opened: dict[str, list[int]] = {}
+    for mark in marks.finditer(answer):
+        own = opened.setdefault((mark[1] or mark[2]).lower(), [])
+        if mark[1]:
+            own.append(mark.start())
+        elif own:
+            closings[own.pop()] = mark.span()
+    return closings
+
+
+def _has_stray_mark(answer: str, blocks: Sequence[_Block], form: Form) -> bool:
+    """Whether a closing mark ends a line outside of all blocks."""
+    closing = re.compile(rf"</(?:{'|'.join(form.names)})>{_DECORATION}$", re.MULTILINE)
+    whole = [(block.start, block.end) for block in blocks if block.is_closed]
+    return any(
+        not any(start < mark.start() < end for start, end in whole)
+        for mark in closing.finditer(answer)
+    )
+
+
+def _from_blocks(
+    blocks: list[_Block], current: Mapping[str, str], form: Form
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The texts that blocks give, and why others cannot be used."""
+    wholes: dict[str, str] = {}
+    edits: dict[str, list[Edit]] = {}
+    problems: dict[str, str] = {}
+    for block in (one for one in blocks if one.tag in ("new_text", "edit")):
+        name = _component(block.attributes, current)
+        if name is None:
+            there_are = ", ".join(current)
+            problems[""] = f"a block names no component; there are {there_are}"
+        elif not block.is_closed:
+            problems[name] = f"the mark <{block.tag}> is not closed"
+        elif block.tag == "edit":
+            edits.setdefault(name, []).extend(read_edits(block.text))
+        elif not _PLACEHOLDER.fullmatch(text := _bare(block.text, current[name], form)):
+            if wholes.get(name, text) != text:
+                problems[name] = "there are several new texts for it, which differ"
+            elif name not in wholes:
+                problems.pop(name, None)  # a draft before it was left open
+            wholes[name] = text
+    texts = dict(wholes)
+    for name, own in edits.items():
+        texts[name], problem = edited(current[name], own)
+        if wholes.get(name, texts[name]) != texts[name]:
+            problem = "there are edits and a whole text for it, which differ"
+        problems |= {name: problem} if problem else {}
+    reasons = {name: unusable(text) or _gap(text, current[name]) for name, text in texts.items()}
+    problems |= {name: reason for name, reason in reasons.items() if reason}
+    return {name: text for name, text in texts.items() if name not in problems}, problems
+
+
+def _gap(text: str, current: str) -> str:
+    """Why the text is not whole; empty where it is."""
+    gap = _GAP.search(text)
+    return f"it leaves a part out: {gap[0].strip()}" if gap and gap[0] not in current else ""
+
+
+def _bare(block: str, current: str, form: Form) -> str:
+    """The text of a block without what encloses all of it: a fence, CDATA, the same marks again."""
+    text = _trimmed(block)
+    if quoted := re.fullmatch(r"<!\[CDATA\[(.*)\]\]>", text, re.DOTALL):
+        text = _trimmed(quoted[1])
+    inner = list(_blocks(text, form))
+    if len(inner) == 1 and (inner[0].start, inner[0].end) == (0, len(text)):
+        return _trimmed(inner[0].text) if inner[0].tag == "new_text" else "()"
+    return _unfenced(text, current)
+
+
+def _component(attributes: str, current: Mapping[str, str]) -> str | None:
+    """The component that a mark names; the only one where it names none."""
+    named = _NAMED.search(attributes)
+    if not named:
+        return next(iter(current)) if len(current) == 1 else None
+    name = next(filter(None, named.groups()), "").strip(_QUOTES)
+    alike = [each for each in current if each.casefold() == name.casefold()]
+    return name if name in current else alike[0] if len(alike) == 1 else None
+
+
+def _in_other_form(answer: str, current: Mapping[str, str], form: Form) -> dict[str, str]:
+    """The texts of a reply without our marks, where only one reading is possible."""
+    fences = list(_fences(answer))
+    whole = answer.strip()
+    inside = fences[0][1] if len(fences) == 1 else whole
+    for written in (whole, inside):
+        if (fields := _fields_of(written)) is not None:
+            named = {name: fields[name] for name in current if name in fields}
+            if not named and len(fields) == len(current) == 1:
+                named = dict(zip(current, fields.values(), strict=True))
+            return {name: _trimmed(text) for name, text in named.items() if isinstance(text, str)}
+    if len(current) > 1:
+        return {}
+    ((name, old),) = current.items()
+    elements = list(_elements(answer))
+    text = ""
+    if len(elements) == 1:
+        ((written, start, end),) = elements
+        outside = answer[:start] + answer[end:]
+        # A second closing mark leaves open where the text ends, a fence which of the two is meant.
+        if not list(_fences(outside)) and not _CLOSED.search(outside):
+            text = _bare(written.strip("*_`"), old, form)
+    elif len(fences) == 1 and not elements and fences[0][0] in _PROSE:
+        text = _trimmed(inside)
+    return {} if not text or _PLACEHOLDER.fullmatch(text) else {name: text}
+
+
+def _fields_of(written: str) -> Mapping[str, object] | None:
+    """The fields of JSON, of one block of YAML or of DSPy's own form; None where it is neither."""
+    if block := _YAML_BLOCK.fullmatch(written):
+        return {"": textwrap.dedent(block[1])}
+    pieces = _FIELD_HEADER.split(written)
+    if len(pieces) > 1 and not pieces[0].strip():
+        fields = dict(zip(pieces[1::2], pieces[2::2], strict=True))
+        return {name: text for name, text in fields.items() if name != "completed"}
+    try:
+        found = json.loads(written, strict=False)
+    except (ValueError, RecursionError):  # the latter where it nests a thousand times
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _elements(answer: str) -> Iterator[tuple[str, int, int]]:
+    """The outermost elements: what stands in them, and where they stand."""
+    closings: dict[str, list[re.Match[str]]] = {}
+    for mark in _CLOSED.finditer(answer):
+        closings.setdefault(mark[1], []).append(mark)
+    place = 0
+    for mark in _OPENED.finditer(answer):
+        own = closings.get(mark[1], [])
+        at = bisect_left(own, mark.end(), key=re.Match.start)
+        if mark.start() >= place and at < len(own):
+            place = own[at].end()
+            yield answer[mark.end() : own[at].start()], mark.start(), place
+
+
+def _fences(text: str) -> Iterator[tuple[str, str, int, int]]:
+    """The outermost fences: what they are called, what stands in them, and where they stand.
+
+    One with a name opens, one without closes what is open, as far as its marks are as many.
+    """
+    opened: list[re.Match[str]] = []
+    for mark in _FENCE.finditer(text):
+        closes = opened and not mark[2] and mark[1].startswith(opened[-1][1])
+        if not closes:
+            opened.append(mark)
+            continue
+        first = opened.pop()
+        if not opened:
+            inside = text[first.end() + 1 : mark.start()]
+            yield first[2].casefold(), inside, first.start(), mark.end()
+
+
+def _unfenced(text: str, current: str) -> str:
+    """The text without a fence around all of it, where the current text has none."""
+    for name, inside, start, end in _fences(text):
+        if (start, end) == (0, len(text)) and not _FENCE.match(current.strip()):
+            return _trimmed(inside) if name in _PROSE else text
+    return text
+
+
+def _trimmed(text: str) -> str:
+    """The text without blank lines around it."""
+    if "\n" not in text:
+        return text.strip()
+    return re.sub(r"\A(?:[ \t]*\n)+|\s+\Z", "", text)

@@ -1,0 +1,122 @@
+"""One run of anything: start or resume, listeners, executor, loop, and what a broken end means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.search import start
+from dspy_gepa.core.state import RunState, Settings
+from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
+from dspy_gepa.observe.observer import FanOut, Observer
+from dspy_gepa.reflect.reflector import NO_TEXT_IN_REPLY
+from dspy_gepa.result import RunResult
+from dspy_gepa.run.executor import Executor
+from dspy_gepa.run.loop import Finish, Listener, Stopper, run
+from dspy_gepa.store.run_dir import RunDir
+
+__all__ = ["check", "searched"]
+
+
+def searched(
+    settings: Settings,
+    seed: Candidate,
+    run_dir: RunDir | None,
+    told: Callable[[RunState], None],
+    *,
+    observers: Iterable[Observer],
+    keeper: Callable[[RunDir], Observer],
+    executor: Callable[[RunState], Executor],
+    stoppers: Sequence[Stopper],
+) -> Finish:
+    """Run a search to its end, whatever that is: see `check`.
+
+    Args:
+        settings: What the search is asked to do.
+        seed: The texts to start from.
+        run_dir: Where it is kept; carried on from there if something is in it.
+        told: Is told of every state, so that the last one is known also where a strategy, the
+            journal or the second Ctrl-C raises.
+        observers: Are told of every event.
+        keeper: Makes the observer that keeps the best so far in the run directory.
+        executor: Makes what carries requests out, given the state to carry on from.
+        stoppers: May end it after a proposal.
+
+    Raises:
+        JournalError: the run directory cannot be used.
+    """
+    begun, listeners = start(settings, seed), [_of_states(told)]
+    with ExitStack() as closing:
+        observing = list(observers)
+        if run_dir is not None:
+            # Before the observers: what happened is written before anybody acts on it.
+            begun = run_dir.resumed(settings)
+            listeners.append(run_dir.journal)
+            observing.append(keeper(run_dir))
+        telling = FanOut(observing)
+        closing.callback(telling.close)
+        carrying_out = executor(begun)
+        closing.callback(carrying_out.close)
+        told(begun)
+        return run(begun, carrying_out, [*listeners, telling], stoppers)
+
+
+def check(
+    finish: Finish,
+    *,
+    log_dir: str | None,
+    program: Callable[[Candidate], object],
+    thing: str,
+    advice: str = "",
+) -> None:
+    """Nothing, where the run came to a result.
+
+    Args:
+        finish: How it ended.
+        log_dir: Where it is kept.
+        program: What an error hands over of the best candidate.
+        thing: What is improved, in a word.
+        advice: What may help where the program or the metric failed everywhere.
+
+    Raises:
+        MetricError: the metric or the evaluator returned something that is no score.
+        WorkerError: a model or its server cannot be used, or the program or the metric.
+        ReflectionError: no reflection ever gave a usable text.
+    """
+    state, result = finish.state, RunResult(finish.state)
+    if isinstance(finish.error, MetricError):
+        raise finish.error
+    if state.is_broken:
+        best = result.members[result.best].candidate if result.members else None
+        kept = (
+            f" What was paid for is in {log_dir}: the same call carries on."
+            if log_dir is not None
+            else " With log_dir=... a later call could carry on."
+        )
+        advice = (
+            advice
+            if finish.error is None
+            else " Check the model's name, its key and that its server can be reached, then "
+            "run again."
+        )
+        raise WorkerError(
+            f"The run stopped because its work cannot be carried out: {state.ending}\n"
+            f"{state.tally.metric_calls} metric calls were made until then.{advice}{kept}",
+            program=program(best) if best is not None else None,
+        ) from finish.error
+    if result.failed and result.failed == len(result.proposals):
+        last = result.proposals[-1].verdict.reason
+        advice = (
+            " Try a stronger reflection_lm, or one with a larger max_tokens."
+            if NO_TEXT_IN_REPLY in last
+            else ""
+        )
+        raise ReflectionError(
+            f"None of {result.failed} reflections gave a usable text, so there is nothing to "
+            f"return but the {thing} as it was. The last one: {last}.{advice}"
+        )
+
+
+def _of_states(told: Callable[[RunState], None]) -> Listener:
+    return lambda _event, state: told(state)

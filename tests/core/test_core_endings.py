@@ -1,0 +1,68 @@
+"""When a run ends by itself, and what it does not try twice."""
+
+from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.proposal import Revalidation
+from dspy_gepa.core.rungs import Rungs
+from dspy_gepa.core.sampling import Looks
+from dspy_gepa.core.search import start
+from dspy_gepa.core.selection import SoftEstimate, by_estimate
+from dspy_gepa.core.state import Settings
+from dspy_gepa.core.work import ReflectionAnswer
+from dspy_gepa.run.loop import run
+from dspy_gepa.run.serial import SerialExecutor
+from dspy_gepa.testing.worlds import RuleWorld
+
+
+class Repeating(RuleWorld):
+    """A world whose reflection always gives the same text, which is no better."""
+
+    def reflection(self, request):
+        return ReflectionAnswer(request.ticket, {"only": "rule999"}, lm_calls=1)
+
+
+def test_a_rejected_text_is_not_tried_again():
+    """It is run for the gate once; whoever writes it again is told which proposal had it."""
+    settings = Settings(
+        train=tuple(range(40)),
+        validation=tuple(range(40, 60)),
+        limits=Limits(metric_calls=400, proposals=12),
+        sampler=Looks(4),
+        minibatch_size=4,
+        remembers_rejected=True,
+    )
+    world = Repeating(rules=16, luck=0.0, pass_or_fail=True)
+    state = run(start(settings, world.student), SerialExecutor(world)).state
+    reasons = [each.verdict.reason for each in state.history if each.verdict.kind == "rejected"]
+    assert "no better" in reasons[0]
+    assert len(reasons) > 1
+    assert set(reasons[1:]) == {"proposal 1 had the same texts and was rejected"}
+
+
+class FallingSilent(RuleWorld):
+    """A world whose reflection gives a text three times and then none any more."""
+
+    def reflection(self, request):
+        if request.ticket <= 3:
+            return super().reflection(request)
+        return ReflectionAnswer(request.ticket, problem="no text", lm_calls=1)
+
+
+def test_useless_reflections_end_the_run_whatever_is_measured_in_between():
+    """Ten in a row, not counting members that were run on more examples meanwhile."""
+    settings = Settings(
+        train=tuple(range(40)),
+        validation=tuple(range(40, 240)),
+        limits=Limits(metric_calls=2_000),
+        sampler=Looks(4),
+        minibatch_size=4,
+        rungs=Rungs(pace=1.0, head_start=0),
+        ranking=by_estimate,
+        selection=SoftEstimate(),
+    )
+    world = FallingSilent(rules=16, pass_or_fail=True)
+    state = run(start(settings, world.student), SerialExecutor(world)).state
+    last = [each for each in state.history if each.verdict.kind == "failed"]
+    between = state.history[state.history.index(last[0]) :]
+    assert any(isinstance(each.origin, Revalidation) for each in between)
+    assert len(last) == 10
+    assert "10 reflections in a row failed" in state.ending

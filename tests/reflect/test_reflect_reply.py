@@ -1,0 +1,406 @@
+"""Replies of every shape are read, or it is said why nobody can tell what they give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from dspy_gepa.reflect.form import Form
+from dspy_gepa.reflect.reply import Reading, read_reply, unusable
+
+CORPUS = Path(__file__).parents[2] / "benchmarks" / "reply_shapes.json"
+ONE = {"label": "Label it."}
+TWO = {"label": "Label it.", "reply.predict": "Reply to it.\nBe brief."}
+TEXT = "Read the message.\nAnswer K3 for a refund, K1 otherwise."
+NESTED = 'Use this form:\n```json\n{"label": "{x}"}\n```\n[[ ## label ## ]]\n{{examples}}'
+DIAGNOSIS = "<diagnosis>\nIt does not know K3.\n</diagnosis>\n"
+
+
+def marked(text, component="", tag="new_text"):
+    named = f' component="{component}"' if component else ""
+    return f"<{tag}{named}>\n{text}\n</{tag}>"
+
+
+def pair(old, new):
+    return f"<old>\n{old}\n</old>\n<new>\n{new}\n</new>"
+
+
+def edit(old, new, component=""):
+    return marked(pair(old, new), component, "edit")
+
+
+OF_ONE = {
+    "marks": marked(TEXT),
+    "marks with the name": marked(TEXT, "label"),
+    "name in single quotes": marked(TEXT).replace("text>", "text component='label'>", 1),
+    "name without quotes": marked(TEXT).replace("text>", "text component=label>", 1),
+    "name in escaped quotes": marked(TEXT).replace("text>", 'text component=\\"label\\">', 1),
+    "name in other case": marked(TEXT, "Label"),
+    "diagnosis before, lesson after": f"{DIAGNOSIS}{marked(TEXT)}\n<lesson>\nK3.\n</lesson>",
+    "talk around": f"Sure! Here you go:\n\n{marked(TEXT)}\n\nI hope it helps.",
+    "marks in one line": f"<new_text>{TEXT}</new_text>",
+    "marks decorated": f"**<new_text>**\n{TEXT}\n**</new_text>**",
+    "marks as code": f"`<new_text>`\n{TEXT}\n`</new_text>`",
+    "marks in upper case": f"<NEW_TEXT>\n{TEXT}\n</New_Text>",
+    "marks indented": f"  <new_text>\n{TEXT}\n  </new_text>  ",
+    "line ends of Windows": marked(TEXT).replace("\n", "\r\n"),
+    "line ends of an old Mac": marked(TEXT).replace("\n", "\r"),
+    "blank lines around": marked(f"\n \n{TEXT}\n\n"),
+    "marks within a fence": f"```xml\n{marked(TEXT)}\n```",
+    "a fence within the marks": marked(f"```text\n{TEXT}\n```"),
+    "CDATA": marked(f"<![CDATA[\n{TEXT}\n]]>"),
+    "marks twice around": marked(marked(TEXT)),
+    "marks escaped for HTML": marked(TEXT).replace("<", "&lt;").replace(">", "&gt;"),
+    "marks spoken of before": f"I write between <new_text> and </new_text>:\n{marked(TEXT)}",
+    "a draft left open": f"<new_text>\nLabel\n\nNo, better:\n{marked(TEXT)}",
+    "the same text twice": f"{marked(TEXT)}\nOnce more:\n{marked(TEXT)}",
+    "the form first": f"{marked('(the whole new text)')}\nFilled in:\n{marked(TEXT)}",
+    "reasoning before": f"<think>\nHm, <new_text> then?\n</think>\n\n{marked(TEXT)}",
+    "a draft in reasoning": f"<think>{marked('No.')}</think>{marked(TEXT)}",
+    "reasoning opened by the server": f"First, a draft.\n</think>\n\n{marked(TEXT)}",
+    "a draft in reasoning opened by the server": f"{marked('No.')}\nHm.\n</think>\n{marked(TEXT)}",
+    "reasoning with a name space": f"<seed:think>Hm.</seed:think>{marked(TEXT)}",
+    "reasoning in brackets": f"[THINK]Hm.[/THINK]{marked(TEXT)}",
+    "channels": f"<|channel|>analysis<|message|>Hm.<|channel|>final<|message|>{marked(TEXT)}",
+    "the end of a turn": f"{marked(TEXT)}<|im_end|>",
+    "one element of another name": f"Here it is:\n<instruction>\n{TEXT}\n</instruction>\nDone.",
+    "one element with a fence in it": f"<prompt>\n```\n{TEXT}\n```\n</prompt>",
+    "one fence after analysis": f"By the feedback, K3 is missing.\n\n```\n{TEXT}\n```\nDone.",
+    "one long fence": f"````markdown\n{TEXT}\n````",
+    "JSON of one field": json.dumps({"new_instruction": TEXT}),
+    "JSON by the component's name": json.dumps({"label": TEXT, "why": "K3"}),
+    "JSON with raw line breaks": f'{{"text": "{TEXT}"}}',
+    "JSON in a fence": f"Here:\n```json\n{json.dumps({'text': TEXT})}\n```",
+    "a block of YAML": "new_text: |\n  " + TEXT.replace("\n", "\n  ") + "\n",
+    "a field as DSPy writes it": f"[[ ## label ## ]]\n{TEXT}\n\n[[ ## completed ## ]]",
+}
+
+
+@pytest.mark.parametrize("reply", OF_ONE.values(), ids=OF_ONE)
+def test_the_text_of_one_component_is_found_in_every_shape_that_can_be_meant(reply):
+    """Whole and alone."""
+    reading = read_reply(reply, ONE)
+    assert (reading.texts, reading.problems) == ({"label": TEXT}, {})
+    assert not reading.is_unchanged
+
+
+ASKED = {
+    "nothing": ("", "no new text stands between"),
+    "white space": (" \n\t", "no new text stands between"),
+    "a plain text": (TEXT, "no new text stands between <new_text> and </new_text>"),
+    "a heading and a text": (f"# New instruction\n\n{TEXT}", "no new text"),
+    "a refusal": ("I'm sorry, but I can't assist with that.", "no new text"),
+    "a question back": ("Which codes are there?", "no new text"),
+    "an announcement": ("Add the following line: K3 is a refund.", "no new text"),
+    "no change in words": ("No changes are needed.", "no new text"),
+    "two fences": (f"```\n{TEXT}\n```\nor\n```\nLabel K3.\n```", "no new text"),
+    "two elements": (f"<old>\nA\n</old>\n<new>\n{TEXT}\n</new>", "no new text"),
+    "an element and a fence": (f"<x>\n{TEXT}\n</x>\n```\nLabel K3.\n```", "no new text"),
+    "a fence of code": ("```python\nprint('K3')\n```", "no new text"),
+    "JSON of two other fields": (json.dumps({"a": TEXT, "b": "K3"}), "no new text"),
+    "JSON of a list": (json.dumps([TEXT]), "no new text"),
+    "JSON of no text": (json.dumps({"label": [TEXT]}), "no new text"),
+    "YAML and prose": ("text: |\n  Read.\n  K3.\nThat is all.", "no new text"),
+    "the form repeated": (marked("(the whole new text)"), "no new text"),
+    "a placeholder in the marks": (marked("[your text here]"), "no new text"),
+    "nothing in the marks": (marked(""), "there is no word in it"),
+    "dots in the marks": (marked("..."), "there is no word in it"),
+    "figures in the marks": (marked("1. 2. 3."), "there is no word in it"),
+    "half a character": (marked("Label it \ud83d."), "no valid Unicode"),
+    "the mark left open": (f"<new_text>\n{TEXT}", "the mark <new_text> is not closed"),
+    "the closing mark cut off": (f"<new_text>\n{TEXT}\n</new_te", "is not closed"),
+    "an edit left open": ("<edit>\n<old>\nit\n</old>", "the mark <edit> is not closed"),
+    "two texts": (f"{marked('Label K1.')}\n{marked(TEXT)}", "several new texts for it"),
+    "reasoning without an end": (f"<think>\nHm.\n{marked(TEXT)}", "still reasoning"),
+    "another component": (marked(TEXT, "labels"), "names no component; there are label"),
+    "a text and no change": (f"{marked(TEXT)}\n<no_change/>", "<no_change/> and new texts as well"),
+    "an edit of other words": (edit("Name it", "x"), "edit 1: «Name it» is not in the text"),
+    "an edit without parts": (marked("K3", tag="edit"), "edit 1 has no <old> and <new> part"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("reply", "reason"), ASKED.values(), ids=ASKED)
+def test_of_what_cannot_be_told_the_reason_is_said(reply, reason):
+    """In words that the reply's author understands; nothing is guessed, in no language."""
+    reading = read_reply(reply, ONE)
+    assert reason in "; ".join(reading.problems.values())
+    assert not reading.is_unchanged
+
+
+def test_a_reply_that_the_server_cut_off_is_told_so():
+    """Where it gave nothing; what stands whole in its marks is taken all the same."""
+    cut = read_reply("The codes are", ONE, is_truncated=True)
+    assert cut.problems == {"": "it was cut off, so it has to be shorter"}
+    assert read_reply(marked(TEXT), ONE, is_truncated=True).texts == {"label": TEXT}
+    half = read_reply(f"```\n{TEXT}\n```\nThis", ONE, is_truncated=True)
+    assert half.texts == {"label": TEXT}
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "<no_change/>",
+        "<no_change>",
+        "<no_change />",
+        "**<no_change/>**",
+        "<NO_CHANGE/>",
+        "<no_change></no_change>",
+    ],
+)
+@pytest.mark.parametrize("current", [ONE, TWO], ids=["one", "several"])
+def test_no_change_is_an_answer(mark, current):
+    """With a diagnosis or without, for one component as for several."""
+    assert read_reply(mark, current) == Reading(is_unchanged=True)
+    said = read_reply(f"{DIAGNOSIS}{mark}\n<lesson>\nNone.\n</lesson>", current)
+    assert said == Reading(is_unchanged=True, diagnosis="It does not know K3.", lesson="None.")
+
+
+def test_the_words_of_diagnosis_and_lesson_are_kept_and_never_needed():
+    """Without the lines around them; the text stands for itself."""
+    reply = f"<diagnosis>\n\n K3 is\nmissing. \n</diagnosis>\n{marked(TEXT)}"
+    assert read_reply(reply, ONE) == Reading({"label": TEXT}, diagnosis=" K3 is\nmissing.")
+    assert read_reply(marked(TEXT), ONE) == Reading({"label": TEXT})
+
+
+def test_several_components_are_told_apart_by_their_names():
+    """Those without a block keep their texts; what cannot be used of one leaves the others."""
+    both = f"{marked('Label K3.', 'label')}\n{marked('Say K3.', 'reply.predict')}"
+    assert read_reply(both, TWO).texts == {"label": "Label K3.", "reply.predict": "Say K3."}
+    assert read_reply(marked("Say K3.", "reply.predict"), TWO) == Reading(
+        {"reply.predict": "Say K3."}
+    )
+    half = f"{marked('Label K3.', 'label')}\n{edit('nowhere', 'x', 'reply.predict')}"
+    reading = read_reply(half, TWO)
+    assert reading.texts == {"label": "Label K3."}
+    assert list(reading.problems) == ["reply.predict"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        marked(TEXT),
+        marked(TEXT, "draft"),
+        f"```\n{TEXT}\n```",
+        f"<instruction>\n{TEXT}\n</instruction>",
+        json.dumps({"new_text": TEXT}),
+    ],
+)
+def test_of_several_components_one_is_never_guessed(reply):
+    """A text without the name of one of them is asked about."""
+    reading = read_reply(reply, TWO)
+    assert reading.texts == {}
+    assert reading.problems
+
+
+def test_the_names_that_there_are_are_said():
+    """Where a block names none of them."""
+    assert read_reply(marked(TEXT, "draft"), TWO).problems == {
+        "": "a block names no component; there are label, reply.predict"
+    }
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"label": "Label K3.", "reply.predict": "Say K3."}',
+        "[[ ## label ## ]]\nLabel K3.\n\n[[ ## reply.predict ## ]]\nSay K3.",
+    ],
+)
+def test_fields_by_the_components_names_are_texts_of_several(reply):
+    """Names tell them apart as marks do, also those that are several words."""
+    assert read_reply(reply, TWO).texts == {"label": "Label K3.", "reply.predict": "Say K3."}
+
+
+def test_edits_apply_to_the_current_text():
+    """Several in one block or in several, beside a whole text of another component."""
+    long = {"label": "Label it.\nBe brief.\nStop.", "reply.predict": "Reply."}
+    one = marked(f"{pair('Be brief.', 'Be exact.')}\n{pair('', 'K3.')}", "label", "edit")
+    two = f"{edit('Be brief.', 'Be exact.', 'label')}\n{edit('', 'K3.', 'label')}"
+    for said in (one, two):
+        reading = read_reply(f"{said}\n{marked('Say K3.', 'reply.predict')}", long)
+        assert reading.texts == {
+            "label": "Label it.\nBe exact.\nStop.\nK3.",
+            "reply.predict": "Say K3.",
+        }
+
+
+def test_edits_of_one_component_are_all_or_nothing():
+    """Half a change is not what the lesson speaks of."""
+    said = f"{edit('it', 'them')}\n{edit('Label it', 'K3')}"
+    assert read_reply(said, ONE) == Reading(
+        problems={"label": "edit 2: «Label it» is not in the text; the nearest is «Label them.»"}
+    )
+
+
+def test_edits_beside_a_whole_text_have_to_say_the_same():
+    """Where both differ, nobody can tell which was meant."""
+    whole = marked("Label them.")
+    assert read_reply(f"{edit('it', 'them')}\n{whole}", ONE).texts == {"label": "Label them."}
+    reading = read_reply(f"{edit('it', 'K3')}\n{whole}", ONE)
+    assert reading.problems == {"label": "there are edits and a whole text for it, which differ"}
+
+
+def test_line_ends_of_the_current_text_do_not_keep_an_edit_from_applying():
+    """Replies have newlines, and a text that was written on Windows has others."""
+    current = {"label": "Label it.\r\nBe brief.\r\n"}
+    reading = read_reply(edit("it.\nBe brief.", "K3.\nBe exact."), current)
+    assert reading.texts == {"label": "Label K3.\nBe exact.\n"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Write an improved prompt for the image model.",
+        "I am unable to lie, and neither are you.",
+        "Write release notes.\nKey changes:\nlist them first.",
+        "No change.",
+        "Reason between\n<think>\nand\n</think>\nthen answer.",
+        "Stop at\n</think>\nthen answer.",
+        "<answer>\nK3\n</answer>",
+        "Say\n<diagnosis>\nK3",
+        "Answer\n<lesson>\nin one word\n</lesson>\nand stop.",
+        "Use\n<new_text>\nx\n</new_text>\nas marks.",
+        NESTED,
+        '"Quoted as a whole."',
+        "(a) label it\n(b) say why",
+        "Kürzel: 退款 → K3. ✓",
+        "  indented\nless",
+        "&lt;b&gt; is bold.",
+        "a",
+    ],
+)
+def test_words_between_the_marks_are_never_taken_for_talk(text):
+    """Whatever they say: the marks decide, and nothing is cut off or dropped."""
+    assert read_reply(marked(text), ONE).texts == {"label": text.strip("\n")}
+
+
+LINES = [
+    "Label it K3.", "", "   ", "```", "```json", "~~~", "````", "<think>", "</think>", "[/THINK]",
+    "<new_text>", "</new_text>", '<new_text component="label">', "<edit>", "</edit>", "<old>",
+    "</old>", "<new>", "</new>", "<diagnosis>", "</diagnosis>", "<lesson>", "</lesson>",
+    "<no_change/>", "<new_text_2>", "</new_text_2>", "====", "<<<<<<< SEARCH", ">>>>>>> REPLACE",
+    "# New instruction", "---", "**Changes made:**", '"', "'''", '{"label": "K3"}', "key: |",
+    "[[ ## label ## ]]", "<|im_end|>", "<|channel|>final<|message|>", "</s>", "  indented",
+    "> quoted", "<![CDATA[", "]]>", "&lt;new_text&gt;", "(the whole new text)",
+    "{{instruction}}", "I'm sorry.",
+]  # fmt: skip
+nasty = st.lists(st.sampled_from(LINES), min_size=1, max_size=12).map("\n".join)
+
+
+def form_and_reply(*texts):
+    """The form that is asked for where a prompt holds these texts, and a reply that gives them."""
+    form = Form.unlike(texts)
+    blocks = [
+        f"{form.mark('new_text', name)}\n{text}\n</{form.names[1]}>"
+        for name, text in zip(TWO, texts, strict=False)
+    ]
+    return form, "\n".join([form.diagnosis(), *blocks, form.lesson()])
+
+
+def without_blank_lines_around(text):
+    lines = text.split("\n")
+    while lines and not lines[0].strip():
+        lines.pop(0)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return "\n".join(lines)
+
+
+@example("```\nK3", "```")
+@example("Label it.\n<|im_end|>", "</think>")
+@example("<new_text>\nLabel it.", "</new_text>\nK3")
+@given(nasty, nasty)
+def test_any_text_between_marks_unlike_it_comes_back_unchanged(one, other):
+    """But for blank lines around it. Where the current text is a fence, a fence is text too."""
+    texts = dict(zip(TWO, map(without_blank_lines_around, (one, other)), strict=True))
+    assume(not any(map(unusable, texts.values())))
+    # A line in brackets is what a form has in place of a text.
+    assume(not any(text[0] + text[-1] in ("()", "[]", "{}", "<>") for text in texts.values()))
+    form, reply = form_and_reply(one, other)
+    fenced = dict.fromkeys(TWO, "```\nx\n```")
+    reading = read_reply(reply, fenced, form)
+    assert (reading.texts, reading.problems) == (texts, {})
+    if not any(text.startswith(("```", "~~~")) for text in texts.values()):
+        assert read_reply(reply, TWO, form).texts == texts
+
+
+@given(nasty, st.integers(1, 40))
+def test_a_reply_that_was_cut_off_within_its_marks_gives_no_text(text, missing):
+    """No beginning of a text is taken for the whole, where it does not end a reasoning."""
+    assume(not unusable(text))
+    assume(not any(end in text for end in ("</think>", "[/THINK]", "final<|message|>")))
+    form = Form.unlike([text])
+    reply = f"{form.mark('new_text')}\n{text}\n</{form.names[1]}>"
+    cut = reply[: max(len(form.mark("new_text")), len(reply) - missing)]
+    reading = read_reply(cut, {"label": "```\nx\n```"}, form)
+    assert reading.texts == {}
+    assert reading.problems
+
+
+@given(st.one_of(nasty, st.text(st.characters()), st.lists(nasty).map("".join)), st.booleans())
+def test_any_reply_is_read_or_asked_about(reply, has_several):
+    """Reading never raises, is the same every time, and gives only what can be an instruction."""
+    current = TWO if has_several else ONE
+    reading = read_reply(reply, current)
+    assert reading == read_reply(reply, current)
+    assert set(reading.texts) <= set(current)
+    assert not any(map(unusable, reading.texts.values()))
+    assert bool(reading.texts) or bool(reading.problems) or reading.is_unchanged
+    assert not (reading.texts and reading.is_unchanged)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "a: |\n" + "      x\n" * 40 + "end",
+        " " * 300_000 + "x",
+        "<" + " " * 300_000,
+        "x\n\n" * 100_000,
+        '{"a":' * 50_000,
+        "```a\n" * 20_000,
+        "```\n" * 30_000,
+        "<new_text>\n" * 5_000,
+        "<new_text>\n" * 5_000 + "</new_text>\n" * 5_000,
+        "<answer>\n" * 30_000,
+        "<answer>" + "</answer>" * 30_000,
+        "<|channel|>analysis" * 9_000,
+        "\n***" * 60_000,
+        "[[ ## x ## ]]\n" * 9_000,
+        "&lt;new_text&gt;\n" * 9_000,
+        "<new_text " + "x " * 100_000,
+        "[THINK][/THINK]\n" * 10_000,
+        "<think></think>\n" * 5_000 + "</think> " * 10_000,
+        "<edit>\n<old>\na\n</old>\n" * 3_000 + "</edit>",
+        "component= " * 20_000,
+        "<new_text component=" + "'" * 3_000 + ">\nx\n</new_text>",
+        "<new_text>\n" + "(" * 50_000 + "\n</new_text>",
+        "\t" * 100_000 + "<new_text>",
+    ],
+    ids=lambda reply: ascii(reply[:16]),
+)
+def test_reading_ends(reply):
+    """Whatever repeats in 300,000 characters: by backtracking this would not end today."""
+    assert isinstance(read_reply(reply, ONE), Reading)
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of replies is not there")
+def test_of_the_corpus_hardly_a_reply_becomes_a_wrong_text():
+    """A wrong text costs a minibatch of rollouts, a second question one short call."""
+    wrong = []
+    shapes = json.loads(CORPUS.read_text(encoding="utf-8"))
+    for shape in shapes:
+        reading = read_reply(shape["reply"], shape["components"])
+        if reading.problems:
+            continue
+        said = {"no_change": True} if reading.is_unchanged else {"texts": dict(reading.texts)}
+        if said not in (shape["wanted"], *_listed(shape.get("also_fine"))):
+            wrong.append(shape["name"])
+    assert len(wrong) <= len(shapes) // 12, wrong
+
+
+def _listed(also_fine):
+    return also_fine if isinstance(also_fine, list) else [also_fine]
