@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, TypedDict, get_args
 
-from dspy_gepa.arguments import Arguments, check_names, nearest
+from dspy_gepa.arguments import Arguments
 from dspy_gepa.artifact.checks import as_predicates
 from dspy_gepa.artifact.evaluator import LONE, Evaluator
 from dspy_gepa.artifact.isolated import check_isolation
+from dspy_gepa.checking import check_names, nearest
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.gate import Gate

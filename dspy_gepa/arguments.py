@@ -6,14 +6,13 @@ is said in one warning, what cannot be honoured is refused by name.
 
 from __future__ import annotations
 
-import difflib
-import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias, TypedDict
 
+from dspy_gepa.checking import allowed, amount, folder, whole
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.columns import FRONTIERS, FrontierKind
 from dspy_gepa.core.gate import Gate
@@ -26,7 +25,7 @@ from dspy_gepa.program.rollouts.feedback import finite
 from dspy_gepa.reflect.rules import check_predicates
 from dspy_gepa.reflect.templates import Template
 
-__all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments", "check_names", "nearest"]
+__all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments"]
 
 SEARCHES = ("default", "paper")
 DIRECTIONS = ("max", "min")
@@ -141,6 +140,7 @@ class Arguments:
     failure_score: float = 0.0
     perfect_score: float | None = 1.0
     log_dir: str | None = None
+    """As a text, whatever kind of path was given."""
     track_stats: bool | None = None
     use_wandb: bool = False
     wandb_api_key: str | None = None
@@ -209,16 +209,17 @@ class Arguments:
                 'auto="light".'
             )
         for name, lowest in _LOWEST.items():
-            _check_number(name, getattr(self, name), lowest)
+            self._set(name, whole(name, getattr(self, name), lowest))
         for name in ("max_usd", "max_seconds"):
-            _check_amount(name, getattr(self, name))
-        if self.timeout_seconds != "auto":
-            _check_amount("timeout_seconds", self.timeout_seconds)
-        for name, allowed in _ALLOWED.items():
-            _check_allowed(name, getattr(self, name), allowed)
+            self._set(name, amount(name, getattr(self, name)))
+        if not isinstance(self.timeout_seconds, str) or self.timeout_seconds != "auto":
+            self._set("timeout_seconds", amount("timeout_seconds", self.timeout_seconds))
+        self._set("log_dir", folder("log_dir", self.log_dir))
+        for name, choices in _ALLOWED.items():
+            allowed(name, getattr(self, name), choices)
         self._check_texts()
         for name, direction in self.directions.items():
-            _check_allowed(f"objectives[{name!r}]", direction, DIRECTIONS)
+            allowed(f"objectives[{name!r}]", direction, DIRECTIONS)
         self._check_scores()
         if self.track_best_outputs and self.track_stats is False:
             raise SettingsError("track_best_outputs=True needs track_stats=True to keep them in.")
@@ -227,11 +228,21 @@ class Arguments:
             if value is not None and not callable(value):
                 raise WrongType(f"{name}={value!r} was given; a function is needed.")
 
+    def _set(self, name: str, value: Any) -> None:
+        """Keep an argument in plain Python, wherever its value came from."""
+        object.__setattr__(self, name, value)
+
     def _check_scores(self) -> None:
         """Nothing, where scores can be compared with the one of a failure and the perfect one."""
-        finite("failure_score", self.failure_score)
+        self._set("failure_score", finite("failure_score", self.failure_score))
         if self.perfect_score is not None:
-            finite("perfect_score", self.perfect_score)
+            self._set("perfect_score", finite("perfect_score", self.perfect_score))
+            if self.failure_score > self.perfect_score:
+                raise SettingsError(
+                    f"failure_score={self.failure_score:g} is above perfect_score="
+                    f"{self.perfect_score:g}: a crash would count for more than the best answer. "
+                    "Give the lowest and the highest score of the metric."
+                )
         elif self.skip_perfect_score:
             raise SettingsError("perfect_score=None needs skip_perfect_score=False.")
 
@@ -248,6 +259,10 @@ class Arguments:
             "references": (
                 "a list of paths, or a dict from title to text,",
                 _are((str, os.PathLike), self.references, alone=True),
+            ),
+            "seed_instructions": (
+                "a dict from component to text",
+                self.seed_instructions is None or isinstance(self.seed_instructions, Mapping),
             ),
             "objectives": (
                 'a list of names, or a dict from name to "max" or "min",',
@@ -349,52 +364,9 @@ class Arguments:
         return trials * size + validation * (1 + trials // steps + (trials % steps > 0))
 
 
-def check_names(given: Iterable[str], known: Iterable[str], owner: str) -> None:
-    """Nothing, where all names are known.
-
-    Raises:
-        WrongType: one is not. Names the nearest that is.
-    """
-    allowed = list(known)
-    for name in given:
-        if name not in allowed:
-            raise WrongType(f"{owner} has no argument {name!r}. {nearest(name, allowed)}")
-
-
 def _are(kind: Any, given: Any, *, alone: bool = False) -> bool:
     """Whether all items are of this kind, or alone the one that was given."""
     if isinstance(given, (str, os.PathLike)):
         return alone and isinstance(given, kind)
     items = given.values() if isinstance(given, Mapping) else given
     return isinstance(given, (Mapping, Sequence)) and all(isinstance(i, kind) for i in items)
-
-
-def _check_allowed(name: str, value: Any, allowed: Sequence[Any]) -> None:
-    if value not in allowed:
-        known = ", ".join(map(repr, allowed))
-        raise SettingsError(f"{name}={value!r} was given; allowed: {known}.")
-
-
-def _check_number(name: str, value: Any, lowest: int) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise WrongType(f"{name}={value!r} was given, and a whole number is needed.")
-    if value < lowest:
-        raise SettingsError(f"{name}={value} was given; {lowest} is the lowest allowed.")
-
-
-def _check_amount(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise WrongType(f"{name}={value!r} was given, and a number is needed.")
-    if not 0 < value < math.inf:
-        raise SettingsError(f"{name}={value} was given; a finite number above 0 is needed.")
-
-
-def nearest(key: str, known: Sequence[str]) -> str:
-    """Which of the known keys is meant, and all of them, in words."""
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"The nearest that is: {near[0]!r}. " if near else ""
-    return f"{hint}Supported: {', '.join(sorted(known))}."

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from dspy_gepa.arguments import nearest
+from dspy_gepa.checking import nearest
 from dspy_gepa.core.gate import Gate, at_least_as_good, strict_improvement
 from dspy_gepa.errors import SettingsError, WrongType
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Literal
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from dspy_gepa.arguments import Arguments, Frozen, MIPROv2Arguments, check_names
+from dspy_gepa.arguments import Arguments, Frozen, MIPROv2Arguments
+from dspy_gepa.checking import check_names
 from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.components import ComponentSelector
 from dspy_gepa.core.gate import Gate
@@ -119,8 +122,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             thread that calls `compile`, and asynchronous ones, always, on one event loop.
         failure_score: The score where the program or the metric fails on an example.
         perfect_score: The score that cannot be improved on.
-        log_dir: A run directory. What was paid for is kept there, and the same call carries on
-            a run that was killed or interrupted, also with a larger budget.
+        log_dir: A run directory, where "~" is your home. What was paid for is kept there, and the
+            same call carries on a run that was killed or interrupted, also with a larger budget.
         track_stats: Whether the returned program carries `detailed_results`.
         use_wandb: Whether the run is logged to Weights & Biases (extra `wandb`).
         wandb_api_key: For that; never stored.
@@ -190,7 +193,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         num_threads: int | None = None,
         failure_score: float = 0.0,
         perfect_score: float | None = 1.0,
-        log_dir: str | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
         track_stats: bool | None = None,
         use_wandb: bool = False,
         wandb_api_key: str | None = None,
@@ -207,7 +210,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         **mipro: Unpack[MIPROv2Arguments],
     ) -> None:
         given = {name: each for name, each in locals().items() if name in Arguments.names()}
-        check_names(mipro, MIPROv2Arguments.__annotations__, "GEPA")
+        check_names(mipro, _names("__init__"), "GEPA", _names("compile"), "compile")
         # As attributes, because DSPy and trackers read an optimizer's settings there; the metric
         # under the name that it has in dspy.GEPA.
         self.metric_fn = given.pop("metric")
@@ -291,6 +294,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         fewshot_aware_proposer: bool = True,
         requires_permission_to_run: bool | None = None,
         provide_traceback: bool | None = None,
+        **unknown: Any,
     ) -> dspy.Module:
         """A copy of the student with the best instructions that were found.
 
@@ -318,6 +322,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             view_data_batch_size: No meaning here.
             tip_aware_proposer: No meaning here.
             fewshot_aware_proposer: No meaning here.
+            **unknown: Refused, with the names that may be meant.
 
         Raises:
             SettingsError: an argument is wrong; nothing was spent.
@@ -327,12 +332,13 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             JournalError: `log_dir` holds another run, or cannot be used.
         """
         named = {k: v for k, v in locals().items() if k in Arguments.names() and v is not None}
+        check_names(unknown, _names("compile"), "compile", _names("__init__"), "GEPA(...)")
         if requires_permission_to_run:
             raise SettingsError("requires_permission_to_run=True is not supported: set it False.")
         arguments = self._arguments(**named)
         student = seeded(arguments, student)
         table = tabulated(arguments, trainset, valset)
-        if not valset:
+        if not table.has_validation:
             logger.warning("No valset provided; Using trainset as valset. A separate one is safer.")
         if ignored := arguments.without_meaning:
             logger.warning("These arguments of MIPROv2 change nothing here: %s", ", ".join(ignored))
@@ -366,3 +372,11 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             as_selection(arguments.candidate_selection_strategy)
         if arguments.component_selector is not None:
             as_component_selector(arguments.component_selector, ())
+
+
+def _names(method: str) -> list[str]:
+    """The arguments that a method of GEPA has by name, those of MIPROv2 included."""
+    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(getattr(GEPA, method)).parameters.values()
+    names = [each.name for each in parameters if each.kind in kinds and each.name != "self"]
+    return names + (list(MIPROv2Arguments.__annotations__) if method == "__init__" else [])

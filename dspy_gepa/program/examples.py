@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import dspy
 
@@ -21,6 +22,23 @@ class ExampleTable:
     validation: tuple[int, ...]
     anchors: tuple[int, ...] = ()
     """Examples that must keep passing."""
+    times: int = 1
+    """How often each validation example stands in the validation set."""
+    has_validation: bool = True
+    """Whether there are examples to choose by; else those to learn from serve for both."""
+
+    def name_of(self, example: int) -> str:
+        """Where an example stands in what the user gave: "valset[17]".
+
+        One that stands in several sets is named by the training set.
+        """
+        if example in self.train:
+            return f"trainset[{self.train.index(example)}]"
+        if example in self.validation:
+            count = len(self.validation) // self.times
+            source = "valset" if self.has_validation else "trainset"
+            return f"{source}[{self.validation.index(example) % count}]"
+        return f"must_pass[{self.anchors.index(example)}]"
 
 
 def tabulate(
@@ -49,38 +67,32 @@ def tabulate(
         WrongType: something in a set is not a dspy.Example.
     """
     # Objects are told apart by their ids, which hold for as long as the objects are kept.
-    learned, validated, anchored = list(trainset or ()), list(valset or ()), list(must_pass)
+    sets = {"trainset": trainset, "valset": valset, "must_pass": must_pass}
+    learned, validated, anchored = (_listed(name, of, check) for name, of in sets.items())
     if not learned:
         raise SettingsError(
-            f"Trainset must be provided and non-empty, and {trainset!r} was given. "
+            f"Trainset must be provided and non-empty, and {trainset!r:.200} was given. "
             "Pass a list of dspy.Example, for instance trainset=examples[:50]."
         )
-    sets = {"trainset": learned, "valset": validated, "must_pass": anchored}
-    for name, examples in sets.items():
-        for position, example in enumerate(examples):
-            (check or _check)(f"{name}[{position}]", example)
-    train = tuple(range(len(learned)))
-    if not validated and times == 1:
-        return _anchored(learned, train, train, anchored)
     table = list(learned)
-    shared = {id(example): position for position, example in enumerate(learned)}
-    validation = []
-    for example in (validated or learned) * times:
-        # Taken out, because an object that stands twice in a set counts twice there.
-        known = shared.pop(id(example), None)
-        validation.append(len(table) if known is None else known)
-        if known is None:
-            table.append(example)
-    return _anchored(table, train, tuple(validation), anchored)
+    train, validation = tuple(range(len(learned))), list(range(len(learned)))
+    if validated or times > 1:
+        shared = {id(example): position for position, example in enumerate(learned)}
+        validation = []
+        for example in (validated or learned) * times:
+            # Taken out, because an object that stands twice in a set counts twice there.
+            known = shared.pop(id(example), None)
+            validation.append(len(table) if known is None else known)
+            if known is None:
+                table.append(example)
+    anchors = _anchors(table, anchored)
+    return ExampleTable(
+        tuple(table), train, tuple(validation), anchors, times, has_validation=bool(validated)
+    )
 
 
-def _anchored(
-    table: list[dspy.Example],
-    train: tuple[int, ...],
-    validation: tuple[int, ...],
-    must_pass: list[dspy.Example],
-) -> ExampleTable:
-    """The table with what must keep passing, each once."""
+def _anchors(table: list[dspy.Example], must_pass: list[dspy.Example]) -> tuple[int, ...]:
+    """What must keep passing, each once; what is new is added to the table."""
     known = {id(example): position for position, example in reversed([*enumerate(table)])}
     anchors: dict[int, None] = {}
     for example in must_pass:
@@ -88,14 +100,48 @@ def _anchored(
             known[id(example)] = len(table)
             table.append(example)
         anchors[known[id(example)]] = None
-    return ExampleTable(tuple(table), train, validation, tuple(anchors))
+    return tuple(anchors)
+
+
+def _listed(
+    name: str, examples: Any, check: Callable[[str, object], None] | None
+) -> list[dspy.Example]:
+    """The examples of a set, whatever holds them, each of them checked.
+
+    Raises:
+        WrongType, SettingsError: it holds something else, or what it holds cannot be used.
+    """
+    if examples is None:
+        return []
+    is_table = hasattr(examples, "columns") and hasattr(examples, "to_dict")
+    is_no_set = isinstance(examples, (str, bytes, Mapping)) or is_table
+    if check is None and (is_no_set or not _can_be_listed(examples)):
+        rows = f'{name}.to_dict("records")' if is_table else "rows"
+        raise WrongType(
+            f"{name} is a {type(examples).__name__}, and a list of dspy.Example is needed. "
+            f'Make one: [dspy.Example(**row).with_inputs("question") for row in {rows}].'
+        )
+    listed = list(examples)
+    for position, example in enumerate(listed):
+        (check or _check)(f"{name}[{position}]", example)
+    return listed
+
+
+def _can_be_listed(examples: object) -> bool:
+    """Whether it can be gone through: data sets often only have places, and no iterator."""
+    return isinstance(examples, Iterable) or hasattr(type(examples), "__getitem__")
 
 
 def _check(name: str, example: object) -> None:
     if not isinstance(example, dspy.Example):
+        recipe = (
+            'dspy.Example(**row).with_inputs("question") for each row'
+            if isinstance(example, Mapping)
+            else 'dspy.Example(question="...", answer="...").with_inputs("question")'
+        )
         raise WrongType(
-            f"{name} is a {type(example).__name__}, and a dspy.Example is needed. "
-            'Make one: dspy.Example(question="...", answer="...").with_inputs("question").'
+            f"{name} is a {type(example).__name__}, and a dspy.Example is needed. Make one: "
+            f"{recipe}."
         )
     try:
         example.inputs()

@@ -95,12 +95,21 @@ def finite(what: str, value: object) -> float:
     Raises:
         WrongType, SettingsError: it is none, or not a finite one.
     """
-    # Text is refused although "1" would convert: it is a mistake more often than a number.
-    if not isinstance(value, SupportsFloat) or isinstance(value, (str, bytes)):
+    number = _number(value)
+    if number is None:
         raise WrongType(
             f"{what} is {without_base64(repr(value)):.80}, and a number is needed, such as 0.5."
         )
-    number = float(value)
     if not math.isfinite(number):
         raise SettingsError(f"{what} is {number}, and a finite number is needed, such as 0.5.")
     return number
+
+
+def _number(value: object) -> float | None:
+    # Text is none although "1" would convert: it is a mistake more often than a number.
+    if not isinstance(value, SupportsFloat) or isinstance(value, (str, bytes)):
+        return None
+    try:
+        return float(value)
+    except TypeError:
+        return None  # an array of several

@@ -1,0 +1,178 @@
+"""How an argument is checked: what was given, in plain Python; or an error that says what to do.
+
+Numbers may come from numpy, and wherever else they come from, as long as they are numbers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, SupportsFloat, SupportsIndex
+
+from dspy_gepa.errors import SettingsError, WrongType
+
+__all__ = ["allowed", "amount", "check_names", "folder", "nearest", "whole"]
+
+_ELSEWHERE = {
+    "max_proposals": (
+        "max_iterations", "iterations", "num_iterations", "max_iters", "max_steps", "num_steps",
+        "steps", "generations", "num_generations", "epochs", "depth", "rounds", "max_rounds",
+        "num_rounds", "num_search_iterations", "max_candidate_proposals", "n_trials",
+    ),
+    "max_metric_calls": (
+        "budget", "max_budget", "max_calls", "max_evals", "max_evaluations", "num_evals",
+        "eval_budget", "evaluation_budget", "num_evaluations", "max_eval_calls",
+    ),
+    "max_reflection_calls": ("max_llm_calls", "max_lm_calls", "max_reflections"),
+    "max_usd": ("max_cost", "max_cost_usd", "max_dollars", "cost_limit", "max_reflection_cost"),
+    "max_total_tokens": ("max_tokens", "token_budget", "token_limit"),
+    "max_seconds": ("max_time", "time_limit", "time_budget", "max_runtime"),
+    "timeout_seconds": ("timeout", "eval_timeout", "straggler_limit", "timeout_s"),
+    "reflection_lm": (
+        "reflection_model", "reflector", "optimizer_lm", "optimizer_model", "proposer_lm",
+        "teacher_lm", "meta_lm", "critic_lm", "mutation_lm",
+    ),
+    "task_model": ("task_lm", "lm", "model", "student_lm", "eval_lm", "target_model"),
+    "num_threads": (
+        "n_threads", "threads", "max_workers", "num_workers", "workers", "n_jobs", "parallelism",
+        "parallel_evaluations", "concurrency",
+    ),
+    "seed": ("random_seed", "random_state", "rng_seed"),
+    "log_dir": (
+        "run_dir", "checkpoint_dir", "output_dir", "save_dir", "out_dir", "logdir", "work_dir",
+        "output_path", "checkpoint_path",
+    ),
+    "seed_instructions": (
+        "seed_candidate", "initial_instructions", "initial_prompt", "seed_prompt",
+    ),
+    "reflection_minibatch_size": ("bsize", "batch_size", "minibatch", "minibatch_size"),
+    "max_bootstrapped_demos": ("max_demos", "num_demos", "max_examples", "k"),
+    "component_selector": ("module_selector", "predictor_selector"),
+    "candidate_selection_strategy": ("candidate_selector", "selection", "parent_selection"),
+    "instruction_proposer": ("custom_proposer", "custom_candidate_proposer", "proposer"),
+    "reflection_template": ("reflection_prompt_template", "reflection_prompt", "prompt_template"),
+    "guidance": ("additional_instructions", "instructions", "background", "objective"),
+    "references": ("skills",),
+    "gate": ("acceptance_criterion", "gate_tolerance"),
+    "perfect_score": ("stop_at_score", "max_score", "target_score"),
+    "failure_score": ("format_failure_score", "error_score", "min_score"),
+    "observers": ("callbacks", "logger"),
+    "metric": ("metric_fn", "evaluator", "eval_fn", "scorer"),
+}  # fmt: skip
+"""Our names, and what the same or the nearest to it is called in other optimizers."""
+
+
+def whole(name: str, value: Any, lowest: int) -> int | None:
+    """The whole number; None where none was given.
+
+    Raises:
+        SettingsError: it is none, or too low.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise WrongType(f"{name}={value!r:.200} was given, and a whole number is needed.")
+    number = _index(name, value)
+    if number < lowest:
+        raise SettingsError(f"{name}={number} was given; {lowest} is the lowest allowed.")
+    return number
+
+
+def _index(name: str, value: SupportsIndex) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:  # an array has the method, and is no index for that
+        raise WrongType(f"{name}={value!r:.200} was given; one whole number is needed.") from None
+
+
+def amount(name: str, value: Any) -> float | None:
+    """The number above 0; None where none was given.
+
+    Raises:
+        SettingsError: it is none, or not above 0.
+    """
+    if value is None:
+        return None
+    is_number = isinstance(value, SupportsFloat) and not isinstance(value, (bool, str, bytes))
+    is_array = bool(getattr(value, "shape", None))
+    if not is_number or is_array:
+        raise WrongType(f"{name}={value!r:.200} was given, and a number is needed.")
+    number = float(value)
+    if not 0 < number < math.inf:
+        raise SettingsError(f"{name}={number} was given; a finite number above 0 is needed.")
+    return int(value) if isinstance(value, SupportsIndex) else number
+
+
+def allowed(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Nothing, where it is one of these.
+
+    Raises:
+        SettingsError: it is none of them.
+    """
+    if not isinstance(value, (str, type(None))) or value not in choices:
+        known = ", ".join(map(repr, choices))
+        raise SettingsError(f"{name}={value!r:.200} was given; allowed: {known}.")
+
+
+def folder(name: str, value: Any) -> str | None:
+    """The path of a directory, with the home directory in place of "~"; None where none was given.
+
+    Raises:
+        SettingsError: it is no path.
+    """
+    if value is None:
+        return None
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
+        raise WrongType(f"{name}={value!r:.200} was given; the path of a directory is needed.")
+    if not path.strip() or "\0" in path:
+        raise SettingsError(
+            f"{name}={value!r:.200} was given, which is no path. Give the path of a directory, "
+            f"{name}='runs/first' for instance, or None for none."
+        )
+    return os.path.expanduser(path)  # noqa: PTH111 - Path raises where there is no such user
+
+
+def check_names(
+    given: Iterable[str],
+    known: Iterable[str],
+    owner: str,
+    beside: Iterable[str] = (),
+    other: str = "",
+) -> None:
+    """Nothing, where all names are known.
+
+    Args:
+        given: The names that were used.
+        known: Those that there are.
+        owner: What has them.
+        beside: Names that something else has, which goes with it.
+        other: What that is.
+
+    Raises:
+        WrongType: one is not. Says what is meant by it elsewhere, and the nearest that are known.
+    """
+    names, others = list(known), list(beside)
+    for name in given:
+        if name in names:
+            continue
+        hint = f"{other} has it: give it there." if name in others else meant(name, names)
+        raise WrongType(f"{owner} has no argument {name!r}. {hint}")
+
+
+def meant(name: str, known: Sequence[str]) -> str:
+    """What may be meant by a name that there is not, in words."""
+    ours = next((ours for ours, others in _ELSEWHERE.items() if name in others), "")
+    if ours:
+        return f"What other optimizers call so is, or comes nearest to, {ours!r} here."
+    if near := difflib.get_close_matches(name, known, n=3):
+        return f"The nearest names: {', '.join(map(repr, near))}."
+    return "See help(dspy_gepa.GEPA) for all that there are."
+
+
+def nearest(key: str, known: Sequence[str]) -> str:
+    """Which of the known keys may be meant, and all of them, in words."""
+    return f"{meant(key, known)} Supported: {', '.join(sorted(known))}."
