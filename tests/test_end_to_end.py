@@ -51,7 +51,8 @@ def test_a_program_is_optimized_on_a_real_local_model(local_lm, tmp_path):
         return 0.0, f"The day is {gold.day}: year, month and day as eight digits, nothing else."
 
     program = dspy.Predict("text -> day")
-    optimizer = GEPA(metric, max_metric_calls=45, num_threads=1, track_stats=True)
+    settings = {"reflection_style": "transcribe", "num_threads": 1, "track_stats": True}
+    optimizer = GEPA(metric, max_metric_calls=45, **settings)
     with dspy.context(lm=local_lm):
         improved = optimizer.compile(program, examples[:6], examples[6:])
 
