@@ -45,8 +45,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
 
     Runs the student on a few training examples, shows a reflection LM what it did and what the
     metric said about it, tries the rewritten instructions on the same examples, and validates
-    those that do better. Parents are drawn from the members that are best at some validation
-    example; two members that learned different things are merged. Paper: arXiv 2507.19457.
+    those that do better. A parent is drawn as probably as it is the best member by an estimate;
+    two members that learned different things are merged. Paper: arXiv 2507.19457.
 
     Args:
         metric: `metric(gold, pred)`, also with `trace=None` or with the five parameters of
@@ -98,8 +98,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             score by which the winner is chosen. Then each member is validated on all of them.
         search: "default", which validates in rungs and learns from failures, or "paper", the
             published algorithm to the letter. What follows is chosen by it where it is None.
-        reflection_minibatch_size: Training examples that a proposal learns from; by default 3 to
-            8 failures, by the size of the training set, or any 3 examples in the paper's search.
+        reflection_minibatch_size: Training examples that a proposal learns from and is compared on;
+            by default 3, of which the default search wants at least one that is not right yet.
         candidate_selection_strategy: "pareto", "current_best", "epsilon_greedy", "top_k_pareto",
             a function from a `PoolView` and a `random.Random` to a member's id, or an object
             with `select_candidate_idx`. By default the better a member is estimated the likelier
@@ -136,7 +136,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         gepa_kwargs: Keys of the gepa package; mapped to the arguments here, or refused by name.
         gate: A function from the child's and each parent's scores on the minibatch to whether the
             child is validated: `Margin` of `dspy_gepa.core.gate`, `strict_improvement`, or one of
-            your own. By default the child must mend a quarter of what it was shown.
+            your own. By default the child must do better in sum, by however little.
         window: How many proposals are under way at once. Part of the algorithm, unlike
             `num_threads`: more of them keep more threads busy and see less of each other. By
             default 1 to 4, by the budget; 1 in the paper's search.
