@@ -156,6 +156,7 @@ class Equipment:
                 must_know_usage=given.max_total_tokens is not None,
                 kinds=kinds_for(given.optimize),
                 measured=tuple(name for name in given.directions if name in MEASURED),
+                name_of=self.table.name_of,
             ),
         )
 

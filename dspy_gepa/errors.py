@@ -1,8 +1,7 @@
 """Every exception that this package raises on purpose.
 
 GEPAError
-+-- SettingsError (ValueError)        an argument is wrong; raised before any model call
-|   +-- EmptyTrainset (AssertionError)   also what callers of dspy.GEPA catch
++-- SettingsError (ValueError, AssertionError)   an argument is wrong; before any model call
 |   +-- WrongType (TypeError)
 +-- MetricError (ValueError)          a metric returned something that is no score
 +-- WorkerError (RuntimeError)        the run stopped: a model or its server cannot be used
@@ -12,6 +11,8 @@ GEPAError
 |   +-- JournalMismatch (ValueError)     it belongs to another run; lists the differences
 +-- MissingExtra (ImportError)        an optional dependency is not installed
 """
+
+import re
 
 __all__ = [
     "GEPAError",
@@ -24,11 +25,30 @@ __all__ = [
     "SettingsError",
     "WorkerError",
     "WrongType",
+    "readable",
 ]
 
 
+_UNREADABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tabs and line ends, signs that turn the direction of a text, and lone
+surrogates, which no terminal can be sent."""
+
+
+def readable(text: str) -> str:
+    """The text as a terminal or a log may have it, whoever wrote it: what is no sign is spelled."""
+    lines = text.replace("\r\n", "\n")
+    return _UNREADABLE.sub(lambda found: ascii(found[0])[1:-1], lines)
+
+
 class GEPAError(Exception):
-    """The root of the tree: catch it to catch everything of ours."""
+    """The root of the tree: catch it to catch everything of ours.
+
+    Its words may quote a server or a program. As it is printed there are no control characters in
+    them; its arguments have them as they were.
+    """
+
+    def __str__(self) -> str:
+        return readable(super().__str__())
 
 
 class SettingsError(GEPAError, ValueError, AssertionError):
@@ -45,6 +65,9 @@ class WrongType(SettingsError, TypeError):
 
 class MetricError(GEPAError, ValueError):
     """A metric returned something that is no score. Names the example and the metric."""
+
+    program: object = None
+    """The best program that was found until then; None where none was validated."""
 
 
 class WorkerError(GEPAError, RuntimeError):

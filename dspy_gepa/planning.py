@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from dspy_gepa.core.forecast import Forecast
-from dspy_gepa.errors import SettingsError
+from dspy_gepa.errors import SettingsError, readable
 
 __all__ = ["CANDIDATES", "Plan", "auto_budget", "sized_budget", "trials"]
 
@@ -53,7 +53,7 @@ class Plan:
         ]
         if self.demos:
             lines.append(f"demonstrations         up to {_counted(self.demos)} more")
-        return "\n".join([*lines, *filter(None, [self.warning])])
+        return readable("\n".join([*lines, *filter(None, [self.warning])]))
 
 
 def _reflections(forecast: Forecast) -> str:

@@ -10,6 +10,7 @@ from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
 from dspy_gepa.observe.observer import FanOut, Observer
+from dspy_gepa.program.calls.outage import advice_on
 from dspy_gepa.reflect.reflector import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.executor import Executor
@@ -85,25 +86,21 @@ def check(
         ReflectionError: no reflection ever gave a usable text.
     """
     state, result = finish.state, RunResult(finish.state)
+    best = program(result.members[result.best].candidate) if result.members else None
     if isinstance(finish.error, MetricError):
+        finish.error.program = best
         raise finish.error
     if state.is_broken:
-        best = result.members[result.best].candidate if result.members else None
         kept = (
             f" What was paid for is in {log_dir}: the same call carries on."
             if log_dir is not None
             else " With log_dir=... a later call could carry on."
         )
-        advice = (
-            advice
-            if finish.error is None
-            else " Check the model's name, its key and that its server can be reached, then "
-            "run again."
-        )
+        advice = advice if finish.error is None else advice_on(finish.error)
         raise WorkerError(
             f"The run stopped because its work cannot be carried out: {state.ending}\n"
             f"{state.tally.metric_calls} metric calls were made until then.{advice}{kept}",
-            program=program(best) if best is not None else None,
+            program=best,
         ) from finish.error
     if result.failed and result.failed == len(result.proposals):
         last = result.proposals[-1].verdict.reason

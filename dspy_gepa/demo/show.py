@@ -22,6 +22,7 @@ from dspy_gepa.demo.house_labels import house_labels
 from dspy_gepa.demo.models import ModelChoice, Models, models
 from dspy_gepa.demo.scoring import Progress, Score, score
 from dspy_gepa.demo.task import Graded, Metric, Task, limited
+from dspy_gepa.errors import readable
 
 __all__ = ["TASKS", "Show", "show"]
 
@@ -156,7 +157,8 @@ def _print_instructions(before: dspy.Module, after: dspy.Module) -> None:
     for name, predictor in before.named_predictors():
         label = "" if name == "self" else f" of {name}"
         print(f"\nInstruction{label} before:\n{predictor.signature.instructions}")
-        print(f"\nInstruction{label} after:\n{improved[name].signature.instructions}")
+        # A model wrote it, and it goes to a terminal.
+        print(f"\nInstruction{label} after:\n{readable(improved[name].signature.instructions)}")
         if demos := improved[name].demos:
             shown = "\n".join(f"  {dict(demo)}" for demo in demos)
             print(f"\nDemonstrations{label}, found by the optimizer:\n{shown}")

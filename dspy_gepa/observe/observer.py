@@ -9,11 +9,28 @@ from typing import Protocol
 
 from dspy_gepa.core.events import Event
 from dspy_gepa.core.state import RunState
+from dspy_gepa.errors import readable
 
 __all__ = ["FanOut", "Observer", "attempted"]
 
 # Below DSPy's own logger, so that its handlers, levels and `disable_logging` hold for ours too.
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
+
+
+class _Readable(logging.Filter):
+    """Leaves no control characters in what is logged: it may quote anybody."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, readable."""
+        if (said := record.getMessage()) != (shown := readable(said)):
+            record.msg, record.args = shown, ()
+        if record.exc_info and not record.exc_text:
+            # What is set here no handler formats again.
+            record.exc_text = readable(logging.Formatter().formatException(record.exc_info))
+        return True
+
+
+logger.addFilter(_Readable())
 
 
 class Observer(Protocol):

@@ -98,6 +98,8 @@ class WorkerSettings:
     """What kinds of components there are to be improved."""
     measured: tuple[str, ...] = ()
     """Which of `MEASURED` are objectives of a rollout."""
+    name_of: Callable[[int], str] = "example {}".format
+    """Where the user has an example, for messages."""
 
 
 _AS_USUAL = WorkerSettings()
@@ -245,7 +247,11 @@ class ProgramWorker:
         trace = calls if self._holds_code else None
         return self._ask_metric(
             lambda: self._metric.score(
-                example, output, example_id, program_trace=trace, again=account.count_metric_call
+                example,
+                output,
+                self._settings.name_of(example_id),
+                program_trace=trace,
+                again=account.count_metric_call,
             ),
             account,
         )

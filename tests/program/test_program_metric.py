@@ -271,7 +271,7 @@ def test_what_is_no_score_is_refused_with_metric_and_example(returned):
         return returned
 
     with pytest.raises(MetricError, match=r"(?s)strictness .*example 17.*finite number") as caught:
-        Metric(strictness).score(GOLD, RIGHT, 17)
+        Metric(strictness).score(GOLD, RIGHT, "example 17")
     assert re.search(r"[^.]\. Return a finite number", str(caught.value))
 
 
@@ -403,7 +403,7 @@ def test_what_cannot_be_attached_is_an_error():
     """It names the example and what may be attached."""
     metric = Metric(lambda gold, pred: {"score": 1, "attachments": {"raw": b"x"}})
     with pytest.raises(MetricError, match=r"example 7. The attachment 'raw' is a bytes. Attach a"):
-        metric.score(GOLD, RIGHT, 7)
+        metric.score(GOLD, RIGHT, "example 7")
 
 
 def test_feedback_that_is_put_together_has_no_encoded_content():

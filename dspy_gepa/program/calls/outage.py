@@ -14,11 +14,12 @@ from dspy.utils.exceptions import (
     LMError,
     LMInvalidRequestError,
     LMProviderError,
+    LMRateLimitError,
     LMUnsupportedModelError,
     is_retryable_lm_error,
 )
 
-__all__ = ["Outage", "is_transient", "is_unmistakable", "outage_in"]
+__all__ = ["Outage", "advice_on", "is_transient", "is_unmistakable", "outage_in"]
 
 _LASTING = (LMAuthError, LMBillingError, LMConfigurationError, LMUnsupportedModelError)
 _OF_THE_REQUEST = (ContextWindowExceededError, LMInvalidRequestError)
@@ -34,6 +35,7 @@ _TRANSIENT_SDK_ERRORS = frozenset(
         "Timeout",
     }
 )
+_BUSY_SDK_ERRORS = frozenset({"RateLimitError"})
 _LASTING_SDK_ERRORS = frozenset({"AuthenticationError", "NotFoundError", "PermissionDeniedError"})
 _REFUSED_CONTENT = frozenset({"content_filter", "content_policy_violation"})
 _NO_MODEL = ("No LM is loaded", "LM must be ")
@@ -53,6 +55,20 @@ def outage_in(error: BaseException | None) -> BaseException | None:
             return error
         error = error.__cause__
     return None
+
+
+def advice_on(error: BaseException) -> str:
+    """What to do about it, a sentence with a space before it; empty where it says that itself."""
+    if isinstance(error, LMBillingError):
+        return " See what is left of the account's quota, then run again."
+    if isinstance(error, LMRateLimitError) or _comes_from_sdk(error, _BUSY_SDK_ERRORS):
+        return " Ask the server less at once, by a lower num_threads, or later, then run again."
+    is_of_a_model = _comes_from_sdk(error, _TRANSIENT_SDK_ERRORS | _LASTING_SDK_ERRORS)
+    if isinstance(error, LMError) or is_of_a_model:
+        return (
+            " Check the model's name, its key and that its server can be reached, then run again."
+        )
+    return ""
 
 
 def is_transient(error: BaseException) -> bool:

@@ -93,7 +93,7 @@ class Metric:
         self,
         example: Any,
         prediction: Any,
-        example_id: int,
+        place: object,
         *,
         program_trace: Sequence[Call] | None = None,
         again: Callable[[], object] = bool,
@@ -101,17 +101,20 @@ class Metric:
         """What the metric says about this prediction.
 
         The user's metric is called once; where it has to be tried what it takes, perhaps a second
-        time, of which `again` is told before.
+        time, of which `again` is told before. `place` says in an error where the example stands.
 
         Raises:
             MetricError: it returned something that is no score.
         """
         trace = None if program_trace is None else list(program_trace)
         given = {"program_trace": trace}
-        if self._is_unsure:
-            returned = self._tried(example, prediction, given, again)
-        else:
-            returned = self._call(example, prediction, given)
+        try:
+            if self._is_unsure:
+                returned = self._tried(example, prediction, given, again)
+            else:
+                returned = self._call(example, prediction, given)
+        except MetricError as error:  # of one of our own metrics, which knows no places
+            raise MetricError(f"On {place}: {error}") from error
         try:
             score = finite("The score", _part(returned, "score"))
             objectives = objectives_of(dict(_part(returned, "objective_scores") or {}))
@@ -119,7 +122,7 @@ class Metric:
         except (TypeError, ValueError) as error:
             why = str(error).removesuffix(".")  # Python's own errors end without one
             raise MetricError(
-                f"The metric {self.name} returned {_quoted(returned)} for example {example_id}. "
+                f"The metric {self.name} returned {_quoted(returned)} for {place}. "
                 f"{why}. Return a finite number, (score, feedback), a dict with 'score', or "
                 "dspy_gepa.Feedback(score, text)."
             ) from error
