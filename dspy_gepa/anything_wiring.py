@@ -30,6 +30,7 @@ from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.equipment import Equipment
 from dspy_gepa.errors import ReflectionError, WorkerError
+from dspy_gepa.fitting import OF_THE_BUDGET
 from dspy_gepa.held_out import HeldOut, compared, evaluated
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.observe.scores import RangeCheck
@@ -110,7 +111,9 @@ class AnythingOptimization:
             table=self.table,
             metric=self.asked.bound_evaluator.name,
             models=self._equipment.models,
-            adopt=() if self.asked.shared.window else ("settings.window", "settings.sampler"),
+            adopt=OF_THE_BUDGET
+            if self.asked.shared.window
+            else (*OF_THE_BUDGET, "settings.window", "settings.sampler"),
             digest_of=digest,
         )
 

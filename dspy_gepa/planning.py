@@ -22,18 +22,19 @@ class Plan:
     components: tuple[str, ...]
     demos: int = 0
     """The most metric calls for demonstrations after the search, beside its limits."""
+    usual: Forecast | None = None
+    """The same where nothing is done less of for a small budget; None where nothing is."""
 
     @property
     def warning(self) -> str:
         """What speaks against this budget; empty where nothing does."""
-        if not self.forecast.is_below_floor:
+        usual, most = self.usual or self.forecast, self.forecast.settings.limits.rollouts_at_most
+        if most is None or most >= usual.floor:
             return ""
-        forecast = self.forecast
         return (
-            f"A budget of {forecast.settings.limits.rollouts_at_most} metric calls is below the "
-            f"useful floor of {forecast.floor}: {forecast.seed.metric_calls} to validate the "
-            f"program as it is, and up to {forecast.most.metric_calls} for each of three "
-            "proposals. What fits is done."
+            f"A budget of {most} metric calls is below the useful floor of {usual.floor}: "
+            f"{usual.seed.metric_calls} to validate the program as it is, and up to "
+            f"{usual.most.metric_calls} for each of three proposals. What fits is done."
         )
 
     def __str__(self) -> str:

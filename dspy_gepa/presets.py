@@ -14,6 +14,7 @@ from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs, Looks
 from dspy_gepa.core.selection import ProbablyBest, by_estimate
 from dspy_gepa.core.state import Settings
+from dspy_gepa.fitting import fitted
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.strategies import component_selector, selection
 
@@ -50,8 +51,9 @@ def settings_for(
         owners: For components that are not called themselves, those whose calls are theirs.
     """
     chosen = _paper(given) if given.search == "paper" else _default(given, limits, text_merge)
+    fit = fitted(limits, table, chosen.get("rungs"), feedback_calls, seed=given.seed or 0)
     return Settings(
-        **chosen,
+        **{**chosen, "rungs": fit.rungs},
         train=table.train,
         validation=table.validation,
         limits=limits,
@@ -65,7 +67,7 @@ def settings_for(
         skip_perfect_score=given.skip_perfect_score,
         perfect_score=1.0 if given.perfect_score is None else given.perfect_score,
         lowest_score=given.failure_score,
-        feedback_calls=feedback_calls,
+        feedback_calls=fit.feedback_calls,
         reflection_calls=reflection_calls,
         use_merge=given.use_merge and given.max_merge_invocations is not None,
         max_merge_invocations=given.max_merge_invocations or 0,

@@ -17,6 +17,7 @@ from dspy_gepa.core.forecast import forecast
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.demonstrating import Demonstrating, set_aside
 from dspy_gepa.equipment import Equipment
+from dspy_gepa.fitting import OF_THE_BUDGET
 from dspy_gepa.observe.observer import attempted
 from dspy_gepa.planning import Plan, sized_budget
 from dspy_gepa.presets import is_single_component, settings_for
@@ -39,6 +40,9 @@ from dspy_gepa.wording import frozen_components
 __all__ = ["Optimization"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
+
+_OF_THE_WINDOW = ("settings.window", "settings.sampler")
+"""Settings that follow from the budget as well, where no window is given."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Optimization:
             metric=self.equipment.metric.name,
             models=self.equipment.models,
             # By default these follow from the budget, which may have been raised.
-            adopt=() if self.arguments.window else ("settings.window", "settings.sampler"),
+            adopt=OF_THE_BUDGET if self.arguments.window else (*OF_THE_BUDGET, *_OF_THE_WINDOW),
         )
 
     def search(self, run_dir: RunDir | None, told: Callable[[RunState], None]) -> Finish:
@@ -83,6 +87,8 @@ class Optimization:
             JournalError: the run directory cannot be used.
         """
         seed, settings, equipment = self._components, self.settings, self.equipment
+        if not settings.feedback_calls:
+            equipment.metric.only_score()  # no calls are held for more
         self._warn_of_texts()
         for warning in filter(None, [self._unasked_budget, self.plan.warning]):
             logger.warning("%s", warning)
@@ -159,8 +165,9 @@ class Optimization:
     @property
     def plan(self) -> Plan:
         """What it will cost."""
+        usual = forecast(self._settings_with(Limits()))
         aside = self._aside.metric_calls
-        return Plan(forecast(self.settings), tuple(self._components), aside)
+        return Plan(forecast(self.settings), tuple(self._components), aside, usual)
 
     @property
     def _components(self) -> Candidate:

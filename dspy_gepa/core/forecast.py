@@ -41,12 +41,6 @@ class Forecast:
         """
         return self.seed.metric_calls + 3 * self.most.metric_calls
 
-    @property
-    def is_below_floor(self) -> bool:
-        """Whether the limit in metric calls or rollouts is below that."""
-        most = self.settings.limits.rollouts_at_most
-        return most is not None and most < self.floor
-
 
 def forecast(settings: Settings) -> Forecast:
     """What a run with these settings will cost, where nothing is known yet."""
@@ -93,7 +87,9 @@ def worst_case(
         child = len({*looks, *settings.anchors, *settings.validation})
     else:
         beside = settings.validation_order[: settings.rungs.first]
-        child = shown + len(settings.anchors) + len(beside)
+        # Where examples serve for both, a child is run on each of them once.
+        most = len({*looks, *settings.anchors, *beside})
+        child = min(shown + len(settings.anchors) + len(beside), most)
     parent = sum(not parent_paid(example) for example in dict.fromkeys((*looks, *beside)))
     seed = sum(not seed_paid(example) for example in settings.anchors)
     mends = settings.mends if mends is None else mends

@@ -155,6 +155,8 @@ def _mutation(state: RunState, used: Tally) -> Begun:
     looks = settings.sampler(view)
     # Fewer looks where not all of them fit into what is left.
     fewest = min(len(looks), settings.minibatch_size or len(looks))
+    if state.members and not earlier:
+        fewest = 1  # rather one that is small than none at all
     # And before that fewer ways back for what does not run.
     sizes = [(len(looks), mends) for mends in range(settings.mends, 0, -1)]
     sizes += [(count, 0) for count in range(len(looks), fewest - 1, -1)]

@@ -204,11 +204,16 @@ def test_a_proposal_holds_its_worst_case():
 
 
 def test_nothing_is_begun_that_might_not_be_finished():
-    """One call less than the next worst case, and the run ends; with that one it goes on."""
-    needed = 2 + (2 + 4)
-    assert len(play(Task(), limit=needed).history) > 1
+    """One call less than the next worst case, and the run ends; with that one it goes on.
+
+    The first proposal looks at one example, where more do not fit.
+    """
+    needed = 2 + (1 + 3)
+    begun = play(Task(), limit=needed)
+    assert [len(each.origin.looks) for each in begun.history[1:]] == [1]
     ended = play(Task(), limit=needed - 1)
     assert (len(ended.history), ended.spent.metric_calls) == (1, 2)
+    assert [len(each.origin.looks) for each in play(Task(), limit=8).history[1:2]] == [2]
 
 
 def perfect_train(_candidate, example):

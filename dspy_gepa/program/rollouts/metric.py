@@ -71,12 +71,18 @@ class Metric:
         self._arguments = arguments_of(metric, self.name)
         self._is_unsure = not all(argument.is_sure for argument in self._arguments)
         self._trying = threading.Lock()
+        self._only_scores = False
         self._has_warned = not warns_on_mismatch
 
     @property
     def asks_per_component(self) -> bool:
         """Whether it can be asked about one component's part in a rollout, as far as is known."""
-        return any(argument.role == "pred_name" for argument in self._arguments)
+        has_role = any(argument.role == "pred_name" for argument in self._arguments)
+        return has_role and not self._only_scores
+
+    def only_score(self) -> None:
+        """Never ask about components from now on."""
+        self._only_scores = True
 
     @property
     def is_unsure(self) -> bool:
