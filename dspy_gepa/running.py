@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
@@ -18,6 +20,12 @@ from dspy_gepa.run.loop import Finish, Listener, Stopper, run
 from dspy_gepa.store.run_dir import RunDir
 
 __all__ = ["check", "searched"]
+
+logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
+
+_TRIAL_METRIC_CALLS = 10
+"""A budget of no more than so many is a smoke test, whose models may answer anything: that no text
+came of it is said, and is no error. Our choice."""
 
 
 def searched(
@@ -104,6 +112,9 @@ def check(
         ) from finish.error
     if result.failed and result.failed == len(result.proposals):
         last = result.proposals[-1].verdict.reason
+        if (state.settings.limits.metric_calls or math.inf) <= _TRIAL_METRIC_CALLS:
+            logger.warning("The %s is as it was: no reflection gave a text: %s", thing, last)
+            return
         advice = (
             " Try a stronger reflection_lm, or one with a larger max_tokens."
             if NO_TEXT_IN_REPLY in last

@@ -5,9 +5,11 @@ import pytest
 from dspy.utils.dummies import DummyLM
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_engine import scripted_lm
 from swap_task import LEARNED, examples, gepa, instructions, task_lm
 
 from dspy_gepa import GEPA
+from dspy_gepa.errors import ReflectionError
 
 
 class Counted:
@@ -174,6 +176,24 @@ class TestAsDSPysOwnTestsCallIt:
         improved, reflecting, _ = self.compiled(one(), metric, limit, texts, rows)
         assert list(instructions(improved)) == ["self"]
         assert reflecting.history or limit < 2 * rows
+
+    @pytest.mark.parametrize("reply", ["", "I cannot help with that.", "<new_text></new_text>"])
+    def test_a_reflecting_model_that_says_nothing_of_use(self, reply, caplog):
+        """The program comes back as it was, with one warning; with more to spend it is an error."""
+
+        def metric(gold, pred, trace=None, pred_name=None, pred_trace=None):
+            return 0.3
+
+        def compiled(limit):
+            optimizer = GEPA(metric, max_metric_calls=limit, reflection_lm=scripted_lm(reply))
+            with dspy.context(lm=task_lm()):
+                return optimizer.compile(one(), examples(2), examples(2))
+
+        assert instructions(compiled(6)) == instructions(one())
+        warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        assert [each for each in warnings if "The program is as it was" in each]
+        with pytest.raises(ReflectionError):
+            compiled(60)
 
     def test_a_metric_that_rises_with_every_call(self):
         """The first rewrite is accepted, and statistics tell the candidates."""
