@@ -10,6 +10,7 @@ from dspy_gepa.arguments import Arguments
 from dspy_gepa.program.components.kinds import kinds_for
 from dspy_gepa.program.demos import DemoSettings
 from dspy_gepa.program.examples import ExampleTable, tabulate
+from dspy_gepa.program.inputs import check_inputs
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.unimproved import check_program
 
@@ -29,16 +30,19 @@ def seeded(arguments: Arguments, student: dspy.Module) -> dspy.Module:
 
 def tabulated(
     arguments: Arguments,
+    student: dspy.Module,
     trainset: Sequence[dspy.Example],
     valset: Sequence[dspy.Example] | None,
 ) -> ExampleTable:
     """The examples; an example that stands several times in a set is run several times.
 
     Raises:
-        SettingsError: they cannot be used.
+        SettingsError: they cannot be used, or the student cannot be run on them.
     """
     times = arguments.rollouts_per_example
-    return tabulate(trainset, valset, arguments.must_pass, times=times)
+    table = tabulate(trainset, valset, arguments.must_pass, times=times)
+    check_inputs(student, table)
+    return table
 
 
 def demo_settings(

@@ -268,7 +268,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         """
         arguments = self._arguments()
         student = seeded(arguments, student)
-        table = tabulated(arguments, trainset, valset)
+        table = tabulated(arguments, student, trainset, valset)
         plan = Optimization(arguments, student, table, demo_settings(arguments)).plan
         print(plan)  # noqa: T201 - it is what the caller asks for
         return plan
@@ -337,7 +337,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             raise SettingsError("requires_permission_to_run=True is not supported: set it False.")
         arguments = self._arguments(**named)
         student = seeded(arguments, student)
-        table = tabulated(arguments, trainset, valset)
+        table = tabulated(arguments, student, trainset, valset)
         if not table.has_validation:
             logger.warning("No valset provided; Using trainset as valset. A separate one is safer.")
         if ignored := arguments.without_meaning:

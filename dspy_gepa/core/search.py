@@ -50,6 +50,7 @@ from dspy_gepa.core.proposal import (
 from dspy_gepa.core.results import place_of
 from dspy_gepa.core.rollout import Rollout, RolloutKey
 from dspy_gepa.core.state import RunState, Settings, Settlement
+from dspy_gepa.core.untaught import untaught
 from dspy_gepa.core.work import (
     Answer,
     Evidence,
@@ -210,8 +211,8 @@ def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each re
     # The first proposal, which is begun beside the seed, may show that a text can mend it.
     if broken and all(isinstance(proposal.phase, Settled) for proposal in state.live[1:]):
         return Ended(broken, is_breakdown=True)
-    if not state.ending and (unit := _overdrawn(state)):
-        return Ended(_used_up(state, unit))
+    if not state.ending and (end := _end(state)):
+        return end
     for proposal in state.live:
         phase = next_phase(state, proposal)
         if phase is not None:
@@ -232,6 +233,14 @@ def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each re
     if (last := completion(state)) is not None:
         return Issued(len(state.history), *last)
     return Ended(blocked)
+
+
+def _end(state: RunState) -> Ended | None:
+    """The end that is due whatever is under way; mostly none."""
+    if reason := untaught(state):
+        return Ended(reason, is_breakdown=True)
+    unit = _overdrawn(state)
+    return Ended(_used_up(state, unit)) if unit else None
 
 
 def _commitment(state: RunState, first: Proposal) -> Committed | None:
