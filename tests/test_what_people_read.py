@@ -214,3 +214,44 @@ class TestRawText:
         lines = [formatter.format(each) for each in caplog.records if "dspy_gepa" in each.name]
         assert lines
         assert [line for line in lines if not self.is_readable(line)] == []
+
+
+class TestScales:
+    """What is said of scores on another scale is what happens with them."""
+
+    def told(self, caplog, scale, **settings):
+        """The warnings about scores, and the result."""
+        optimizer = gepa(lambda gold, pred: scale(exact(gold, pred)), num_threads=1, **settings)
+        with caplog.at_level(logging.WARNING), dspy.context(lm=task_lm()):
+            optimizer.compile(dspy.Predict("question -> answer"), examples(8), examples(4))
+        said = [each.getMessage() for each in caplog.records]
+        return [each for each in said if each.startswith("The metric scored")], optimizer.result
+
+    def test_a_score_above_the_perfect_one(self, caplog):
+        """It is learned from, as the warning says, which comes once."""
+        (said,), result = self.told(caplog, lambda score: 40 + 60 * score)
+        assert "above perfect_score=1" in said
+        assert "learned from like any other" in said
+        assert "perfect_score=40" not in said
+        assert result.improved
+
+    def test_a_score_below_that_of_a_failure(self, caplog):
+        """A crash would then count for more, as the warning says."""
+        (said,), result = self.told(caplog, lambda score: score - 1, perfect_score=0)
+        assert "below failure_score=0" in said
+        assert result.improved
+
+    @pytest.mark.parametrize(
+        ("scale", "settings"),
+        [
+            (lambda score: score, {}),
+            (lambda score: 100 * score, {"perfect_score": 100}),
+            (lambda score: score - 1, {"perfect_score": 0, "failure_score": -1}),
+            (lambda score: 0.3 + score / 2, {"perfect_score": 0.8}),
+        ],
+    )
+    def test_a_scale_that_was_named(self, caplog, scale, settings):
+        """Nothing is said, and the run ends where there is nothing left to gain."""
+        said, result = self.told(caplog, scale, **settings)
+        assert said == []
+        assert "perfect score on every validation example" in result.stop_reason

@@ -31,13 +31,12 @@ class RangeCheck:
         score = event.rollout.score
         if score > self._highest:
             logger.warning(
-                "The metric scored %g, above perfect_score=%g: %g and more counts as perfect, and "
-                "is not learned from. Pass the highest score there is, for instance "
-                "perfect_score=%g.",
+                "The metric scored %g, above perfect_score=%g, which so is not the best there is: "
+                "that answer is learned from like any other, and only what scores %g counts as "
+                "right. Pass the highest score of the metric as perfect_score.",
                 score,
                 self._highest,
                 self._highest,
-                score,
             )
             self._highest = float("inf")
         if score < self._lowest:
