@@ -370,5 +370,5 @@ def test_what_is_no_score_ends_the_run_with_metric_and_example(returned):
     def broken(gold, pred, trace=None):
         return returned
 
-    with pytest.raises(MetricError, match=r"broken .* for example \d+.*Return a finite number"):
+    with pytest.raises(MetricError, match=r"broken .* for trainset\[\d+\].*Return a finite number"):
         compiled(gepa(broken))

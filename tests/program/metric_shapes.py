@@ -98,6 +98,10 @@ def weighted_rest(gold, pred, weight=0.5, *rest):
     return _noted(weight=weight, rest=rest)
 
 
+def thrown_away(gold, pred, trace=None, *_, **__):
+    return _noted(trace=trace, rest=_, named=__)
+
+
 def keywords_alone(*, gold, pred, trace=None):
     return _noted(trace=trace)
 
@@ -218,6 +222,7 @@ SHAPES = {
     "a trace and names": Shape(a_trace_and_names, _ASKED, asks=True),
     "the rest and a name": Shape(the_rest_and_a_name, {"rest": (), "pred_name": None}, asks=True),
     "weighted rest": Shape(weighted_rest, {"weight": 0.5, "rest": ()}),
+    "thrown away": Shape(thrown_away, _LEGACY | {"rest": (), "named": {}}),
     "keywords alone": Shape(keywords_alone, _LEGACY),
     "keywords turned round": Shape(keywords_turned_round, {"pred_name": None}, asks=True),
     "a lone position": Shape(a_lone_position, {}),

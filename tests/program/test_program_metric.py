@@ -17,6 +17,7 @@ from metric_shapes import FORWARDING, GIVEN, SHAPES
 from scripted_engine import answer, scripted_lm
 
 from dspy_gepa.errors import MetricError, SettingsError, WrongType
+from dspy_gepa.metrics import F1, Classification, ExactMatch, Judge, ValidJSON
 from dspy_gepa.program.rollouts.feedback import Feedback
 from dspy_gepa.program.rollouts.metric import Judgement, Metric
 from dspy_gepa.program.rollouts.words import Said
@@ -74,6 +75,14 @@ def test_what_cannot_be_told_beforehand_is_tried_once(hidden, name, caplog):
     if shape.asks:
         metric.feedback(GOLD, RIGHT, [], "hop", [])
         assert GIVEN[-1]["pred_name"] == "hop"
+
+
+@pytest.mark.parametrize(
+    "metric", [ExactMatch(), F1(), Classification(), ValidJSON(), Judge("It is right.")], ids=repr
+)
+def test_our_own_metrics_are_asked_once(metric):
+    """They take what dspy.GEPA passes and say the same of every predictor."""
+    assert (Metric(metric).is_unsure, Metric(metric).asks_per_component) == (False, False)
 
 
 @pytest.mark.parametrize("name", ["two", "five"])

@@ -60,10 +60,12 @@ def arguments_of(metric: object, name: str) -> tuple[Argument, ...]:
     except ValueError:
         return _GIVEN  # some built-ins do not say what they take
     parameters = list(signature.parameters.values())
-    kinds = {each.kind for each in parameters}
+    # What is named with an underscore is thrown away.
+    kinds = {each.kind for each in parameters if not each.name.startswith("_")}
     positional = [each for each in parameters if each.kind in _POSITIONAL]
     keywords = [each for each in parameters if each.kind is Parameter.KEYWORD_ONLY]
-    is_by_position = len(positional) >= 2 or Parameter.VAR_POSITIONAL in kinds
+    takes_any = any(each.kind is Parameter.VAR_POSITIONAL for each in parameters)
+    is_by_position = len(positional) >= 2 or takes_any
     given = _GIVEN if is_by_position else _by_keyword([*positional, *keywords])
     if len(given) < 2:
         raise WrongType(f"The metric {name}{signature} takes too few arguments. {_NEEDED}")
@@ -100,7 +102,10 @@ def _by_keyword(parameters: Sequence[Parameter]) -> tuple[Argument, ...]:
 
 
 def _undeclared(declared: Sequence[Argument], kinds: Container[Any]) -> tuple[Argument, ...]:
-    """What there is room for beside the declared parameters, as dspy.GEPA would pass it."""
+    """What there is room for beside the declared parameters, as dspy.GEPA would pass it.
+
+    `kinds` are those of the parameters that are used.
+    """
     known = [each.role for each in declared]
     missing = [role for role in _ROLES_IN_ORDER if role not in known]
     kind: Any = Parameter.KEYWORD_ONLY
