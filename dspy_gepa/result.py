@@ -48,7 +48,9 @@ class RunResult:
     def best(self) -> int:
         """The id of the member that ranks highest, the oldest of those tied.
 
-        By the aggregate metric, where there is one, and then by the mean score.
+        By the aggregate metric where there is one, and of equals by the mean score; otherwise as
+        the search ranks members, which is by their estimates, or in the paper's search by their
+        mean scores.
         """
         if self.aggregates:
             ranked = zip(self.aggregates, self.mean_scores, strict=True)

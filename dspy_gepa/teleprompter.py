@@ -51,7 +51,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
     Args:
         metric: `metric(gold, pred)`, also with `trace=None` or with the five parameters of
             `dspy.GEPA`. Returns a number, `(score, feedback)`, a dict or a `dspy.Prediction`
-            with `score` and `feedback`. The feedback is what the reflection LM learns from.
+            with `score` and `feedback`. The feedback is what the reflection LM learns from. Of one
+            that takes anything (`*args`) it is tried once whether it takes all five.
         auto: "light", "medium" or "heavy": a budget by the size of program and validation set.
             At most one of the three budgets; with none, "light", whatever else is limited.
         max_full_evals: A budget of so many times training and validation set.
@@ -102,11 +103,12 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             by default 3, of which the default search wants at least one that is not right yet.
         candidate_selection_strategy: "pareto", "current_best", "epsilon_greedy", "top_k_pareto",
             a function from a `PoolView` and a `random.Random` to a member's id, or an object
-            with `select_candidate_idx`. By default the better a member is estimated the likelier
-            it is drawn; "pareto" in the paper's search.
+            with `select_candidate_idx`. By default a member is drawn as probably as it is the
+            best by its estimate; "pareto" in the paper's search.
         reflection_lm: A `dspy.LM` that rewrites instructions; a strong one pays. Without one,
             the LM that is configured in DSPy when `compile` is called.
-        skip_perfect_score: Whether a minibatch on which all is well is not reflected on.
+        skip_perfect_score: Whether a minibatch on which every score is the perfect one is not
+            reflected on.
         add_format_failure_as_feedback: Whether answers that could not be parsed are shown to
             the reflection LM.
         instruction_proposer: Rewrites in place of our own reflection: DSPy's `ProposalFn`.
@@ -114,17 +116,19 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             one, DSPy's own code proposer does, by the reflection LM.
         component_selector: "round_robin", "all", a function from a `ComponentView` to names, or
             a function of dspy.GEPA's five arguments. By default "all"; "round_robin" in the
-            paper's search.
+            paper's search, and where `optimize` has "tools" or "fields".
         use_merge: Whether members are merged, by component and, but in the paper's search, by line.
         max_merge_invocations: How many merges are tried at most; None for none.
         num_threads: Rollouts in flight at once; as DSPy is configured where it is None. The
             result does not depend on it. With 1 and without `timeout_seconds`, programs run in the
             thread that calls `compile`, and asynchronous ones, always, on one event loop.
         failure_score: The score where the program or the metric fails on an example.
-        perfect_score: The score that cannot be improved on.
+        perfect_score: The highest score of the metric, which cannot be improved on; a score above
+            it is learned from like any other. None where no score is known to be the highest.
         log_dir: A run directory, where "~" is your home. What was paid for is kept there, and the
             same call carries on a run that was killed or interrupted, also with a larger budget.
-        track_stats: Whether the returned program carries `detailed_results`.
+        track_stats: Whether the returned program carries `detailed_results`. By default where an
+            argument that only MIPROv2 has, or `track_best_outputs`, is given.
         use_wandb: Whether the run is logged to Weights & Biases (extra `wandb`).
         wandb_api_key: For that; never stored.
         wandb_init_kwargs: For that.
@@ -314,7 +318,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             seed: In place of the constructor's.
             requires_permission_to_run: MIPROv2's; True is refused, as there.
             provide_traceback: MIPROv2's; failures are always told in full here.
-            minibatch: With `num_trials`, part of MIPROv2's budget; likewise the next two.
+            minibatch: With `num_trials` or `num_candidates`, part of MIPROv2's budget; likewise the
+                next two.
             minibatch_size: See `minibatch`.
             minibatch_full_eval_steps: See `minibatch`.
             program_aware_proposer: MIPROv2's; no meaning here, like the next four.
@@ -327,7 +332,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         Raises:
             SettingsError: an argument is wrong; nothing was spent.
             MetricError: the metric returned something that is no score.
-            WorkerError: a model or its server cannot be used.
+            WorkerError: a model or its server cannot be used; or the program or the metric fails on
+                every example.
             ReflectionError: the reflection LM never gave a usable text.
             JournalError: `log_dir` holds another run, or cannot be used.
         """

@@ -1,6 +1,6 @@
 """Evidence for the components that are asked about: inputs, outputs, and what was said of them.
 
-A record is one rollout with every call of these components, failures first.
+A record is one rollout with the calls of these components, failures first.
 """
 
 from __future__ import annotations
