@@ -18,6 +18,7 @@ from dspy_gepa.observe.observer import Observer
 from dspy_gepa.observe.progress import ProgressLog
 from dspy_gepa.observe.scores import RangeCheck
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
+from dspy_gepa.observe.uncalled import CallCheck
 from dspy_gepa.program.calls.lm import reflection_asker
 from dspy_gepa.program.calls.media import media_kind
 from dspy_gepa.program.calls.usage import MEASURED, listed_price, priced
@@ -165,6 +166,7 @@ class Equipment:
         given = self.arguments
         yield ProgressLog()
         yield RangeCheck(perfect_score=given.perfect_score, failure_score=given.failure_score)
+        yield CallCheck()
         yield from given.observers
         for callback in given.callbacks:
             yield CallbackObserver(callback, self.table.examples)

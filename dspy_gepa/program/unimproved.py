@@ -6,6 +6,7 @@ program, and what those hold or name is the same for every candidate.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import types
 from collections import deque
@@ -79,12 +80,26 @@ def remarks_on(program: dspy.Module, *, asks_for_demos: bool = False) -> Iterato
             "is run in its place, or call compile within "
             "dspy.context(allow_tool_async_sync_conversion=True)."
         )
+    if entry.is_asynchronous and asynchronous_tools(program) and _runs_a_loop():
+        yield (
+            "compile is called within a running event loop, which stands still meanwhile: tools "
+            "whose session was opened on it (MCP, say) would wait for ever. Have the program open "
+            "its session itself."
+        )
     if asks_for_demos and entry.is_asynchronous:
         yield (
             "No demonstrations will be found: DSPy's BootstrapFewShot, which makes them, runs "
             "programs synchronously, and this one is asynchronous."
         )
     yield from _remarks_on_predictors(program)
+
+
+def _runs_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _remarks_on_predictors(program: dspy.Module) -> Iterator[str]:

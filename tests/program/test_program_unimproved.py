@@ -1,5 +1,6 @@
 """What is said of a program before anything is spent: what of it cannot be improved, or run."""
 
+import asyncio
 import functools
 from types import MethodType
 
@@ -223,6 +224,23 @@ def test_programs_that_override_the_call_are_improved(kind):
     """They are called as their users call them."""
     check_program(kind())
     assert CODES["bill"] in instructions(optimized(kind()))["answer"]
+
+
+def test_tools_that_wait_for_a_loop_that_stands_still_are_named():
+    """A session of MCP that was opened in the notebook's loop is served by nobody meanwhile."""
+
+    async def look_up(question: str) -> str:
+        """The house code."""
+        return question
+
+    program = dspy.ReAct(QUESTION, tools=[look_up])
+
+    async def cell():
+        return [*remarks_on(program)]
+
+    assert [*remarks_on(program)] == []
+    (remark,) = asyncio.run(cell())
+    assert "running event loop" in remark
 
 
 def test_demonstrations_that_nobody_can_make_are_named():
