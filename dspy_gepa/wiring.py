@@ -119,7 +119,8 @@ class Optimization:
     def _warn_of_texts(self) -> None:
         """Say where what is asked for cannot be had, or cannot be kept in the usual way."""
         parts = self.equipment.parts
-        for remark in remarks_on(self.student, asks_for_demos=self.demos.is_asked_for):
+        learned = [self.table.examples[example] for example in self.table.train]
+        for remark in remarks_on(self.student, self.demos, learned):
             logger.warning("%s", remark)
         if "tools" in self.arguments.optimize and not any(p.kind is TOOL for p in parts.values()):
             logger.warning("The program has no tools whose descriptions could be improved.")

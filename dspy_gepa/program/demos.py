@@ -19,7 +19,7 @@ from dspy_gepa.program.calls.usage import Meter
 from dspy_gepa.program.copying import copied
 from dspy_gepa.program.rollouts.metric import Metric
 
-__all__ = ["DemoSettings", "Demonstrated", "demonstrated", "demos_of", "with_demos"]
+__all__ = ["NO_DEMOS", "DemoSettings", "Demonstrated", "demonstrated", "demos_of", "with_demos"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,10 @@ class DemoSettings:
         """
         wanted = max(16, 4 * self.bootstrapped, self.labeled)
         return min(trainset, wanted) if self.is_asked_for else 0
+
+
+NO_DEMOS = DemoSettings()
+"""None are asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ import asyncio
 import functools
 import types
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import dspy
 
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.components.flex import CODE_MODULES
+from dspy_gepa.program.demos import NO_DEMOS, DemoSettings
 from dspy_gepa.program.rollouts.entry import asynchronous_tools, entry_of
 
 __all__ = ["check_program", "remarks_on"]
@@ -70,8 +71,16 @@ def check_program(program: dspy.Module) -> None:
         )
 
 
-def remarks_on(program: dspy.Module, *, asks_for_demos: bool = False) -> Iterator[str]:
-    """What its user should know before it is run many times, a sentence or two for each."""
+def remarks_on(
+    program: dspy.Module, demos: DemoSettings = NO_DEMOS, trainset: Sequence[dspy.Example] = ()
+) -> Iterator[str]:
+    """What its user should know before it is run many times, a sentence or two for each.
+
+    Args:
+        program: The student.
+        demos: What demonstrations are asked for.
+        trainset: What they would be made from.
+    """
     entry = entry_of(program)
     if not entry.is_asynchronous and (tools := asynchronous_tools(program)):
         yield (
@@ -86,12 +95,36 @@ def remarks_on(program: dspy.Module, *, asks_for_demos: bool = False) -> Iterato
             "whose session was opened on it (MCP, say) would wait for ever. Have the program open "
             "its session itself."
         )
-    if asks_for_demos and entry.is_asynchronous:
-        yield (
-            "No demonstrations will be found: DSPy's BootstrapFewShot, which makes them, runs "
-            "programs synchronously, and this one is asynchronous."
-        )
+    if demos.is_asked_for and (reason := _without_demos(program, demos, trainset)):
+        yield f"No demonstrations will be found: {reason}."
     yield from _remarks_on_predictors(program)
+
+
+def _without_demos(
+    program: dspy.Module, demos: DemoSettings, trainset: Sequence[dspy.Example]
+) -> str:
+    """Why no model would be shown any; empty where one may be."""
+    if entry_of(program).is_asynchronous and demos.bootstrapped:
+        return (
+            "DSPy's BootstrapFewShot, which makes them, runs programs synchronously, and this one "
+            "is asynchronous"
+        )
+    signatures = [predictor.signature for _, predictor in program.named_predictors()]
+    if not signatures:
+        return "the program has no predictor that could have some"
+    # DSPy leaves out of a prompt what has nothing to say of inputs, or of outputs.
+    is_shown = any(
+        not set(example.keys()).isdisjoint(signature.input_fields)
+        and not set(example.keys()).isdisjoint(signature.output_fields)
+        for signature in signatures
+        for example in trainset
+    )
+    if demos.bootstrapped or is_shown or not trainset:
+        return ""
+    return (
+        "no training example has an input and an output of the same predictor, as labeled ones "
+        "need to. Ask for max_bootstrapped_demos, which are made by running the program"
+    )
 
 
 def _runs_a_loop() -> bool:

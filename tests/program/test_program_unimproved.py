@@ -9,6 +9,7 @@ import pytest
 from swap_task import CODES, examples, gepa, instructions, task_lm
 
 from dspy_gepa.errors import SettingsError
+from dspy_gepa.program.demos import DemoSettings
 from dspy_gepa.program.unimproved import check_program, remarks_on
 
 QUESTION = "question -> answer"
@@ -255,5 +256,25 @@ def test_demonstrations_that_nobody_can_make_are_named():
             return await self.answer.acall(question=question)
 
     assert [*remarks_on(Waiting())] == []
-    (remark,) = remarks_on(Waiting(), asks_for_demos=True)
+    (remark,) = remarks_on(Waiting(), DemoSettings(bootstrapped=2), examples(2))
     assert "No demonstrations will be found" in remark
+
+
+def test_demonstrations_that_no_model_would_be_shown_are_named():
+    """DSPy leaves out of a prompt what has no output of the predictor, as an agent's steps have."""
+    agent, labeled = dspy.ReAct(QUESTION, tools=[len]), DemoSettings(labeled=4)
+
+    class Drafting(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.draft = dspy.Predict("question -> draft")
+
+        def forward(self, question):
+            return dspy.Prediction(answer=self.draft(question=question).draft)
+
+    (remark,) = remarks_on(Drafting(), labeled, examples(4))
+    assert "max_bootstrapped_demos" in remark
+    assert [*remarks_on(Drafting(), DemoSettings(labeled=4, bootstrapped=1), examples(4))] == []
+    # What extracts the agent's answer has the example's input and its output.
+    for program in (agent, dspy.ChainOfThought(QUESTION)):
+        assert [*remarks_on(program, labeled, examples(4))] == []
