@@ -12,10 +12,13 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, SupportsFloat, SupportsIndex
 
+import numpy as np
+
 from dspy_gepa.errors import SettingsError, WrongType
 
 __all__ = ["allowed", "amount", "check_names", "folder", "nearest", "whole"]
 
+_BOOLEANS = (bool, np.bool_)
 _ELSEWHERE = {
     "max_proposals": (
         "max_iterations", "iterations", "num_iterations", "max_iters", "max_steps", "num_steps",
@@ -73,7 +76,7 @@ def whole(name: str, value: Any, lowest: int) -> int | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+    if isinstance(value, _BOOLEANS) or not isinstance(value, SupportsIndex):
         raise WrongType(f"{name}={value!r:.200} was given, and a whole number is needed.")
     number = _index(name, value)
     if number < lowest:
@@ -96,7 +99,7 @@ def amount(name: str, value: Any) -> float | None:
     """
     if value is None:
         return None
-    is_number = isinstance(value, SupportsFloat) and not isinstance(value, (bool, str, bytes))
+    is_number = isinstance(value, SupportsFloat) and not isinstance(value, (*_BOOLEANS, str, bytes))
     is_array = bool(getattr(value, "shape", None))
     if not is_number or is_array:
         raise WrongType(f"{name}={value!r:.200} was given, and a number is needed.")

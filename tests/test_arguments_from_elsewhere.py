@@ -107,7 +107,7 @@ class TestNumbers:
             ({"max_metric_calls": np.int64(0)}, "1 is the lowest"),
             ({"max_usd": np.array([1.0, 2.0])}, "number is needed"),
             ({"max_seconds": np.float64("nan")}, "finite number"),
-            ({"failure_score": np.array([0.0])}, "failure_score"),
+            ({"failure_score": np.array([0.0, 1.0])}, "failure_score"),
             ({"search": np.array(["paper"])}, "allowed: 'default', 'paper'"),
             ({"auto": array(["light"])}, "'heavy'"),
             ({"seed_instructions": Series([1])}, "a dict from component to text"),
