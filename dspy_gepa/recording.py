@@ -21,6 +21,7 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.components.kinds import DEFAULT_KINDS, kinds_in
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import build, components_of
+from dspy_gepa.program.rollouts.outputs import OutputForms, fields_alone
 from dspy_gepa.result import RunResult
 from dspy_gepa.store.manifest import Manifest, digest, without_addresses
 from dspy_gepa.store.run_dir import RunDir, read_run
@@ -40,6 +41,7 @@ def opened(
     models: Mapping[str, Any],
     adopt: Iterable[str] = (),
     digest_of: Callable[[Any], str] | None = None,
+    outputs: OutputForms | None = None,
 ) -> RunDir:
     """The run directory at this path, for this run: a new one, or one to carry on from.
 
@@ -52,6 +54,7 @@ def opened(
         models: What each model is used for, and the model.
         adopt: Differences that do not matter, beside those of the budget.
         digest_of: What tells an example from others; that of a dspy.Example where it is None.
+        outputs: How answers of the program are kept, where they are.
 
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.
@@ -75,7 +78,10 @@ def opened(
     )
     # A larger budget, or a budget in other units, is how a run is carried on.
     adopted = [*(f"limits.{unit.name}" for unit in fields(Limits)), *adopt]
-    return RunDir(path, manifest, adopt=adopted, secrets=_secrets_of(models))
+    forms: dict[str, Any] = {}
+    if outputs is not None:
+        forms = {"stored_output": outputs.stored, "restored_output": outputs.restored}
+    return RunDir(path, manifest, adopt=adopted, secrets=_secrets_of(models), **forms)
 
 
 class BestKeeper:
@@ -137,7 +143,7 @@ def load_run(log_dir: str | os.PathLike[str]) -> SavedRun:
         JournalCorrupt: what is stored was changed.
         JournalMismatch: it was written in a format that this version cannot read.
     """
-    stored = read_run(Path(log_dir))
+    stored = read_run(Path(log_dir), fields_alone)
     return SavedRun(RunResult(stored.state), stored.manifest)
 
 

@@ -25,7 +25,8 @@ from dspy_gepa.program.demos import DemoSettings
 from dspy_gepa.program.details import attach_mipro_statistics, detailed_results
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import build, components_of
-from dspy_gepa.program.rollouts.aggregate import aggregate_scores
+from dspy_gepa.program.rollouts.aggregate import aggregate_scores, check_all_there
+from dspy_gepa.program.rollouts.outputs import OutputForms
 from dspy_gepa.program.unimproved import remarks_on
 from dspy_gepa.recording import BestKeeper, opened, save_best
 from dspy_gepa.result import RunResult
@@ -67,6 +68,7 @@ class Optimization:
             table=self.table,
             metric=self.equipment.metric.name,
             models=self.equipment.models,
+            outputs=OutputForms(self.student, warns=self.arguments.aggregate_metric is not None),
             # By default these follow from the budget, which may have been raised.
             adopt=() if self.arguments.window else ("settings.window", "settings.sampler"),
         )
@@ -106,7 +108,13 @@ class Optimization:
             )
 
     def _executor(self, worker: Worker, begun: RunState) -> Executor:
-        """What carries requests out, with a metric that knows what was asked of it before."""
+        """What carries requests out, with a metric that knows what was asked of it before.
+
+        Raises:
+            JournalError: the choice of the winner needs answers of which only the text was kept.
+        """
+        if self.arguments.aggregate_metric is not None:
+            check_all_there(begun)
         self.equipment.metric.recall(each.metric_calls for each in begun.known.values())
         return self.equipment.executor(worker)
 

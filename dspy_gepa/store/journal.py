@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +25,7 @@ from dspy_gepa.store.files import flush_folder, unusable
 from dspy_gepa.store.plain import Json, dumps, loads
 from dspy_gepa.store.secret import Redactor
 
-__all__ = ["FLUSH_SECONDS", "Contents", "Journal", "read_journal"]
+__all__ = ["FLUSH_SECONDS", "Contents", "Journal", "read_journal", "with_output"]
 
 FLUSH_SECONDS = 0.1
 """The least time between two flushes for rollouts alone. Our choice: a flush takes milliseconds."""
@@ -83,6 +83,7 @@ class Journal:
         fingerprint: For the header of a new journal.
         blobs: Takes what is too large for a line.
         redact: Takes secrets out of what is written.
+        stored_output: From a program's answer to what is kept of it.
         clock: Seconds, for the pace of flushing.
 
     Raises:
@@ -97,11 +98,13 @@ class Journal:
         blobs: Blobs,
         redact: Redactor,
         *,
+        stored_output: Callable[[object], object] = lambda output: output,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._blobs = blobs
         self._redact = redact
+        self._stored_output = stored_output
         self._clock = clock
         self._size, self._checksum = contents.size, contents.checksum
         self._problem: OSError | None = None
@@ -129,7 +132,7 @@ class Journal:
             JournalError: there is no room or no right to write. The journal is as it was before
                 this event, and takes no more.
         """
-        self._write(encode(event))
+        self._write(self._encoded(event))
         if not isinstance(event, RolledOut) or self._clock() >= self._next_flush_seconds:
             self.flush()
 
@@ -139,8 +142,11 @@ class Journal:
         Raises:
             JournalError: there is no room or no right to write; then nothing is taken back.
         """
-        self._write({"reopened": kept, "events": [encode(event) for event in events]})
+        self._write({"reopened": kept, "events": [*map(self._encoded, events)]})
         self.flush()
+
+    def _encoded(self, event: Event) -> dict[str, Json]:
+        return encode(with_output(event, self._stored_output))
 
     def flush(self) -> None:
         """Have everything on the disk.
@@ -191,6 +197,13 @@ class Journal:
             raise unusable(self._path, "takes no more", error) from error
         self._size += len(line)
         self._checksum = checksum
+
+
+def with_output(event: Event, form: Callable[[object], object]) -> Event:
+    """The event with a program's answer in it in another form."""
+    if not isinstance(event, RolledOut) or event.rollout.output is None:
+        return event
+    return replace(event, rollout=replace(event.rollout, output=form(event.rollout.output)))
 
 
 def _opened(path: Path, size: int) -> int:

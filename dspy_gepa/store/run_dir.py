@@ -8,12 +8,12 @@ Nothing is written outside of it, and it is made sure to be this run's before an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import final
+from typing import TypeAlias, final
 
 import ujson
 
@@ -23,7 +23,7 @@ from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import Blobs
 from dspy_gepa.store.files import remove_unfinished, unusable, write_whole
-from dspy_gepa.store.journal import Contents, Journal, read_journal
+from dspy_gepa.store.journal import Contents, Journal, read_journal, with_output
 from dspy_gepa.store.lock import Lock
 from dspy_gepa.store.manifest import Manifest
 from dspy_gepa.store.plain import loads
@@ -42,6 +42,13 @@ _IDENTITY = (
     "examples in both sets",
 )
 """How names of differences begin that no one can adopt."""
+
+
+OutputForm: TypeAlias = Callable[[object], object]
+
+
+def _as_it_is(output: object) -> object:
+    return output
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,12 @@ class StoredRun:
             return replayed(self.manifest.begun, self.events)
 
 
-def read_run(path: Path | str) -> StoredRun:
+def read_run(path: Path | str, output: OutputForm = _as_it_is) -> StoredRun:
     """What a run directory holds; changes nothing, also while its run is under way.
+
+    Args:
+        path: The directory.
+        output: From what was kept of a program's answer to what is shown of it.
 
     Raises:
         JournalError: there is no run, or it cannot be read.
@@ -76,7 +87,8 @@ def read_run(path: Path | str) -> StoredRun:
         raise JournalError(f"{folder} holds no run: it has no {_MANIFEST}.")
     contents = read_journal(folder / _JOURNAL, Blobs(folder / _BLOBS, Redactor()))
     _check_fingerprint(folder, manifest, contents)
-    return StoredRun(folder, manifest, tuple(contents.events))
+    events = tuple(with_output(event, output) for event in contents.events)
+    return StoredRun(folder, manifest, events)
 
 
 @final
@@ -90,6 +102,8 @@ class RunDir:
             "limits.metric_calls" to go on with a larger budget. Texts and examples cannot be among
             them, because what was paid for would mean something else.
         secrets: Texts that must not reach the disk, such as API keys.
+        stored_output: From a program's answer to what is kept of it.
+        restored_output: From that to the answer.
 
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.
@@ -104,8 +118,11 @@ class RunDir:
         *,
         adopt: Iterable[str] = (),
         secrets: Iterable[str] = (),
+        stored_output: OutputForm = _as_it_is,
+        restored_output: OutputForm = _as_it_is,
     ) -> None:
         self.path = Path(path).absolute()
+        self._output_forms = stored_output, restored_output
         self._redact = Redactor(secrets)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -138,11 +155,17 @@ class RunDir:
             # Whatever the budget says now: proposals were compared with the seed on these.
             manifest = replace(manifest, first=stored.first)
         self._manifest, self._stored = manifest, stored
-        self._events = tuple(contents.events)
+        stored_output, restored_output = self._output_forms
+        self._events = tuple(with_output(event, restored_output) for event in contents.events)
         if not self._events:
             self._record()
         self.journal = Journal(
-            self.path / _JOURNAL, contents, manifest.fingerprint, blobs, self._redact
+            self.path / _JOURNAL,
+            contents,
+            manifest.fingerprint,
+            blobs,
+            self._redact,
+            stored_output=stored_output,
         )
 
     def resumed(self, settings: Settings) -> RunState:
