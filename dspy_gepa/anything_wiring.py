@@ -112,6 +112,7 @@ class AnythingOptimization:
             models=self._equipment.models,
             adopt=() if self.asked.shared.window else ("settings.window", "settings.sampler"),
             digest_of=digest,
+            roots={"arguments": self.asked},
         )
 
     @contextmanager

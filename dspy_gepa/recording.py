@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import dspy
+import ujson
+from dspy.utils.saving import get_dependency_versions
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
@@ -23,7 +25,10 @@ from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.outputs import OutputForms, fields_alone
 from dspy_gepa.result import RunResult
+from dspy_gepa.store.credentials import credentials
+from dspy_gepa.store.files import write_whole
 from dspy_gepa.store.manifest import Manifest, digest, without_addresses
+from dspy_gepa.store.plain import dumps, packed
 from dspy_gepa.store.run_dir import RunDir, read_run
 
 __all__ = ["BestKeeper", "SavedRun", "load_run", "opened", "save_best"]
@@ -42,6 +47,7 @@ def opened(
     adopt: Iterable[str] = (),
     digest_of: Callable[[Any], str] | None = None,
     outputs: OutputForms | None = None,
+    roots: Mapping[str, object] | None = None,
 ) -> RunDir:
     """The run directory at this path, for this run: a new one, or one to carry on from.
 
@@ -55,6 +61,7 @@ def opened(
         adopt: Differences that do not matter, beside those of the budget.
         digest_of: What tells an example from others; that of a dspy.Example where it is None.
         outputs: How answers of the program are kept, where they are.
+        roots: Name to object, of all that may hold secrets beside the models.
 
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.
@@ -81,14 +88,15 @@ def opened(
     forms: dict[str, Any] = {}
     if outputs is not None:
         forms = {"stored_output": outputs.stored, "restored_output": outputs.restored}
-    return RunDir(path, manifest, adopt=adopted, secrets=_secrets_of(models), **forms)
+    secrets = credentials(os.environ, {**models, **(roots or {})})
+    return RunDir(path, manifest, adopt=adopted, secrets=secrets, **forms)
 
 
 class BestKeeper:
     """An observer that keeps the best program so far in the run directory."""
 
-    def __init__(self, folder: Path, student: dspy.Module) -> None:
-        self._folder = folder
+    def __init__(self, run_dir: RunDir, student: dspy.Module) -> None:
+        self._run_dir = run_dir
         self._student = student
         self._kept: Candidate | None = None
 
@@ -97,7 +105,7 @@ class BestKeeper:
         if isinstance(event, Committed) and state.members:
             best = state.members[state.best].candidate
             if best != self._kept:
-                save_best(self._folder, build(self._student, best))
+                save_best(self._run_dir, build(self._student, best))
                 self._kept = best
 
 
@@ -143,16 +151,23 @@ def load_run(log_dir: str | os.PathLike[str]) -> SavedRun:
         JournalCorrupt: what is stored was changed.
         JournalMismatch: it was written in a format that this version cannot read.
     """
-    stored = read_run(Path(log_dir), fields_alone)
+    stored = read_run(Path(log_dir), fields_alone, credentials(os.environ))
     return SavedRun(RunResult(stored.state), stored.manifest)
 
 
-def save_best(folder: Path, program: dspy.Module) -> None:
-    """Keep the program in the run directory, whole or not at all."""
-    unfinished = folder / f"unfinished-{_PROGRAM}"
+def save_best(run_dir: RunDir, program: dspy.Module) -> None:
+    """Keep the program in the run directory, whole or not at all, and without secrets."""
+    state, redact = program.dump_state(), run_dir.redact
+    if redact.concerns(dumps(packed(state))):
+        # As DSPy's `save` does it.
+        metadata = {"dependency_versions": get_dependency_versions()}
+        fields = redact.hidden({**state, "metadata": metadata})
+        write_whole(run_dir.path / _PROGRAM, ujson.dumps(fields, indent=2).encode())
+        return
+    unfinished = run_dir.path / f"unfinished-{_PROGRAM}"
     try:
         program.save(str(unfinished))
-        unfinished.replace(folder / _PROGRAM)
+        unfinished.replace(run_dir.path / _PROGRAM)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -193,11 +208,3 @@ def _described(model: Any) -> dict[str, object]:
         "model": str(getattr(model, "model", None) or _name(model)),
         **{name: kwargs[name] for name in kept if kwargs.get(name) is not None},
     }
-
-
-def _secrets_of(models: Mapping[str, Any]) -> Iterator[str]:
-    """Keys that must not reach the disk: those of these models, and of the environment."""
-    for model in models.values():
-        if key := getattr(model, "kwargs", {}).get("api_key"):
-            yield str(key)
-    yield from (value for name, value in os.environ.items() if name.endswith("_API_KEY"))

@@ -68,6 +68,7 @@ class Optimization:
             table=self.table,
             metric=self.equipment.metric.name,
             models=self.equipment.models,
+            roots={"program": self.student, "arguments": self.arguments, "demos": self.demos},
             outputs=OutputForms(self.student, warns=self.arguments.aggregate_metric is not None),
             # By default these follow from the budget, which may have been raised.
             adopt=() if self.arguments.window else ("settings.window", "settings.sampler"),
@@ -102,7 +103,7 @@ class Optimization:
                 run_dir,
                 told,
                 observers=equipment.observers(),
-                keeper=lambda kept: BestKeeper(kept.path, self.student),
+                keeper=lambda kept: BestKeeper(kept, self.student),
                 executor=lambda begun: self._executor(worker, begun),
                 stoppers=equipment.stoppers(),
             )
@@ -215,7 +216,7 @@ class Optimization:
             attach_mipro_statistics(chosen, result.state, self.student, score=score)
         if run_dir is not None:
             problem = "%s takes no copy of the best program, which is returned all the same"
-            attempted(partial(save_best, run_dir.path, chosen), problem, run_dir.path)
+            attempted(partial(save_best, run_dir, chosen), problem, run_dir.path)
         return chosen, result
 
     @property

@@ -46,7 +46,7 @@ from dspy_gepa.store.plain import Json, packed, unpacked
 
 __all__ = ["FORMAT", "RECORDS", "Record", "decode", "encode"]
 
-FORMAT = 3
+FORMAT = 4
 """The version of what is written; older ones were never released."""
 
 
@@ -225,9 +225,10 @@ _REQUEST_KEY = _Codec(
     lambda stored: (_REFLECTION_KEY if _begins_with_number(stored) else _KEY).unpack(stored),
 )
 _PAIRS = _many(_PAIR)
+# With its digest, by which rollouts name it: secrets may have been taken out of its texts.
 _CANDIDATE = _Codec(
-    lambda candidate: _PAIRS.pack(candidate.items_in_order),
-    lambda stored: Candidate(_PAIRS.unpack(stored)),
+    lambda candidate: [candidate.digest, _PAIRS.pack(candidate.items_in_order)],
+    lambda stored: _fixed(Candidate.known_by, _TEXT, _PAIRS).unpack(stored),
 )
 
 _USAGE = Record(Usage, total_tokens=_Usual(_WHOLE, 0), usd=_Usual(_NUMBER, 0.0))

@@ -53,10 +53,10 @@ class Contents:
     """Of all those lines."""
 
 
-def read_journal(path: Path, blobs: Blobs) -> Contents:
+def read_journal(path: Path, blobs: Blobs, redact: Redactor) -> Contents:
     """The journal's content, without a last line that was only written in part.
 
-    Changes nothing, so another process may be writing.
+    Changes nothing, so another process may be writing. Secrets that are known are put back in.
 
     Raises:
         JournalCorrupt: a line was changed. Names it.
@@ -65,7 +65,7 @@ def read_journal(path: Path, blobs: Blobs) -> Contents:
     """
     try:
         with path.open("rb") as file:
-            return _read(path, file, blobs)
+            return _read(path, file, blobs, redact)
     except FileNotFoundError:
         return Contents()
     except JournalError:
@@ -82,7 +82,7 @@ class Journal:
         contents: What `read_journal` found; what follows it in the file is cut off.
         fingerprint: For the header of a new journal.
         blobs: Takes what is too large for a line.
-        redact: Takes secrets out of what is written.
+        redact: Puts references in place of secrets in what is written.
         stored_output: From a program's answer to what is kept of it.
         clock: Seconds, for the pace of flushing.
 
@@ -183,9 +183,12 @@ class Journal:
         if self._problem is not None:
             raise unusable(self._path, "takes no more, because something is missing", self._problem)
         body = dumps(fields)
+        if self._redact.concerns(body):
+            fields = self._redact.hidden(fields)
+            body = dumps(fields)
         if len(body) >= LARGE or ENCODED in body:
             body = dumps(self._blobs.thinned(fields))
-        unsealed = self._redact(body)[:-1].encode()
+        unsealed = body[:-1].encode()
         checksum = zlib.crc32(unsealed, self._checksum)
         line = unsealed + (_SEAL % checksum).encode() + b"\n"
         try:
@@ -228,7 +231,7 @@ def _write_all(descriptor: int, line: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _read(path: Path, file: BinaryIO, blobs: Blobs) -> Contents:
+def _read(path: Path, file: BinaryIO, blobs: Blobs, redact: Redactor) -> Contents:
     events: list[Event] = []
     fingerprint, size, checksum = "", 0, 0
     read_event: Callable[[Json], Event] = decode
@@ -245,14 +248,16 @@ def _read(path: Path, file: BinaryIO, blobs: Blobs) -> Contents:
                 "run wrote here. Restore the file from a copy, or give the run another log_dir."
             )
         try:
+            if f'"{MARK}"'.encode() in line:
+                content = redact.shown(blobs.whole(content))
+            elif redact.has_references(line):
+                content = redact.shown(content)
             if number == 1:
                 fingerprint = str(content.get("fingerprint"))
             elif "reopened" in content:
-                whole = blobs.whole(content)
-                events[whole["reopened"] :] = map(read_event, whole["events"])
+                events[content["reopened"] :] = map(read_event, content["events"])
             else:
-                has_blobs = f'"{MARK}"'.encode() in line
-                events.append(read_event(blobs.whole(content) if has_blobs else content))
+                events.append(read_event(content))
         except JournalCorrupt as error:
             raise JournalCorrupt(f"{path}, line {number}: {error}") from None
         size += len(line)

@@ -67,7 +67,7 @@ class Manifest:
     def fingerprint(self) -> str:
         """A digest of what the ids in a journal stand for: texts and examples."""
         return digest(
-            [self.candidate.items_in_order, self.examples, list(self.train), list(self.validation)]
+            [self.candidate.digest, self.examples, list(self.train), list(self.validation)]
         )
 
     @property
@@ -126,6 +126,7 @@ class Manifest:
             "limits": dict(self.limits),
             "settings": public(self.settings),
             "models": public(self.models),
+            "candidate": self.candidate.digest,
             "components": [[packed(name), packed(text)] for name, text in self.candidate.items()],
             "train": list(self.train),
             "validation": list(self.validation),
@@ -141,10 +142,10 @@ class Manifest:
             JournalCorrupt: it holds something else.
         """
         try:
+            texts = tuple((unpacked(name), unpacked(text)) for name, text in stored["components"])
+            digest_then = str(stored.get("candidate") or Candidate(texts).digest)
             return cls(
-                candidate=Candidate(
-                    tuple((unpacked(name), unpacked(text)) for name, text in stored["components"])
-                ),
+                candidate=Candidate.known_by(digest_then, texts),
                 examples=tuple(stored["examples"]),
                 train=tuple(stored["train"]),
                 validation=tuple(stored["validation"]),

@@ -102,10 +102,13 @@ class _Broken:
         ended = events[end]
         if not isinstance(ended, Ended) or not ended.is_breakdown:
             return None
-        reflections = vain_reflections(replayed(begun, events[:end]))
-        if not ended.causes and not reflections:
-            return None
-        return cls(frozenset(ended.causes), frozenset() if ended.causes else reflections)
+        if ended.causes:
+            return cls(frozenset(ended.causes), frozenset())
+        state = replace(replayed(begun, events[:end]), vain={})
+        # Otherwise it was something from outside that it ended for.
+        is_by_itself = decide(state, None)[:1] == (ended,)
+        reflections = vain_reflections(state) if is_by_itself else frozenset()
+        return cls(frozenset(), reflections) if reflections else None
 
     def taken_back(self, begun: RunState, events: Sequence[Event]) -> Reopening:
         """How the run goes on without them. What they cost stays on record."""

@@ -8,11 +8,11 @@ Nothing is written outside of it, and it is made sure to be this run's before an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TypeAlias, final
 
 import ujson
@@ -70,22 +70,27 @@ class StoredRun:
             return replayed(self.manifest.begun, self.events)
 
 
-def read_run(path: Path | str, output: OutputForm = _as_it_is) -> StoredRun:
+def read_run(
+    path: Path | str,
+    output: OutputForm = _as_it_is,
+    secrets: Mapping[str, str] = MappingProxyType({}),
+) -> StoredRun:
     """What a run directory holds; changes nothing, also while its run is under way.
 
     Args:
         path: The directory.
         output: From what was kept of a program's answer to what is shown of it.
+        secrets: Name to secret, for those to which references are to be followed.
 
     Raises:
         JournalError: there is no run, or it cannot be read.
         JournalCorrupt: what is stored was changed.
     """
-    folder = Path(path)
-    manifest = _stored_manifest(folder)
+    folder, redact = Path(path), Redactor(secrets)
+    manifest = _stored_manifest(folder, redact)
     if manifest is None:
         raise JournalError(f"{folder} holds no run: it has no {_MANIFEST}.")
-    contents = read_journal(folder / _JOURNAL, Blobs(folder / _BLOBS, Redactor()))
+    contents = read_journal(folder / _JOURNAL, Blobs(folder / _BLOBS), redact)
     _check_fingerprint(folder, manifest, contents)
     events = tuple(with_output(event, output) for event in contents.events)
     return StoredRun(folder, manifest, events)
@@ -101,7 +106,7 @@ class RunDir:
         adopt: Names of differences from the stored manifest that are meant, for instance
             "limits.metric_calls" to go on with a larger budget. Texts and examples cannot be among
             them, because what was paid for would mean something else.
-        secrets: Texts that must not reach the disk, such as API keys.
+        secrets: Name to text, of those that must not reach the disk, such as API keys.
         stored_output: From a program's answer to what is kept of it.
         restored_output: From that to the answer.
 
@@ -117,13 +122,13 @@ class RunDir:
         manifest: Manifest,
         *,
         adopt: Iterable[str] = (),
-        secrets: Iterable[str] = (),
+        secrets: Mapping[str, str] = MappingProxyType({}),
         stored_output: OutputForm = _as_it_is,
         restored_output: OutputForm = _as_it_is,
     ) -> None:
         self.path = Path(path).absolute()
         self._output_forms = stored_output, restored_output
-        self._redact = Redactor(secrets)
+        self.redact = Redactor(secrets)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -139,14 +144,14 @@ class RunDir:
                 self._lock.close()
 
     def _open(self, manifest: Manifest, adopt: frozenset[str]) -> None:
-        blobs = Blobs(self.path / _BLOBS, self._redact)
+        blobs = Blobs(self.path / _BLOBS)
         try:
             for folder in (self.path, self.path / _BLOBS):
                 remove_unfinished(folder)
         except OSError as error:
             raise unusable(self.path, "cannot be written", error) from error
-        stored = _stored_manifest(self.path)
-        contents = read_journal(self.path / _JOURNAL, blobs)
+        stored = _stored_manifest(self.path, self.redact)
+        contents = read_journal(self.path / _JOURNAL, blobs, self.redact)
         if contents.events:
             _check_same(self.path, manifest, stored, contents, adopt)
         if not contents.events:
@@ -164,7 +169,7 @@ class RunDir:
             contents,
             manifest.fingerprint,
             blobs,
-            self._redact,
+            self.redact,
             stored_output=stored_output,
         )
 
@@ -191,8 +196,9 @@ class RunDir:
     def _record(self) -> None:
         """Write down what the run is, where it is not what stands there."""
         if self._stored is None or self._stored.as_json != self._manifest.as_json:
-            written = ujson.dumps(self._manifest.as_json, indent=1, escape_forward_slashes=False)
-            self.write_text(_MANIFEST, written + "\n")
+            fields = self.redact.hidden(self._manifest.as_json)
+            written = ujson.dumps(fields, indent=1, escape_forward_slashes=False)
+            self._write(self.path / _MANIFEST, written + "\n")
             self._stored = self._manifest
 
     def write_text(self, name: str, text: str) -> Path:
@@ -204,8 +210,10 @@ class RunDir:
             ValueError: the name is no plain file name, or one of the store's own files.
             JournalError: there is no room or no right to; an earlier text stays as it was.
         """
-        path = self._text_file(name)
-        write_whole(path, self._redact(text).encode("utf-8", "backslashreplace"))
+        return self._write(self._text_file(name), self.redact.hidden_text(text))
+
+    def _write(self, path: Path, text: str) -> Path:
+        write_whole(path, text.encode("utf-8", "backslashreplace"))
         return path
 
     def read_text(self, name: str) -> str | None:
@@ -218,7 +226,7 @@ class RunDir:
         """
         path = self._text_file(name)
         try:
-            return path.read_text("utf-8")
+            return self.redact.shown_json(path.read_text("utf-8"))
         except FileNotFoundError:
             return None
         except UnicodeDecodeError as error:
@@ -267,10 +275,10 @@ def _following(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _stored_manifest(folder: Path) -> Manifest | None:
+def _stored_manifest(folder: Path, redact: Redactor) -> Manifest | None:
     path = folder / _MANIFEST
     try:
-        return Manifest.of_json(loads(path.read_bytes()))
+        return Manifest.of_json(redact.shown(loads(path.read_bytes())))
     except FileNotFoundError:
         return None
     except JournalCorrupt as error:

@@ -176,7 +176,7 @@ def test_no_secret_is_written(tmp_path):
     """Neither in the manifest nor in a text nor in an event."""
     models = {"task": {"model": "m", "api_key": KEY, "note": KEY}, "secret": KEY}
     manifest = manifest_of(models=models, settings={"window": 3, "token": KEY})
-    with RunDir(tmp_path, manifest, secrets=[KEY]) as directory:
+    with RunDir(tmp_path, manifest, secrets={"key": KEY}) as directory:
         directory.write_text("best_program.json", json.dumps({"lm": {"api_key": KEY}}))
     assert not any(KEY in path.read_text("utf-8") for path in tmp_path.iterdir())
     assert read_run(tmp_path).manifest.models == {"task": {"model": "m", "note": "[removed]"}}
