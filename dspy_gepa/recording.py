@@ -48,6 +48,7 @@ def opened(
     digest_of: Callable[[Any], str] | None = None,
     outputs: OutputForms | None = None,
     roots: Mapping[str, object] | None = None,
+    student: dspy.Module | None = None,
 ) -> RunDir:
     """The run directory at this path, for this run: a new one, or one to carry on from.
 
@@ -62,6 +63,7 @@ def opened(
         digest_of: What tells an example from others; that of a dspy.Example where it is None.
         outputs: How answers of the program are kept, where they are.
         roots: Name to object, of all that may hold secrets beside the models.
+        student: What of a program tells it from others, beside its texts.
 
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.
@@ -73,9 +75,10 @@ def opened(
         train=table.train,
         validation=table.validation,
         first=settings.first_examples,
+        anchors=table.anchors,
         limits=_given(settings.limits),
         seed=settings.seed,
-        settings={**_by_name(settings), "metric": metric},
+        settings={**_by_name(settings), "metric": metric, **_program_of(student)},
         models={use: _described(model) for use, model in models.items()},
         versions={
             "dspy_gepa": version("dspy_gepa"),
@@ -182,13 +185,34 @@ def _digest(example: dspy.Example) -> str:
 
 def _by_name(settings: Settings) -> dict[str, object]:
     """Everything that decides what happens: functions by their names, objects by what they show."""
-    left_out = {"train", "validation", "limits", "seed"}
+    left_out = {"train", "validation", "anchors", "limits", "seed"}
     return {
         name: value if _is_plain(value) else _name(value)
         for name in settings.__dataclass_fields__
         if name not in left_out
         for value in [getattr(settings, name)]
     }
+
+
+def _program_of(student: dspy.Module | None) -> dict[str, object]:
+    """What a program's predictors are given and answer, and what else is in their prompts."""
+    told: dict[str, object] = {}
+    predictors = [] if student is None else student.named_predictors()
+    # By number: a setting whose name names a secret would be left out.
+    for number, (name, predictor) in enumerate(predictors, start=1):
+        signature = predictor.signature
+        sides = (signature.input_fields, signature.output_fields)
+        shown = [", ".join(f"{f}: {_type(of.annotation)}" for f, of in s.items()) for s in sides]
+        told[f"predictor {number}"] = f"{name}({' -> '.join(shown)})"
+        described = [(f, of.json_schema_extra) for side in sides for f, of in side.items()]
+        demos = [dict(demo.items()) for demo in getattr(predictor, "demos", ())]
+        told[f"descriptions and demonstrations of predictor {number}"] = digest([described, demos])
+    return told
+
+
+def _type(annotation: object) -> str:
+    is_class = isinstance(annotation, type)
+    return annotation.__qualname__ if is_class else without_addresses(repr(annotation))  # type: ignore[attr-defined]
 
 
 def _is_plain(value: object) -> bool:

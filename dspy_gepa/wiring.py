@@ -68,6 +68,7 @@ class Optimization:
             table=self.table,
             metric=self.equipment.metric.name,
             models=self.equipment.models,
+            student=self.student,
             roots={"program": self.student, "arguments": self.arguments, "demos": self.demos},
             outputs=OutputForms(self.student, warns=self.arguments.aggregate_metric is not None),
             # By default these follow from the budget, which may have been raised.

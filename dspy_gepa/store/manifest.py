@@ -55,6 +55,8 @@ class Manifest:
     """Ids of the validation examples that the program is run on as it is, before anything else."""
     limits: Mapping[str, float]
     """By unit, those that were given."""
+    anchors: tuple[int, ...] = ()
+    """Ids of the examples that must keep passing."""
     seed: int = 0
     settings: Mapping[str, object] = field(default_factory=dict)
     """Everything else that decides what happens, by name: strategies, the metric's name."""
@@ -113,9 +115,10 @@ class Manifest:
 
     @property
     def anchoring(self) -> list[str]:
-        """The digests of the examples in neither set, which only have to keep passing, in order."""
+        """The digests of the examples that must keep passing, those in neither set included."""
         sets = {*self.train, *self.validation}
-        return [one for example, one in enumerate(self.examples) if example not in sets]
+        others = (example for example in range(len(self.examples)) if example not in sets)
+        return [self.examples[example] for example in dict.fromkeys((*self.anchors, *others))]
 
     @property
     def as_json(self) -> dict[str, Json]:
@@ -131,6 +134,7 @@ class Manifest:
             "train": list(self.train),
             "validation": list(self.validation),
             "first": list(self.first),
+            "anchors": list(self.anchors),
             "examples": list(self.examples),
         }
 
@@ -150,6 +154,7 @@ class Manifest:
                 train=tuple(stored["train"]),
                 validation=tuple(stored["validation"]),
                 first=tuple(stored["first"]),
+                anchors=tuple(stored["anchors"]),
                 limits=_numbers(stored["limits"]),
                 seed=int(stored["seed"]),
                 settings=dict(stored["settings"]),

@@ -33,6 +33,7 @@ from dspy_gepa.store.secret import Redactor
 __all__ = ["RunDir", "StoredRun", "read_run"]
 
 _JOURNAL, _MANIFEST, _BLOBS, _LOCK = "events.jsonl", "manifest.json", "blobs", "run.lock"
+_OF_GEPA = "gepa_state.bin"
 _IDENTITY = (
     "component ",
     "order of components",
@@ -152,9 +153,10 @@ class RunDir:
             raise unusable(self.path, "cannot be written", error) from error
         stored = _stored_manifest(self.path, self.redact)
         contents = read_journal(self.path / _JOURNAL, blobs, self.redact)
+        _check_whole(self.path, stored, contents)
         if contents.events:
             _check_same(self.path, manifest, stored, contents, adopt)
-        if not contents.events:
+        elif contents.fingerprint != manifest.fingerprint:
             contents = Contents()  # nothing was paid for yet, so there is nothing to keep
         if stored is not None and is_past_seed(contents.events):
             # Whatever the budget says now: proposals were compared with the seed on these.
@@ -162,8 +164,6 @@ class RunDir:
         self._manifest, self._stored = manifest, stored
         stored_output, restored_output = self._output_forms
         self._events = tuple(with_output(event, restored_output) for event in contents.events)
-        if not self._events:
-            self._record()
         self.journal = Journal(
             self.path / _JOURNAL,
             contents,
@@ -172,6 +172,9 @@ class RunDir:
             self.redact,
             stored_output=stored_output,
         )
+        # After the journal: a manifest without one says that something was lost.
+        if not self._events:
+            self._record()
 
     def resumed(self, settings: Settings) -> RunState:
         """The state from which to carry on: the beginning where nothing was stored yet.
@@ -292,6 +295,20 @@ def _check_fingerprint(folder: Path, manifest: Manifest, contents: Contents) -> 
         raise JournalMismatch(
             f"{folder / _MANIFEST} and {folder / _JOURNAL} belong to different runs: the texts or "
             "examples of one are not those of the other. Restore the one that was changed."
+        )
+
+
+def _check_whole(folder: Path, stored: Manifest | None, contents: Contents) -> None:
+    """That what a run here has paid for is still there, and is one of ours."""
+    if stored is not None and not contents.fingerprint:
+        raise JournalError(
+            f"{folder} holds a {_MANIFEST}, and no {_JOURNAL}, where what was paid for stood. "
+            f"Restore it, or remove {_MANIFEST} to begin anew; nothing was changed or paid for."
+        )
+    if stored is None and (folder / _OF_GEPA).exists():
+        raise JournalMismatch(
+            f"{folder} holds a run of the gepa package ({_OF_GEPA}), which cannot be carried on "
+            "here. Give another log_dir; nothing was changed or paid for."
         )
 
 
