@@ -123,7 +123,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         failure_score: The score where the program or the metric fails on an example.
         perfect_score: The score that cannot be improved on.
         log_dir: A run directory, where "~" is your home. What was paid for is kept there, and the
-            same call carries on a run that was killed or interrupted, also with a larger budget.
+            same call carries on a run that was killed or interrupted, also with a larger budget
+            (in the default search not as if it had had that from the beginning).
         track_stats: Whether the returned program carries `detailed_results`.
         use_wandb: Whether the run is logged to Weights & Biases (extra `wandb`).
         wandb_api_key: For that; never stored.

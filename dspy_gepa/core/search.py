@@ -14,7 +14,7 @@ from itertools import islice
 from dspy_gepa.core.asking import asked_by
 from dspy_gepa.core.budget import NOTHING, Tally, unit_in_words
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.choices import has_seed, next_phase
+from dspy_gepa.core.choices import has_seed, next_phase, rejected_before
 from dspy_gepa.core.endings import breakdown, obstacle, trial, vain_reflections
 from dspy_gepa.core.events import (
     Advanced,
@@ -259,6 +259,9 @@ def _commitment(state: RunState, first: Proposal) -> Committed | None:
             if member.candidate == first.phase.candidate:
                 reason = f"member {position} has the same texts"
                 return Committed(first.ticket, Verdict("rejected", reason))
+        # One that was under way beside it may have had the same texts.
+        if reason := rejected_before(state, first.phase.candidate, len(state.history)):
+            return Committed(first.ticket, Verdict("rejected", reason))
     return Committed(first.ticket, verdict)
 
 

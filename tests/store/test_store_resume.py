@@ -297,3 +297,14 @@ def test_a_server_that_was_away_is_asked_as_often_again():
         assert resumed.ending == ""
         resumed = replayed(resumed, decide(resumed, busy))
     assert resumed.ending == ""
+
+
+@pytest.mark.parametrize("calls", [20, 31, 48])
+def test_a_larger_budget_makes_the_published_search_the_one_that_had_it(tmp_path, calls):
+    """One proposal at a time, the whole set for every child: a budget says only when it ends."""
+    settings = replace(SETTINGS, window=1)
+    _, expected = recorded(settings=settings)
+    small = carried_on(tmp_path, settings=with_calls(settings, calls))
+    assert 0 < len(small.history) < len(expected.history)
+    found = carried_on(tmp_path, settings=settings, **LARGER)
+    assert outcome(found) == outcome(expected)
