@@ -36,7 +36,7 @@ from report import Estimate, estimate, print_table, surroundings, write_record
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Committed, Event
-from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.core.work import (
@@ -129,9 +129,8 @@ def ours(members: int, examples: int, seed: int) -> Clock:
     def looked_up(request: Request) -> Answer:
         if isinstance(request, RolloutRequest):
             score = answers.score(request.candidate[COMPONENT], request.example)
-            key = RolloutKey(request.candidate.digest, request.example)
             trace = _TRACE if request.traced else Trace()
-            return RolloutAnswer(key, Rollout(score, trace=trace))
+            return RolloutAnswer(request.key, Rollout(score, trace=trace))
         texts = {COMPONENT: answers.next_text()}
         return ReflectionAnswer(request.ticket, texts, lm_calls=1)
 

@@ -34,7 +34,7 @@ from dspy_gepa.arguments import Arguments
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Committed
-from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.search import decisions, evolve, requests, start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.core.work import (
@@ -422,7 +422,7 @@ class Worker:
     def __call__(self, request: Request) -> Answer:
         """The answer, with one call of the reflection LM for all components."""
         if isinstance(request, RolloutRequest):
-            key = RolloutKey(request.candidate.digest, request.example)
+            key = request.key
             return RolloutAnswer(key, self.task.rollout(request.candidate, request.example))
         return self.reflection(request)
 

@@ -89,10 +89,10 @@ def rollouts(evaluation: Evaluation) -> Iterator[Event]:
 
 def opened(folder: Path) -> Journal:
     """A journal in this folder, with what stands there."""
-    redact = Redactor(["sk-0123456789abcdef0123456789"])
-    blobs = Blobs(folder / "blobs", redact)
+    redact = Redactor({"key": "sk-0123456789abcdef0123456789"})
+    blobs = Blobs(folder / "blobs")
     path = folder / "events.jsonl"
-    return Journal(path, read_journal(path, blobs), "benchmark", blobs, redact)
+    return Journal(path, read_journal(path, blobs, redact), "benchmark", blobs, redact)
 
 
 def measured(size: int, folder: Path) -> dict[str, float]:
@@ -110,7 +110,7 @@ def measured(size: int, folder: Path) -> dict[str, float]:
     journal.close()
     tail = seconds[-len(seconds) // 10 :]
     began = time.perf_counter()
-    contents = read_journal(folder / "events.jsonl", Blobs(folder / "blobs", Redactor()))
+    contents = read_journal(folder / "events.jsonl", Blobs(folder / "blobs"), Redactor())
     read_seconds = time.perf_counter() - began
     assert len(contents.events) == size
     return {

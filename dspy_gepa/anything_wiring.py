@@ -115,6 +115,7 @@ class AnythingOptimization:
             if self.asked.shared.window
             else (*OF_THE_BUDGET, "settings.window", "settings.sampler"),
             digest_of=digest,
+            roots={"arguments": self.asked},
         )
 
     @contextmanager

@@ -348,8 +348,7 @@ class Arguments:
             count = trials(components, self.num_candidates)
         if count is not None:
             return replace(others, metric_calls=self._mipro_limit(count, validation))
-        # Other limits may never be reached: a model may be free, and time may be long.
-        return None
+        return None  # other limits may never be reached: a model may be free
 
     @property
     def size(self) -> str:

@@ -82,7 +82,15 @@ class WorkerError(GEPAError, RuntimeError):
 
 
 class ReflectionError(GEPAError, RuntimeError):
-    """Reflections were paid for and none gave a usable text, so there is no result to return."""
+    """Reflections were paid for and none gave a usable text, so there is no result to return.
+
+    `program` is the program as it was given; None where it was not validated. `__cause__` is what
+    a proposer or a rule raised, where that is why.
+    """
+
+    def __init__(self, message: str, *, program: object = None) -> None:
+        super().__init__(message)
+        self.program = program
 
 
 class JournalError(GEPAError, OSError):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import dspy
+import ujson
+from dspy.utils.saving import get_dependency_versions
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
@@ -21,8 +23,12 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.components.kinds import DEFAULT_KINDS, kinds_in
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import build, components_of
+from dspy_gepa.program.rollouts.outputs import OutputForms, fields_alone
 from dspy_gepa.result import RunResult
+from dspy_gepa.store.credentials import credentials
+from dspy_gepa.store.files import write_whole
 from dspy_gepa.store.manifest import Manifest, digest, without_addresses
+from dspy_gepa.store.plain import dumps, packed
 from dspy_gepa.store.run_dir import RunDir, read_run
 
 __all__ = ["BestKeeper", "SavedRun", "load_run", "opened", "save_best"]
@@ -40,6 +46,9 @@ def opened(
     models: Mapping[str, Any],
     adopt: Iterable[str] = (),
     digest_of: Callable[[Any], str] | None = None,
+    outputs: OutputForms | None = None,
+    roots: Mapping[str, object] | None = None,
+    student: dspy.Module | None = None,
 ) -> RunDir:
     """The run directory at this path, for this run: a new one, or one to carry on from.
 
@@ -52,6 +61,9 @@ def opened(
         models: What each model is used for, and the model.
         adopt: Differences that do not matter, beside those of the budget.
         digest_of: What tells an example from others; that of a dspy.Example where it is None.
+        outputs: How answers of the program are kept, where they are.
+        roots: Name to object, of all that may hold secrets beside the models.
+        student: What of a program tells it from others, beside its texts.
 
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.
@@ -63,9 +75,10 @@ def opened(
         train=table.train,
         validation=table.validation,
         first=settings.first_examples,
+        anchors=table.anchors,
         limits=_given(settings.limits),
         seed=settings.seed,
-        settings={**_by_name(settings), "metric": metric},
+        settings={**_by_name(settings), "metric": metric, **_program_of(student)},
         models={use: _described(model) for use, model in models.items()},
         versions={
             "dspy_gepa": version("dspy_gepa"),
@@ -75,14 +88,18 @@ def opened(
     )
     # A larger budget, or a budget in other units, is how a run is carried on.
     adopted = [*(f"limits.{unit.name}" for unit in fields(Limits)), *adopt]
-    return RunDir(path, manifest, adopt=adopted, secrets=_secrets_of(models))
+    forms: dict[str, Any] = {}
+    if outputs is not None:
+        forms = {"stored_output": outputs.stored, "restored_output": outputs.restored}
+    secrets = credentials(os.environ, {**models, **(roots or {})})
+    return RunDir(path, manifest, adopt=adopted, secrets=secrets, **forms)
 
 
 class BestKeeper:
     """An observer that keeps the best program so far in the run directory."""
 
-    def __init__(self, folder: Path, student: dspy.Module) -> None:
-        self._folder = folder
+    def __init__(self, run_dir: RunDir, student: dspy.Module) -> None:
+        self._run_dir = run_dir
         self._student = student
         self._kept: Candidate | None = None
 
@@ -91,7 +108,7 @@ class BestKeeper:
         if isinstance(event, Committed) and state.members:
             best = state.members[state.best].candidate
             if best != self._kept:
-                save_best(self._folder, build(self._student, best))
+                save_best(self._run_dir, build(self._student, best))
                 self._kept = best
 
 
@@ -137,16 +154,23 @@ def load_run(log_dir: str | os.PathLike[str]) -> SavedRun:
         JournalCorrupt: what is stored was changed.
         JournalMismatch: it was written in a format that this version cannot read.
     """
-    stored = read_run(Path(log_dir))
+    stored = read_run(Path(log_dir), fields_alone, credentials(os.environ))
     return SavedRun(RunResult(stored.state), stored.manifest)
 
 
-def save_best(folder: Path, program: dspy.Module) -> None:
-    """Keep the program in the run directory, whole or not at all."""
-    unfinished = folder / f"unfinished-{_PROGRAM}"
+def save_best(run_dir: RunDir, program: dspy.Module) -> None:
+    """Keep the program in the run directory, whole or not at all, and without secrets."""
+    state, redact = program.dump_state(), run_dir.redact
+    if redact.concerns(dumps(packed(state))):
+        # As DSPy's `save` does it.
+        metadata = {"dependency_versions": get_dependency_versions()}
+        fields = redact.hidden({**state, "metadata": metadata})
+        write_whole(run_dir.path / _PROGRAM, ujson.dumps(fields, indent=2).encode())
+        return
+    unfinished = run_dir.path / f"unfinished-{_PROGRAM}"
     try:
         program.save(str(unfinished))
-        unfinished.replace(folder / _PROGRAM)
+        unfinished.replace(run_dir.path / _PROGRAM)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -161,13 +185,34 @@ def _digest(example: dspy.Example) -> str:
 
 def _by_name(settings: Settings) -> dict[str, object]:
     """Everything that decides what happens: functions by their names, objects by what they show."""
-    left_out = {"train", "validation", "limits", "seed"}
+    left_out = {"train", "validation", "anchors", "limits", "seed"}
     return {
         name: value if _is_plain(value) else _name(value)
         for name in settings.__dataclass_fields__
         if name not in left_out
         for value in [getattr(settings, name)]
     }
+
+
+def _program_of(student: dspy.Module | None) -> dict[str, object]:
+    """What a program's predictors are given and answer, and what else is in their prompts."""
+    told: dict[str, object] = {}
+    predictors = [] if student is None else student.named_predictors()
+    # By number: a setting whose name names a secret would be left out.
+    for number, (name, predictor) in enumerate(predictors, start=1):
+        signature = predictor.signature
+        sides = (signature.input_fields, signature.output_fields)
+        shown = [", ".join(f"{f}: {_type(of.annotation)}" for f, of in s.items()) for s in sides]
+        told[f"predictor {number}"] = f"{name}({' -> '.join(shown)})"
+        described = [(f, of.json_schema_extra) for side in sides for f, of in side.items()]
+        demos = [dict(demo.items()) for demo in getattr(predictor, "demos", ())]
+        told[f"descriptions and demonstrations of predictor {number}"] = digest([described, demos])
+    return told
+
+
+def _type(annotation: object) -> str:
+    is_class = isinstance(annotation, type)
+    return annotation.__qualname__ if is_class else without_addresses(repr(annotation))  # type: ignore[attr-defined]
 
 
 def _is_plain(value: object) -> bool:
@@ -187,11 +232,3 @@ def _described(model: Any) -> dict[str, object]:
         "model": str(getattr(model, "model", None) or _name(model)),
         **{name: kwargs[name] for name in kept if kwargs.get(name) is not None},
     }
-
-
-def _secrets_of(models: Mapping[str, Any]) -> Iterator[str]:
-    """Keys that must not reach the disk: those of these models, and of the environment."""
-    for model in models.values():
-        if key := getattr(model, "kwargs", {}).get("api_key"):
-            yield str(key)
-    yield from (value for name, value in os.environ.items() if name.endswith("_API_KEY"))

@@ -6,8 +6,11 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.endings import vain_reflections
+from dspy_gepa.core.membership import without_failures
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
@@ -94,24 +97,27 @@ def check(
         ReflectionError: no reflection ever gave a usable text.
     """
     state, result = finish.state, RunResult(finish.state)
-    best = program(result.members[result.best].candidate) if result.members else None
+    sound = _sound_best(state)
+    best = None if sound is None else program(sound)
     if isinstance(finish.error, MetricError):
         finish.error.program = best
         raise finish.error
-    if state.is_broken:
-        kept = (
-            f" What was paid for is in {log_dir}: the same call carries on."
-            if log_dir is not None
-            else " With log_dir=... a later call could carry on."
-        )
+    kept = (
+        f" What was paid for is in {log_dir}: the same call carries on."
+        if log_dir is not None
+        else " With log_dir=... a later call could carry on."
+    )
+    reflected = [proposal for proposal in result.proposals if proposal.shown]
+    is_vain = result.failed == len(reflected) > 0
+    if state.is_broken and not (is_vain and vain_reflections(state) and not state.causes):
         advice = advice if finish.error is None else advice_on(finish.error)
         raise WorkerError(
             f"The run stopped because its work cannot be carried out: {state.ending}\n"
             f"{state.tally.metric_calls} metric calls were made until then.{advice}{kept}",
             program=best,
         ) from finish.error
-    if result.failed and result.failed == len(result.proposals):
-        last = result.proposals[-1].verdict.reason
+    if is_vain:
+        last = reflected[-1].verdict.reason
         if (state.settings.limits.metric_calls or math.inf) <= _TRIAL_METRIC_CALLS:
             logger.warning("The %s is as it was: no reflection gave a text: %s", thing, last)
             return
@@ -123,7 +129,16 @@ def check(
         raise ReflectionError(
             f"None of {result.failed} reflections gave a usable text, so there is nothing to "
             f"return but the {thing} as it was. The last one: {last}.{advice}"
-        )
+            f"{kept if state.is_broken else ''}",
+            program=best,
+        ) from finish.error
+
+
+def _sound_best(state: RunState) -> Candidate | None:
+    """The best by what was scored before anything broke down; None where nothing was."""
+    if not state.members:
+        return None
+    return state.members[replace(state, members=without_failures(state)).best].candidate
 
 
 def _of_states(told: Callable[[RunState], None]) -> Listener:

@@ -126,7 +126,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         perfect_score: The highest score of the metric, which cannot be improved on; a score above
             it is learned from like any other. None where no score is known to be the highest.
         log_dir: A run directory, where "~" is your home. What was paid for is kept there, and the
-            same call carries on a run that was killed or interrupted, also with a larger budget.
+            same call carries on a run that was killed or interrupted, also with a larger budget
+            (in the default search not as if it had had that from the beginning).
         track_stats: Whether the returned program carries `detailed_results`. By default where an
             argument that only MIPROv2 has, or `track_best_outputs`, is given.
         use_wandb: Whether the run is logged to Weights & Biases (extra `wandb`).

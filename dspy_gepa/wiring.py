@@ -26,7 +26,8 @@ from dspy_gepa.program.demos import DemoSettings
 from dspy_gepa.program.details import attach_mipro_statistics, detailed_results
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import build, components_of
-from dspy_gepa.program.rollouts.aggregate import aggregate_scores
+from dspy_gepa.program.rollouts.aggregate import aggregate_scores, check_all_there
+from dspy_gepa.program.rollouts.outputs import OutputForms
 from dspy_gepa.program.unimproved import remarks_on
 from dspy_gepa.recording import BestKeeper, opened, save_best
 from dspy_gepa.result import RunResult
@@ -71,6 +72,9 @@ class Optimization:
             table=self.table,
             metric=self.equipment.metric.name,
             models=self.equipment.models,
+            student=self.student,
+            roots={"program": self.student, "arguments": self.arguments, "demos": self.demos},
+            outputs=OutputForms(self.student, warns=self.arguments.aggregate_metric is not None),
             # By default these follow from the budget, which may have been raised.
             adopt=OF_THE_BUDGET if self.arguments.window else (*OF_THE_BUDGET, *_OF_THE_WINDOW),
         )
@@ -106,13 +110,19 @@ class Optimization:
                 run_dir,
                 told,
                 observers=equipment.observers(),
-                keeper=lambda kept: BestKeeper(kept.path, self.student),
+                keeper=lambda kept: BestKeeper(kept, self.student),
                 executor=lambda begun: self._executor(worker, begun),
                 stoppers=equipment.stoppers(),
             )
 
     def _executor(self, worker: Worker, begun: RunState) -> Executor:
-        """What carries requests out, with a metric that knows what was asked of it before."""
+        """What carries requests out, with a metric that knows what was asked of it before.
+
+        Raises:
+            JournalError: the choice of the winner needs answers of which only the text was kept.
+        """
+        if self.arguments.aggregate_metric is not None:
+            check_all_there(begun)
         self.equipment.metric.recall(each.metric_calls for each in begun.known.values())
         return self.equipment.executor(worker)
 
@@ -215,7 +225,7 @@ class Optimization:
             attach_mipro_statistics(chosen, result.state, self.student, score=score)
         if run_dir is not None:
             problem = "%s takes no copy of the best program, which is returned all the same"
-            attempted(partial(save_best, run_dir.path, chosen), problem, run_dir.path)
+            attempted(partial(save_best, run_dir, chosen), problem, run_dir.path)
         return chosen, result
 
     @property

@@ -8,7 +8,7 @@ import pytest
 from dspy_gepa.arguments import Arguments
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.streams import stream
 from dspy_gepa.core.work import ReflectionAnswer, RolloutAnswer, RolloutRequest
@@ -32,7 +32,7 @@ class Lessons:
 
     def __call__(self, request):
         if isinstance(request, RolloutRequest):
-            key = RolloutKey(request.candidate.digest, request.example)
+            key = request.key
             learned = len(request.candidate["only"].split()) - 1
             score = float(self.score(learned, request.example))
             return RolloutAnswer(key, Rollout(score, trace=Trace(steps=(Step("only", {}, {}),))))

@@ -210,3 +210,59 @@ def test_another_run_is_refused_with_the_differences(program, tmp_path):
     other = dspy.Predict(program.signature.with_instructions("Something else."))
     with pytest.raises(JournalMismatch, match="component self"):
         compiled(Counting(), tmp_path, other)
+
+
+def other(signature):
+    """A program with this signature and the text of the usual one."""
+    text = dspy.Predict("message -> code").signature.instructions
+    return dspy.Predict(dspy.Signature(signature, text))
+
+
+def with_demos():
+    program = dspy.Predict("message -> code")
+    program.demos = [dspy.Example(message="a", code="b")]
+    return program
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (lambda: other("message, context -> code"), r"predictor 1: 'self\(message: str, context"),
+        (lambda: other("message -> code, why"), "predictor 1"),
+        (lambda: other("message -> code: int"), r"predictor 1: 'self\(message: str -> code: int"),
+        (lambda: other("message -> code: list[str]"), "predictor 1"),
+        (lambda: other("text -> code"), "predictor 1"),
+        (
+            lambda: dspy.Predict(
+                dspy.Predict("message -> code").signature.with_updated_fields("code", desc="two")
+            ),
+            "descriptions and demonstrations of predictor 1",
+        ),
+        (with_demos, "descriptions and demonstrations of predictor 1"),
+    ],
+)
+def test_another_program_with_the_same_texts_is_refused(program, tmp_path, changed, words):
+    """What its predictors are given and answer, and what else is in their prompts."""
+    compiled(Counting(20), tmp_path, program)
+    with pytest.raises(JournalMismatch, match=words):
+        compiled(Counting(), tmp_path, changed())
+    assert compiled(Counting(), tmp_path, dspy.Predict("message -> code"))[1].improved
+
+
+def test_two_predictors_in_another_order_are_another_program(tmp_path):
+    """Also where their names are those of secrets."""
+
+    class Program(dspy.Module):
+        def __init__(self, **predictors):
+            super().__init__()
+            for name, predictor in predictors.items():
+                setattr(self, name, predictor)
+
+        def forward(self, message):
+            return self.api_key(message=message)
+
+    compiled(Counting(20), tmp_path, Program(api_key=other("message -> code")))
+    with pytest.raises(
+        JournalMismatch, match=r"predictor 1: 'api_key\(message: str -> code: str, x"
+    ):
+        compiled(Counting(), tmp_path, Program(api_key=other("message -> code, x")))

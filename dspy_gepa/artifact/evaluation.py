@@ -11,7 +11,7 @@ from typing import Any
 from dspy_gepa.artifact.evaluator import Evaluator
 from dspy_gepa.artifact.output import Output, listened, said_with
 from dspy_gepa.artifact.returned import Judged, judged
-from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import MetricError
 from dspy_gepa.program.calls.boundary import Raised
@@ -74,7 +74,7 @@ class Evaluation:
         def answer(account: Account) -> Answer:
             account.metric_calls = account.rollouts = 1
             rollout = self._rollout(request, must_score=must_score)
-            key = RolloutKey(request.candidate.digest, request.example)
+            key = request.key
             return RolloutAnswer(key, replace(rollout, usage=meter.usage))
 
         return metered(request, meter, answer)

@@ -9,7 +9,6 @@ from dspy_gepa.artifact.isolation.limits import ProcessLimits, Report, can_limit
 from dspy_gepa.artifact.isolation.server import ForkServer, can_fork
 from dspy_gepa.artifact.isolation.wire import answer_of, packed_answer, packed_request, request_of
 from dspy_gepa.artifact.output import Output, said_with
-from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest, Setback
 from dspy_gepa.errors import JournalCorrupt, SettingsError, WorkerError
 
@@ -54,7 +53,7 @@ class IsolatedEvaluation:
 
     def __call__(self, request: RolloutRequest, *, must_score: bool) -> Answer:
         """The answer; a `Setback` where no process can be begun."""
-        key = RolloutKey(request.candidate.digest, request.example)
+        key = request.key
         try:
             report = self._server.ask(packed_request(request, must_score=must_score))
             output = _output(report)

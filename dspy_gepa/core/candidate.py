@@ -26,6 +26,13 @@ class Candidate(Mapping[str, str]):
         """The candidate with these texts, in the mapping's order."""
         return cls(tuple(texts.items()))
 
+    @classmethod
+    def known_by(cls, digest: str, items_in_order: tuple[tuple[str, str], ...]) -> Candidate:
+        """The candidate that had this digest, whose texts may since have lost something."""
+        candidate = cls(items_in_order)
+        candidate.__dict__["digest"] = digest
+        return candidate
+
     def __getitem__(self, component: str) -> str:
         return self._texts[component]
 

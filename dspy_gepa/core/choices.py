@@ -158,6 +158,14 @@ def _duplicate(state: RunState, child: Candidate, seen: int) -> str:
     for position, member in enumerate(state.members):
         if member.ticket < seen and member.candidate == child:
             return f"member {position} has the same texts"
+    return rejected_before(state, child, seen)
+
+
+def rejected_before(state: RunState, child: Candidate, seen: int) -> str:
+    """That a child was tried in vain by one of the first `seen` proposals; empty where it was not.
+
+    Each trial would be another chance to pass by luck.
+    """
     if state.settings.remembers_rejected:
         for ticket, earlier in enumerate(state.history[:seen]):
             if earlier.verdict.kind == "rejected" and earlier.candidate == child:

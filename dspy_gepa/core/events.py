@@ -40,6 +40,9 @@ class RolledOut:
 
     key: RolloutKey
     rollout: Rollout
+    is_asked_for: bool = True
+    """Whether a proposal under way waits for it. Otherwise it counts as lost until one needs it,
+    which then has it for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class Ended:
     """In words, for people."""
     is_breakdown: bool = False
     """Whether it ended because work could not be carried out."""
+    causes: tuple[str, ...] = ()
+    """Of failed rollouts that are no results therefore, ascending: see `Rollout.cause`."""
 
 
 Event: TypeAlias = Issued | RolledOut | Reflected | Faltered | Advanced | Committed | Ended

@@ -9,7 +9,7 @@ import numpy as np
 
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.choices import candidate_of, gating, rolling
+from dspy_gepa.core.choices import candidate_of, gating, rejected_before, rolling
 from dspy_gepa.core.forecast import worst_case
 from dspy_gepa.core.frontier import survivors, tops
 from dspy_gepa.core.merge import Lineage, merge_examples, plan_merge
@@ -222,7 +222,7 @@ def _merge(state: RunState) -> Begun | None:
         stream(settings.seed, "merge", ticket),
         settings.text_merge,
     )
-    if plan is None:
+    if plan is None or rejected_before(state, plan.child, len(state.history)):
         return None
     random = stream(settings.seed, "merge examples", ticket)
     examples = merge_examples(

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import columns, objective_names
-from dspy_gepa.core.proposal import Merge, Mutation, Proposal
+from dspy_gepa.core.proposal import Evaluation, Merge, Mutation, Proposal
 from dspy_gepa.core.results import Results, place_of
+from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.state import Member, RunState
 
-__all__ = ["measured", "new_member"]
+__all__ = ["measured", "new_member", "without_failures"]
 
 
 def measured(state: RunState, proposal: Proposal) -> tuple[Member, ...]:
@@ -39,6 +40,25 @@ def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: 
         scores={validation[e]: score for e, score in found.items() if e in validation},
         training={train[e]: score for e, score in found.items() if e in train},
     )
+
+
+def without_failures(state: RunState) -> tuple[Member, ...]:
+    """The members without scores that are no results, because something had broken down."""
+    sets = (state.settings.validation, state.settings.train)
+    members = []
+    for member in state.members:
+        is_failure = [
+            [_is_no_result(state, key) for key in Evaluation(member.candidate, examples).keys]
+            for examples in sets
+        ]
+        results = member.results.without(validation=is_failure[0], train=is_failure[1])
+        members.append(replace(member, results=results))
+    return tuple(members)
+
+
+def _is_no_result(state: RunState, key: RolloutKey) -> bool:
+    rollout = state.known.get(key)
+    return rollout is not None and rollout.is_broken and rollout.cause in state.causes
 
 
 def new_member(state: RunState, accepted: Proposal, charge: int) -> Member:

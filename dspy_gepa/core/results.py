@@ -63,6 +63,13 @@ class Results:
         columns.setflags(write=False)
         return replace(self, columns=columns)
 
+    def without(self, *, validation: Sequence[bool], train: Sequence[bool]) -> Results:
+        """What is left where these scores are taken away."""
+        scores = np.where(validation, np.nan, self.scores)
+        training = np.where(train, np.nan, self.training)
+        columns = scores if self.columns is self.scores else self.columns
+        return replace(self, scores=scores, training=training, columns=columns)
+
     def before(self, ticket: int) -> Results:
         """What was known when the proposals below this ticket were over."""
         scores = np.where(self.scored_by < ticket, self.scores, np.nan)

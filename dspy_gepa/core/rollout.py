@@ -21,6 +21,9 @@ class RolloutKey(NamedTuple):
     """The candidate's digest."""
     example: int
     """The example's id."""
+    trial: int = 0
+    """Above 0 where a rollout that was answered is asked for again, to see whether it can still be
+    carried out: see `streaks`. The number tells such trials apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class Rollout:
     """Why there is no answer to score (a crash, an unreadable reply); empty where there is."""
     is_broken: bool = False
     """Whether the program or the metric itself failed, which no text may be able to mend."""
+    cause: str = ""
+    """What failed then, and where: equal for failures of one cause; empty where nobody said it."""
     metric_calls: int = 1
     """How often the user's metric was called for it: 0 where a failure left nothing to score."""
     usage: Usage = FREE

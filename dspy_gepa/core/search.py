@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from dspy_gepa.core.asking import asked_by
 from dspy_gepa.core.budget import NOTHING, Tally, unit_in_words
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.choices import has_seed, next_phase
-from dspy_gepa.core.endings import breakage, obstacle
+from dspy_gepa.core.choices import has_seed, next_phase, rejected_before
+from dspy_gepa.core.endings import breakdown, obstacle, trial, vain_reflections
 from dspy_gepa.core.events import (
     Advanced,
     Committed,
@@ -26,13 +27,10 @@ from dspy_gepa.core.events import (
     RolledOut,
 )
 from dspy_gepa.core.issuing import completion, next_proposal
-from dspy_gepa.core.lessons import contrasts_of, lessons_of
 from dspy_gepa.core.membership import measured, new_member
 from dspy_gepa.core.proposal import (
-    Anchoring,
     Drafted,
     Evaluation,
-    Gating,
     Merge,
     Mutation,
     Origin,
@@ -47,19 +45,17 @@ from dspy_gepa.core.proposal import (
     Verdict,
     evaluations_of,
 )
-from dspy_gepa.core.results import place_of
-from dspy_gepa.core.rollout import Rollout, RolloutKey
+from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.state import RunState, Settings, Settlement
+from dspy_gepa.core.streaks import in_order
 from dspy_gepa.core.untaught import untaught
 from dspy_gepa.core.work import (
     Answer,
-    Evidence,
     ReflectionAnswer,
     ReflectionRequest,
     Request,
     RequestKey,
     RolloutAnswer,
-    RolloutRequest,
     Setback,
     Stop,
 )
@@ -92,10 +88,12 @@ def requests(state: RunState) -> tuple[Request, ...]:
     """
     if state.ending:
         return ()
+    if (again := trial(state)) is not None:
+        return (again,)
     wanted: dict[RequestKey, Request] = {}
     for proposal in sorted(state.live, key=lambda proposal: isinstance(proposal.origin, Seed)):
         most = _validated_meanwhile(state) if isinstance(proposal.origin, Seed) else None
-        for request in islice(_wanted(state, proposal), most):
+        for request in islice(asked_by(state, proposal), most):
             wanted.setdefault(request.key, request)
     return tuple(wanted.values()) if state.known else tuple(wanted.values())[:1]
 
@@ -106,7 +104,7 @@ def _validated_meanwhile(state: RunState) -> int | None:
     None of them while it looks as if nothing worked.
     """
     first = [proposal.phase for proposal in state.live[1:2]]
-    if breakage(state):
+    if breakdown(state) is not None:
         return 0
     if not any(isinstance(phase, Rolling | Reflecting | Repairing) for phase in first):
         return None
@@ -159,8 +157,8 @@ def evolve(state: RunState, event: Event) -> RunState:  # noqa: PLR0911 - one fo
             return replace(state, live=(*state.live, _begun(ticket, origin, phase)))
         case Advanced(ticket, phase):
             return _with(state, _entered(_live(state, ticket), phase))
-        case RolledOut(key, rollout):
-            return _rolled_out(state, key, rollout)
+        case RolledOut():
+            return _rolled_out(state, event)
         case Reflected(reflection):
             return _drafted(state, reflection)
         case Faltered(key, _, lost):
@@ -168,15 +166,16 @@ def evolve(state: RunState, event: Event) -> RunState:  # noqa: PLR0911 - one fo
             return replace(state, tally=state.tally + lost, lost=state.lost + lost, vain=vain)
         case Committed(_, verdict):
             return _committed(state, verdict)
-        case Ended(reason, is_breakdown):
-            return replace(state, ending=reason, is_broken=is_breakdown)
+        case Ended(reason, is_breakdown, causes):
+            return replace(state, ending=reason, is_broken=is_breakdown, causes=causes)
 
 
 def _heard(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
     """The events that record what was said; none where it is late, repeated or nothing."""
     match said:
         case RolloutAnswer(key, rollout) if _is_awaited(state, key):
-            yield RolledOut(key, rollout)
+            # No proposal asked for a trial, so that none is charged for it.
+            yield RolledOut(key, rollout, is_asked_for=not key.trial)
         case ReflectionAnswer():
             if _is_awaited(state, said.key):
                 yield Reflected(said)
@@ -207,11 +206,7 @@ def _is_awaited(state: RunState, key: RequestKey) -> bool:
 
 def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each reason to wait
     """The one next event that follows from the state alone; None where the run has to wait."""
-    broken = "" if state.ending else breakage(state)
-    # The first proposal, which is begun beside the seed, may show that a text can mend it.
-    if broken and all(isinstance(proposal.phase, Settled) for proposal in state.live[1:]):
-        return Ended(broken, is_breakdown=True)
-    if not state.ending and (end := _end(state)):
+    if (end := _cut_short(state)) is not None:
         return end
     for proposal in state.live:
         phase = next_phase(state, proposal)
@@ -227,25 +222,39 @@ def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each re
             return Issued(len(state.history) + len(state.live), *begun)
         blocked = _used_up(state, unit)
     if state.live:
-        return None if broken else _commitment(state, state.live[0])
+        return _commitment(state, state.live[0])
     if not blocked or state.ending:
         return None
+    if vain_reflections(state):
+        return Ended(blocked, is_breakdown=True)
     if (last := completion(state)) is not None:
         return Issued(len(state.history), *last)
     return Ended(blocked)
 
 
-def _end(state: RunState) -> Ended | None:
-    """The end that is due whatever is under way; mostly none."""
-    if reason := untaught(state):
-        return Ended(reason, is_breakdown=True)
+def _cut_short(state: RunState) -> Ended | None:
+    """Why the run ends although proposals are under way; mostly it does not."""
+    if state.ending:
+        return None
+    broken = breakdown(state)
+    # The first proposal, which is begun beside the seed, may show that a text can mend it.
+    others = () if state.members else state.live[1:]
+    if broken is not None and all(isinstance(proposal.phase, Settled) for proposal in others):
+        return Ended(broken.reason, is_breakdown=True, causes=broken.causes)
+    if (broken := untaught(state)) is not None:
+        return Ended(broken.reason, is_breakdown=True, causes=broken.causes)
     unit = _overdrawn(state)
     return Ended(_used_up(state, unit)) if unit else None
 
 
 def _commitment(state: RunState, first: Proposal) -> Committed | None:
-    """The commit of the proposal with the lowest ticket; None while it is not settled."""
+    """The commit of the proposal with the lowest ticket; None while it is not settled.
+
+    Nor while it is open whether what it was settled by are results.
+    """
     if not isinstance(first.phase, Settled):
+        return None
+    if not state.ending and (trial(state) is not None or breakdown(state) is not None):
         return None
     verdict = first.phase.verdict
     if verdict.kind == "accepted":
@@ -253,42 +262,10 @@ def _commitment(state: RunState, first: Proposal) -> Committed | None:
             if member.candidate == first.phase.candidate:
                 reason = f"member {position} has the same texts"
                 return Committed(first.ticket, Verdict("rejected", reason))
+        # One that was under way beside it may have had the same texts.
+        if reason := rejected_before(state, first.phase.candidate, len(state.history)):
+            return Committed(first.ticket, Verdict("rejected", reason))
     return Committed(first.ticket, verdict)
-
-
-def _wanted(state: RunState, proposal: Proposal) -> Iterator[Request]:
-    match proposal.phase:
-        case Rolling() | Gating() | Anchoring() | Validating():
-            learnable = place_of(state.settings.train)
-            for evaluation in evaluations_of(proposal.phase):
-                for key, example in zip(evaluation.keys, evaluation.examples, strict=True):
-                    if key not in state.known:
-                        is_learnable = example in learnable
-                        yield RolloutRequest(evaluation.candidate, example, traced=is_learnable)
-        case Reflecting(evaluation, components):
-            yield _question(state, proposal, evaluation, components)
-        case Repairing(evaluation, components, reflection):
-            question = _question(state, proposal, evaluation, components)
-            yield replace(question, repairs=reflection.repairs)
-
-
-def _question(
-    state: RunState, proposal: Proposal, evaluation: Evaluation, components: tuple[str, ...]
-) -> ReflectionRequest:
-    """What the reflection is asked: the same whenever it is asked."""
-    evidence = tuple(map(Evidence, evaluation.examples, state.rollouts(evaluation)))
-    if proposal.mended:
-        return ReflectionRequest(
-            proposal.ticket, evaluation.candidate, components, evidence, mends=proposal.mended
-        )
-    return ReflectionRequest(
-        proposal.ticket,
-        evaluation.candidate,
-        components,
-        evidence,
-        contrasts_of(state, proposal, evaluation),
-        lessons_of(state, proposal),
-    )
 
 
 def _begun(ticket: int, origin: Origin, phase: Phase) -> Proposal:
@@ -333,11 +310,15 @@ def _drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
     )
 
 
-def _rolled_out(state: RunState, key: RolloutKey, rollout: Rollout) -> RunState:
+def _rolled_out(state: RunState, event: RolledOut) -> RunState:
+    key, rollout = event.key, event.rollout
     done = Tally.of(rollout.usage, rollouts=1, metric_calls=rollout.metric_calls)
+    if not event.is_asked_for:
+        state = replace(state, lost=state.lost + done, charged=state.charged.plus(key, -1))
     return replace(
         state,
         known=state.known.plus(key, rollout),
+        broken=state.broken + rollout.is_broken,
         tally=state.tally + done,
         dearest_rollout=state.dearest_rollout.highest(rollout.usage),
         # A reflection may be asked of another server, which is no better for this answer.
@@ -365,6 +346,8 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
     first, *rest = state.live
     assert isinstance(first.phase, Settled)
     is_proposal = isinstance(first.origin, Mutation | Merge)
+    done = in_order(first, state.known, state.charged)
+    streaks, _ = state.streaks.after(done, state.settings.max_failures_in_a_row)
     charged, charge = state.charged, first.reflection_charge + Tally(proposals=is_proposal)
     for evaluation in first.evaluations:
         for key in evaluation.keys:
@@ -389,6 +372,7 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
         history=state.history.plus(settlement),
         members=members,
         charged=charged,
+        streaks=streaks,
         spent=state.spent + charge,
         tally=state.tally + Tally(proposals=is_proposal),
     )

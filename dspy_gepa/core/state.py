@@ -25,6 +25,7 @@ from dspy_gepa.core.rollout import Rollout, RolloutKey
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Sampler, epochs
 from dspy_gepa.core.selection import PoolView, Ranking, Selection, by_mean, pareto
+from dspy_gepa.core.streaks import Streaks
 from dspy_gepa.core.work import RequestKey
 
 __all__ = ["Member", "RunState", "Settings", "Settlement"]
@@ -171,24 +172,31 @@ class RunState:
     known: Ledger[RolloutKey, Rollout] = field(default_factory=Ledger)
     """Every rollout that was answered."""
     charged: Ledger[RolloutKey, int] = field(default_factory=Ledger)
-    """Rollouts that a committed proposal used, with the ticket of the first that did."""
+    """Rollouts that a committed proposal used, with the ticket of the first that did; -1 for those
+    that count as lost, which none is charged for."""
     spent: Tally = NOTHING
     """Charged to committed proposals. Unlike the tally it does not depend on the order in which
     answers came, so decisions may read it. spent + held + lost <= limit, always."""
     tally: Tally = NOTHING
     """What was really done, by live proposals too, and what was lost."""
     lost: Tally = NOTHING
-    """What was paid for work that could not be carried out."""
+    """What was paid for work that could not be carried out, or that no proposal asks for."""
     dearest_rollout: Usage = FREE
     """The most that model calls cost in one rollout."""
     dearest_reflection: Usage = FREE
     """The most that model calls cost in one reflection."""
+    broken: int = 0
+    """Rollouts in which the program or the metric itself failed."""
+    streaks: Streaks = field(default_factory=Streaks)
+    """How such failures follow on each other in what was charged."""
     vain: Mapping[RequestKey, int] = field(default_factory=dict)
     """Attempts at requests that could not be carried out since the last answer of their kind."""
     ending: str = ""
     """Why no more proposals are issued; empty while they are."""
     is_broken: bool = False
     """Whether it ends because work could not be carried out."""
+    causes: tuple[str, ...] = ()
+    """Of failed rollouts that are no results therefore."""
 
     @property
     def committed(self) -> Tally:

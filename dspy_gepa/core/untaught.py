@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dspy_gepa.core.choices import candidate_of
+from dspy_gepa.core.endings import Breakdown
 from dspy_gepa.core.proposal import Mutation
 from dspy_gepa.core.results import place_of
-from dspy_gepa.core.rollout import RolloutKey
+from dspy_gepa.core.rollout import Rollout, RolloutKey
 from dspy_gepa.core.state import RunState
 
 __all__ = ["untaught"]
 
 
-def untaught(state: RunState) -> str:
-    """Why nothing can be learned from the training set; empty where something can.
+def untaught(state: RunState) -> Breakdown | None:
+    """Why nothing can be learned from the training set; None where something can.
 
     Our choice: where the program or the metric fails on ten training examples, or on all where
     there are fewer, whichever text is tried, and on none it does not, then it is the training set
     that does not fit them. Validation examples, which others may have made, say nothing about it.
     """
-    settings, failures = state.settings, dict[int, str]()
+    settings, failures = state.settings, dict[int, Rollout]()
     least = min(settings.max_failures_in_a_row, len(settings.train))
     # The newest first: mostly one of its examples settles it.
     for settlement in reversed(state.history):
@@ -30,16 +31,17 @@ def untaught(state: RunState) -> str:
             if rollout is None:
                 continue
             if not rollout.is_broken:
-                return ""
-            failures.setdefault(example, rollout.failure)
+                return None
+            failures.setdefault(example, rollout)
         if len(failures) >= least:
             break
     learnable = place_of(settings.train)
     if len(failures) < least or any(
         not rollout.is_broken for key, rollout in state.known.items() if key.example in learnable
     ):
-        return ""
-    return (
+        return None
+    return Breakdown(
         f"the program or the metric failed on each of the {len(failures)} training examples that "
-        f"were tried; on one of them: {next(iter(failures.values()))}"
+        f"were tried; on one of them: {next(iter(failures.values())).failure}",
+        tuple(sorted({rollout.cause for rollout in failures.values()})),
     )

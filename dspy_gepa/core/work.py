@@ -52,11 +52,13 @@ class RolloutRequest:
     example: int
     traced: bool
     """Whether a reflection may want to see how the answer came about."""
+    trial: int = 0
+    """See `RolloutKey`."""
 
     @property
-    def key(self) -> RequestKey:
+    def key(self) -> RolloutKey:
         """What names this work."""
-        return RolloutKey(self.candidate.digest, self.example)
+        return RolloutKey(self.candidate.digest, self.example, self.trial)
 
 
 @dataclass(frozen=True, slots=True)

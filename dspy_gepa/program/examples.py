@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import dspy
 
 from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.program.calls.boundary import settled
 
 __all__ = ["ExampleTable", "tabulate"]
+
+
+_LOOKED_AT = 4
+"""Items of a list that are enough to tell most lists apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,9 @@ def tabulate(
     times: int = 1,
     check: Callable[[str, object], None] | None = None,
 ) -> ExampleTable:
-    """The sets under ids; the very same object in several has one id, so it is paid once.
+    """The sets under ids; an example that stands in several has one id, so it is paid once.
 
+    It may be the very same object or an equal copy: the same inputs and fields, of the same types.
     Without a validation set the training set serves as one. Each is gone through once, so they may
     make their examples as they are asked for them.
 
@@ -66,7 +72,6 @@ def tabulate(
         SettingsError: the training set is empty, or an example does not say what its inputs are.
         WrongType: something in a set is not a dspy.Example.
     """
-    # Objects are told apart by their ids, which hold for as long as the objects are kept.
     sets = {"trainset": trainset, "valset": valset, "must_pass": must_pass}
     learned, validated, anchored = (_listed(name, of, check) for name, of in sets.items())
     if not learned:
@@ -77,11 +82,11 @@ def tabulate(
     table = list(learned)
     train, validation = tuple(range(len(learned))), list(range(len(learned)))
     if validated or times > 1:
-        shared = {id(example): position for position, example in enumerate(learned)}
+        shared = _Shelf(learned)
         validation = []
         for example in (validated or learned) * times:
-            # Taken out, because an object that stands twice in a set counts twice there.
-            known = shared.pop(id(example), None)
+            # Taken out, because an example that stands twice in a set counts twice there.
+            known = shared.taken(example)
             validation.append(len(table) if known is None else known)
             if known is None:
                 table.append(example)
@@ -93,14 +98,87 @@ def tabulate(
 
 def _anchors(table: list[dspy.Example], must_pass: list[dspy.Example]) -> tuple[int, ...]:
     """What must keep passing, each once; what is new is added to the table."""
-    known = {id(example): position for position, example in reversed([*enumerate(table)])}
+    known = _Shelf(table)
     anchors: dict[int, None] = {}
     for example in must_pass:
-        if id(example) not in known:
-            known[id(example)] = len(table)
+        position = known.position_of(example)
+        if position is None:
+            position = len(table)
             table.append(example)
-        anchors[known[id(example)]] = None
+            known.put(position, example)
+        anchors[position] = None
     return tuple(anchors)
+
+
+class _Shelf:
+    """Examples at positions, looked up by what they are."""
+
+    def __init__(self, examples: Iterable[Any]) -> None:
+        self._alike: dict[Hashable, list[tuple[int, Any]]] = {}
+        for position, example in enumerate(examples):
+            self.put(position, example)
+
+    def put(self, position: int, example: Any) -> None:
+        """Put an example there."""
+        self._alike.setdefault(_look(example), []).append((position, example))
+
+    def position_of(self, example: Any) -> int | None:
+        """Where the first such example is; None where there is none."""
+        alike = self._alike.get(_look(example), ())
+        same = [position for position, other in alike if other is example]
+        return (
+            next(iter(same), None)
+            if same
+            else next((position for position, other in alike if _is_same(other, example)), None)
+        )
+
+    def taken(self, example: Any) -> int | None:
+        """The same, and from now on it is not there any more."""
+        position = self.position_of(example)
+        if position is not None:
+            alike = self._alike[_look(example)]
+            alike[:] = [one for one in alike if one[0] != position]
+        return position
+
+
+def _look(example: Any) -> Hashable:
+    """What equal examples share, quickly."""
+    return tuple((name, _look_of(value)) for name, value in _fields(example).items())
+
+
+def _look_of(value: Any) -> Hashable:
+    if isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return len(value), *(_look_of(item) for item in value[:_LOOKED_AT])
+    return type(value), len(value) if isinstance(value, dict) else 0
+
+
+def _fields(example: Any) -> dict[Any, Any]:
+    if isinstance(example, (dspy.Example, dict)):
+        return dict(example.items())
+    return {"": example}
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether nothing tells them apart: what only they know may be equal and differ in words."""
+    if isinstance(one, dspy.Example) and isinstance(other, dspy.Example):
+        inputs = [set(each.inputs().keys()) for each in (one, other)]
+        return inputs[0] == inputs[1] and _is_equal(_fields(one), _fields(other))
+    return _is_equal(one, other)
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_is_equal(v, other[k]) for k, v in one.items())
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_is_equal, one, other))
+    # Of some kinds of objects the comparison is no truth value, or raises.
+    return settled(lambda: bool(one == other)) is True
 
 
 def _listed(

@@ -47,7 +47,13 @@ from dspy_gepa.program.rollouts.entry import Entry, entry_of
 from dspy_gepa.program.rollouts.metric import Judgement, Metric
 from dspy_gepa.program.rollouts.past_run import PastRun, revived_run
 from dspy_gepa.program.rollouts.recent import Recent
-from dspy_gepa.program.rollouts.trace import Call, Predictors, Recording, failure_text
+from dspy_gepa.program.rollouts.trace import (
+    Call,
+    Predictors,
+    Recording,
+    failure_cause,
+    failure_text,
+)
 from dspy_gepa.program.rollouts.watch import Watch
 from dspy_gepa.program.rollouts.words import Said
 
@@ -155,9 +161,8 @@ class ProgramWorker:
 
     def _answer(self, request: Request, account: Account) -> Answer:
         if isinstance(request, RolloutRequest):
-            key = RolloutKey(request.candidate.digest, request.example)
-            rollout = self._rollout(request, key, account)
-            return RolloutAnswer(key, replace(rollout, usage=account.meter.usage))
+            rollout = self._rollout(request, request.key, account)
+            return RolloutAnswer(request.key, replace(rollout, usage=account.meter.usage))
         return replace(self._reflection(request, account), usage=account.meter.usage)
 
     def _rollout(self, request: RolloutRequest, key: RolloutKey, account: Account) -> Rollout:
@@ -174,10 +179,9 @@ class ProgramWorker:
         measured = self._measured(account.meter.usage, time.monotonic() - began)
         if isinstance(output, Raised):
             failed = recording.trace(error=output.error) if request.traced else Trace()
-            text, is_broken = failure_text(output.error), self._is_broken(output.error)
-            return self._failure(
-                text, failed, metric_calls=0, is_broken=is_broken, objectives=measured
-            )
+            text = failure_text(output.error)
+            cause = failure_cause(output.error) if self._is_broken(output.error) else ""
+            return self._failure(text, failed, metric_calls=0, cause=cause, objectives=measured)
         if dspy.settings.track_usage and isinstance(output, dspy.Prediction):
             # As DSPy does it, which sees that usage is being tracked already and leaves it.
             output.set_lm_usage(account.meter.get_total_tokens())
@@ -186,11 +190,12 @@ class ProgramWorker:
         kept = output if self._settings.keep_outputs else None
         if isinstance(judged, Raised):
             text = f"The metric raised {failure_text(judged.error)}"
+            cause = f"metric: {failure_cause(judged.error)}"
             return self._failure(
                 text,
                 trace,
                 metric_calls=account.metric_calls,
-                is_broken=True,
+                cause=cause,
                 objectives=measured,
                 output=kept,
             )
@@ -280,7 +285,7 @@ class ProgramWorker:
         trace: Trace,
         *,
         metric_calls: int,
-        is_broken: bool = False,
+        cause: str = "",
         objectives: Mapping[str, float] = _UNMEASURED,
         output: object = None,
     ) -> Rollout:
@@ -288,7 +293,8 @@ class ProgramWorker:
             score=self._settings.failure_score,
             objectives=objectives,
             failure=text,
-            is_broken=is_broken,
+            is_broken=bool(cause),
+            cause=cause,
             metric_calls=metric_calls,
             trace=trace,
             output=output,

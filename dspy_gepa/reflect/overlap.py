@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
 
 __all__ = ["LEAST_WORDS", "Sources"]
 
@@ -16,6 +19,8 @@ _LETTERS = 30
 figures are a table or a scale."""
 _SHARED_BY = 3
 """Texts of which a passage is the task's own form and no example, such as a common preamble."""
+_START_BITS = 32
+"""Of a number that names a place: the text before them, the word within."""
 _WORD = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
     r"|[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+"
@@ -23,36 +28,34 @@ _WORD = re.compile(
 """A word, or a character of a script that is written without spaces."""
 
 
-@dataclass(frozen=True, slots=True)
 class Sources:
-    """Texts from which nothing is to be copied."""
+    """Texts from which nothing is to be copied.
 
-    texts: Sequence[str]
-    least_words: int = LEAST_WORDS
-    """Words in a row that count as copied."""
-    _folded: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
-    """The words of each text, joined: to take a text apart costs more than all look-ups in it."""
-    _places: dict[tuple[str, ...], list[tuple[int, int]]] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )
-    """Every sixth run of six words, say, to the texts and places where it stands: any twelve words
-    in a row hold such a run, so a sixth of all runs finds all copies, and all that share them."""
+    They may be large, so that no second form of them is kept: only which runs of words they have,
+    as numbers. Whatever is found by those is looked up in the texts.
 
-    def __post_init__(self) -> None:
-        for number, text in enumerate(self.texts):
+    Args:
+        texts: Whose passages are not to be copied.
+        least_words: How many words in a row count as copied.
+    """
+
+    def __init__(self, texts: Sequence[str], least_words: int = LEAST_WORDS) -> None:
+        self._texts = texts
+        self._least_words = least_words
+        self._step = least_words // 2
+        self._least_letters = _LETTERS * least_words // LEAST_WORDS
+        # Every sixth run of six words, say: any twelve words in a row hold such a run, so a sixth
+        # of all runs finds all copies, and all that share them.
+        runs, places = array("q"), array("q")
+        for number, text in enumerate(texts):
             words = _words(text)
-            self._folded.append(_joined(words))
             for start in range(0, len(words) - self._step + 1, self._step):
-                run = tuple(words[start : start + self._step])
-                self._places.setdefault(run, []).append((number, start))
-
-    @property
-    def _least_letters(self) -> int:
-        return _LETTERS * self.least_words // LEAST_WORDS
-
-    @property
-    def _step(self) -> int:
-        return self.least_words // 2
+                runs.append(hash(tuple(words[start : start + self._step])))
+                places.append(number << _START_BITS | start)
+        numbers = np.frombuffer(runs, dtype=np.int64) if runs else np.empty(0, dtype=np.int64)
+        order = np.argsort(numbers, kind="stable")
+        self._runs = numbers[order]
+        self._places = np.array(places, dtype=np.int64)[order]
 
     def copied(self, new: str, old: str = "") -> str:
         """The first passage of `new` that stands in a source and not in `old`; empty without one.
@@ -65,13 +68,12 @@ class Sources:
         sources: dict[int, list[str]] = {}
         for start in range(len(words) - self._step + 1):
             # Of a run that is everywhere, a few places tell as much as all.
-            for number, place in self._standing(words[start : start + self._step])[
-                : _SHARED_BY + 1
-            ]:
+            standing = islice(self._standing(words[start : start + self._step]), _SHARED_BY + 1)
+            for number, place in standing:
                 if number not in sources:
-                    sources[number] = self._folded[number].split()
-                passage = _around(words, start, sources[number], place, self.least_words)
-                if len(passage) < self.least_words or _letters(passage) < self._least_letters:
+                    sources[number] = _words(self._texts[number])
+                passage = _around(words, start, sources[number], place, self._least_words)
+                if len(passage) < self._least_words or _letters(passage) < self._least_letters:
                     continue
                 if _joined(passage) not in known and not self._is_shared(passage):
                     return " ".join(passage)
@@ -83,14 +85,18 @@ class Sources:
             for number, _ in self._standing(passage[start : start + self._step]):
                 if number not in seen:
                     seen.add(number)
-                    count += row in self._folded[number]
+                    count += row in _joined(_words(self._texts[number]))
                 if count > _SHARED_BY:
                     return True
         return False
 
-    def _standing(self, run: Sequence[str]) -> Sequence[tuple[int, int]]:
-        """The texts and places where a run of words is known to stand."""
-        return self._places.get(tuple(run), ())
+    def _standing(self, run: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """The texts and places where a run of words may be found, in order."""
+        wanted = hash(tuple(run))
+        place = int(np.searchsorted(self._runs, wanted))
+        while place < len(self._runs) and self._runs[place] == wanted:
+            yield divmod(int(self._places[place]), 1 << _START_BITS)
+            place += 1
 
 
 def _words(text: str) -> list[str]:

@@ -75,8 +75,7 @@ def run(
             if stop := _stop(state, events, stoppers):
                 said = stop
                 continue
-            # An answered rollout on its own makes no new work.
-            stop = desk.begin(state, is_new=not all(isinstance(e, RolledOut) for e in events))
+            stop = desk.begin(state, is_new=any(map(_makes_work, events)))
             if stop is None and not executor.in_flight and (state.ending or not desk.waiting):
                 seconds = time.monotonic() - begun_seconds
                 return Finish(state, error, is_stopped or was_pressed(), seconds)
@@ -143,6 +142,11 @@ class _Desk:
         if self.deadline_seconds < float("inf"):
             waits.append(max(0.0, self.deadline_seconds - time.monotonic()))
         return min(waits, default=None)
+
+
+def _makes_work(event: Event) -> bool:
+    """Whether other requests may follow from it: not from an answered rollout on its own."""
+    return not isinstance(event, RolledOut) or event.rollout.is_broken
 
 
 def _deadline(state: RunState, begun_seconds: float) -> float:

@@ -13,7 +13,6 @@ from dspy_gepa.core.media import content_of, data_uri
 from dspy_gepa.errors import JournalCorrupt, JournalError
 from dspy_gepa.store.files import unusable, write_whole
 from dspy_gepa.store.plain import Json, dumps, loads
-from dspy_gepa.store.secret import Redactor
 
 __all__ = ["ENCODED", "LARGE", "MARK", "Blobs"]
 
@@ -39,9 +38,8 @@ _OVERHEAD = 4
 class Blobs:
     """The files of one folder, which is made when the first one is written."""
 
-    def __init__(self, folder: Path, redact: Redactor) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._redact = redact
         self._written: set[str] = set()
 
     def thinned(self, fields: dict[str, Json]) -> dict[str, Json]:
@@ -88,7 +86,7 @@ class Blobs:
             size = _OVERHEAD
         if size < LARGE:
             return value, size
-        return {MARK: self._put(self._redact(dumps(value)).encode(), "json")}, _REFERENCE_SIZE
+        return {MARK: self._put(dumps(value).encode(), "json")}, _REFERENCE_SIZE
 
     def _split(self, text: str) -> list[Json]:
         """The text's parts, with addresses in place of data URIs; empty where it holds none."""

@@ -46,7 +46,7 @@ from dspy_gepa.store.plain import Json, packed, unpacked
 
 __all__ = ["FORMAT", "RECORDS", "Record", "decode", "encode"]
 
-FORMAT = 3
+FORMAT = 4
 """The version of what is written; older ones were never released."""
 
 
@@ -213,7 +213,11 @@ _WHOLE, _NUMBER = _leaf(operator.index, int), _leaf(float, float, int)
 _FIELDS = _leaf(dict, dict)
 _WHOLES, _NAMES = _many(_WHOLE), _many(_TEXT)
 _PAIR = _fixed(lambda *pair: pair, _TEXT, _TEXT)
-_KEY = _fixed(RolloutKey, _TEXT, _WHOLE)
+_PAIR_KEY, _TRIAL_KEY = (_fixed(RolloutKey, _TEXT, *[_WHOLE] * n) for n in (1, 2))
+_KEY = _Codec(
+    lambda key: _TRIAL_KEY.pack(key) if key.trial else _PAIR_KEY.pack(key[:2]),
+    lambda stored: (_TRIAL_KEY if len(_listed(stored)) == 3 else _PAIR_KEY).unpack(stored),
+)
 _REFLECTION_KEY = _fixed(ReflectionKey, _WHOLE, _FLAG, _WHOLE)
 _REQUEST_KEY = _Codec(
     lambda key: (_KEY if isinstance(key, RolloutKey) else _REFLECTION_KEY).pack(key),
@@ -221,9 +225,10 @@ _REQUEST_KEY = _Codec(
     lambda stored: (_REFLECTION_KEY if _begins_with_number(stored) else _KEY).unpack(stored),
 )
 _PAIRS = _many(_PAIR)
+# With its digest, by which rollouts name it: secrets may have been taken out of its texts.
 _CANDIDATE = _Codec(
-    lambda candidate: _PAIRS.pack(candidate.items_in_order),
-    lambda stored: Candidate(_PAIRS.unpack(stored)),
+    lambda candidate: [candidate.digest, _PAIRS.pack(candidate.items_in_order)],
+    lambda stored: _fixed(Candidate.known_by, _TEXT, _PAIRS).unpack(stored),
 )
 
 _USAGE = Record(Usage, total_tokens=_Usual(_WHOLE, 0), usd=_Usual(_NUMBER, 0.0))
@@ -258,6 +263,7 @@ _ROLLOUT = Record(
     attachments=_Usual(_FIELDS, {}),
     failure=_Usual(_TEXT, ""),
     is_broken=_Usual(_FLAG, value=False),
+    cause=_Usual(_TEXT, ""),
     metric_calls=_Usual(_WHOLE, 1),
     usage=_Usual(_USAGE.codec, Usage()),
     trace=_Usual(_TRACE.codec, Trace()),
@@ -321,12 +327,19 @@ _PHASES = {
 _ORIGIN, _PHASE = _tagged("origin", _ORIGINS), _tagged("phase", _PHASES)
 _EVENTS = {
     "issued": Record(Issued, ticket=_WHOLE, origin=_ORIGIN, phase=_PHASE),
-    "rolled_out": Record(RolledOut, key=_KEY, rollout=_ROLLOUT.codec),
+    "rolled_out": Record(
+        RolledOut, key=_KEY, rollout=_ROLLOUT.codec, is_asked_for=_Usual(_FLAG, value=True)
+    ),
     "reflected": Record(Reflected, reflection=_REFLECTION.codec),
     "faltered": Record(Faltered, key=_REQUEST_KEY, cause=_TEXT, lost=_Usual(_TALLY.codec, Tally())),
     "advanced": Record(Advanced, ticket=_WHOLE, phase=_PHASE),
     "committed": Record(Committed, ticket=_WHOLE, verdict=_VERDICT.codec),
-    "ended": Record(Ended, reason=_TEXT, is_breakdown=_Usual(_FLAG, value=False)),
+    "ended": Record(
+        Ended,
+        reason=_TEXT,
+        is_breakdown=_Usual(_FLAG, value=False),
+        causes=_Usual(_NAMES, ()),
+    ),
 }
 _EVENT = _tagged("event", _EVENTS)
 

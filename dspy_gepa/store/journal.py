@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +25,7 @@ from dspy_gepa.store.files import flush_folder, unusable
 from dspy_gepa.store.plain import Json, dumps, loads
 from dspy_gepa.store.secret import Redactor
 
-__all__ = ["FLUSH_SECONDS", "Contents", "Journal", "read_journal"]
+__all__ = ["FLUSH_SECONDS", "Contents", "Journal", "read_journal", "with_output"]
 
 FLUSH_SECONDS = 0.1
 """The least time between two flushes for rollouts alone. Our choice: a flush takes milliseconds."""
@@ -53,10 +53,10 @@ class Contents:
     """Of all those lines."""
 
 
-def read_journal(path: Path, blobs: Blobs) -> Contents:
+def read_journal(path: Path, blobs: Blobs, redact: Redactor) -> Contents:
     """The journal's content, without a last line that was only written in part.
 
-    Changes nothing, so another process may be writing.
+    Changes nothing, so another process may be writing. Secrets that are known are put back in.
 
     Raises:
         JournalCorrupt: a line was changed. Names it.
@@ -65,7 +65,7 @@ def read_journal(path: Path, blobs: Blobs) -> Contents:
     """
     try:
         with path.open("rb") as file:
-            return _read(path, file, blobs)
+            return _read(path, file, blobs, redact)
     except FileNotFoundError:
         return Contents()
     except JournalError:
@@ -82,7 +82,8 @@ class Journal:
         contents: What `read_journal` found; what follows it in the file is cut off.
         fingerprint: For the header of a new journal.
         blobs: Takes what is too large for a line.
-        redact: Takes secrets out of what is written.
+        redact: Puts references in place of secrets in what is written.
+        stored_output: From a program's answer to what is kept of it.
         clock: Seconds, for the pace of flushing.
 
     Raises:
@@ -97,11 +98,13 @@ class Journal:
         blobs: Blobs,
         redact: Redactor,
         *,
+        stored_output: Callable[[object], object] = lambda output: output,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._blobs = blobs
         self._redact = redact
+        self._stored_output = stored_output
         self._clock = clock
         self._size, self._checksum = contents.size, contents.checksum
         self._problem: OSError | None = None
@@ -129,7 +132,7 @@ class Journal:
             JournalError: there is no room or no right to write. The journal is as it was before
                 this event, and takes no more.
         """
-        self._write(encode(event))
+        self._write(self._encoded(event))
         if not isinstance(event, RolledOut) or self._clock() >= self._next_flush_seconds:
             self.flush()
 
@@ -139,8 +142,11 @@ class Journal:
         Raises:
             JournalError: there is no room or no right to write; then nothing is taken back.
         """
-        self._write({"reopened": kept, "events": [encode(event) for event in events]})
+        self._write({"reopened": kept, "events": [*map(self._encoded, events)]})
         self.flush()
+
+    def _encoded(self, event: Event) -> dict[str, Json]:
+        return encode(with_output(event, self._stored_output))
 
     def flush(self) -> None:
         """Have everything on the disk.
@@ -177,9 +183,12 @@ class Journal:
         if self._problem is not None:
             raise unusable(self._path, "takes no more, because something is missing", self._problem)
         body = dumps(fields)
+        if self._redact.concerns(body):
+            fields = self._redact.hidden(fields)
+            body = dumps(fields)
         if len(body) >= LARGE or ENCODED in body:
             body = dumps(self._blobs.thinned(fields))
-        unsealed = self._redact(body)[:-1].encode()
+        unsealed = body[:-1].encode()
         checksum = zlib.crc32(unsealed, self._checksum)
         line = unsealed + (_SEAL % checksum).encode() + b"\n"
         try:
@@ -191,6 +200,13 @@ class Journal:
             raise unusable(self._path, "takes no more", error) from error
         self._size += len(line)
         self._checksum = checksum
+
+
+def with_output(event: Event, form: Callable[[object], object]) -> Event:
+    """The event with a program's answer in it in another form."""
+    if not isinstance(event, RolledOut) or event.rollout.output is None:
+        return event
+    return replace(event, rollout=replace(event.rollout, output=form(event.rollout.output)))
 
 
 def _opened(path: Path, size: int) -> int:
@@ -215,7 +231,7 @@ def _write_all(descriptor: int, line: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _read(path: Path, file: BinaryIO, blobs: Blobs) -> Contents:
+def _read(path: Path, file: BinaryIO, blobs: Blobs, redact: Redactor) -> Contents:
     events: list[Event] = []
     fingerprint, size, checksum = "", 0, 0
     read_event: Callable[[Json], Event] = decode
@@ -232,14 +248,16 @@ def _read(path: Path, file: BinaryIO, blobs: Blobs) -> Contents:
                 "run wrote here. Restore the file from a copy, or give the run another log_dir."
             )
         try:
+            if f'"{MARK}"'.encode() in line:
+                content = redact.shown(blobs.whole(content))
+            elif redact.has_references(line):
+                content = redact.shown(content)
             if number == 1:
                 fingerprint = str(content.get("fingerprint"))
             elif "reopened" in content:
-                whole = blobs.whole(content)
-                events[whole["reopened"] :] = map(read_event, whole["events"])
+                events[content["reopened"] :] = map(read_event, content["events"])
             else:
-                has_blobs = f'"{MARK}"'.encode() in line
-                events.append(read_event(blobs.whole(content) if has_blobs else content))
+                events.append(read_event(content))
         except JournalCorrupt as error:
             raise JournalCorrupt(f"{path}, line {number}: {error}") from None
         size += len(line)

@@ -55,6 +55,8 @@ class Manifest:
     """Ids of the validation examples that the program is run on as it is, before anything else."""
     limits: Mapping[str, float]
     """By unit, those that were given."""
+    anchors: tuple[int, ...] = ()
+    """Ids of the examples that must keep passing."""
     seed: int = 0
     settings: Mapping[str, object] = field(default_factory=dict)
     """Everything else that decides what happens, by name: strategies, the metric's name."""
@@ -67,7 +69,7 @@ class Manifest:
     def fingerprint(self) -> str:
         """A digest of what the ids in a journal stand for: texts and examples."""
         return digest(
-            [self.candidate.items_in_order, self.examples, list(self.train), list(self.validation)]
+            [self.candidate.digest, self.examples, list(self.train), list(self.validation)]
         )
 
     @property
@@ -113,9 +115,10 @@ class Manifest:
 
     @property
     def anchoring(self) -> list[str]:
-        """The digests of the examples in neither set, which only have to keep passing, in order."""
+        """The digests of the examples that must keep passing, those in neither set included."""
         sets = {*self.train, *self.validation}
-        return [one for example, one in enumerate(self.examples) if example not in sets]
+        others = (example for example in range(len(self.examples)) if example not in sets)
+        return [self.examples[example] for example in dict.fromkeys((*self.anchors, *others))]
 
     @property
     def as_json(self) -> dict[str, Json]:
@@ -126,10 +129,12 @@ class Manifest:
             "limits": dict(self.limits),
             "settings": public(self.settings),
             "models": public(self.models),
+            "candidate": self.candidate.digest,
             "components": [[packed(name), packed(text)] for name, text in self.candidate.items()],
             "train": list(self.train),
             "validation": list(self.validation),
             "first": list(self.first),
+            "anchors": list(self.anchors),
             "examples": list(self.examples),
         }
 
@@ -141,14 +146,15 @@ class Manifest:
             JournalCorrupt: it holds something else.
         """
         try:
+            texts = tuple((unpacked(name), unpacked(text)) for name, text in stored["components"])
+            digest_then = str(stored.get("candidate") or Candidate(texts).digest)
             return cls(
-                candidate=Candidate(
-                    tuple((unpacked(name), unpacked(text)) for name, text in stored["components"])
-                ),
+                candidate=Candidate.known_by(digest_then, texts),
                 examples=tuple(stored["examples"]),
                 train=tuple(stored["train"]),
                 validation=tuple(stored["validation"]),
                 first=tuple(stored["first"]),
+                anchors=tuple(stored["anchors"]),
                 limits=_numbers(stored["limits"]),
                 seed=int(stored["seed"]),
                 settings=dict(stored["settings"]),

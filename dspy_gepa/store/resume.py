@@ -2,7 +2,8 @@
 
 What was answered always counts. What was decided because the run was ending does not: a run that
 goes on would have decided otherwise. Nor does on how many examples the seed was validated, as long
-as there was nothing but the seed: a run with this budget might have begun with others.
+as there was nothing but the seed: a run with this budget might have begun with others. Nor do
+failures that came of a breakdown, and all that was decided by them.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
+from dspy_gepa.core.asking import asked_by
+from dspy_gepa.core.budget import Tally
+from dspy_gepa.core.endings import vain_reflections
 from dspy_gepa.core.events import Ended, Event, Faltered, Issued, Reflected, RolledOut
+from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.search import decide, evolve
 from dspy_gepa.core.state import RunState
-from dspy_gepa.core.work import Answer, RolloutAnswer
+from dspy_gepa.core.work import Answer, ReflectionAnswer, RolloutAnswer
 
 __all__ = ["Reopening", "is_past_seed", "reopening", "replayed"]
 
@@ -47,9 +52,11 @@ def reopening(begun: RunState, events: Sequence[Event]) -> Reopening | None:
     None where there is nothing to take back: its events hold as they are, because it never ended
     or came to its end by itself.
     """
+    ends = [number for number, event in enumerate(events) if isinstance(event, Ended)]
+    if ends and (broken := _Broken.at(begun, events, ends[0])) is not None:
+        return broken.taken_back(begun, events)
     if not is_past_seed(events):
         return _rebegun(begun, tuple(events))
-    ends = [number for number, event in enumerate(events) if isinstance(event, Ended)]
     if not ends:
         return None
     kept = ends[0]
@@ -80,6 +87,87 @@ def _rebegun(begun: RunState, events: tuple[Event, ...]) -> Reopening | None:
     return Reopening(0, answers, state)
 
 
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """The answers that are no results, because something had broken down."""
+
+    causes: frozenset[str]
+    """Of failed rollouts."""
+    reflections: frozenset[int]
+    """Tickets."""
+
+    @classmethod
+    def at(cls, begun: RunState, events: Sequence[Event], end: int) -> _Broken | None:
+        """Those for which a run ended with this event; None where it was for something else."""
+        ended = events[end]
+        if not isinstance(ended, Ended) or not ended.is_breakdown:
+            return None
+        if ended.causes:
+            return cls(frozenset(ended.causes), frozenset())
+        state = replace(replayed(begun, events[:end]), vain={})
+        # Otherwise it was something from outside that it ended for.
+        is_by_itself = decide(state, None)[:1] == (ended,)
+        reflections = vain_reflections(state) if is_by_itself else frozenset()
+        return cls(frozenset(), reflections) if reflections else None
+
+    def taken_back(self, begun: RunState, events: Sequence[Event]) -> Reopening:
+        """How the run goes on without them. What they cost stays on record."""
+        first = next(number for number, event in enumerate(events) if self._has(event))
+        before = after = replayed(begun, events[:first])
+        repeated: list[Event] = []
+        for event in events[first:]:
+            if _is_heard(event):
+                heard = self._heard(before, after, event)
+                repeated += heard
+                after = replayed(after, heard)
+            before = evolve(before, event)
+        return Reopening(first, tuple(repeated), replace(after, vain={}))
+
+    def _has(self, event: Event) -> bool:
+        match event:
+            case RolledOut(_, rollout):
+                return rollout.is_broken and rollout.cause in self.causes
+            case Reflected(reflection):
+                return reflection.ticket in self.reflections
+        return False
+
+    def _heard(self, before: RunState, after: RunState, event: Event) -> tuple[Event, ...]:
+        """What becomes of an answer, given the state before it as it was and as it is now."""
+        match event:
+            case RolledOut(key, rollout) if self._has(event) or key.trial:
+                lost = Tally.of(rollout.usage, rollouts=1, metric_calls=rollout.metric_calls)
+                return (Faltered(key, rollout.failure, lost),)
+            case RolledOut(key, rollout):
+                if not _is_wanted(after, key):
+                    return (RolledOut(key, rollout, is_asked_for=False),)
+                return decide(after, RolloutAnswer(key, rollout))
+            case Reflected(answer):
+                if self._has(event) or not _is_same_question(before, after, answer):
+                    why = answer.problem or "no proposal asks for it any more"
+                    return (Faltered(answer.key, why, answer.charge),)
+                return decide(after, answer)
+        return (event,)
+
+
+def _is_wanted(state: RunState, key: RolloutKey) -> bool:
+    """Whether a proposal under way waits for this rollout."""
+    evaluations = (each for proposal in state.live for each in proposal.evaluations)
+    return any(key in evaluation.keys for evaluation in evaluations)
+
+
+def _is_same_question(before: RunState, after: RunState, answer: ReflectionAnswer) -> bool:
+    """Whether a proposal under way asks the reflection what it was asked."""
+    questions = [
+        request
+        for state in (before, after)
+        for proposal in state.live
+        if proposal.ticket == answer.ticket
+        for request in asked_by(state, proposal)
+        if request.key == answer.key
+    ]
+    return len(questions) == 2 and questions[0] == questions[1]
+
+
 def _is_heard(event: Event) -> bool:
     """Whether an event records what came from outside and not what was decided."""
     # What was paid for nothing counts too, and is no reason to end this time.
@@ -87,9 +175,9 @@ def _is_heard(event: Event) -> bool:
 
 
 def _answer(event: Event) -> Answer | None:
-    """The answer that an event records; None where it records a decision."""
+    """The answer from which something follows; None for what is only put on record."""
     match event:
-        case RolledOut(key, rollout):
+        case RolledOut(key, rollout, is_asked_for=True):
             return RolloutAnswer(key, rollout)
         case Reflected(reflection):
             return reflection

@@ -8,12 +8,12 @@ Nothing is written outside of it, and it is made sure to be this run's before an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import final
+from types import MappingProxyType, TracebackType
+from typing import TypeAlias, final
 
 import ujson
 
@@ -23,7 +23,7 @@ from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import Blobs
 from dspy_gepa.store.files import remove_unfinished, unusable, write_whole
-from dspy_gepa.store.journal import Contents, Journal, read_journal
+from dspy_gepa.store.journal import Contents, Journal, read_journal, with_output
 from dspy_gepa.store.lock import Lock
 from dspy_gepa.store.manifest import Manifest
 from dspy_gepa.store.plain import loads
@@ -33,6 +33,7 @@ from dspy_gepa.store.secret import Redactor
 __all__ = ["RunDir", "StoredRun", "read_run"]
 
 _JOURNAL, _MANIFEST, _BLOBS, _LOCK = "events.jsonl", "manifest.json", "blobs", "run.lock"
+_OF_GEPA = "gepa_state.bin"
 _IDENTITY = (
     "component ",
     "order of components",
@@ -42,6 +43,13 @@ _IDENTITY = (
     "examples in both sets",
 )
 """How names of differences begin that no one can adopt."""
+
+
+OutputForm: TypeAlias = Callable[[object], object]
+
+
+def _as_it_is(output: object) -> object:
+    return output
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +71,30 @@ class StoredRun:
             return replayed(self.manifest.begun, self.events)
 
 
-def read_run(path: Path | str) -> StoredRun:
+def read_run(
+    path: Path | str,
+    output: OutputForm = _as_it_is,
+    secrets: Mapping[str, str] = MappingProxyType({}),
+) -> StoredRun:
     """What a run directory holds; changes nothing, also while its run is under way.
+
+    Args:
+        path: The directory.
+        output: From what was kept of a program's answer to what is shown of it.
+        secrets: Name to secret, for those to which references are to be followed.
 
     Raises:
         JournalError: there is no run, or it cannot be read.
         JournalCorrupt: what is stored was changed.
     """
-    folder = Path(path)
-    manifest = _stored_manifest(folder)
+    folder, redact = Path(path), Redactor(secrets)
+    manifest = _stored_manifest(folder, redact)
     if manifest is None:
         raise JournalError(f"{folder} holds no run: it has no {_MANIFEST}.")
-    contents = read_journal(folder / _JOURNAL, Blobs(folder / _BLOBS, Redactor()))
+    contents = read_journal(folder / _JOURNAL, Blobs(folder / _BLOBS), redact)
     _check_fingerprint(folder, manifest, contents)
-    return StoredRun(folder, manifest, tuple(contents.events))
+    events = tuple(with_output(event, output) for event in contents.events)
+    return StoredRun(folder, manifest, events)
 
 
 @final
@@ -89,7 +107,9 @@ class RunDir:
         adopt: Names of differences from the stored manifest that are meant, for instance
             "limits.metric_calls" to go on with a larger budget. Texts and examples cannot be among
             them, because what was paid for would mean something else.
-        secrets: Texts that must not reach the disk, such as API keys.
+        secrets: Name to text, of those that must not reach the disk, such as API keys.
+        stored_output: From a program's answer to what is kept of it.
+        restored_output: From that to the answer.
 
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.
@@ -103,10 +123,13 @@ class RunDir:
         manifest: Manifest,
         *,
         adopt: Iterable[str] = (),
-        secrets: Iterable[str] = (),
+        secrets: Mapping[str, str] = MappingProxyType({}),
+        stored_output: OutputForm = _as_it_is,
+        restored_output: OutputForm = _as_it_is,
     ) -> None:
         self.path = Path(path).absolute()
-        self._redact = Redactor(secrets)
+        self._output_forms = stored_output, restored_output
+        self.redact = Redactor(secrets)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -122,28 +145,36 @@ class RunDir:
                 self._lock.close()
 
     def _open(self, manifest: Manifest, adopt: frozenset[str]) -> None:
-        blobs = Blobs(self.path / _BLOBS, self._redact)
+        blobs = Blobs(self.path / _BLOBS)
         try:
             for folder in (self.path, self.path / _BLOBS):
                 remove_unfinished(folder)
         except OSError as error:
             raise unusable(self.path, "cannot be written", error) from error
-        stored = _stored_manifest(self.path)
-        contents = read_journal(self.path / _JOURNAL, blobs)
+        stored = _stored_manifest(self.path, self.redact)
+        contents = read_journal(self.path / _JOURNAL, blobs, self.redact)
+        _check_whole(self.path, stored, contents)
         if contents.events:
             _check_same(self.path, manifest, stored, contents, adopt)
-        if not contents.events:
+        elif contents.fingerprint != manifest.fingerprint:
             contents = Contents()  # nothing was paid for yet, so there is nothing to keep
         if stored is not None and is_past_seed(contents.events):
             # Whatever the budget says now: proposals were compared with the seed on these.
             manifest = replace(manifest, first=stored.first)
         self._manifest, self._stored = manifest, stored
-        self._events = tuple(contents.events)
+        stored_output, restored_output = self._output_forms
+        self._events = tuple(with_output(event, restored_output) for event in contents.events)
+        self.journal = Journal(
+            self.path / _JOURNAL,
+            contents,
+            manifest.fingerprint,
+            blobs,
+            self.redact,
+            stored_output=stored_output,
+        )
+        # After the journal: a manifest without one says that something was lost.
         if not self._events:
             self._record()
-        self.journal = Journal(
-            self.path / _JOURNAL, contents, manifest.fingerprint, blobs, self._redact
-        )
 
     def resumed(self, settings: Settings) -> RunState:
         """The state from which to carry on: the beginning where nothing was stored yet.
@@ -168,8 +199,9 @@ class RunDir:
     def _record(self) -> None:
         """Write down what the run is, where it is not what stands there."""
         if self._stored is None or self._stored.as_json != self._manifest.as_json:
-            written = ujson.dumps(self._manifest.as_json, indent=1, escape_forward_slashes=False)
-            self.write_text(_MANIFEST, written + "\n")
+            fields = self.redact.hidden(self._manifest.as_json)
+            written = ujson.dumps(fields, indent=1, escape_forward_slashes=False)
+            self._write(self.path / _MANIFEST, written + "\n")
             self._stored = self._manifest
 
     def write_text(self, name: str, text: str) -> Path:
@@ -181,8 +213,10 @@ class RunDir:
             ValueError: the name is no plain file name, or one of the store's own files.
             JournalError: there is no room or no right to; an earlier text stays as it was.
         """
-        path = self._text_file(name)
-        write_whole(path, self._redact(text).encode("utf-8", "backslashreplace"))
+        return self._write(self._text_file(name), self.redact.hidden_text(text))
+
+    def _write(self, path: Path, text: str) -> Path:
+        write_whole(path, text.encode("utf-8", "backslashreplace"))
         return path
 
     def read_text(self, name: str) -> str | None:
@@ -195,7 +229,7 @@ class RunDir:
         """
         path = self._text_file(name)
         try:
-            return path.read_text("utf-8")
+            return self.redact.shown_json(path.read_text("utf-8"))
         except FileNotFoundError:
             return None
         except UnicodeDecodeError as error:
@@ -244,10 +278,10 @@ def _following(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _stored_manifest(folder: Path) -> Manifest | None:
+def _stored_manifest(folder: Path, redact: Redactor) -> Manifest | None:
     path = folder / _MANIFEST
     try:
-        return Manifest.of_json(loads(path.read_bytes()))
+        return Manifest.of_json(redact.shown(loads(path.read_bytes())))
     except FileNotFoundError:
         return None
     except JournalCorrupt as error:
@@ -261,6 +295,20 @@ def _check_fingerprint(folder: Path, manifest: Manifest, contents: Contents) -> 
         raise JournalMismatch(
             f"{folder / _MANIFEST} and {folder / _JOURNAL} belong to different runs: the texts or "
             "examples of one are not those of the other. Restore the one that was changed."
+        )
+
+
+def _check_whole(folder: Path, stored: Manifest | None, contents: Contents) -> None:
+    """That what a run here has paid for is still there, and is one of ours."""
+    if stored is not None and not contents.fingerprint:
+        raise JournalError(
+            f"{folder} holds a {_MANIFEST}, and no {_JOURNAL}, where what was paid for stood. "
+            f"Restore it, or remove {_MANIFEST} to begin anew; nothing was changed or paid for."
+        )
+    if stored is None and (folder / _OF_GEPA).exists():
+        raise JournalMismatch(
+            f"{folder} holds a run of the gepa package ({_OF_GEPA}), which cannot be carried on "
+            "here. Give another log_dir; nothing was changed or paid for."
         )
 
 

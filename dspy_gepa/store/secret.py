@@ -1,17 +1,19 @@
 """What must not reach a disk: keys, tokens, passwords.
 
-A setting is judged by its name and by its look; a key that the caller names is taken out of every
-text, wherever it turned up.
+A setting is judged by its name and by its look. A secret that is known is replaced by a reference
+in every text, wherever it turned up.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from dspy_gepa.store.plain import Json, dumps
 
-__all__ = ["Redactor", "public"]
+__all__ = ["Redactor", "names_secret", "public"]
 
 REMOVED = "[removed]"
 
@@ -30,8 +32,12 @@ _LOOKS_SECRET = re.compile(
 )
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
 _QUERY_IN_URL = re.compile(r"(\w+://[^\s?#]+)[?#]\S*")
-_SHORTEST_SECRET = 12
-"""Characters: stand-ins such as "none" or "not-needed" must not be cut out of other texts."""
+_SHORTEST_SECRET = 6
+"""Characters. What is shorter stands in other texts by chance."""
+_MARK = "[secret:"
+"""How a reference begins."""
+_REFERENCE = re.compile(r"\[secret:(:|([\w.-]+)\])")
+_NO_NAME = re.compile(r"[^\w.-]+")
 
 
 def public(settings: Mapping[str, object]) -> dict[str, Json]:
@@ -42,28 +48,99 @@ def public(settings: Mapping[str, object]) -> dict[str, Json]:
     """
     shown = {}
     for name, value in settings.items():
-        if not _names_secret(str(name)) and _is_plain(value):
+        if not names_secret(str(name)) and _is_plain(value):
             shown[str(name)] = _public_value(value)
     return shown
 
 
 class Redactor:
-    """Takes known secrets out of texts that are about to be written."""
+    """Puts references in place of known secrets in what is about to be written, and back again.
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        long = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
-        # Longest first, because one may be the beginning of another; and as JSON writes them.
-        self._secrets = sorted(long | {dumps(s)[1:-1] for s in long}, key=lambda s: (-len(s), s))
+    A reference names where the secret comes from, so that whoever reads it where the same secret is
+    known has the text as it was. What looks like a reference in a text is told apart from one.
 
-    def __call__(self, text: str) -> str:
-        """The text without them."""
-        for secret in self._secrets:
-            text = text.replace(secret, REMOVED)
-        return text
+    Args:
+        secrets: Name to secret; see `credentials`.
+    """
+
+    def __init__(self, secrets: Mapping[str, str] = MappingProxyType({})) -> None:
+        named: dict[str, str] = {}
+        for name, secret in secrets.items():
+            if len(secret) >= _SHORTEST_SECRET:
+                named.setdefault(secret, _NO_NAME.sub("_", name))
+        # Names are made plain, and then two may be one: that leads nowhere.
+        count = Counter(named.values())
+        self._known = {name: secret for secret, name in named.items() if count[name] == 1}
+        self._names = named
+        self._names_as_json = {dumps(secret)[1:-1]: name for secret, name in named.items()}
+
+    def concerns(self, text: str) -> bool:
+        """Whether a JSON text may have in it what `hidden` would change."""
+        return _MARK in text or any(map(text.__contains__, self._names_as_json))
+
+    @staticmethod
+    def has_references(line: bytes) -> bool:
+        """Whether a JSON text may have in it what `shown` would change."""
+        return _MARK.encode() in line
+
+    def hidden(self, value: Json) -> Json:
+        """The value without secrets in any of its texts."""
+        return _mapped(self._hidden, value)
+
+    def shown(self, value: Json) -> Json:
+        """The value with secrets in place of references, as far as they are known."""
+        return _mapped(self._shown, value)
+
+    def hidden_text(self, text: str) -> str:
+        """A whole file's text without secrets, as they are and as JSON writes them."""
+        return _replaced(text, {**self._names, **self._names_as_json})
+
+    def shown_json(self, text: str) -> str:
+        """The text of a JSON file with secrets in place of references, as far as they are known."""
+        known = {name: dumps(secret)[1:-1] for name, secret in self._known.items()}
+        return _REFERENCE.sub(lambda found: _resolved(found, known), text)
+
+    def _hidden(self, text: str) -> str:
+        return _replaced(text, self._names)
+
+    def _shown(self, text: str) -> str:
+        if _MARK not in text:
+            return text
+        return _REFERENCE.sub(lambda found: _resolved(found, self._known), text)
 
 
-def _names_secret(name: str) -> bool:
+def names_secret(name: str) -> bool:
+    """Whether what has this name is a secret, by the words of the name."""
     return bool(_SECRET_WORDS & {word.lower() for word in _WORD.findall(name)})
+
+
+def _mapped(change: Callable[[str], str], value: Json) -> Json:
+    """The value with every text in it changed, names included."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_mapped(change, item) for item in value]
+    if isinstance(value, dict):
+        return {change(name): _mapped(change, item) for name, item in value.items()}
+    return value
+
+
+def _replaced(text: str, names: Mapping[str, str]) -> str:
+    """The text with references in place of secrets, given their names.
+
+    In one go: a secret may be a part of another one, or of what stands in its place.
+    """
+    # Longest first, because one may be the beginning of another.
+    sought = "|".join(map(re.escape, [_MARK, *sorted(names, key=lambda secret: -len(secret))]))
+    return re.sub(sought, lambda found: f"{_MARK}{_ending(names.get(found[0]))}", text)
+
+
+def _ending(name: str | None) -> str:
+    return ":" if name is None else f"{name}]"
+
+
+def _resolved(found: re.Match[str], known: Mapping[str, str]) -> str:
+    return _MARK if found[1] == ":" else known.get(found[2], found[0])
 
 
 def _is_plain(value: object) -> bool:

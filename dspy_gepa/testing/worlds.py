@@ -59,9 +59,8 @@ class RuleWorld:
         """The answer, the same for the same request in any world with the same settings."""
         if isinstance(request, RolloutRequest):
             rollout = self.rollout(request.candidate, request.example)
-            key = RolloutKey(request.candidate.digest, request.example)
-            self.calls.append(key)
-            return RolloutAnswer(key, rollout)
+            self.calls.append(request.key)
+            return RolloutAnswer(request.key, rollout)
         return self.reflection(request)
 
     def rollout(self, candidate: Candidate, example: int) -> Rollout:
@@ -131,8 +130,8 @@ class ChanceWorld:
     def __call__(self, request: Request) -> Answer:
         """The answer, the same for the same request in any world with the same settings."""
         if isinstance(request, RolloutRequest):
-            key = RolloutKey(request.candidate.digest, request.example)
-            return RolloutAnswer(key, self.rollout(request.candidate, request.example))
+            rollout = self.rollout(request.candidate, request.example)
+            return RolloutAnswer(request.key, rollout)
         return self.reflection(request)
 
     def rollout(self, candidate: Candidate, example: int) -> Rollout:

@@ -8,7 +8,8 @@ import pytest
 from dspy_gepa.core.budget import Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.proposal import Merge, Mutation, Verdict
-from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.rollout import Rollout, Step, Trace
+from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
@@ -35,7 +36,7 @@ class Task:
             candidate, example = request.candidate, request.example
             steps = tuple(Step(name, {}, {}) for name in self.called(candidate, example))
             rollout = Rollout(self.score(candidate, example), trace=Trace(steps=steps))
-            return RolloutAnswer(RolloutKey(candidate.digest, example), rollout)
+            return RolloutAnswer(request.key, rollout)
         drafts = {
             name: self.rewrite(request.ticket, request.candidate, name)
             for name in request.components
@@ -50,10 +51,10 @@ def by_length(candidate, _example):
     return sum(len(text) for text in candidate.values()) / 100
 
 
-def play(task, *, limit=200, **settings):
+def play(task, *, limit=200, executor=None, **settings):
     """The final state of a run on a task."""
     state = start(Settings(limits=Limits(metric_calls=limit), **(PAIR | settings)), STUDENT)
-    return run(state, SerialExecutor(task)).state
+    return run(state, (executor or SerialExecutor)(task)).state
 
 
 def verdicts(state, *, first=1, last=None):
@@ -362,6 +363,33 @@ def test_failing_reflections_end_the_run():
     state = play(Task(rewrite=lambda *_: None), limit=10_000, max_failures_in_a_row=3)
     assert state.ending == "3 reflections in a row failed; the last: no text in the reply"
     assert len(state.history) == 1 + 3
+    assert state.is_broken
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_failing_reflections_end_the_run_whatever_is_measured_in_between(window):
+    """Members that are validated further between them do not start the count anew."""
+    rungs = Rungs(seed=2, first=1, step=1, share=0.9, pace=50, head_start=0)
+    state = play(
+        Task(rewrite=lambda *_: None),
+        limit=10_000,
+        train=tuple(range(40)),
+        validation=tuple(range(100, 400)),
+        rungs=rungs,
+        window=window,
+    )
+    measured = [each for each in state.history if each.verdict.kind == "measured"]
+    assert len(measured) > 5
+    assert "reflections in a row failed" in state.ending
+    assert state.tally.reflection_calls <= 10 + window - 1
+
+
+def test_texts_that_have_become_hard_to_improve_are_no_breakdown():
+    """Where a reflection gave a text before, many that give none end the run as a result."""
+    task = Task(by_length, lambda ticket, c, name: c[name] + "+" if ticket < 3 else None)
+    state = play(task, limit=10_000)
+    assert len(state.members) > 1
+    assert "no text in the reply" in state.ending
     assert not state.is_broken
 
 

@@ -1,9 +1,11 @@
 """When a run ends by itself, and what it does not try twice."""
 
+from test_core_choices import Task, play
+
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.proposal import Revalidation
 from dspy_gepa.core.rungs import Rungs
-from dspy_gepa.core.sampling import Looks
+from dspy_gepa.core.sampling import Looks, epoch_minibatch
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import SoftEstimate, by_estimate
 from dspy_gepa.core.state import Settings
@@ -66,3 +68,31 @@ def test_useless_reflections_end_the_run_whatever_is_measured_in_between():
     assert any(isinstance(each.origin, Revalidation) for each in between)
     assert len(last) == 10
     assert "10 reflections in a row failed" in state.ending
+
+
+def test_a_text_that_is_rejected_meanwhile_does_not_pass_beside():
+    """Where two proposals that are under way at once have the same new text, the first verdict on
+    it holds."""
+    train = (0, 1, 2, 3)
+    lucky = set(epoch_minibatch(train, 2, 1, seed=0)) | {10, 11}
+
+    def score(candidate, example):
+        return 0.5 if candidate["a"] == "a0" else float(example in lucky)
+
+    def verdicts(**settings):
+        state = play(
+            Task(score, lambda *_: "new", lambda *_: "a"),
+            train=train,
+            window=2,
+            limit=40,
+            **settings,
+        )
+        return [each.verdict for each in state.history if each.candidate["a"] == "new"]
+
+    first, second, *_ = verdicts(remembers_rejected=True)
+    assert (first.kind, second.kind) == ("rejected", "rejected")
+    assert second.reason == "proposal 1 had the same texts and was rejected"
+    assert [each.kind for each in verdicts(remembers_rejected=False)][:2] == [
+        "rejected",
+        "accepted",
+    ]

@@ -18,6 +18,7 @@ import pytest
 
 import dspy_gepa
 from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.run.loop import run
@@ -189,7 +190,7 @@ def test_killed_runs_end_as_if_they_had_not_been(tmp_path, nursery, threads):
         found = read_run(path).state
         assert outcome(found) == outcome(expected)
         begun = [line.split() for line in side_log.read_text().splitlines()]
-        paid = {(candidate, int(example)) for candidate, example in begun}
+        paid = {RolloutKey(candidate, int(example)) for candidate, example in begun}
         assert paid == set(found.known)
         again = len(begun) - len(paid)
         # With threads: one in each, and as many that were answered and not taken up yet.

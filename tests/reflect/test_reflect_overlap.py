@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,3 +70,17 @@ def test_chinese_is_compared_by_characters():
     row = "订单在周一付款但是到周五仍然没有发货客户要求立即全额退款并取消订单谢谢"
     assert Sources([f"你好{row}。"]).copied(f"规则：{row}！")
     assert not Sources([row]).copied(row[:14])
+
+
+def test_large_texts_are_held_once():
+    """What is kept to find copies in them takes less room than they do, also while it is made."""
+    random = Random(0)
+    texts = [" ".join(f"word{random.randrange(9999)}" for _ in range(900)) for _ in range(300)]
+    size = sum(map(len, texts))
+    tracemalloc.start()
+    sources = Sources(texts)
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < size / 2
+    assert most < size
+    assert sources.copied(f"Say {texts[200]}.") != ""

@@ -10,14 +10,13 @@ from dspy_gepa.core.media import data_uri
 from dspy_gepa.errors import JournalCorrupt, JournalError
 from dspy_gepa.store.blobs import LARGE, Blobs
 from dspy_gepa.store.plain import dumps
-from dspy_gepa.store.secret import Redactor
 
 DOCUMENT = "ж" * LARGE
 
 
-def blobs_in(folder, *secrets):
+def blobs_in(folder):
     """The blobs of this folder."""
-    return Blobs(folder, Redactor(secrets))
+    return Blobs(folder)
 
 
 def files_in(folder):
@@ -134,11 +133,3 @@ def test_an_address_leads_nowhere_else(tmp_path, address):
     """Only a digest is an address."""
     with pytest.raises(JournalCorrupt, match="is no address"):
         blobs_in(tmp_path).whole({"$blob": address})
-
-
-def test_secrets_are_taken_out_of_files(tmp_path):
-    """As they are of lines."""
-    secret = "sk-0123456789abcdef"
-    blobs_in(tmp_path, secret).thinned({"text": DOCUMENT + secret})
-    (file,) = tmp_path.iterdir()
-    assert secret not in file.read_text("utf-8")

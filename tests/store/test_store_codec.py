@@ -159,7 +159,8 @@ def test_the_format_is_as_it_was():
             '{"q":1},"outputs":{},"failure":"no"}]}}}'
         ),
         (
-            '{"event":"advanced","ticket":3,"phase":{"phase":"settled","candidate":[["a","text"]],'
+            '{"event":"advanced","ticket":3,"phase":{"phase":"settled","candidate":'
+            '["d7666ddfde7f881192049b046aa21a63",[["a","text"]]],'
             '"verdict":{"kind":"rejected","reason":"no better"}}}'
         ),
         '{"event":"committed","ticket":3,"verdict":{"kind":"rejected","reason":"no better"}}',

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from journals import recorded
 
-from dspy_gepa.core.events import Committed, Ended, Reflected, RolledOut
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.events import Advanced, Committed, Ended, Reflected, RolledOut
 from dspy_gepa.core.media import Media, data_uri
-from dspy_gepa.core.proposal import Verdict
+from dspy_gepa.core.proposal import Settled, Verdict
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import ReflectionAnswer
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
@@ -26,15 +27,15 @@ COMMITTED = Committed(1, Verdict("rejected", "no better"))
 
 def opened(folder, **others):
     """The journal of a folder, ready to be written to."""
-    redact = Redactor(others.pop("secrets", ()))
-    blobs = Blobs(folder / "blobs", redact)
+    redact = Redactor(others.pop("secrets", {}))
+    blobs = Blobs(folder / "blobs")
     path = folder / "events.jsonl"
-    return Journal(path, read_journal(path, blobs), "print", blobs, redact, **others)
+    return Journal(path, read_journal(path, blobs, redact), "print", blobs, redact, **others)
 
 
-def read(folder):
-    """What stands in the journal of a folder."""
-    return read_journal(folder / "events.jsonl", Blobs(folder / "blobs", Redactor()))
+def read(folder, **secrets):
+    """What stands in the journal of a folder, for who knows these secrets."""
+    return read_journal(folder / "events.jsonl", Blobs(folder / "blobs"), Redactor(secrets))
 
 
 def written(folder, events):
@@ -67,7 +68,7 @@ def test_every_line_is_json(lines):
     header, *events = map(json.loads, lines)
     assert (header["journal"], header["format"], header["fingerprint"]) == (
         "dspy_gepa",
-        3,
+        4,
         "print",
     )
     assert len(events) == len(EVENTS)
@@ -318,7 +319,7 @@ def test_a_path_that_cannot_be_a_file_is_an_error(tmp_path):
     (tmp_path / "events.jsonl").mkdir()
     with pytest.raises(JournalError, match=r"events\.jsonl cannot be read"):
         read(tmp_path)
-    blobs = Blobs(tmp_path / "blobs", Redactor())
+    blobs = Blobs(tmp_path / "blobs")
     with pytest.raises(JournalError, match="cannot be opened for writing"):
         Journal(tmp_path / "events.jsonl", Contents(), "print", blobs, Redactor())
 
@@ -334,9 +335,32 @@ def test_a_closed_journal_takes_nothing(tmp_path):
 
 
 def test_no_secret_reaches_a_line(tmp_path):
-    """Not even one that a server repeated in what it said."""
+    """Not even one that a server repeated in what it said, nor in a file beside the journal; who
+    knows it reads what was said."""
     secret = "sk-0123456789abcdef"
-    journal = opened(tmp_path, secrets=[secret])
-    journal.append(Ended(f"wrong key: {secret}", is_breakdown=True))
+    journal = opened(tmp_path, secrets={"key": secret})
+    said = Ended(f"wrong key: {secret}", is_breakdown=True)
+    large = RolledOut(RolloutKey("d1", 1), Rollout(0.5, f"{secret} " * LARGE))
+    for event in (said, large):
+        journal.append(event)
     journal.close()
-    assert read(tmp_path).events == [Ended("wrong key: [removed]", is_breakdown=True)]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 2
+    assert not any(secret in path.read_text("utf-8") for path in files)
+    assert read(tmp_path).events[0] == Ended("wrong key: [secret:key]", is_breakdown=True)
+    assert read(tmp_path, key=secret).events == [said, large]
+    assert read(tmp_path, other=secret).events == read(tmp_path).events
+
+
+def test_a_candidate_keeps_its_name_where_its_text_lost_something(tmp_path):
+    """Rollouts are stored under the digest of the text as it was."""
+    secret = "sk-0123456789abcdef"
+    candidate = Candidate.of({"answer": f"Use {secret}."})
+    journal = opened(tmp_path, secrets={"key": secret})
+    journal.append(Advanced(1, Settled(candidate, Verdict("rejected", "no"))))
+    journal.close()
+    (event,) = read(tmp_path).events
+    assert event.phase.candidate.digest == candidate.digest
+    assert dict(event.phase.candidate) == {"answer": "Use [secret:key]."}
+    (event,) = read(tmp_path, key=secret).events
+    assert event.phase.candidate == candidate

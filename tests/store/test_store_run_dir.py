@@ -176,22 +176,49 @@ def test_no_secret_is_written(tmp_path):
     """Neither in the manifest nor in a text nor in an event."""
     models = {"task": {"model": "m", "api_key": KEY, "note": KEY}, "secret": KEY}
     manifest = manifest_of(models=models, settings={"window": 3, "token": KEY})
-    with RunDir(tmp_path, manifest, secrets=[KEY]) as directory:
+    with RunDir(tmp_path, manifest, secrets={"key": KEY}) as directory:
         directory.write_text("best_program.json", json.dumps({"lm": {"api_key": KEY}}))
     assert not any(KEY in path.read_text("utf-8") for path in tmp_path.iterdir())
     assert read_run(tmp_path).manifest.models == {"task": {"model": "m", "note": "[removed]"}}
 
 
-@pytest.mark.parametrize("lost", ["manifest.json", "events.jsonl"])
-def test_one_file_of_two_is_not_trusted_blindly(tmp_path, lost):
-    """Without its manifest a journal is compared by its fingerprint; without its journal a
-    directory holds nothing that was paid for."""
+def test_a_journal_without_its_manifest_is_compared_by_its_fingerprint(tmp_path):
+    """It is not trusted blindly."""
     expected = carried_on(tmp_path)
-    (tmp_path / lost).unlink()
-    if lost == "manifest.json":
-        with pytest.raises(JournalMismatch, match="belong to different runs"):
-            RunDir(tmp_path, manifest_of(train=(0, 1)))
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(JournalMismatch, match="belong to different runs"):
+        RunDir(tmp_path, manifest_of(train=(0, 1)))
     assert outcome(carried_on(tmp_path)) == outcome(expected)
+
+
+@pytest.mark.parametrize("left", [None, b"", b'{"journal":"dspy_g'])
+def test_a_manifest_without_its_journal_is_refused(tmp_path, left):
+    """What was paid for is lost, and nobody begins anew in silence."""
+    carried_on(tmp_path)
+    journal = tmp_path / "events.jsonl"
+    journal.unlink()
+    if left is not None:
+        journal.write_bytes(left)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(JournalError, match="paid for stood"):
+        carried_on(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    (tmp_path / "manifest.json").unlink()
+    assert len(carried_on(tmp_path).members) > 1
+
+
+def test_a_run_that_died_before_its_first_event_begins_again(tmp_path):
+    """Nothing was paid for then, whatever it was."""
+    RunDir(tmp_path, manifest_of(train=(0, 1))).close()
+    assert outcome(carried_on(tmp_path)) == outcome(recorded()[1])
+
+
+def test_a_directory_of_gepa_is_refused(tmp_path):
+    """It holds what somebody paid for, which cannot be carried on here."""
+    (tmp_path / "gepa_state.bin").write_bytes(b"pickle")
+    with pytest.raises(JournalMismatch, match="a run of the gepa package"):
+        carried_on(tmp_path)
+    assert not (tmp_path / "manifest.json").exists()
 
 
 def test_files_of_two_runs_are_told_apart(tmp_path):

@@ -1,6 +1,8 @@
 """Secrets: what must not reach a disk."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dspy_gepa.store.secret import Redactor, public
 
@@ -77,7 +79,45 @@ def test_only_plain_values_are_shown():
 
 def test_a_known_secret_is_taken_out_of_any_text():
     """Also as JSON writes it, and where one secret begins with another."""
-    redact = Redactor([KEY, KEY + "more", 'with "quotes" in it', "short"])
-    assert redact(f"a {KEY}more b {KEY} short") == "a [removed] b [removed] short"
-    assert redact(r"with \"quotes\" in it") == "[removed]"
-    assert Redactor()(KEY) == KEY
+    redact = Redactor({"a": KEY, "b": KEY + "more", "c": 'with "quotes" in it', "d": "short"})
+    hidden = redact.hidden_text(f"a {KEY}more b {KEY} short")
+    assert hidden == "a [secret:b] b [secret:a] short"
+    assert redact.hidden_text(r"with \"quotes\" in it") == "[secret:c]"
+    assert Redactor().hidden_text(KEY) == KEY
+
+
+VALUES = st.recursive(
+    st.none() | st.floats(allow_nan=False) | st.text("[secrt:]abc.1", max_size=30),
+    lambda items: (
+        st.lists(items, max_size=3)
+        | st.dictionaries(st.text("[secrt:]ab", max_size=9), items, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(VALUES)
+def test_what_is_hidden_is_shown_again(value):
+    """To the character, also texts that look like references; with other names in between."""
+    redact = Redactor({"a.b": "secret", "a-c": "cbacba", "y": "333333333"})
+    hidden = redact.hidden(value)
+    assert redact.shown(hidden) == value
+    assert "cbacba" not in str(hidden)
+
+
+def test_numbers_are_no_texts():
+    """A secret of figures does not break a number that has the same ones."""
+    redact = Redactor({"pin": "3333333333"})
+    assert redact.hidden({"a": 0.33333333333333337, "b": "3333333333"}) == {
+        "a": 0.33333333333333337,
+        "b": "[secret:pin]",
+    }
+
+
+def test_what_is_not_known_stays_a_reference():
+    """Somebody else reads the text without it; two names that become one lead nowhere."""
+    written = Redactor({"key one": KEY}).hidden(f"a {KEY}")
+    assert written == "a [secret:key_one]"
+    assert Redactor({"other": KEY}).shown(written) == written
+    ambiguous = Redactor({"key one": KEY, "key_one": KEY[::-1]})
+    assert ambiguous.shown(written) == written

@@ -11,7 +11,7 @@ from typing import Any
 from dspy_gepa.artifact.isolation.limits import Report
 from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.rollout import Rollout, RolloutKey
+from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest, Setback
 from dspy_gepa.errors import MetricError, WorkerError
 from dspy_gepa.store.codec import RECORDS
@@ -60,7 +60,7 @@ def answer_of(sent: str, request: RolloutRequest) -> Answer:
     Raises:
         JournalCorrupt: it is none.
     """
-    key = RolloutKey(request.candidate.digest, request.example)
+    key = request.key
     read = loads(sent)
     if "rollout" in read:
         return RolloutAnswer(key, RECORDS[Rollout].unpack(read["rollout"]))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import dspy
 
+from dspy_gepa.core.media import without_base64
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import RunState
+from dspy_gepa.errors import JournalError
 from dspy_gepa.program.calls.boundary import Raised, settled
+from dspy_gepa.program.rollouts.outputs import lost_in
 
-__all__ = ["AggregateMetric", "aggregate_scores"]
+__all__ = ["AggregateMetric", "aggregate_scores", "check_all_there"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
@@ -50,10 +53,24 @@ def aggregate_scores(
     return tuple(scores)
 
 
+def check_all_there(state: RunState) -> None:
+    """Nothing, where every answer that was stored is there as a value.
+
+    Raises:
+        JournalError: of one only the text was kept, so that another winner might be chosen than if
+            the run had not been interrupted.
+    """
+    for rollout in state.known.values():
+        if lost := lost_in(rollout.output):
+            raise JournalError(
+                "log_dir cannot be carried on with an aggregate_metric: of an answer only the text "
+                f"was kept ({without_base64(lost):.80}), because no output field of the program's "
+                "signatures has its type. Have the program answer with plain values or with values "
+                "of its signatures' types and choose another log_dir, or choose without "
+                "aggregate_metric."
+            )
+
+
 def _prediction(rollout: Rollout) -> Any:
-    """What the program answered; from a journal only the fields of it come back."""
-    if rollout.output is None:
-        return dspy.Prediction()
-    if isinstance(rollout.output, Mapping):
-        return dspy.Prediction(**rollout.output)
-    return rollout.output
+    """What the program answered."""
+    return dspy.Prediction() if rollout.output is None else rollout.output

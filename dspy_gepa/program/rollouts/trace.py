@@ -27,7 +27,15 @@ from dspy_gepa.program.components.kinds import parts_of
 from dspy_gepa.program.rollouts.entry import Entry
 from dspy_gepa.program.rollouts.watch import NotedCall, Watch
 
-__all__ = ["Call", "Predictors", "Recording", "failure_text", "fields_of", "traceback_text"]
+__all__ = [
+    "Call",
+    "Predictors",
+    "Recording",
+    "failure_cause",
+    "failure_text",
+    "fields_of",
+    "traceback_text",
+]
 
 Call: TypeAlias = "tuple[dspy.Predict, dict[str, Any], dspy.Prediction]"
 """Predictor, its inputs and its output: an item of DSPy's own trace."""
@@ -199,6 +207,13 @@ def failure_text(error: BaseException) -> str:
         return f"{_unreadable(error)} The model's raw reply: {reply}"
     frames = _own_frames(error)
     return _kind_and_message(error) + (f" (in {_told(frames[-1])})" if frames else "")
+
+
+def failure_cause(error: BaseException) -> str:
+    """What went wrong and where, without what differs from one example to the next."""
+    kind, frames = type(error), _own_frames(error)
+    place = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
+    return f"{kind.__module__}.{kind.__qualname__}{place}"
 
 
 def traceback_text(error: BaseException) -> str:

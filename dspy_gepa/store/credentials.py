@@ -1,0 +1,189 @@
+"""Where secrets are: in the environment, and in whatever can be reached from some objects.
+
+What a setting, an attribute or a variable is called says whether it holds one, and so does its
+place: a header, an address with a password in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import re
+import sys
+import sysconfig
+import types
+from collections import deque
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from dspy_gepa.core.values import IN_USER_CODE
+from dspy_gepa.store.secret import names_secret
+
+__all__ = ["credentials"]
+
+_LEAST, _LEAST_OF_PASSWORDS = 12, 6
+"""Characters: stand-ins such as "none" or "not-needed" must not be cut out of other texts."""
+_MOST_OBJECTS = 20_000
+"""So many objects are looked at, those that are nearest first; data comes last."""
+_MOST_ITEMS = 200
+"""So many items of one container."""
+_IN_ADDRESS = re.compile(r"://([^/@\s:]*):([^/@\s]+)@")
+_SCHEME = re.compile(r"^(?:Bearer|Basic|Token|ApiKey)\s+", re.IGNORECASE)
+_HEADERS = re.compile(r"headers?(?:\.|$)", re.IGNORECASE)
+_INSTALLED = (
+    *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib")),
+    Path(sysconfig.get_path("platlib")).resolve(),
+    Path(__file__).resolve().parents[1],
+)
+_PLAIN = (type(None), bool, int, float, complex, bytes, range)
+
+
+def credentials(
+    environment: Mapping[str, str], roots: Mapping[str, object] = types.MappingProxyType({})
+) -> dict[str, str]:
+    """Name to secret, of all in the environment and in what can be reached from these objects.
+
+    Args:
+        environment: Name to value.
+        roots: Name to object: models, a program, a metric. What their functions use is reached.
+    """
+    found: dict[str, str] = {}
+    known: set[str] = set()
+
+    def note(name: str, secrets: Iterator[tuple[str, str]]) -> None:
+        for ending, secret in secrets:
+            if secret not in known:
+                known.add(secret)
+                found[f"{name}{ending}"] = secret
+
+    for name, value in sorted(environment.items()):
+        # PWD is no password, and where a key lies is no key.
+        if not os.path.exists(value):  # noqa: PTH110 - a Path of any text may not be made
+            note(name, _of_text(name, value))
+    for name, text in _texts_in(roots):
+        note(name, _of_text(name, text))
+    return found
+
+
+def _of_text(path: str, text: str) -> Iterator[tuple[str, str]]:
+    """The secrets that a text holds, given where it stands, each with an ending for its name."""
+    place, _, name = path.rpartition(".")
+    if names_secret(name) or _is_in_headers(place, text):
+        bare = _SCHEME.sub("", text)
+        for ending, secret in (("", text), (".bare", bare)):
+            if len(secret) >= _LEAST:
+                yield ending, secret
+    for user, password in _IN_ADDRESS.findall(text):
+        plain = unquote(user), unquote(password)
+        joined = ":".join(plain)
+        yield ".login", f"{user}:{password}"
+        yield ".plain_login", joined
+        yield ".basic", base64.b64encode(joined.encode()).decode()
+        for ending, secret in ((".password", password), (".plain_password", plain[1])):
+            if len(secret) >= _LEAST_OF_PASSWORDS:
+                yield ending, secret
+
+
+def _is_in_headers(place: str, text: str) -> bool:
+    """Whether it is a header, also under an innocent name, that may be no one's business."""
+    # A key has figures in it; the type of a content has none.
+    return bool(_HEADERS.search(place)) and any(map(str.isdigit, text))
+
+
+def _texts_in(roots: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Every text that can be reached, with the names that lead to it."""
+    waiting = deque(roots.items())
+    seen: dict[int, Any] = {}
+    while waiting and len(seen) < _MOST_OBJECTS:
+        path, value = waiting.popleft()
+        if isinstance(value, str):
+            yield path, value
+        elif id(value) not in seen and not isinstance(value, _PLAIN):
+            seen[id(value)] = value  # kept, so that no other object gets its id
+            waiting.extend((f"{path}.{name}", item) for name, item in _parts_of(value))
+
+
+def _parts_of(value: Any) -> list[tuple[str, object]]:
+    """What an object holds or uses, by name; no code of its own is run for it."""
+    parts: list[tuple[str, object]] = []
+    if isinstance(value, types.ModuleType):
+        return parts
+    try:
+        if isinstance(value, dict):
+            parts += [(str(name), item) for name, item in islice(dict.items(value), _MOST_ITEMS)]
+        elif isinstance(value, (list, tuple, set, frozenset, deque)):
+            parts += [(str(number), item) for number, item in enumerate(islice(value, _MOST_ITEMS))]
+        elif isinstance(value, functools.partial):
+            parts += [("func", value.func), ("args", value.args), ("keywords", value.keywords)]
+        elif isinstance(value, types.MethodType):
+            parts += [("self", value.__self__), ("func", value.__func__)]
+        elif isinstance(value, types.FunctionType):
+            parts += _used_by(value)
+        parts += _attributes_of(value)
+    except IN_USER_CODE:
+        pass
+    return parts
+
+
+def _used_by(function: types.FunctionType) -> list[tuple[str, object]]:
+    """What a function holds, and what its code refers to.
+
+    Not what the code of a library refers to, which leads on to all that the process holds.
+    """
+    code = function.__code__
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=False)
+    used = [(name, cell.cell_contents) for name, cell in cells if _is_filled(cell)]
+    used += [("defaults", function.__defaults__), ("defaults", function.__kwdefaults__)]
+    if _is_installed(code.co_filename):
+        return used
+    names = dict.fromkeys(_names_in(code))
+    return used + [(n, function.__globals__[n]) for n in names if n in function.__globals__]
+
+
+def _names_in(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names_in(constant)
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - it raises where nothing was put in yet
+    except ValueError:
+        return False
+    return True
+
+
+def _attributes_of(value: Any) -> list[tuple[str, object]]:
+    """An object's attributes, and those that a class of the user's own gives all its objects."""
+    own = [] if isinstance(value, type) else [getattr(value, "__dict__", {})]
+    kinds = value.__mro__ if isinstance(value, type) else type(value).__mro__
+    own += [vars(kind) for kind in kinds if not _is_of_library(kind)]
+    parts = [(n, item) for names in own for n, item in names.items() if not n.startswith("__")]
+    slots = [name for kind in kinds for name in _slots_of(kind)]
+    return parts + [(name, getattr(value, name)) for name in slots if hasattr(value, name)]
+
+
+def _slots_of(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def _is_of_library(kind: type) -> bool:
+    module = sys.modules.get(kind.__module__)
+    # What is in the interpreter itself has no file.
+    return module is None or _is_installed(getattr(module, "__file__", None) or "<frozen")
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_installed(filename: str) -> bool:
+    """Whether it is a file of Python, of a package that was installed, or of this one."""
+    if filename.startswith("<frozen"):
+        return True
+    path = Path(filename).resolve()
+    return any(path.is_relative_to(folder) for folder in _INSTALLED)

@@ -1,0 +1,173 @@
+"""Secrets are found wherever they are reached from."""
+
+import base64
+import functools
+from pathlib import Path
+
+import dspy
+import pytest
+from scripted_engine import scripted_lm
+
+from dspy_gepa.store.credentials import credentials
+
+KEY = "0123456789abcdef-the-key"
+GLOBAL_LM = dspy.LM("openai/x", api_key=f"global-{KEY}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "OPENAI_API_KEY",
+        "OPENAI_KEY",
+        "HF_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AZURE_AD_TOKEN",
+        "DB_PASSWORD",
+        "MY_SERVICE_CREDENTIALS",
+        "GITHUB_TOKEN",
+        "huggingface_token",
+        "BasicAuth",
+    ],
+)
+def test_the_environment_is_read_by_names(name):
+    """Any name that says what it is."""
+    assert credentials({name: KEY, "HOME": "/home/somebody"}) == {name: KEY}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOME", KEY),
+        ("MAX_TOKENS", KEY),
+        ("API_KEY", "not-needed"),
+        ("MONKEY", KEY),
+        ("LANG", "C"),
+        ("PWD", str(Path(__file__).parent)),
+    ],
+)
+def test_what_is_no_secret_is_left(name, value):
+    """By its name, or because it stands in for one."""
+    assert credentials({name: value}) == {}
+
+
+def test_an_address_with_a_password_is_one():
+    """In every form in which a server or a client repeats it."""
+    found = set(credentials({"PROXY_URL": "http://me:p%40ss9word@host:80/v1"}).values())
+    basic = base64.b64encode(b"me:p@ss9word").decode()
+    assert found == {"me:p%40ss9word", "me:p@ss9word", basic, "p%40ss9word", "p@ss9word"}
+
+
+def judge_by_global(gold, pred):
+    def inner():
+        return GLOBAL_LM
+
+    return inner()
+
+
+def judge_by_closure():
+    lm = dspy.LM("openai/x", api_key=KEY)
+
+    def judge(gold, pred):
+        return lm
+
+    return judge
+
+
+class Judge:
+    """A metric that holds its model, in one of many ways."""
+
+    def __init__(self, lm):
+        self.lm = lm
+
+    def __call__(self, gold, pred):
+        return self.lm
+
+    def method(self, gold, pred):
+        return self.lm
+
+
+class OfClass:
+    api_key = KEY
+
+    def __call__(self, gold, pred):
+        return 0.0
+
+
+class Slotted:
+    __slots__ = ("token",)
+
+    def __init__(self):
+        self.token = KEY
+
+
+class Client:
+    def __init__(self):
+        self._secret_value = KEY
+
+
+def keyed(**settings):
+    return dspy.LM("openai/x", **settings)
+
+
+def bound():
+    program = dspy.ChainOfThought("question -> answer")
+    program.set_lm(keyed(api_key=KEY))
+    return program
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        keyed(api_key=KEY),
+        keyed(aws_secret_access_key=KEY),
+        keyed(extra_headers={"Authorization": f"Bearer {KEY}"}),
+        keyed(extra_headers={"X-Team": KEY}),
+        keyed(headers={"x": {"y": KEY}}),
+        bound(),
+        judge_by_closure(),
+        Judge(keyed(api_key=KEY)),
+        Judge(keyed(api_key=KEY)).method,
+        functools.partial(Judge(keyed(api_key=KEY)), pred=None),
+        lambda gold, pred, lm=keyed(api_key=KEY): lm,  # noqa: B008 - that is the case
+        functools.partial(lambda key, gold, pred: 0.0, keyed(api_key=KEY)),
+        functools.wraps(judge_by_global)(judge_by_closure()),
+        OfClass(),
+        Slotted(),
+        Judge(Client()),
+        [{"deep": (Judge(keyed(api_key=KEY)),)}],
+        keyed(api_base=f"https://{KEY}:x@host"),
+        type("Own", (dspy.BaseLM,), {"token": KEY})("own"),
+    ],
+)
+def test_what_can_be_reached_is_walked(root):
+    """Models, programs, metrics with a judge in them, in closures, arguments and attributes."""
+    assert any(KEY in secret for secret in credentials({}, {"root": root}).values())
+
+
+def test_a_judge_that_is_a_global_is_reached():
+    """Also from a function within the metric."""
+    found = credentials({}, {"metric": judge_by_global})
+    assert f"global-{KEY}" in found.values()
+
+
+def test_a_name_says_where_it_is():
+    """So that another process finds it by the same name."""
+    found = credentials({"A_KEY": "a" * 12}, {"metric": Judge(keyed(api_key=KEY))})
+    assert found == {"A_KEY": "a" * 12, "metric.lm.kwargs.api_key": KEY}
+
+
+def test_what_holds_itself_and_what_is_large_takes_no_time():
+    """And what breaks when it is looked at breaks nothing."""
+
+    class Odd:
+        def __getattr__(self, name):
+            raise RuntimeError(name)
+
+        @property
+        def key(self):
+            raise RuntimeError
+
+    odd = Odd()
+    odd.self = [odd, {str(n): "x" for n in range(10**6)}, scripted_lm("a"), dspy]
+    assert credentials({}, {"root": odd}) == {}
