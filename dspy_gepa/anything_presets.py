@@ -60,7 +60,7 @@ def settings_for_mode(
         "sampler": Epochs(1 if is_single else min(size, len(table.train))),
         # What is worse on some problems may be the best on others.
         "remembers_rejected": False,
-        "minibatch_size": None,
+        "minibatch_sizes": (),
         "stops_early": False,
         "gate": given.gate or strict_improvement,
         "window": given.window or 1,

@@ -21,7 +21,8 @@ from dspy_gepa.program.strategies import component_selector, selection
 __all__ = ["is_single_component", "settings_for"]
 
 _PAPER_MINIBATCH = 3
-_MINIBATCH = 3
+_MINIBATCHES = (3, 5, 8)
+"""Our choice: of these sizes, that which gains most is found out in the run."""
 _CONTRASTS = 8
 """Runs that went well among which a reflection finds those that are most like its failures."""
 _NOBODY: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -127,8 +128,8 @@ def _default(given: Arguments, limits: Limits, text_merge: TextMerge) -> dict[st
         }
         return chosen
     return chosen | {
-        "sampler": Looks(size or _MINIBATCH),
-        "minibatch_size": size or _MINIBATCH,
+        "sampler": Looks(),
+        "minibatch_sizes": (size,) if size else _MINIBATCHES,
         "stops_early": True,
         "gate": given.gate or strict_improvement,
     }

@@ -87,15 +87,18 @@ SHAPES = {
     "infinitely many steps": (lambda n, _: math.atan(n), {}),
 }
 
+LEAST = {"a sixth of the examples at a time": 6}
+"""Where a lesson shows on few examples, or only once there are several."""
+
 
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_metric_that_rises_with_every_lesson_climbs(name, seed):
-    """Ten of ten lessons are kept of 400 metric calls, as by the published algorithm; the first
-    few where steps take several lessons."""
+    """Ten of ten lessons are kept of 400 metric calls, as by the published algorithm; of twice as
+    many where three of four examples teach nothing."""
     score, given = SHAPES[name]
-    kept = lessons_kept(score, seed=seed, **given)
-    assert kept == LESSONS or (name.startswith("a sixth") and kept >= 6)
+    calls = 800 if name == "three quarters are perfect" else 400
+    assert lessons_kept(score, metric_calls=calls, seed=seed, **given) >= LEAST.get(name, LESSONS)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

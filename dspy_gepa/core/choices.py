@@ -73,12 +73,12 @@ def _after_rolling(
     settings, origin = state.settings, proposal.origin
     assert isinstance(origin, Mutation)
     parent = looked.candidate
-    evaluation = _minibatch(state, looked)
+    evaluation = _minibatch(state, looked, origin.size)
     rollouts = state.rollouts(evaluation)
     # A score above it says that it is not the highest there is, so that there is more to learn.
     if settings.skip_perfect_score and all(r.score == settings.perfect_score for r in rollouts):
         if len(looked.examples) < len(looks):
-            return rolling(state, parent, looks, len(looked.examples))
+            return rolling(parent, looks, origin.size, len(looked.examples))
         return Settled(parent, Verdict("skipped", "every score on the minibatch is perfect"))
     seen = {step.component for rollout in rollouts for step in rollout.trace.steps}
     seen |= {name for name, owners in settings.owners.items() if not seen.isdisjoint(owners)}
@@ -97,20 +97,19 @@ def _after_rolling(
     return Reflecting(evaluation, components)
 
 
-def rolling(state: RunState, parent: Candidate, looks: tuple[int, ...], done: int = 0) -> Rolling:
+def rolling(parent: Candidate, looks: tuple[int, ...], size: int, done: int = 0) -> Rolling:
     """The next step in looking for a minibatch with something to learn from."""
-    step = state.settings.minibatch_size or len(looks)
+    step = size or len(looks)
     return Rolling(Evaluation(parent, looks[: done + step]), looks)
 
 
-def _minibatch(state: RunState, looked: Evaluation) -> Evaluation:
+def _minibatch(state: RunState, looked: Evaluation, size: int) -> Evaluation:
     """What the reflection is shown of what the proposal looked at, failures first.
 
     Where it looked at more than that, half of them are failures and the others successes, so that
     a rewrite that breaks as much as it mends does not pass the gate.
     """
-    size = state.settings.minibatch_size
-    if size is None:
+    if not size:
         return looked
     failed: list[int] = []
     passed: list[int] = []

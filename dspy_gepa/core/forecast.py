@@ -47,13 +47,21 @@ def forecast(settings: Settings) -> Forecast:
     unknown = np.full(len(settings.train), np.nan)
     nothing: frozenset[int] = frozenset()
     view = SampleView(
-        settings.train, unknown, settings.perfect_score, nothing, {}, nothing, 0, settings.seed
+        settings.train,
+        unknown,
+        settings.perfect_score,
+        nothing,
+        {},
+        nothing,
+        0,
+        settings.seed,
+        max(settings.minibatch_sizes, default=0),
     )
     looks = settings.sampler(view)
-    shown = min(len(looks), settings.minibatch_size or len(looks))
+    shown = min(len(looks), max(settings.minibatch_sizes, default=len(looks)))
     seeded = settings.validation_order[: settings.rungs.seed if settings.rungs else None]
     # The least: every example looked at fails, and the first ones of the gate decide it.
-    looked = len(looks) if settings.minibatch_size is None else shown
+    looked = len(looks) if not settings.minibatch_sizes else shown
     gated = 1 if settings.stops_early else shown
     return Forecast(
         settings,
@@ -81,7 +89,7 @@ def worst_case(
     Told is on which examples its parent and the seed have been run and paid for, and how often a
     text may go back; as the settings say where that is None.
     """
-    shown = min(len(looks), settings.minibatch_size or len(looks))
+    shown = min(len(looks), max(settings.minibatch_sizes, default=len(looks)))
     if settings.rungs is None:
         beside: tuple[int, ...] = ()
         child = len({*looks, *settings.anchors, *settings.validation})

@@ -26,6 +26,7 @@ from dspy_gepa.core.results import place_of
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.sampling import SampleView
 from dspy_gepa.core.selection import PoolView
+from dspy_gepa.core.sizing import Trial, chosen_size, in_rollouts
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.streams import stream
 
@@ -151,10 +152,11 @@ def _mutation(state: RunState, used: Tally) -> Begun:
         frozenset(example for live in state.live for example in _looks(live, parent)),
         draw,
         settings.seed,
+        _size(state, ticket),
     )
     looks = settings.sampler(view)
     # Fewer looks where not all of them fit into what is left.
-    fewest = min(len(looks), settings.minibatch_size or len(looks))
+    fewest = min(len(looks), view.size or len(looks))
     if state.members and not earlier:
         fewest = 1  # rather one that is small than none at all
     # And before that fewer ways back for what does not run.
@@ -164,8 +166,25 @@ def _mutation(state: RunState, used: Tally) -> Begun:
         hold = _hold(state, candidate, looks[:count], mends)
         if not settings.limits.obstacle(used=used, more=hold):
             break
-    origin = Mutation(hold, parent, looks[:count], draw, turn, len(state.history), mends)
-    return origin, rolling(state, candidate, looks[:count])
+    origin = Mutation(hold, parent, looks[:count], draw, turn, len(state.history), mends, view.size)
+    return origin, rolling(candidate, looks[:count], view.size)
+
+
+def _size(state: RunState, ticket: int) -> int:
+    """How many examples the next reflection is shown; 0 where that is the sampler's choice."""
+    sizes = state.settings.minibatch_sizes
+    if len(sizes) <= 1:
+        return sizes[0] if sizes else 0
+    means = state.pool(ticket).estimates().means if state.members else ()
+    made = {member.ticket: number for number, member in enumerate(state.members)}
+    trials = []
+    for position, over in enumerate(state.history):
+        if isinstance(over.origin, Mutation) and over.charge.reflection_calls:
+            gain = 0.0
+            if (child := made.get(position)) is not None:
+                gain = max(0.0, float(means[child] - means[over.origin.parent]))
+            trials.append(Trial(over.origin.size, gain / in_rollouts(over.charge)))
+    return chosen_size(sizes, trials, stream(state.settings.seed, "size", ticket))
 
 
 def _hold(state: RunState, parent: Candidate, looks: tuple[int, ...], mends: int) -> Tally:

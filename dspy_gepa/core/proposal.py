@@ -73,6 +73,8 @@ class Mutation:
     """How many proposals were over when it was issued: what it may know of, at any time."""
     mends: int = 0
     """How often a text of it that does not run may go back: what the budget had room for."""
+    size: int = 0
+    """How many of the looks make its minibatch; 0 for all."""
 
     @property
     def parents(self) -> tuple[int, ...]:

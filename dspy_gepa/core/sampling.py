@@ -35,6 +35,8 @@ class SampleView:
     """How many mutations were issued before."""
     seed: int
     """For `stream`."""
+    size: int = 0
+    """How many examples are to make the minibatch; 0 where the sampler chooses."""
 
     def times_shown(self, example: int) -> int:
         """How often a reflection on this parent has seen this example."""
@@ -69,13 +71,12 @@ class Looks:
     would be a gain, and nothing would show what a rewrite breaks. Our choice.
     """
 
-    size: int = 3
     unknown: int = 12
     """How many more examples that were not run are looked at, at most."""
 
     def __call__(self, view: SampleView) -> tuple[int, ...]:
         """The minibatch, and after it what is looked at where it teaches nothing."""
-        batch = epoch_minibatch(view.examples, self.size, view.draw, seed=view.seed)
+        batch = epoch_minibatch(view.examples, view.size or 3, view.draw, seed=view.seed)
         others = [example for example in view.examples if example not in batch]
         stream(view.seed, "looks", view.draw).shuffle(others)
         place = place_of(view.examples)

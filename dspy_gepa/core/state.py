@@ -52,9 +52,10 @@ class Settings:
     seed: int = 0
     sampler: Sampler = epochs
     """Which training examples a proposal looks at."""
-    minibatch_size: int | None = None
-    """How many of those make a minibatch; the parent is run on so many, and on more only where it
-    gets all of them right. None where all of them make it."""
+    minibatch_sizes: tuple[int, ...] = ()
+    """How many of those make a minibatch: one of these, chosen by what each has gained. The parent
+    is run on so many, and on more only where it gets all of them right. Empty where all of them
+    make it."""
     contrasts: int = 0
     """How many rollouts of the parent that are known already, and did better than those of the
     minibatch, a reflection may be shown beside it."""

@@ -204,11 +204,8 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         anchors=tuple(draw(st.lists(st.integers(0, 15), max_size=3, unique=True))),
         frozen=draw(st.sampled_from(((), world.names[:1]))),
         seed=draw(st.integers(0, 1000)),
-        sampler=draw(
-            st.builds(Epochs, st.integers(1, 4))
-            | st.builds(Looks, st.integers(1, 4), st.integers(1, 5))
-        ),
-        minibatch_size=draw(st.none() | st.integers(1, 4)),
+        sampler=draw(st.builds(Epochs, st.integers(1, 4)) | st.builds(Looks, st.integers(1, 5))),
+        minibatch_sizes=draw(st.sampled_from(((), (1,), (2,), (1, 3), (4, 2)))),
         contrasts=draw(st.integers(0, 3)),
         stops_early=draw(st.booleans()),
         rungs=draw(st.none() | rungs()),

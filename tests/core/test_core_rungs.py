@@ -1,5 +1,6 @@
 """The default search: validation in rungs, minibatches with something to learn, estimates."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,9 @@ from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Looks, SampleView, epoch_minibatch
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import SoftEstimate, by_estimate
+from dspy_gepa.core.sizing import Trial, chosen_size
 from dspy_gepa.core.state import Settings
+from dspy_gepa.core.streams import stream
 from dspy_gepa.run.loop import run
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.orders import VirtualTimeExecutor, durations
@@ -29,8 +32,8 @@ SETTINGS = Settings(
     train=tuple(range(40)),
     validation=tuple(range(40, 80)),
     limits=Limits(metric_calls=300),
-    sampler=Looks(4),
-    minibatch_size=4,
+    sampler=Looks(),
+    minibatch_sizes=(4,),
     stops_early=True,
     rungs=Rungs(),
     ranking=by_estimate,
@@ -78,10 +81,10 @@ def test_a_minibatch_holds_failures_and_successes():
         if isinstance(settlement.origin, Mutation) and settlement.shown:
             parent = state.members[settlement.origin.parent].candidate
             found = [WORLD.rollout(parent, example).score for example in settlement.shown]
-            assert len(found) == SETTINGS.minibatch_size
+            assert len(found) == SETTINGS.minibatch_sizes[0]
             assert found == sorted(found)
             assert found[0] == 0.0
-            first = settlement.origin.looks[: SETTINGS.minibatch_size]
+            first = settlement.origin.looks[: SETTINGS.minibatch_sizes[0]]
             if set(settlement.shown) != set(first):
                 assert {WORLD.rollout(parent, example).score for example in first} == {1.0}
             kinds.add(tuple(found))
@@ -92,7 +95,7 @@ def test_the_epochs_minibatch_comes_first_and_then_what_is_known_to_fail():
     """Then those that were not run, as many as are allowed; known successes never again."""
     examples = tuple(range(10))
     known = {0: 0.0, 1: 1.0, 2: 0.5, 3: 0.0}
-    sampler = Looks(size=3, unknown=2)
+    sampler = Looks(unknown=2)
     seen = view(examples, known, shown=frozenset({3}), tried={2: 1}, under_way=frozenset({9}))
     for draw in range(6):
         looks = sampler(replace(seen, draw=draw))
@@ -103,6 +106,28 @@ def test_the_epochs_minibatch_comes_first_and_then_what_is_known_to_fail():
         unknown = looks[3 + len(ranked) :]
         assert len(unknown) == 2
         assert set(unknown) < {4, 5, 6, 7, 8}
+
+
+def test_the_size_that_gained_most_is_chosen_most_and_others_still():
+    """By gain for what it costs; by chance alone before anything was gained."""
+    even = Counter(chosen_size((3, 5, 8), [Trial(3, 0.0)], stream(0, n)) for n in range(300))
+    assert min(even.values()) > 70
+    trials = [Trial(3, 0.0), Trial(5, 0.001), Trial(8, 0.004)] * 5
+    sizes = Counter(chosen_size((3, 5, 8), trials, stream(0, n)) for n in range(300))
+    assert sizes[8] > 250
+    few = [Trial(8, 0.004), Trial(3, 0.0)]
+    assert 0 < sum(chosen_size((3, 8), few, stream(0, n)) == 3 for n in range(300)) < 150
+
+
+def test_a_run_shows_as_many_examples_as_were_chosen():
+    """Of the sizes that it may choose from each at some time; the order of answers is no matter."""
+    settings = replace(SETTINGS, minibatch_sizes=(2, 5), window=3)
+    state = run(start(settings, WORLD.student), SerialExecutor(WORLD)).state
+    mutations = [each for each in state.history if isinstance(each.origin, Mutation)]
+    assert {each.origin.size for each in mutations} == {2, 5}
+    assert all(len(each.shown) in (0, each.origin.size) for each in mutations)
+    executor = VirtualTimeExecutor(WORLD, 7, durations(1))
+    assert outcome(run(start(settings, WORLD.student), executor).state) == outcome(state)
 
 
 def test_an_equal_child_is_as_probably_worse_as_better_on_a_minibatch():
