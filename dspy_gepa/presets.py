@@ -12,7 +12,7 @@ from dspy_gepa.core.gate import strict_improvement
 from dspy_gepa.core.merge import TextMerge, better_text
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs, Looks
-from dspy_gepa.core.selection import ProbablyBest, by_estimate
+from dspy_gepa.core.selection import Cautious, ProbablyBest
 from dspy_gepa.core.state import Settings
 from dspy_gepa.fitting import fitted
 from dspy_gepa.program.examples import ExampleTable
@@ -110,7 +110,7 @@ def _default(given: Arguments, limits: Limits, text_merge: TextMerge) -> dict[st
     strategy = given.candidate_selection_strategy
     chosen: dict[str, Any] = {
         "selection": ProbablyBest() if strategy is None else selection(strategy),
-        "ranking": by_estimate,
+        "ranking": Cautious(),
         "contrasts": _CONTRASTS,
         "remembers_rejected": True,
         "text_merge": text_merge,

@@ -19,7 +19,7 @@ from dspy_gepa.core.frontier import Flags, Scores, Vector
 
 __all__ = ["Estimates", "Standing", "estimated", "standings"]
 
-_NOISE, _STEP, _SEED = 0.6, 0.05, 4.0
+_NOISE, _STEP, _SEED = 0.6, 0.2, 4.0
 """Variances, in units of the variance of all known scores: what is left unexplained by member and
 example, before much was seen; a step from parent to child, and what is not known of the seed
 beforehand."""
@@ -60,6 +60,13 @@ class Estimates:
     def deviations(self) -> Vector:
         """The standard deviation of every mean."""
         return np.sqrt(np.diag(self.covariance))
+
+    @property
+    def lead_deviations(self) -> Vector:
+        """The standard deviation of every mean's distance from the first member's."""
+        own, shared = np.diag(self.covariance), self.covariance[0]
+        variances: Vector = np.maximum(own + own[0] - 2 * shared, 0.0)
+        return np.sqrt(variances)
 
     def drawn(self, random: Random, *, width: float = 1.0) -> Vector:
         """One draw of all means, with deviations of this part of their own."""

@@ -298,6 +298,7 @@ _ORIGINS = {
         turn=_WHOLE,
         seen=_WHOLE,
         mends=_Usual(_WHOLE, 0),
+        size=_Usual(_WHOLE, 0),
     ),
     "merge": Record(
         Merge,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.search import start
-from dspy_gepa.core.selection import by_estimate, by_mean
+from dspy_gepa.core.selection import Cautious, Ranking, by_estimate, by_mean
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.store.plain import Json, dumps, packed, unpacked
@@ -78,13 +78,12 @@ class Manifest:
 
         Its strategies are not the run's, but for the ranking: it can be read, not carried on.
         """
-        is_by_estimate = self.settings.get("ranking") == by_estimate.__qualname__
         settings = Settings(
             train=self.train,
             validation=self.validation,
             limits=Limits(**dict[str, Any](self.limits)),
             seed=self.seed,
-            ranking=by_estimate if is_by_estimate else by_mean,
+            ranking=_ranking(str(self.settings.get("ranking"))),
             writes_seed=self.settings.get("writes_seed") is True,
         )
         return start(settings, self.candidate, self.first)
@@ -191,6 +190,13 @@ def digest(value: object) -> str:
 def without_addresses(text: str) -> str:
     """What an object shows of itself, without where it lies: another process has it elsewhere."""
     return _ADDRESS.sub("", text)
+
+
+def _ranking(recorded: str) -> Ranking:
+    """The ranking that a run was recorded with; the mean where it was one of the user's own."""
+    if cautious := re.fullmatch(r"Cautious\(deviations=([\d.]+)\)", recorded):
+        return Cautious(float(cautious[1]))
+    return by_estimate if recorded == by_estimate.__qualname__ else by_mean
 
 
 def _numbers(stored: Json) -> dict[str, float]:

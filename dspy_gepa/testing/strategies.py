@@ -18,6 +18,7 @@ from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs, Looks
 from dspy_gepa.core.selection import (
     SELECTIONS,
+    Cautious,
     PoolView,
     ProbablyBest,
     Ranking,
@@ -52,7 +53,7 @@ __all__ = [
 
 
 _SELECTIONS: list[Selection] = [*SELECTIONS.values(), SoftEstimate(), ProbablyBest()]
-_RANKINGS: list[Ranking] = [by_mean, by_estimate]
+_RANKINGS: list[Ranking] = [by_mean, by_estimate, Cautious()]
 _GATES: list[Gate] = [strict_improvement, at_least_as_good, Margin()]
 
 

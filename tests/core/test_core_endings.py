@@ -28,8 +28,8 @@ def test_a_rejected_text_is_not_tried_again():
         train=tuple(range(40)),
         validation=tuple(range(40, 60)),
         limits=Limits(metric_calls=400, proposals=12),
-        sampler=Looks(4),
-        minibatch_size=4,
+        sampler=Looks(),
+        minibatch_sizes=(4,),
         remembers_rejected=True,
     )
     world = Repeating(rules=16, luck=0.0, pass_or_fail=True)
@@ -55,8 +55,8 @@ def test_useless_reflections_end_the_run_whatever_is_measured_in_between():
         train=tuple(range(40)),
         validation=tuple(range(40, 240)),
         limits=Limits(metric_calls=2_000),
-        sampler=Looks(4),
-        minibatch_size=4,
+        sampler=Looks(),
+        minibatch_sizes=(4,),
         rungs=Rungs(pace=1.0, head_start=0),
         ranking=by_estimate,
         selection=SoftEstimate(),

@@ -39,8 +39,8 @@ SETTINGS = Settings(
     train=tuple(range(10)),
     validation=tuple(range(6, 16)),
     limits=Limits(metric_calls=260),
-    sampler=Looks(2, unknown=6),
-    minibatch_size=2,
+    sampler=Looks(unknown=6),
+    minibatch_sizes=(2,),
     contrasts=3,
     components=every,
 )

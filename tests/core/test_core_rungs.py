@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import every
 from dspy_gepa.core.estimate import estimated, standings
 from dspy_gepa.core.gate import Margin, at_least_as_good, examples_to_decide, strict_improvement
@@ -16,7 +17,7 @@ from dspy_gepa.core.proposal import Mutation, Revalidation
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Looks, SampleView, epoch_minibatch
 from dspy_gepa.core.search import start
-from dspy_gepa.core.selection import SoftEstimate, by_estimate
+from dspy_gepa.core.selection import Cautious, PoolView, SoftEstimate, by_estimate
 from dspy_gepa.core.sizing import Trial, chosen_size
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.streams import stream
@@ -41,6 +42,11 @@ SETTINGS = Settings(
     components=every,
     gate=Margin(),
 )
+
+
+def text(wording):
+    """A candidate with one text."""
+    return Candidate.of({"only": wording})
 
 
 def view(examples, known, **others):
@@ -128,6 +134,20 @@ def test_a_run_shows_as_many_examples_as_were_chosen():
     assert all(len(each.shown) in (0, each.origin.size) for each in mutations)
     executor = VirtualTimeExecutor(WORLD, 7, durations(1))
     assert outcome(run(start(settings, WORLD.student), executor).state) == outcome(state)
+
+
+def test_a_lead_over_the_seed_counts_as_far_as_it_is_sure():
+    """Luck on two examples does not rank above the seed; the same rate on twenty does."""
+    few, many = np.full((2, 40), np.nan), np.full((2, 40), np.nan)
+    for matrix, count in ((few, 2), (many, 20)):
+        matrix[0, :] = np.tile((0.0, 1.0), 20)
+        matrix[1, :count] = 1.0
+    for matrix, best in ((few, 0), (many, 1)):
+        pool = PoolView(tuple(map(text, "ab")), matrix, matrix, 1, 0, parents=((), (0,)))
+        pool = replace(pool, training=np.empty((2, 0)))
+        assert by_estimate(pool)[1] > by_estimate(pool)[0]
+        assert Cautious()(pool)[0] == pytest.approx(by_estimate(pool)[0])
+        assert np.argmax(Cautious()(pool)) == best
 
 
 def test_an_equal_child_is_as_probably_worse_as_better_on_a_minibatch():

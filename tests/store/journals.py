@@ -30,7 +30,7 @@ def manifest_of(world=WORLD, run_settings=SETTINGS, **others):
         "seed": run_settings.seed,
         "settings": {
             "window": run_settings.window,
-            "ranking": run_settings.ranking.__qualname__,
+            "ranking": getattr(run_settings.ranking, "__qualname__", repr(run_settings.ranking)),
         },
     }
     return Manifest(**{**known, **others})
