@@ -16,6 +16,7 @@ from gepa.core.adapter import EvaluationBatch
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.sampling import Epochs, epoch_minibatch
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.selection import PoolView, TopKPareto, current_best, pareto
@@ -46,7 +47,9 @@ class Adapter:
 
     def evaluate(self, batch, candidate, capture_traces=False):  # noqa: FBT002 - gepa's signature
         rollouts = [self.world.rollout(Candidate.of(candidate), example) for example in batch]
-        self.rolled_out += [(Candidate.of(candidate).digest, example) for example in batch]
+        self.rolled_out += [
+            RolloutKey(Candidate.of(candidate).digest, example) for example in batch
+        ]
         evidence = list(map(Evidence, batch, rollouts)) if capture_traces else None
         return EvaluationBatch(rollouts, [rollout.score for rollout in rollouts], evidence)
 
@@ -166,7 +169,9 @@ def test_the_run_is_gepas_where_chance_has_no_part(names, skill, seed):
     state = by_ours(world, settings)
     assert_same_run(result, state)
     assert len(state.members) > 3
-    assert rolled_out[:8] == [(world.student.digest, example) for example in settings.validation]
+    assert rolled_out[:8] == [
+        RolloutKey(world.student.digest, example) for example in settings.validation
+    ]
 
 
 @pytest.mark.parametrize("selection", [pareto, current_best, TopKPareto(2)])
