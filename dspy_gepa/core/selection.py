@@ -101,7 +101,9 @@ class Cautious:
     """The members' estimates, less what is not known of how far each is from the seed.
 
     Of many members that are no better than the seed, the one that was luckiest has the highest
-    estimate. So a lead over the seed counts as far as it is sure, and grows with the evidence.
+    estimate. So a lead over the seed counts as far as it is sure, and grows with the evidence. A
+    lead that not one example speaks against counts in full: no further evidence could be clearer,
+    however small the steps of the metric are and however few the examples.
     """
 
     deviations: float = 1.64
@@ -111,8 +113,12 @@ class Cautious:
 
     def __call__(self, view: PoolView) -> Vector:
         """One for each member; for the seed its estimate."""
-        found = view.estimates()
-        return found.means - self.deviations * found.lead_deviations
+        found, leads = view.estimates(), view.scores - view.scores[0]
+        is_compared = ~np.isnan(leads)
+        is_clear = (leads > 0).sum(axis=1) == np.maximum(is_compared.sum(axis=1), 1)
+        unsure = np.where(is_clear, 0.0, found.lead_deviations)
+        ranks: Vector = found.means - self.deviations * unsure
+        return ranks
 
 
 def pareto(view: PoolView, random: Random) -> int:
