@@ -168,7 +168,10 @@ class _Question:
             form=form.answer(self.components, adds=self.how.adds, edits=self._offers_edits),
         )
         reply = self.how.ask(Prompt(prompt))
-        return self.answer(reply, self.read(reply, form), is_last=True, about=repair)
+        # Who says the same to every question does not answer this one.
+        is_second = reply.text.strip() != repair.reply.strip()
+        reading = self.read(reply, form, is_second=is_second)
+        return self.answer(reply, reading, is_last=True, about=repair)
 
     def brief(self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True) -> Brief:
         """What is said of the components, with their current texts or without."""
@@ -291,13 +294,18 @@ class _Question:
                 return prompt, form
         raise AssertionError  # pragma: no cover - texts end, numbers do not
 
-    def read(self, reply: Reply, form: Form, media: Sequence[tuple[str, object]] = ()) -> Reading:
+    def read(
+        self,
+        reply: Reply,
+        form: Form,
+        media: Sequence[tuple[str, object]] = (),
+        *,
+        is_second: bool = False,
+    ) -> Reading:
         """The texts that can be used, and why others cannot."""
+        is_truncated = bool(reply.is_truncated)
         reading = read_reply(
-            reply.text,
-            self.current,
-            form,
-            is_truncated=bool(reply.is_truncated),
+            reply.text, self.current, form, is_truncated=is_truncated, is_second=is_second
         )
         texts: dict[str, str] = {}
         problems = dict(reading.problems)
@@ -323,13 +331,9 @@ class _Question:
         is_last: bool = False,
         about: Repair | None = None,
     ) -> ReflectionAnswer:
-        """The texts that can be used, and what there is to be repaired or why it cannot be.
+        """The texts that can be used, and what there is to be repaired of a reply, if anything.
 
-        Args:
-            reply: As it came.
-            reading: What it says.
-            is_last: Whether nobody is asked once more.
-            about: What it repairs.
+        After the last one, or the one about a repair, nobody is asked once more.
         """
         said = ReflectionAnswer(
             self.request.ticket,
