@@ -55,6 +55,8 @@ class Reflector:
     is_joint: bool = True
     """Whether the template asks about all components at once, with a diagnosis first; otherwise
     about one."""
+    may_ask_apart: bool = True
+    """Whether a reply that cannot be used may be asked about once for each component."""
     adds: bool = False
     """Whether what the LM writes is added to the current text, and does not replace it."""
     limits: Limits = DEFAULT_LIMITS
@@ -250,10 +252,22 @@ class _Question:
             else:
                 is_last = is_last or calls == 2
                 answer = self.answer(reply, self.read(reply, form, prompt.media), is_last=is_last)
-                return replace(answer, lm_calls=calls)
+                repairs = answer.repairs
+                if repairs and self._gives_one_text(reply, form):
+                    repairs = tuple(
+                        replace(repairs[0], components=(name,)) for name in self.components
+                    )
+                return replace(answer, lm_calls=calls, repairs=repairs)
         return ReflectionAnswer(
             self.request.ticket, faults=(Fault(self.components, prompt.reason),), lm_calls=calls
         )
+
+    def _gives_one_text(self, reply: Reply, form: Form) -> bool:
+        """Whether it gives one text, in a form of its own: some models do, whatever is asked."""
+        if len(self.components) == 1 or not self.how.may_ask_apart or form.marks_in(reply.text):
+            return False
+        alone = replace(self, components=self.components[:1])
+        return bool(read_reply(reply.text, alone.current, form).texts)
 
     def _prompt(
         self,
