@@ -101,6 +101,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "frontier_type": FRONTIERS,
     "edit_mode": EDIT_MODES,
     "reflection_style": REFLECTION_STYLES,
+    "if_no_evidence": ("best", "seed"),
 }
 
 
@@ -167,6 +168,7 @@ class Arguments:
     edit_mode: str = "rewrite"
     objectives: Mapping[str, str] | Sequence[str] = ()
     aggregate_metric: Callable[[Sequence[tuple[Any, Any]]], float] | None = None
+    if_no_evidence: str = "best"
 
     gate: Gate | None = None
     frontier_type: FrontierKind = "instance"

@@ -262,6 +262,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         student: dspy.Module,
         trainset: Sequence[dspy.Example],
         valset: Sequence[dspy.Example] | None = None,
+        heldout: Sequence[dspy.Example] | float | None = None,
     ) -> Plan:
         """Print and return what `compile` will cost, without spending anything.
 
@@ -273,7 +274,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         """
         arguments = self._arguments()
         student = seeded(arguments, student)
-        table = tabulated(arguments, student, trainset, valset)
+        table = tabulated(arguments, student, trainset, valset, heldout)
         plan = Optimization(arguments, student, table, demo_settings(arguments)).plan
         print(plan)  # noqa: T201 - it is what the caller asks for
         return plan
@@ -284,6 +285,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         trainset: Sequence[dspy.Example],
         valset: Sequence[dspy.Example] | None = None,
         *,
+        heldout: Sequence[dspy.Example] | float | None = None,
+        if_no_evidence: Literal["best", "seed"] = "best",
         teacher: dspy.Module | Sequence[dspy.Module] | None = None,
         num_trials: int | None = None,
         max_bootstrapped_demos: int | None = None,
@@ -312,6 +315,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             trainset: Examples to learn from.
             valset: Examples to choose by. Without them the training set serves for both, and the
                 chosen program is likelier to be overfit.
+            heldout: Examples that the search never sees, or the share of those to choose by that is
+                put aside. At the end seed and best are run on them: see `result.verdict`.
+            if_no_evidence: What is returned where they show no difference: "best" or "seed".
             teacher: Makes demonstrations, where such are asked for; otherwise not used.
             num_trials: MIPROv2's budget, where no other is given.
             max_bootstrapped_demos: As in the constructor.
@@ -344,7 +350,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             raise SettingsError("requires_permission_to_run=True is not supported: set it False.")
         arguments = self._arguments(**named)
         student = seeded(arguments, student)
-        table = tabulated(arguments, student, trainset, valset)
+        table = tabulated(arguments, student, trainset, valset, heldout)
         if not table.has_validation:
             logger.warning("No valset provided; Using trainset as valset. A separate one is safer.")
         if ignored := arguments.without_meaning:
