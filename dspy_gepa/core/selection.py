@@ -98,21 +98,23 @@ def by_estimate(view: PoolView) -> Vector:
 
 @dataclass(frozen=True, slots=True)
 class Cautious:
-    """The members' estimates, less what is not known of how far each is from the seed.
+    """The members' estimates where it is sure that they are above the seed's; else below it.
 
     Of many members that are no better than the seed, the one that was luckiest has the highest
-    estimate. So a lead over the seed counts as far as it is sure, and grows with the evidence.
+    estimate. So what is returned is the seed until a lead over it is sure, and then the member with
+    the highest estimate of those that have one: between these, nothing speaks for the older.
     """
 
     deviations: float = 1.64
-    """How many standard deviations of the lead are taken off. Our choice: so many make it 95 % sure
+    """How many standard deviations of the lead it has to be. Our choice: so many make it 95 % sure
     by the estimate, and in simulation it is, where no reflection helps; with none, half of such
     runs return something worse than the seed."""
 
     def __call__(self, view: PoolView) -> Vector:
         """One for each member; for the seed its estimate."""
         found = view.estimates()
-        return found.means - self.deviations * found.lead_deviations
+        least = found.means - self.deviations * found.lead_deviations
+        return np.where(least > found.means[0], found.means, least)
 
 
 def pareto(view: PoolView, random: Random) -> int:
