@@ -98,6 +98,7 @@ _LOWEST = {
 _ALLOWED: dict[str, tuple[Any, ...]] = {
     "auto": (None, *CANDIDATES),
     "search": SEARCHES,
+    "prefer": ("calls", "time"),
     "frontier_type": FRONTIERS,
     "edit_mode": EDIT_MODES,
     "reflection_style": REFLECTION_STYLES,
@@ -151,6 +152,7 @@ class Arguments:
     use_mlflow: bool = False
     seed: int | None = 0
     window: int | None = None
+    prefer: str = "calls"
     rollouts_per_example: int = 1
     observers: Sequence[Observer] = ()
 

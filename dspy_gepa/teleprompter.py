@@ -144,7 +144,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             your own. By default the child must do better in sum, by however little.
         window: How many proposals are under way at once. Part of the algorithm, unlike
             `num_threads`: more of them keep more threads busy and see less of each other. By
-            default 1 to 4, by the budget; 1 in the paper's search.
+            default 1 or 2, by the budget; 1 in the paper's search.
+        prefer: "calls", or "time" where waiting is dearer than calls: sixteen proposals under way,
+            and a child is run on its whole minibatch at once. Not in the paper's search.
         rollouts_per_example: How often a member is run on each validation example, for programs
             and metrics that vary. Replies from a cache do not: `dspy.LM(..., cache=False)`.
         observers: Told of every event of the run.
@@ -210,6 +212,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         gepa_kwargs: Mapping[str, Any] | None = None,
         gate: Gate | None = None,
         window: int | None = None,
+        prefer: Literal["calls", "time"] = "calls",
         rollouts_per_example: int = 1,
         observers: Sequence[Observer] = (),
         **mipro: Unpack[MIPROv2Arguments],
