@@ -256,6 +256,7 @@ class Arguments:
             "guidance": ("a text", isinstance(self.guidance, str)),
             "constraints": ("a text or a list of texts", _are(str, self.constraints, alone=True)),
             "invariants": ("a list of functions", _are(Callable, self.invariants)),
+            "observers": ("a list of functions", _are(Callable, self.observers)),
             "frozen": (
                 "a list of components, or a dict from component to True or to the parts that stay,",
                 isinstance(self.frozen, Collection),

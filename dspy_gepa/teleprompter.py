@@ -20,7 +20,7 @@ from dspy_gepa.core.gate import Gate
 from dspy_gepa.core.selection import Selection
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.gepa_kwargs import mapped_gepa_kwargs
+from dspy_gepa.gepa_kwargs import KEYS, mapped_gepa_kwargs
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import Plan, auto_budget
 from dspy_gepa.preparing import demo_settings, seeded, tabulated
@@ -218,7 +218,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         **mipro: Unpack[MIPROv2Arguments],
     ) -> None:
         given = {name: each for name, each in locals().items() if name in Arguments.names()}
-        check_names(mipro, _names("__init__"), "GEPA", _names("compile"), "compile")
+        beside = {"gepa_kwargs": KEYS, "compile": _names("compile")}
+        check_names(mipro, _names("__init__"), "GEPA", beside)
         # As attributes, because DSPy and trackers read an optimizer's settings there; the metric
         # under the name that it has in dspy.GEPA.
         self.metric_fn = given.pop("metric")
@@ -348,7 +349,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             JournalError: `log_dir` holds another run, or cannot be used.
         """
         named = {k: v for k, v in locals().items() if k in Arguments.names() and v is not None}
-        check_names(unknown, _names("compile"), "compile", _names("__init__"), "GEPA(...)")
+        check_names(unknown, _names("compile"), "compile", {"GEPA(...)": _names("__init__")})
         if requires_permission_to_run:
             raise SettingsError("requires_permission_to_run=True is not supported: set it False.")
         arguments = self._arguments(**named)
