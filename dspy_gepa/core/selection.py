@@ -105,7 +105,7 @@ class Cautious:
     the highest estimate of those that have one: between these, nothing speaks for the older.
     """
 
-    deviations: float = 1.64
+    deviations: float = 1.44
     """How many standard deviations of the lead it has to be. Our choice: so many make it 95 % sure
     by the estimate, and in simulation it is, where no reflection helps; with none, half of such
     runs return something worse than the seed."""
