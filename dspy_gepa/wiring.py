@@ -283,9 +283,11 @@ class Optimization:
     @property
     def _given_limits(self) -> Limits | None:
         """What the arguments say; None where it is a budget by size."""
+        train, validation = self.table.train, self.table.validation
         return self.arguments.limits(
             components=len(self._components),
-            examples=len({*self.table.train, *self.table.validation}),
+            # Also where an example is in both sets, as in dspy.GEPA.
+            examples=len(train) + (len(validation) if validation != train else 0),
             validation=len(self.table.validation),
         )
 

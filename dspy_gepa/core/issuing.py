@@ -25,7 +25,7 @@ from dspy_gepa.core.proposal import (
 from dspy_gepa.core.results import place_of
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.sampling import SampleView
-from dspy_gepa.core.selection import PoolView
+from dspy_gepa.core.selection import Cautious, PoolView, by_estimate
 from dspy_gepa.core.sizing import Trial, chosen_size, in_rollouts
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.streams import stream
@@ -230,7 +230,10 @@ def _merge(state: RunState) -> Begun | None:
     if not isinstance(last.origin, Mutation) or len(earlier) >= settings.max_merge_invocations:
         return None
     scores = state.scores
-    means = settings.ranking(state.pool(ticket)).tolist()
+    # Caution is for what is returned: by it an ancestor would be better than what came of it.
+    is_cautious = isinstance(settings.ranking, Cautious)
+    ranking = by_estimate if is_cautious else settings.ranking
+    means = ranking(state.pool(ticket)).tolist()
     plan = plan_merge(
         [
             Lineage(member.candidate, member.parents, mean)

@@ -58,6 +58,7 @@ from dspy_gepa.core.work import (
     RolloutAnswer,
     Setback,
     Stop,
+    faults_in_words,
 )
 
 __all__ = ["decide", "decisions", "evolve", "requests", "shortage", "start"]
@@ -265,6 +266,9 @@ def _commitment(state: RunState, first: Proposal) -> Committed | None:
         # One that was under way beside it may have had the same texts.
         if reason := rejected_before(state, first.phase.candidate, len(state.history)):
             return Committed(first.ticket, Verdict("rejected", reason))
+    if first.faults and verdict.kind != "failed":
+        missing = f"{verdict.reason} (not rewritten: {faults_in_words(first.faults)})"
+        verdict = replace(verdict, reason=missing)
     return Committed(first.ticket, verdict)
 
 
@@ -301,6 +305,7 @@ def _drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
         reflection_charge=proposal.reflection_charge + reflection.charge,
         diagnosis=whole.diagnosis,
         lesson=whole.lesson,
+        faults=whole.shortfalls,
     )
     return replace(
         _with(state, drafted),
@@ -362,6 +367,7 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
         first.shown,
         first.diagnosis,
         first.lesson,
+        first.faults,
     )
     members = measured(state, first)
     if verdict.kind == "accepted":

@@ -104,11 +104,12 @@ def read_reply(
     is_unchanged = "no_change" in words
     texts, problems = _from_blocks(blocks, current, form)
     if texts and _has_stray_mark(answer, blocks, form):
-        problems[""] = (
-            "a closing mark stands where nothing is open, so it is unclear what ends where"
+        texts, problems[""] = (
+            {},
+            "a closing mark stands where nothing is open, so it is unclear what ends where",
         )
     if is_unchanged and texts:
-        problems[""] = f"it has {form.no_change} and new texts as well"
+        texts, problems[""] = {}, f"it has {form.no_change} and new texts as well"
     if not texts and not problems and not is_unchanged:
         found = {} if blocks else _in_other_form(answer, current, form)
         texts = {name: text for name, text in found.items() if not unusable(text)}
@@ -116,7 +117,8 @@ def read_reply(
             end = "it was cut off, so it has to be shorter" if is_truncated else ""
             end = end if answer.strip() else "it is empty"
             problems = {"": end or f"no new text stands between {form.pair('new_text')}"}
-    return Reading(texts, problems, is_unchanged and not texts, diagnosis, lesson)
+    is_unchanged = is_unchanged and not (texts or problems)
+    return Reading(texts, problems, is_unchanged, diagnosis, lesson)
 
 
 def unusable(text: str) -> str:
