@@ -147,6 +147,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             default 1 to 4, by the budget; 1 in the paper's search.
         rollouts_per_example: How often a member is run on each validation example, for programs
             and metrics that vary. Replies from a cache do not: `dspy.LM(..., cache=False)`.
+        specialists: The most members that the returned program sends inputs to, each to that which
+            does best on its like; one where this shows no gain: see `result.routing`.
+        chooser: Which member is asked: see `Specialists`.
         observers: Told of every event of the run.
         **mipro: Names of MIPROv2's constructor, see `MIPROv2Arguments`.
 
@@ -211,6 +214,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         gate: Gate | None = None,
         window: int | None = None,
         rollouts_per_example: int = 1,
+        specialists: int | None = None,
+        chooser: str | Callable[[Mapping[str, Any]], int] = "nearest",
         observers: Sequence[Observer] = (),
         **mipro: Unpack[MIPROv2Arguments],
     ) -> None:
