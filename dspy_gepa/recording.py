@@ -94,7 +94,7 @@ def opened(
     forms: dict[str, Any] = {}
     if outputs is not None:
         forms = {"stored_output": outputs.stored, "restored_output": outputs.restored}
-    secrets = credentials(os.environ, {**models, **(roots or {})})
+    secrets = credentials(os.environ, {"models": models, **(roots or {})})
     return RunDir(path, manifest, adopt=adopted, secrets=secrets, **forms)
 
 

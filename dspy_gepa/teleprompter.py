@@ -20,7 +20,7 @@ from dspy_gepa.core.gate import Gate
 from dspy_gepa.core.selection import Selection
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.gepa_kwargs import mapped_gepa_kwargs
+from dspy_gepa.gepa_kwargs import KEYS, mapped_gepa_kwargs
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import Plan, auto_budget
 from dspy_gepa.preparing import demo_settings, seeded, tabulated
@@ -144,7 +144,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             your own. By default the child must do better in sum, by however little.
         window: How many proposals are under way at once. Part of the algorithm, unlike
             `num_threads`: more of them keep more threads busy and see less of each other. By
-            default 1 to 4, by the budget; 1 in the paper's search.
+            default 1 or 2, by the budget; 1 in the paper's search.
+        prefer: "calls", or "time" where waiting is dearer than calls: sixteen proposals under way,
+            and a child is run on its whole minibatch at once. Not in the paper's search.
         rollouts_per_example: How often a member is run on each validation example, for programs
             and metrics that vary. Replies from a cache do not: `dspy.LM(..., cache=False)`.
         specialists: The most members that the returned program sends inputs to, each to that which
@@ -213,6 +215,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         gepa_kwargs: Mapping[str, Any] | None = None,
         gate: Gate | None = None,
         window: int | None = None,
+        prefer: Literal["calls", "time"] = "calls",
         rollouts_per_example: int = 1,
         specialists: int | None = None,
         chooser: str | Callable[[Mapping[str, Any]], int] = "nearest",
@@ -220,7 +223,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         **mipro: Unpack[MIPROv2Arguments],
     ) -> None:
         given = {name: each for name, each in locals().items() if name in Arguments.names()}
-        check_names(mipro, _names("__init__"), "GEPA", _names("compile"), "compile")
+        beside = {"gepa_kwargs": KEYS, "compile": _names("compile")}
+        check_names(mipro, _names("__init__"), "GEPA", beside)
         # As attributes, because DSPy and trackers read an optimizer's settings there; the metric
         # under the name that it has in dspy.GEPA.
         self.metric_fn = given.pop("metric")
@@ -350,7 +354,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             JournalError: `log_dir` holds another run, or cannot be used.
         """
         named = {k: v for k, v in locals().items() if k in Arguments.names() and v is not None}
-        check_names(unknown, _names("compile"), "compile", _names("__init__"), "GEPA(...)")
+        check_names(unknown, _names("compile"), "compile", {"GEPA(...)": _names("__init__")})
         if requires_permission_to_run:
             raise SettingsError("requires_permission_to_run=True is not supported: set it False.")
         arguments = self._arguments(**named)

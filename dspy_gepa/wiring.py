@@ -170,7 +170,7 @@ class Optimization:
         rewritable = [part for name, part in parts.items() if name not in frozen]
         is_single = is_single_component(given)
         names = [part.name for part in rewritable]
-        questions = 1 if is_single else self.equipment.questions(names)
+        most_calls = 2 if is_single else self.equipment.most_calls(names)
         asked = sum(part.kind.is_asked_about for part in rewritable)
         asks = self.equipment.metric.asks_per_component
         # Our own reflection may ask once more; others are taken to ask once for each component.
@@ -181,7 +181,7 @@ class Optimization:
             self.table,
             limits,
             feedback_calls=(min(asked, 1) if is_single else asked) if asks else 0,
-            reflection_calls=2 * questions if is_ours else 1 if is_single else len(names),
+            reflection_calls=most_calls if is_ours else 1 if is_single else len(names),
             text_merge=self.equipment.text_merge,
             frozen=frozen,
             owners=owners_of(parts),
