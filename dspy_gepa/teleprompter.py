@@ -149,6 +149,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             and a child is run on its whole minibatch at once. Not in the paper's search.
         rollouts_per_example: How often a member is run on each validation example, for programs
             and metrics that vary. Replies from a cache do not: `dspy.LM(..., cache=False)`.
+        specialists: The most members that the returned program sends inputs to, each to that which
+            does best on its like; one where this shows no gain: see `result.routing`.
+        chooser: Which member is asked: see `Specialists`.
         observers: Told of every event of the run.
         **mipro: Names of MIPROv2's constructor, see `MIPROv2Arguments`.
 
@@ -214,6 +217,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         window: int | None = None,
         prefer: Literal["calls", "time"] = "calls",
         rollouts_per_example: int = 1,
+        specialists: int | None = None,
+        chooser: str | Callable[[Mapping[str, Any]], int] = "nearest",
         observers: Sequence[Observer] = (),
         **mipro: Unpack[MIPROv2Arguments],
     ) -> None:
