@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 from dspy_gepa.anything_arguments import AnythingArguments, Mode, SharedArguments
 from dspy_gepa.anything_result import AnythingResult
 from dspy_gepa.anything_wiring import AnythingOptimization
+from dspy_gepa.artifact.reading import Kind
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.gepa_config import mapped_config
 from dspy_gepa.observe.observer import Observer
@@ -40,6 +41,7 @@ def optimize_anything(
     failure_score: float | None = None,
     repairs: int = 1,
     checks: Sequence[Callable[[str], Any]] = (),
+    kind: Kind | Mapping[str, Kind] = "text",
     log_dir: str | None = None,
     seed: int | None = 0,
     window: int | None = None,
@@ -94,6 +96,8 @@ def optimize_anything(
         checks: Functions of a new text that return False or a reason, or raise, where it is bad:
             it is told to the model, which may mend it, and no evaluation is paid for it. They run
             in this process.
+        kind: "code" where the artifact is a program: the model is told so, and of a reply with
+            several fences the only program is taken. A dict says it of single texts.
         log_dir: Where the run is kept.
         seed: The same seed gives the same run.
         window: Proposals under way at once.
@@ -133,6 +137,7 @@ def optimize_anything(
         "failure_score": failure_score,
         "repairs": repairs,
         "checks": checks,
+        "kind": kind,
     }
     given = {
         "reflection_lm": reflection_lm,

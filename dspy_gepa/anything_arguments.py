@@ -15,6 +15,7 @@ from dspy_gepa.arguments import Arguments
 from dspy_gepa.artifact.checks import as_predicates
 from dspy_gepa.artifact.evaluator import LONE, Evaluator
 from dspy_gepa.artifact.isolated import check_isolation
+from dspy_gepa.artifact.reading import Kind
 from dspy_gepa.checking import check_names, nearest
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import FrontierKind
@@ -26,6 +27,7 @@ __all__ = ["AnythingArguments", "Mode", "SharedArguments"]
 
 Mode = Literal["single_task", "multi_task", "generalization"]
 _MODES: tuple[str, ...] = get_args(Mode)
+_KINDS: tuple[str, ...] = get_args(Kind)
 _DEFAULT_EVALS = 100
 
 
@@ -89,6 +91,7 @@ class AnythingArguments:
     failure_score: float | None = None
     repairs: int = 1
     checks: Sequence[Callable[[str], Any]] = ()
+    kind: Kind | Mapping[str, Kind] = "text"
     given: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that `GEPA` has as well."""
 
@@ -110,7 +113,7 @@ class AnythingArguments:
         known = [*own, *_DIRECT, *SharedArguments.__annotations__]
         check_names(self.given, known, "optimize_anything")
         self._check_mode()
-        _ = self.seed, self.shared, self.bound_evaluator, self.predicates
+        _ = self.seed, self.kinds, self.shared, self.bound_evaluator, self.predicates
 
     @cached_property
     def seed(self) -> Candidate:
@@ -141,6 +144,23 @@ class AnythingArguments:
     def is_lone(self) -> bool:
         """Whether the artifact is one text."""
         return not isinstance(self.artifact, Mapping)
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """What each component is."""
+        given, names = self.kind, tuple(self.seed)
+        if not isinstance(given, (str, Mapping)):
+            raise WrongType(
+                f"kind={given!r:.200} was given, and a name is needed, or a dict from component to "
+                "name."
+            )
+        kinds = dict.fromkeys(names, given) if isinstance(given, str) else dict(given)
+        if unknown := [name for name in kinds if name not in names]:
+            raise SettingsError(f"kind names {unknown}; the components are {list(names)}.")
+        for kind in kinds.values():
+            if kind not in _KINDS:
+                raise SettingsError(f"kind={given!r} was given. {nearest(str(kind), _KINDS)}")
+        return kinds
 
     @cached_property
     def shared(self) -> Arguments:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import dspy
@@ -18,11 +18,11 @@ from dspy_gepa.anything_presets import settings_for_mode
 from dspy_gepa.anything_result import AnythingResult, has_scored
 from dspy_gepa.artifact.evaluation import Evaluation, EvaluationSettings
 from dspy_gepa.artifact.evaluator import LONE
-from dspy_gepa.artifact.fences import with_plain_fences
 from dspy_gepa.artifact.isolated import IsolatedEvaluation
 from dspy_gepa.artifact.isolation.limits import ProcessLimits
 from dspy_gepa.artifact.output import watched_output
 from dspy_gepa.artifact.page import IMPROVEMENT, UNCHANGED_IF, ArtifactPage
+from dspy_gepa.artifact.reading import kept, unmarked
 from dspy_gepa.artifact.worker import ArtifactWorker, Evaluate, Reflect
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Committed, Event
@@ -39,7 +39,6 @@ from dspy_gepa.program.calls.media import media_kind
 from dspy_gepa.program.calls.tokens import counted_tokens
 from dspy_gepa.program.examples import ExampleTable, tabulate
 from dspy_gepa.recording import opened
-from dspy_gepa.reflect.exchange import Prompt, Reply
 from dspy_gepa.reflect.prompt import Limits as PromptLimits
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.reflect.rules import Rules
@@ -200,8 +199,12 @@ class AnythingOptimization:
 
     @property
     def _descriptions(self) -> Mapping[str, str]:
-        """What each component is for, in words."""
-        return {}
+        """What each component is, in words, where that is to be known."""
+        return {
+            name: f"{'The text' if self.asked.is_lone else name} is code. It is run as it stands."
+            for name, kind in self.asked.kinds.items()
+            if kind == "code"
+        }
 
     @cached_property
     def _reflect(self) -> Reflect:
@@ -213,15 +216,9 @@ class AnythingOptimization:
         given, seed = self.asked.shared, self.asked.seed
         lm = self._equipment.reflection_lm
         asked = lm if lm is not None else dspy.settings.lm
-        ask = reflection_asker(lm)
-
-        def asking(prompt: Prompt) -> Reply:
-            reply = ask(prompt)
-            return replace(reply, text=with_plain_fences(reply.text, list(seed.values())))
-
         told = [text for text in (self.asked.objective, self.asked.background) if text]
         return Reflector(
-            asking,
+            reflection_asker(lm),
             templates=own_templates(given, list(seed)),
             limits=PromptLimits(prompt_tokens=prompt_tokens(asked)),
             perfect_score=given.perfect_score,
@@ -230,6 +227,7 @@ class AnythingOptimization:
             references=references(given),
             media_kind=media_kind,
             template=IMPROVEMENT,
+            unmarked=partial(unmarked, kinds=self.asked.kinds),
             unchanged_if=UNCHANGED_IF,
             page=ArtifactPage(
                 self.table.examples, learned=len(self.table.train), media_kind=media_kind
@@ -251,6 +249,7 @@ class AnythingOptimization:
             constraints=[constraints] if isinstance(constraints, str) else constraints,
             count_tokens=counted_tokens,
             predicates=self.asked.predicates,
+            normalised=kept,
         )
         made.check(dict(self.asked.seed))
         return made

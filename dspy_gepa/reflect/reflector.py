@@ -22,7 +22,7 @@ from dspy_gepa.reflect.prompt import (
     render,
 )
 from dspy_gepa.reflect.records import records_of
-from dspy_gepa.reflect.reply import Reading, read_reply
+from dspy_gepa.reflect.reply import Reading, Unmarked, read_reply
 from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.reflect.templates import ADDITION, DIAGNOSIS, REPAIR, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
@@ -80,6 +80,8 @@ class Reflector:
     """How much the reflection LM turned out to be able to read."""
     page: Page | None = None
     """Writes the prompt about what is no program; None for our own, about programs."""
+    unmarked: Unmarked | None = None
+    """Reads replies without our marks, where texts may be anything; None where they are words."""
     unchanged_if: str = NO_FAULT
     """When the reflection LM may answer that nothing is to be changed."""
 
@@ -305,6 +307,7 @@ class _Question:
             self.current,
             form,
             is_truncated=bool(reply.is_truncated),
+            unmarked=self.how.unmarked,
         )
         texts: dict[str, str] = {}
         problems = dict(reading.problems)

@@ -12,14 +12,15 @@ import json
 import re
 import textwrap
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 from dspy_gepa.reflect.edits import Edit, edited, read_edits
-from dspy_gepa.reflect.form import Form
+from dspy_gepa.reflect.form import PLACEHOLDERS, Form
 
-__all__ = ["Reading", "read_reply", "unusable"]
+__all__ = ["Reading", "Unmarked", "fences", "read_reply", "trimmed", "unusable"]
 
 _DECORATION = r"[ \t*_`]*"
 """What models put around a mark on its line."""
@@ -77,8 +78,17 @@ class _Block(NamedTuple):
     is_closed: bool = True
 
 
+Unmarked: TypeAlias = Callable[[str, Mapping[str, str]], Mapping[str, str]]
+"""From a reply without our marks, and the current texts: the texts that it gives."""
+
+
 def read_reply(
-    reply: str, current: Mapping[str, str], form: Form | None = None, *, is_truncated: bool = False
+    reply: str,
+    current: Mapping[str, str],
+    form: Form | None = None,
+    *,
+    is_truncated: bool = False,
+    unmarked: Unmarked | None = None,
 ) -> Reading:
     """What the reply gives for these components.
 
@@ -90,8 +100,12 @@ def read_reply(
         current: Component to its current text, to which edits apply.
         form: The form that was asked for.
         is_truncated: Whether the server says that it was cut off.
+        unmarked: Reads replies without our marks, where a text may be anything, such as numbers or
+            JSON. None where texts are instructions, which are words.
     """
     form = form or Form()
+    is_prose = unmarked is None
+    in_other_form = unmarked or partial(_in_other_form, form=form)
     current = {name: _with_newlines(text) for name, text in current.items()}
     answer = _without_reasoning(_with_newlines(reply), form)
     if answer is None:
@@ -99,10 +113,10 @@ def read_reply(
     blocks = list(_blocks(answer, form))
     if not blocks and form.mark("new_text") in html.unescape(answer):
         blocks = list(_blocks(html.unescape(answer), form))
-    words = {block.tag: _trimmed(block.text) for block in blocks if block.is_closed}
+    words = {block.tag: trimmed(block.text) for block in blocks if block.is_closed}
     diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
     is_unchanged = "no_change" in words
-    texts, problems = _from_blocks(blocks, current, form)
+    texts, problems = _from_blocks(blocks, current, form, is_prose=is_prose)
     if texts and _has_stray_mark(answer, blocks, form):
         problems[""] = (
             "a closing mark stands where nothing is open, so it is unclear what ends where"
@@ -110,8 +124,10 @@ def read_reply(
     if is_unchanged and texts:
         problems[""] = f"it has {form.no_change} and new texts as well"
     if not texts and not problems and not is_unchanged:
-        found = {} if blocks else _in_other_form(answer, current, form)
-        texts = {name: text for name, text in found.items() if not unusable(text)}
+        found = {} if blocks else in_other_form(answer, current)
+        texts = {
+            name: text for name, text in found.items() if not unusable(text, is_prose=is_prose)
+        }
         if not texts:
             end = "it was cut off, so it has to be shorter" if is_truncated else ""
             end = end if answer.strip() else "it is empty"
@@ -119,10 +135,12 @@ def read_reply(
     return Reading(texts, problems, is_unchanged and not texts, diagnosis, lesson)
 
 
-def unusable(text: str) -> str:
-    """Why a text can be no instruction at all; empty where it can."""
-    if not any(map(str.isalpha, text)):
+def unusable(text: str, *, is_prose: bool = True) -> str:
+    """Why a text can be no instruction at all, or none of any kind; empty where it can."""
+    if is_prose and not any(map(str.isalpha, text)):
         return "there is no word in it"
+    if not text.strip():
+        return "there is nothing in it"
     if any("\ud800" <= character <= "\udfff" for character in text):
         return "it has characters that are no valid Unicode text"
     return ""
@@ -197,7 +215,7 @@ def _has_stray_mark(answer: str, blocks: Sequence[_Block], form: Form) -> bool:
 
 
 def _from_blocks(
-    blocks: list[_Block], current: Mapping[str, str], form: Form
+    blocks: list[_Block], current: Mapping[str, str], form: Form, *, is_prose: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The texts that blocks give, and why others cannot be used."""
     wholes: dict[str, str] = {}
@@ -212,7 +230,9 @@ def _from_blocks(
             problems[name] = f"the mark <{block.tag}> is not closed"
         elif block.tag == "edit":
             edits.setdefault(name, []).extend(read_edits(block.text))
-        elif not _PLACEHOLDER.fullmatch(text := _bare(block.text, current[name], form)):
+        elif not _is_placeholder(
+            text := _bare(block.text, current[name], form, is_prose=is_prose), is_prose=is_prose
+        ):
             if wholes.get(name, text) != text:
                 problems[name] = "there are several new texts for it, which differ"
             elif name not in wholes:
@@ -224,7 +244,10 @@ def _from_blocks(
         if wholes.get(name, texts[name]) != texts[name]:
             problem = "there are edits and a whole text for it, which differ"
         problems |= {name: problem} if problem else {}
-    reasons = {name: unusable(text) or _gap(text, current[name]) for name, text in texts.items()}
+    reasons = {
+        name: unusable(text, is_prose=is_prose) or _gap(text, current[name])
+        for name, text in texts.items()
+    }
     problems |= {name: reason for name, reason in reasons.items() if reason}
     return {name: text for name, text in texts.items() if name not in problems}, problems
 
@@ -235,15 +258,20 @@ def _gap(text: str, current: str) -> str:
     return f"it leaves a part out: {gap[0].strip()}" if gap and gap[0] not in current else ""
 
 
-def _bare(block: str, current: str, form: Form) -> str:
+def _is_placeholder(text: str, *, is_prose: bool) -> bool:
+    """Whether it stands for a text; what is no prose may well be a line in brackets itself."""
+    return bool(_PLACEHOLDER.fullmatch(text)) if is_prose else text in PLACEHOLDERS
+
+
+def _bare(block: str, current: str, form: Form, *, is_prose: bool = True) -> str:
     """The text of a block without what encloses all of it: a fence, CDATA, the same marks again."""
-    text = _trimmed(block)
+    text = trimmed(block)
     if quoted := re.fullmatch(r"<!\[CDATA\[(.*)\]\]>", text, re.DOTALL):
-        text = _trimmed(quoted[1])
+        text = trimmed(quoted[1])
     inner = list(_blocks(text, form))
     if len(inner) == 1 and (inner[0].start, inner[0].end) == (0, len(text)):
-        return _trimmed(inner[0].text) if inner[0].tag == "new_text" else "()"
-    return _unfenced(text, current)
+        return trimmed(inner[0].text) if inner[0].tag == "new_text" else "()"
+    return _unfenced(text, current, is_prose=is_prose)
 
 
 def _component(attributes: str, current: Mapping[str, str]) -> str | None:
@@ -258,15 +286,15 @@ def _component(attributes: str, current: Mapping[str, str]) -> str | None:
 
 def _in_other_form(answer: str, current: Mapping[str, str], form: Form) -> dict[str, str]:
     """The texts of a reply without our marks, where only one reading is possible."""
-    fences = list(_fences(answer))
+    fenced = list(fences(answer))
     whole = answer.strip()
-    inside = fences[0][1] if len(fences) == 1 else whole
+    inside = fenced[0][1] if len(fenced) == 1 else whole
     for written in (whole, inside):
         if (fields := _fields_of(written)) is not None:
             named = {name: fields[name] for name in current if name in fields}
             if not named and len(fields) == len(current) == 1:
                 named = dict(zip(current, fields.values(), strict=True))
-            return {name: _trimmed(text) for name, text in named.items() if isinstance(text, str)}
+            return {name: trimmed(text) for name, text in named.items() if isinstance(text, str)}
     if len(current) > 1:
         return {}
     ((name, old),) = current.items()
@@ -276,10 +304,10 @@ def _in_other_form(answer: str, current: Mapping[str, str], form: Form) -> dict[
         ((written, start, end),) = elements
         outside = answer[:start] + answer[end:]
         # A second closing mark leaves open where the text ends, a fence which of the two is meant.
-        if not list(_fences(outside)) and not _CLOSED.search(outside):
+        if not list(fences(outside)) and not _CLOSED.search(outside):
             text = _bare(written.strip("*_`"), old, form)
-    elif len(fences) == 1 and not elements and fences[0][0] in _PROSE:
-        text = _trimmed(inside)
+    elif len(fenced) == 1 and not elements and fenced[0][0] in _PROSE:
+        text = trimmed(inside)
     return {} if not text or _PLACEHOLDER.fullmatch(text) else {name: text}
 
 
@@ -312,7 +340,7 @@ def _elements(answer: str) -> Iterator[tuple[str, int, int]]:
             yield answer[mark.end() : own[at].start()], mark.start(), place
 
 
-def _fences(text: str) -> Iterator[tuple[str, str, int, int]]:
+def fences(text: str) -> Iterator[tuple[str, str, int, int]]:
     """The outermost fences: what they are called, what stands in them, and where they stand.
 
     One with a name opens, one without closes what is open, as far as its marks are as many.
@@ -329,15 +357,15 @@ def _fences(text: str) -> Iterator[tuple[str, str, int, int]]:
             yield first[2].casefold(), inside, first.start(), mark.end()
 
 
-def _unfenced(text: str, current: str) -> str:
+def _unfenced(text: str, current: str, *, is_prose: bool) -> str:
     """The text without a fence around all of it, where the current text has none."""
-    for name, inside, start, end in _fences(text):
+    for name, inside, start, end in fences(text):
         if (start, end) == (0, len(text)) and not _FENCE.match(current.strip()):
-            return _trimmed(inside) if name in _PROSE else text
+            return trimmed(inside) if name in _PROSE or not is_prose else text
     return text
 
 
-def _trimmed(text: str) -> str:
+def trimmed(text: str) -> str:
     """The text without blank lines around it."""
     if "\n" not in text:
         return text.strip()
