@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -120,23 +120,34 @@ class AnythingOptimization:
     @contextmanager
     def evaluating(self) -> Iterator[Evaluate]:
         """What carries evaluations out, for as long as the run takes."""
-        asked = self.asked
-        evaluation = Evaluation(
-            asked.bound_evaluator, self.table.examples, self._evaluation_settings
-        )
-        with ExitStack() as closing:
-            if asked.isolation is not None:
-                limits = ProcessLimits(
-                    timeout_seconds=self._equipment.timeout_seconds,
-                    memory_mb=asked.memory_mb,
-                    captures=asked.capture_stdio,
-                )
-                isolated = IsolatedEvaluation(evaluation, limits)
-                closing.callback(isolated.close)
+        if (isolated := self._isolated) is not None:
+            try:
                 yield isolated
-            else:
-                closing.enter_context(watched_output(prints=asked.capture_stdio))
-                yield evaluation
+            finally:
+                isolated.close()
+        else:
+            with watched_output(prints=self.asked.capture_stdio):
+                yield self._evaluation
+
+    @property
+    def _evaluation(self) -> Evaluation:
+        return Evaluation(
+            self.asked.bound_evaluator, self.table.examples, self._evaluation_settings
+        )
+
+    @cached_property
+    def _isolated(self) -> IsolatedEvaluation | None:
+        """Evaluations and checks in processes of their own; None where that is not asked for."""
+        asked = self.asked
+        if asked.isolation is None:
+            return None
+        limits = ProcessLimits(
+            timeout_seconds=self._equipment.timeout_seconds,
+            memory_mb=asked.memory_mb,
+            max_processes=asked.max_processes,
+            captures=asked.capture_stdio,
+        )
+        return IsolatedEvaluation(self._evaluation, limits, asked.checks)
 
     @property
     def _evaluation_settings(self) -> EvaluationSettings:
@@ -186,9 +197,12 @@ class AnythingOptimization:
         )
 
     def _worker(self, evaluate: Evaluate, reflect: Reflect, *, has_begun: bool) -> ArtifactWorker:
-        return ArtifactWorker(
-            evaluate, reflect, self._descriptions, self._evaluation_settings, has_begun=has_begun
-        )
+        settings = self._evaluation_settings
+        if settings.timeout_seconds is not None and self._isolated is not None:
+            # Checks are made within a reflection, and each of them is ended at its own time.
+            checks = len(self.asked.checks) * len(self.asked.seed)
+            settings = replace(settings, timeout_seconds=settings.timeout_seconds * (1 + checks))
+        return ArtifactWorker(evaluate, reflect, self._descriptions, settings, has_begun=has_begun)
 
     def _observers(self, equipment: Equipment) -> Iterator[Observer]:
         """Who is told of every event; scores have a range only where it was named."""
@@ -239,7 +253,7 @@ class AnythingOptimization:
         """What new texts are held to."""
         given = self.asked.shared
         frozen = given.frozen if isinstance(given.frozen, Mapping) else {}
-        constraints = given.constraints
+        constraints, isolated = given.constraints, self._isolated
         made = Rules(
             frozen={
                 name: [fixed] if isinstance(fixed, (str, re.Pattern)) else fixed
@@ -248,7 +262,7 @@ class AnythingOptimization:
             },
             constraints=[constraints] if isinstance(constraints, str) else constraints,
             count_tokens=counted_tokens,
-            predicates=self.asked.predicates,
+            predicates=self.asked.predicates(isolated.check if isolated else None),
             normalised=kept,
         )
         made.check(dict(self.asked.seed))

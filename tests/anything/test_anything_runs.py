@@ -351,6 +351,41 @@ def test_a_check_refuses_a_text_before_it_is_paid_for():
     assert result.score == 10
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+def test_checks_run_where_evaluations_do():
+    """What a text does when it is checked, it does to a process of its own: the run goes on."""
+    home = os.getpid()
+
+    def runs(text):
+        assert os.getpid() != home
+        sys.stdout.write("on line 1\n")
+        exec(text, {})
+
+    asked = []
+
+    def model(prompt):
+        asked.append(prompt)
+        said = ["import os; os._exit(3)  # value: 1", "while True: pass  # value: 2", "# value: 3"]
+        return f"```\n{said[len(asked) - 1]}\n```"
+
+    evaluate = Counted(value_of)
+    result = run(
+        evaluate,
+        artifact="# value: 0",
+        reflection_lm=model,
+        max_proposals=2,
+        checks=[runs, lambda text: "5" not in text],
+        isolation="process",
+        capture_stdio=True,
+        timeout_seconds=5.0,
+    )
+    assert "ended itself with status 3" in asked[1]
+    assert "on line 1" in asked[1]
+    assert "longer than 5 seconds" in result.proposals[0].verdict.reason
+    assert result.score == 3
+    assert result.tally.metric_calls == 2
+
+
 def test_where_nothing_ever_scores_the_run_ends_with_the_cause():
     """After a few artifacts, and long before the budget is gone."""
 
