@@ -114,6 +114,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         instruction_proposer: Rewrites in place of our own reflection: DSPy's `ProposalFn`.
         code_proposer: Rewrites the source of `dspy.Flex` modules: DSPy's `CodeProposalFn`. Without
             one, DSPy's own code proposer does, by the reflection LM.
+        repairs: How often such a source that fails goes back with its failure, before it is
+            rejected; not in the paper's search.
         component_selector: "round_robin", "all", a function from a `ComponentView` to names, or
             a function of dspy.GEPA's five arguments. By default "all"; "round_robin" in the
             paper's search, and where `optimize` has "tools" or "fields".
@@ -192,6 +194,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         add_format_failure_as_feedback: bool = True,
         instruction_proposer: Any = None,
         code_proposer: Any = None,
+        repairs: int = 1,
         component_selector: str | ComponentSelector | Any = None,
         use_merge: bool = True,
         max_merge_invocations: int | None = 5,
