@@ -49,8 +49,8 @@ def supervise(
     request: bytes,
     carry_out: Callable[[bytes], bytes],
     limits: ProcessLimits,
-) -> None:
-    """Carry out a request in a process of its own, and send what became of it."""
+) -> bytes:
+    """Carry out a request in a process of its own; returns what became of it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pipes = {name: os.pipe() for name in _STREAMS}
     pid = os.fork()
@@ -73,8 +73,8 @@ def supervise(
         end=end or ("" if answer else "its process ended without an answer"),
         **{name: kept.text for name, kept in watch.kept.items()},
     )
-    with suppress(OSError):
-        answering.sendall(packed_report(report))
+    watch.close()
+    return packed_report(report)
 
 
 @contextmanager
@@ -179,6 +179,12 @@ class _Watch:
             for _ in range(_MOST_CHUNKS):
                 if not self._read(descriptor):
                     break
+
+    def close(self) -> None:
+        """Give back what watching took."""
+        self._selector.close()
+        for descriptor in (*self._names, *([self._ended] if self._ended >= 0 else [])):
+            os.close(descriptor)
 
     def _read(self, descriptor: int) -> bool:
         """Whether something was there."""
