@@ -61,6 +61,26 @@ def test_several_problems_each_get_their_best():
     assert any(best.artifact not in pool for best in found.values())
 
 
+def test_what_was_rejected_on_one_problem_is_tried_on_another():
+    """A text that is worse on the problem that a proposal looked at may be the best of the next."""
+    told = []
+    for seed in range(4):
+        evaluate = Counted(distance)
+        result = run(
+            evaluate,
+            dataset=[0, 9],
+            reflection_lm=lambda _prompt: "```\nvalue: 9\n```",
+            reflection_minibatch_size=1,
+            max_proposals=4,
+            seed=seed,
+        )
+        told.append([each.verdict.kind for each in result.proposals])
+        assert "accepted" in told[-1]
+        assert [best.score for best in result.best_by_problem] == [0, 0]
+        assert len(set(evaluate.calls)) == len(evaluate.calls)
+    assert "rejected" in {kinds[0] for kinds in told}
+
+
 def test_generalization_learns_from_one_set_and_chooses_by_another():
     """No reflection is shown a validation example."""
     prompts = []
