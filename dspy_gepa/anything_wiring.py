@@ -29,7 +29,7 @@ from dspy_gepa.core.events import Committed, Event
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.equipment import Equipment
-from dspy_gepa.errors import ReflectionError, WorkerError
+from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError
 from dspy_gepa.fitting import OF_THE_BUDGET
 from dspy_gepa.held_out import HeldOut, compared, evaluated
 from dspy_gepa.observe.observer import Observer
@@ -100,7 +100,11 @@ class AnythingOptimization:
             JournalError: the directory holds another run, or cannot be used.
         """
         _ = self._reflect
-        self._equipment.check_prices()
+        try:
+            self._equipment.check_prices()
+        except SettingsError as error:
+            # What is given here by another name than to `GEPA`.
+            raise SettingsError(str(error).replace("max_usd=", "max_cost=")) from None
         if (folder := self.asked.shared.log_dir) is None:
             return nullcontext()
         return opened(

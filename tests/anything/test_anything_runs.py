@@ -793,7 +793,7 @@ def unused(artifact, example=None):
         ({"max_evals": 2.5}, "whole number"),
         ({"max_evals": True}, "whole number"),
         ({"max_cost": 0}, "above 0"),
-        ({"max_cost": 1.0}, "cannot be counted"),
+        ({"max_cost": 1.0}, "^max_cost=1.0 .* cannot be counted"),
         ({"num_threads": 0}, "num_threads"),
         ({"timeout_seconds": -1}, "timeout_seconds"),
         ({"isolation": "docker"}, "process"),
