@@ -174,9 +174,9 @@ class Optimization:
         asked = sum(part.kind.is_asked_about for part in rewritable)
         asks = self.equipment.metric.asks_per_component
         # Our own reflection may ask once more; others are taken to ask once for each component.
-        is_code = any(part.kind is CODE for part in rewritable)
-        is_ours = given.instruction_proposer is None and not is_code
-        return settings_for(
+        code = tuple(part.name for part in rewritable if part.kind is CODE)
+        is_ours = given.instruction_proposer is None and not code
+        settings = settings_for(
             given,
             self.table,
             limits,
@@ -186,6 +186,9 @@ class Optimization:
             frozen=frozen,
             owners=owners_of(parts),
         )
+        if not code or given.search == "paper":
+            return settings
+        return replace(settings, mends=given.repairs, mended=code)
 
     @property
     def plan(self) -> Plan:
