@@ -38,6 +38,7 @@ def drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
         reflection_charge=proposal.reflection_charge + reflection.charge,
         diagnosis=whole.diagnosis,
         lesson=whole.lesson,
+        faults=whole.shortfalls,
     )
     return replace(
         with_proposal(state, changed),

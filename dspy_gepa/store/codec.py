@@ -42,7 +42,7 @@ from dspy_gepa.core.proposal import (
     Verdict,
 )
 from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey, Step, Trace
-from dspy_gepa.core.work import ReflectionAnswer, ReflectionKey, Repair, RequestKey
+from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionKey, Repair, RequestKey
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.store.plain import Json, packed, unpacked
 
@@ -301,7 +301,9 @@ _REMARK = Record(
     metric_calls=_Usual(_WHOLE, 1),
     usage=_Usual(_USAGE.codec, Usage()),
 )
-_REPAIR = Record(Repair, components=_NAMES, reply=_TEXT, problem=_TEXT, texts=_Usual(_FIELDS, {}))
+_FAULT = Record(Fault, components=_NAMES, reason=_TEXT)
+_FAULTS = _many(_FAULT.codec)
+_REPAIR = Record(Repair, components=_NAMES, reply=_TEXT, faults=_FAULTS)
 _REFLECTION = Record(
     ReflectionAnswer,
     ticket=_WHOLE,
@@ -313,6 +315,7 @@ _REFLECTION = Record(
     diagnosis=_Usual(_TEXT, ""),
     lesson=_Usual(_TEXT, ""),
     is_unchanged=_Usual(_FLAG, value=False),
+    faults=_Usual(_FAULTS, ()),
     repairs=_Usual(_many(_REPAIR.codec), ()),
     is_repair=_Usual(_FLAG, value=False),
     mends=_Usual(_WHOLE, 0),
@@ -389,7 +392,7 @@ RECORDS: Mapping[type, Record] = MappingProxyType(
             *_EVENTS.values(),
             *_ORIGINS.values(),
             *_PHASES.values(),
-            *(_EVALUATION, _VERDICT, _REFLECTION, _REPAIR, _ROLLOUT, _REMARK),
+            *(_EVALUATION, _VERDICT, _REFLECTION, _REPAIR, _FAULT, _ROLLOUT, _REMARK),
             *(_TRACE, _STEP, _TALLY, _USAGE),
         )
     }

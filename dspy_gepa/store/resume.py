@@ -27,6 +27,7 @@ from dspy_gepa.core.work import (
     RemarkAnswer,
     RequestKey,
     RolloutAnswer,
+    faults_in_words,
 )
 
 __all__ = ["Reopening", "is_past_seed", "reopening", "replayed", "unanswered"]
@@ -182,7 +183,8 @@ class _Broken:
                 return (heard,) if said is None else decide(after, said)
             case Reflected(answer):
                 if self._has(event) or not _is_same_question(before, after, answer):
-                    why = answer.problem or "no proposal asks for it any more"
+                    why = faults_in_words(answer.shortfalls)
+                    why = why or "no proposal asks for it any more"
                     return (Faltered(answer.key, why, answer.charge),)
                 return decide(after, answer)
         return (event,)

@@ -13,6 +13,7 @@ from dspy_gepa.core.rollout import Remark, Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.streams import stream
 from dspy_gepa.core.work import (
     Answer,
+    Fault,
     ReflectionAnswer,
     ReflectionRequest,
     RemarkAnswer,
@@ -169,7 +170,7 @@ class ChanceWorld:
         missing = tuple(name for name in request.components if name not in texts)
         repairs: tuple[Repair, ...] = ()
         if missing and not request.repairs and random.random() < 0.5:
-            repairs = (Repair(missing, "a reply", "it has no marks"),)
+            repairs = (Repair(missing, "a reply", (Fault(missing, "it has no marks"),)),)
         told: list[object] = [len(request.contrasts)]
         told += [lesson.gained for lesson in request.lessons]
         told += [each.remarks for each in request.evidence if each.remarks]
