@@ -310,6 +310,7 @@ def _drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
     return replace(
         _with(state, drafted),
         tally=state.tally + reflection.charge,
+        room=min(filter(None, (state.room, reflection.room)), default=0),
         dearest_reflection=state.dearest_reflection.highest(reflection.usage),
         vain={key: count for key, count in state.vain.items() if isinstance(key, RolloutKey)},
     )

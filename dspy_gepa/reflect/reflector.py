@@ -105,6 +105,7 @@ class Reflector:
             feedback: Component to example id to feedback on that component alone, where it
                 replaces the feedback on the whole rollout.
         """
+        self.room.narrow(request.room)
         if request.repairs:
             calls = [
                 partial(_Question(self, request, repair.components).repaired, repair)
@@ -243,14 +244,14 @@ class _Question:
             except PromptTooLong:
                 # It is not known beforehand how much the model can read: half as much is asked, in
                 # place of a repair, and in all that follows.
-                self.how.room.narrow(len(prompt.text))
+                self.how.room.narrow(len(prompt.text) // 2)
                 prompt, form = self._prompt(template, brief_with, feedback)
                 if calls == 2:
                     raise
             else:
                 is_last = is_last or calls == 2
                 answer = self.answer(reply, self.read(reply, form, prompt.media), is_last=is_last)
-                return replace(answer, lm_calls=calls)
+                return replace(answer, lm_calls=calls, room=self.how.room.characters)
         return ReflectionAnswer(
             self.request.ticket, faults=(Fault(self.components, prompt.reason),), lm_calls=calls
         )

@@ -287,6 +287,7 @@ _REFLECTION = Record(
     repairs=_Usual(_many(_REPAIR.codec), ()),
     is_repair=_Usual(_FLAG, value=False),
     mends=_Usual(_WHOLE, 0),
+    room=_Usual(_WHOLE, 0),
 )
 _VERDICT = Record(Verdict, kind=_TEXT, reason=_TEXT)
 _EVALUATION = Record(Evaluation, candidate=_CANDIDATE, examples=_WHOLES)
