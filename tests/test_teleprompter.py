@@ -340,7 +340,7 @@ def test_a_larger_budget_may_widen_the_window_of_a_run_that_goes_on(program, tmp
     for calls in (30, 900):
         optimizer = gepa(max_metric_calls=calls, log_dir=str(tmp_path))
         optimizer.compile(program, train, val)
-    assert optimizer.result.state.settings.window == 4
+    assert optimizer.result.state.settings.window == 2
 
 
 def test_an_example_may_be_run_several_times(program):

@@ -38,6 +38,7 @@ from dspy_gepa.core.proposal import (
     Proposal,
     Reflecting,
     Repairing,
+    Revalidation,
     Rolling,
     Seed,
     Settled,
@@ -215,7 +216,9 @@ def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each re
             return Advanced(proposal.ticket, phase)
     # The first proposal does not wait for the seed's validation: its parent can only be the seed.
     window = state.settings.window if state.members else 2
-    has_room = len(state.live) < window and bool(state.members or has_seed(state))
+    # What validates a member further leads to no text, so that none is kept waiting for it.
+    under_way = sum(not isinstance(proposal.origin, Revalidation) for proposal in state.live)
+    has_room = under_way < window and bool(state.members or has_seed(state))
     blocked = state.ending or (obstacle(state) if has_room else "")
     if has_room and not blocked:
         begun, unit = next_proposal(state)

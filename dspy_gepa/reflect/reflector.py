@@ -19,6 +19,8 @@ from dspy_gepa.reflect.prompt import (
     Limits,
     Room,
     TooLong,
+    apart,
+    headed,
     render,
 )
 from dspy_gepa.reflect.records import records_of
@@ -55,6 +57,8 @@ class Reflector:
     is_joint: bool = True
     """Whether the template asks about all components at once, with a diagnosis first; otherwise
     about one."""
+    may_ask_apart: bool = True
+    """Whether a reply that cannot be used may be asked about once for each component."""
     adds: bool = False
     """Whether what the LM writes is added to the current text, and does not replace it."""
     limits: Limits = DEFAULT_LIMITS
@@ -160,7 +164,7 @@ class _Question:
             brief = partial(adding.brief, {}, in_sight=False)
             return adding.asked(ADDITION, brief, {}, is_last=True)
         _, form = self._prompt(self.template, partial(self.brief, {}), {})
-        current = _headed({name: sendable(text) for name, text in self.current.items()})
+        current = headed({name: sendable(text) for name, text in self.current.items()})
         prompt = REPAIR.format(
             problems="\n".join(f"- {self._named(fault)}" for fault in repair.faults),
             reply=shortened(sendable(repair.reply), self.how.limits.prompt_characters // 2),
@@ -169,9 +173,7 @@ class _Question:
             form=form.answer(self.components, adds=self.how.adds, edits=self._offers_edits),
         )
         reply = self.how.ask(Prompt(prompt))
-        # Who says the same to every question does not answer this one.
-        is_second = reply.text.strip() != repair.reply.strip()
-        reading = self.read(reply, form, is_second=is_second)
+        reading = self.read(reply, form, is_second=True)
         return self.answer(reply, reading, is_last=True, about=repair)
 
     def brief(self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True) -> Brief:
@@ -186,9 +188,9 @@ class _Question:
         if len(current) == 1:
             instruction, description = "".join(current.values()), "".join(described.values())
         else:
-            instruction = _headed(current)
-            shared, described = _apart(described)
-            description = "\n\n".join(filter(None, [shared, _headed(described)]))
+            instruction = headed(current)
+            shared, described = apart(described)
+            description = "\n\n".join(filter(None, [shared, headed(described)]))
         return Brief(
             instruction=instruction if in_sight else "",
             description=description,
@@ -251,10 +253,22 @@ class _Question:
             else:
                 is_last = is_last or calls == 2
                 answer = self.answer(reply, self.read(reply, form, prompt.media), is_last=is_last)
-                return replace(answer, lm_calls=calls, room=self.how.room.characters)
+                repairs, room = answer.repairs, self.how.room.characters
+                if repairs and self._gives_one_text(reply, form):
+                    repairs = tuple(
+                        replace(repairs[0], components=(name,)) for name in self.components
+                    )
+                return replace(answer, lm_calls=calls, repairs=repairs, room=room)
         return ReflectionAnswer(
             self.request.ticket, faults=(Fault(self.components, prompt.reason),), lm_calls=calls
         )
+
+    def _gives_one_text(self, reply: Reply, form: Form) -> bool:
+        """Whether it gives one text, in a form of its own: some models do, whatever is asked."""
+        if len(self.components) == 1 or not self.how.may_ask_apart or form.marks_in(reply.text):
+            return False
+        alone = replace(self, components=self.components[:1])
+        return bool(read_reply(reply.text, alone.current, form, is_second=True).texts)
 
     def _prompt(
         self,
@@ -345,10 +359,10 @@ class _Question:
             is_unchanged=reading.is_unchanged,
             is_repair=bool(self.request.repairs),
         )
-        asked = {name for fault in about.faults for name in fault.components} if about else ()
+        told_of = {name for fault in about.faults for name in fault.components} if about else ()
+        asked = [name for name in self.components if name in told_of]
         told = {*reading.texts, *reading.problems}
-        missing = [name for name in self.components if name in (asked or self.components)]
-        missing = [name for name in missing if name not in told]
+        missing = [name for name in asked or self.components if name not in told]
         faults = [
             Fault((name,) if name else tuple(missing), why)
             for name, why in reading.problems.items()
@@ -375,20 +389,6 @@ def _final(fault: Fault) -> Fault:
     """The fault in a reply of which nobody is asked any more."""
     is_refused = "refused" in fault.reason
     return fault if is_refused else replace(fault, reason=f"{NO_TEXT_IN_REPLY}: {fault.reason}")
-
-
-def _headed(texts: Mapping[str, str]) -> str:
-    return "\n\n".join(f"## {name}\n\n{text}" for name, text in texts.items())
-
-
-def _apart(descriptions: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """The lines with which all of several descriptions begin, and what each says beyond them."""
-    lines = {name: said.split("\n") for name, said in descriptions.items()}
-    together = zip(*lines.values(), strict=False)
-    alike = itertools.takewhile(lambda row: len(set(row)) == 1, together)
-    shared = [row[0] for row in alike] if len(lines) > 1 else []
-    own = {name: "\n".join(each[len(shared) :]) for name, each in lines.items()}
-    return "\n".join(shared), own
 
 
 def _added(current: str, lines: str) -> str:

@@ -7,8 +7,10 @@ text a minibatch of rollouts.
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -47,10 +49,13 @@ _PLACEHOLDER = re.compile(r"[(\[{<][^\n()\[\]{}<>]*[)\]}>]\.?")
 """A line in brackets: what a form has in place of a text, ours and those that models make up."""
 _GAP = re.compile(r"^[ \t]*(?:\.\.\.|\u2026)[ \t]*[(\[].*[)\]][ \t]*$", re.MULTILINE)
 """A line that stands for what is not written out."""
-_LEAST_INHERITED = 0.5
+_FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
+"""How DSPy's chat adapter writes a field."""
+_YAML_BLOCK = re.compile(r"[\w -]+:[ \t]*\|[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
+_LEAST_INHERITED = 1 / 3
 """Of the words of the current text. Our choice: where nothing says that a text is meant as the new
-one, that it goes on from the current one does. Rewrites keep two thirds and more; errors of
-servers, and answers to the program's task, less than a third."""
+one, that it goes on from the current one does. Rewrites mostly keep more; errors of servers, and
+answers to the program's task, less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,8 @@ def read_reply(
     if answer is None:
         return Reading(problems={"": "it was cut off while it was still reasoning"})
     blocks, is_unclear = _blocks(answer, form)
+    if not blocks and form.mark("new_text") in (plain := html.unescape(answer)):
+        blocks, is_unclear = _blocks(plain, form)
     words = {block.tag: _trimmed(block.text) for block in blocks if block.is_closed}
     diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
     texts, problems = _from_blocks(blocks, current, form)
@@ -116,12 +123,17 @@ def read_reply(
     found = {} if blocks else _in_other_form(answer, current)
     least = 0 if is_second else _LEAST_INHERITED
     texts = {name: text for name, text in found.items() if not unusable(text)}
-    if texts and all(share_of_words(current[name], own) >= least for name, own in texts.items()):
+    if texts and all(_goes_on(current[name], own, least) for name, own in texts.items()):
         return Reading(texts)
     why = "it was cut off, so it has to be shorter" if is_truncated else ""
     why = why if answer.strip() else "it is empty"
     why = why or f"no new text stands between {form.pair('new_text')}"
     return Reading({}, {"": why}, diagnosis=diagnosis, lesson=lesson)
+
+
+def _goes_on(current: str, text: str, least: float) -> bool:
+    """Whether so much of the current text is in the new one, where there is any."""
+    return not current.strip() or share_of_words(current, text) >= least
 
 
 def unusable(text: str) -> str:
@@ -271,7 +283,14 @@ def _in_other_form(answer: str, current: Mapping[str, str]) -> dict[str, str]:
 
 
 def _fields_of(written: str) -> Mapping[str, object] | None:
-    """The fields of JSON; None where it is none."""
+    """The fields of JSON, of one block of YAML or of DSPy's own form; None where it is neither."""
+    written = written.strip()
+    if block := _YAML_BLOCK.fullmatch(written):
+        return {"": textwrap.dedent(block[1])}
+    pieces = _FIELD_HEADER.split(written)
+    if len(pieces) > 1 and not pieces[0].strip():
+        fields = dict(zip(pieces[1::2], pieces[2::2], strict=True))
+        return {name: text for name, text in fields.items() if name != "completed"}
     try:
         found = json.loads(written, strict=False)
     except (ValueError, RecursionError):  # the latter where it nests a thousand times

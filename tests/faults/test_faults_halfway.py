@@ -114,7 +114,7 @@ def test_a_quota_that_is_used_up_is_no_result(tmp_path, quota, place, search, th
 
 def test_the_program_of_the_error_is_the_best_of_what_was_sound(tmp_path):
     """Failures that are no results do not speak against the member that met them."""
-    _, _, error = run(tmp_path, in_program=Service(49), max_metric_calls=400)
+    _, _, error = run(tmp_path, in_program=Service(40), max_metric_calls=400)
     instructions = error.program.code.signature.instructions
     assert all(f"{topic} means {code}" in instructions for topic, code in label_task.CODES.items())
 

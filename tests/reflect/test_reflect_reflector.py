@@ -250,6 +250,34 @@ def test_a_repair_is_told_the_exact_reason(reply, reason):
     assert any(line.startswith("- ") and reason in line for line in lm.prompts[1].splitlines())
 
 
+@pytest.mark.parametrize(
+    "text", ['{{"new_instruction": "{}"}}', "```\n{}\n```", "[[ ## improved ## ]]\n{}"]
+)
+def test_who_writes_one_text_whatever_is_asked_is_asked_about_each_component(text):
+    """Such a model answers one question with one text; whose it is, is then known."""
+    lm = Script(*map(text.format, ("A.", "Label K3.", "Reply K3.")))
+    first, second = asked_twice(Reflector(lm), request("label", "reply"))
+    assert [repair.components for repair in first.repairs] == [("label",), ("reply",)]
+    assert sorted(second.texts) == ["label", "reply"]
+    assert sorted(second.texts.values()) == ["Label K3.", "Reply K3."]
+    assert second.lm_calls == 2
+
+
+@pytest.mark.parametrize("reply", ["I can't help.", "", marked("K3."), '{"label": "", "x": "K3"}'])
+def test_other_replies_are_asked_about_once(reply):
+    """Where nothing is said, or in our form, one question is about all of it."""
+    first, _ = asked_twice(Reflector(Script(reply, "<no_change/>")), request("label", "reply"))
+    assert [repair.components for repair in first.repairs] == [("label", "reply")]
+
+
+def test_who_counts_reflection_calls_is_asked_at_most_twice():
+    """Each question is asked about once more, and no more than that."""
+    lm = Script('{"new_instruction": "A."}', marked("Label K3.", "label"))
+    reflector = Reflector(lm, may_ask_apart=False)
+    _, second = asked_twice(reflector, request("label", "reply"))
+    assert second.texts == {"label": "Label K3."}
+
+
 def test_every_reason_is_a_line_of_its_own():
     """Whatever it quotes."""
     said = f"{EDIT.format('no; such words')}\n{marked('...', 'reply')}"

@@ -85,6 +85,8 @@ IN_OTHER_FORM = {
     "JSON of one field": json.dumps({"new_instruction": TEXT}),
     "JSON by the component's name": json.dumps({"label": TEXT, "why": "K3"}),
     "JSON with raw line breaks": f'{{"text": "{TEXT}"}}',
+    "YAML": "instruction: |\n  " + TEXT.replace("\n", "\n  "),
+    "DSPy's own form": f"[[ ## improved_instruction ## ]]\n{TEXT}\n\n[[ ## completed ## ]]",
     "JSON in a fence": f"Here:\n```json\n{json.dumps({'text': TEXT})}\n```",
 }
 
@@ -97,7 +99,7 @@ def test_a_text_in_another_form_is_taken_where_it_goes_on_from_the_current_one(r
     assert (reading.texts, reading.problems) == taken
     reading = read_reply(reply, ONE, is_second=True)
     assert (reading.texts, reading.problems) == taken
-    for unlike in ("Label it.", "", "Say which of the codes of the house it is: K1, K2 or K3."):
+    for unlike in ("Label it.", "Say which of the codes of the house it is: K1, K2 or K3."):
         assert read_reply(reply, {"label": unlike}).problems
 
 
@@ -140,8 +142,6 @@ ASKED = {
     "JSON of two other fields": (json.dumps({"a": TEXT, "b": "K3"}), "no new text"),
     "JSON of a list": (json.dumps([TEXT]), "no new text"),
     "JSON of no text": (json.dumps({"label": [TEXT]}), "no new text"),
-    "a block of YAML": ("text: |\n  Label it.\n", "no new text"),
-    "marks escaped for HTML": ("&lt;new_text&gt;\nLabel it K3.\n&lt;/new_text&gt;", "no new text"),
     "YAML and prose": ("text: |\n  Read.\n  K3.\nThat is all.", "no new text"),
     "the form repeated": (marked("(the whole new text)"), "no new text"),
     "a placeholder in the marks": (marked("[your text here]"), "no new text"),
