@@ -6,10 +6,12 @@ Numbers may come from numpy, and wherever else they come from, as long as they a
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import Parameter
 from types import MappingProxyType
 from typing import Any, SupportsFloat, SupportsIndex
 
@@ -17,7 +19,7 @@ import numpy as np
 
 from dspy_gepa.errors import SettingsError, WrongType
 
-__all__ = ["allowed", "amount", "check_names", "folder", "nearest", "whole"]
+__all__ = ["allowed", "amount", "check_names", "folder", "names_of", "nearest", "whole"]
 
 _BOOLEANS = (bool, np.bool_)
 _ELSEWHERE = {
@@ -194,3 +196,10 @@ def meant(name: str, known: Sequence[str], others: Mapping[str, str] = MappingPr
 def nearest(key: str, known: Sequence[str]) -> str:
     """Which of the known keys may be meant, and all of them, in words."""
     return f"{meant(key, known)} Supported: {', '.join(sorted(known))}."
+
+
+def names_of(method: Callable[..., Any]) -> list[str]:
+    """The arguments that a method has by name."""
+    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(method).parameters.values()
+    return [each.name for each in parameters if each.kind in kinds and each.name != "self"]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Literal
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
 from dspy_gepa.arguments import Arguments, Frozen, MIPROv2Arguments
-from dspy_gepa.checking import check_names
+from dspy_gepa.checking import check_names, names_of
 from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.components import ComponentSelector
 from dspy_gepa.core.gate import Gate
@@ -398,7 +396,5 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
 
 def _names(method: str) -> list[str]:
     """The arguments that a method of GEPA has by name, those of MIPROv2 included."""
-    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(getattr(GEPA, method)).parameters.values()
-    names = [each.name for each in parameters if each.kind in kinds and each.name != "self"]
-    return names + (list(MIPROv2Arguments.__annotations__) if method == "__init__" else [])
+    others = MIPROv2Arguments.__annotations__ if method == "__init__" else ()
+    return [*names_of(getattr(GEPA, method)), *others]
