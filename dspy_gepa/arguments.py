@@ -86,6 +86,7 @@ _LOWEST = {
     "max_instruction_tokens": 1,
     "reflection_minibatch_size": 1,
     "max_merge_invocations": 0,
+    "repairs": 0,
     "num_threads": 1,
     "window": 1,
     "specialists": 2,
@@ -137,6 +138,7 @@ class Arguments:
     add_format_failure_as_feedback: bool = True
     instruction_proposer: Any = None
     code_proposer: Any = None
+    repairs: int = 1
     component_selector: Any = None
     use_merge: bool = True
     max_merge_invocations: int | None = 5

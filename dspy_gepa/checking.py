@@ -19,7 +19,7 @@ import numpy as np
 
 from dspy_gepa.errors import SettingsError, WrongType
 
-__all__ = ["allowed", "amount", "check_names", "folder", "names_of", "nearest", "whole"]
+__all__ = ["allowed", "amount", "check_names", "folder", "keywords_of", "nearest", "whole"]
 
 _BOOLEANS = (bool, np.bool_)
 _ELSEWHERE = {
@@ -155,6 +155,14 @@ def folder(name: str, value: Any) -> str | None:
     return here
 
 
+def keywords_of(function: Callable[..., Any], *unpacked: type) -> list[str]:
+    """The arguments that can be given by name, those of TypedDicts that it unpacks included."""
+    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(function).parameters.values()
+    names = [each.name for each in parameters if each.kind in kinds and each.name != "self"]
+    return [*names, *(name for each in unpacked for name in each.__annotations__)]
+
+
 def check_names(
     given: Iterable[str],
     known: Iterable[str],
@@ -196,10 +204,3 @@ def meant(name: str, known: Sequence[str], others: Mapping[str, str] = MappingPr
 def nearest(key: str, known: Sequence[str]) -> str:
     """Which of the known keys may be meant, and all of them, in words."""
     return f"{meant(key, known)} Supported: {', '.join(sorted(known))}."
-
-
-def names_of(method: Callable[..., Any]) -> list[str]:
-    """The arguments that a method has by name."""
-    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(method).parameters.values()
-    return [each.name for each in parameters if each.kind in kinds and each.name != "self"]

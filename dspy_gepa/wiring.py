@@ -127,6 +127,7 @@ class Optimization:
                 keeper=lambda kept: BestKeeper(kept, self.student),
                 executor=lambda begun: self._executor(worker, begun),
                 stoppers=equipment.stoppers(),
+                trial_calls=self._trial.metric_calls,
             )
 
     def _executor(self, worker: Worker, begun: RunState) -> Executor:
@@ -171,21 +172,25 @@ class Optimization:
         is_single = is_single_component(given)
         names = [part.name for part in rewritable]
         most_calls = 2 if is_single else self.equipment.most_calls(names)
-        asked = sum(part.kind.is_asked_about for part in rewritable)
         asks = self.equipment.metric.asks_per_component
+        asked = tuple(part.name for part in rewritable if asks and part.kind.is_asked_about)
         # Our own reflection may ask once more; others are taken to ask once for each component.
-        is_code = any(part.kind is CODE for part in rewritable)
-        is_ours = given.instruction_proposer is None and not is_code
-        return settings_for(
+        code = tuple(part.name for part in rewritable if part.kind is CODE)
+        is_ours = given.instruction_proposer is None and not code
+        settings = settings_for(
             given,
             self.table,
             limits,
-            feedback_calls=(min(asked, 1) if is_single else asked) if asks else 0,
+            feedback_calls=min(len(asked), 1) if is_single else len(asked),
+            asked_about=asked,
             reflection_calls=most_calls if is_ours else 1 if is_single else len(names),
             text_merge=self.equipment.text_merge,
             frozen=frozen,
             owners=owners_of(parts),
         )
+        if not code or given.search == "paper":
+            return settings
+        return replace(settings, mends=given.repairs, mended=code)
 
     @property
     def plan(self) -> Plan:

@@ -245,12 +245,16 @@ def listed(
     if examples is None:
         return []
     is_table = hasattr(examples, "columns") and hasattr(examples, "to_dict")
-    is_no_set = isinstance(examples, (str, bytes, Mapping)) or is_table
+    is_no_set = isinstance(examples, (str, bytes, Mapping, dspy.Example)) or is_table
     if check is None and (is_no_set or not _can_belisted(examples)):
         rows = f'{name}.to_dict("records")' if is_table else "rows"
+        advice = f'Make one: [dspy.Example(**row).with_inputs("question") for row in {rows}].'
+        if isinstance(examples, dspy.Example):
+            advice = f"Of one example: {name}=[example]."
+        elif isinstance(examples, Mapping) and examples:
+            advice = f"Give what is in it: {name}=data[{next(iter(examples))!r:.80}], or list(...)."
         raise WrongType(
-            f"{name} is a {type(examples).__name__}, and a list of dspy.Example is needed. "
-            f'Make one: [dspy.Example(**row).with_inputs("question") for row in {rows}].'
+            f"{name} is a {type(examples).__name__}, and a list of dspy.Example is needed. {advice}"
         )
     listed = list(examples)
     for position, example in enumerate(listed):

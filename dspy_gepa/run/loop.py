@@ -6,9 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from dspy_gepa.core.events import Committed, Event, RolledOut
+from dspy_gepa.core.events import Committed, Event, Remarked, RolledOut
 from dspy_gepa.core.search import decisions, evolve, requests, shortage
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import (
@@ -22,10 +22,23 @@ from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.interruption import INTERRUPTED, interruptible
 from dspy_gepa.run.pace import Pace
 
-__all__ = ["Finish", "Listener", "Stopper", "run"]
+__all__ = ["Beginnings", "Finish", "Listener", "Stopper", "run"]
 
 Listener: TypeAlias = Callable[[Event, RunState], None]
 """Told of every event, with the state after it. Only a journal may raise, which ends the run."""
+
+
+class Beginnings(Protocol):
+    """Is told what is begun, so that it is known what was paid for where the process dies."""
+
+    def begin(self, key: RequestKey) -> None:
+        """Note that this is begun, before it costs anything."""
+        ...
+
+    def drop(self, key: RequestKey) -> None:
+        """Note that this was not begun after all."""
+        ...
+
 
 Stopper: TypeAlias = Callable[[RunState], str]
 """Asked after every commit: why the run should end, or nothing where it should go on."""
@@ -52,6 +65,8 @@ def run(
     listeners: Sequence[Listener] = (),
     stoppers: Sequence[Stopper] = (),
     pace: Pace | None = None,
+    *,
+    beginnings: Beginnings | None = None,
 ) -> Finish:
     """Carry a run on from this state until it ends.
 
@@ -59,7 +74,8 @@ def run(
     raised at once.
     """
     begun_seconds = time.monotonic()
-    desk = _Desk(executor, pace or Pace(executor.slots), _deadline(state, begun_seconds))
+    pace = pace or Pace(executor.slots)
+    desk = _Desk(executor, pace, _deadline(state, begun_seconds), beginnings)
     said: Answer | Stop | None = None
     error: BaseException | None = None
     is_stopped = False
@@ -79,6 +95,7 @@ def run(
                 continue
             stop = desk.begin(state, is_new=any(map(_makes_work, events)))
             if stop is None and not executor.in_flight and (state.ending or not desk.waiting):
+                desk.close()
                 seconds = time.monotonic() - begun_seconds
                 was_interrupted = was_pressed() or state.ending == INTERRUPTED
                 return Finish(state, error, is_stopped or was_pressed(), seconds, was_interrupted)
@@ -92,6 +109,7 @@ class _Desk:
     executor: Executor
     pace: Pace
     deadline_seconds: float
+    beginnings: Beginnings | None
     running: dict[RequestKey, Request] = field(default_factory=dict)
     waiting: deque[Request] = field(default_factory=deque)
 
@@ -112,8 +130,16 @@ class _Desk:
                 return None if self.executor.in_flight else Stop(reason)
             request = self.waiting.popleft()
             self.running[request.key] = request
+            if self.beginnings is not None:
+                self.beginnings.begin(request.key)
             self.executor.submit(request)
         return None
+
+    def close(self) -> None:
+        """Say what an executor with nothing in flight has given back without beginning it."""
+        if self.beginnings is not None:
+            for key in self.running:
+                self.beginnings.drop(key)
 
     def next_said(
         self, *, is_ending: bool, was_pressed: Callable[[], bool]
@@ -148,7 +174,9 @@ class _Desk:
 
 
 def _makes_work(event: Event) -> bool:
-    """Whether other requests may follow from it: not from an answered rollout on its own."""
+    """Whether other requests may follow from it: not from an answer of many on its own."""
+    if isinstance(event, Remarked):
+        return False
     return not isinstance(event, RolledOut) or event.rollout.is_broken
 
 
