@@ -21,8 +21,8 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 SHRINKAGES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """How much likeness it takes to move an estimate half the way from a member's mean. Which of these
 is used, the scores decide."""
-_FOLDS = 20
-"""So many parts an example is routed by the others of. Our choice: near enough to one by one."""
+_FOLDS = 60
+"""In so many parts examples are left out, one by one where there are no more. Our choice."""
 
 
 class Choice(NamedTuple):
@@ -38,10 +38,9 @@ class Gain:
     """What routing brings, from examples that were routed by others."""
 
     routed: tuple[float, ...]
-    """The score that each example gets by routing. A member's lead over the others counts as far
-    as it is no chance: see `_luck`."""
+    """The score that each example gets by routing."""
     single: tuple[float, ...]
-    """Likewise by the single best."""
+    """And by the single best, whose lead over the others counts as far as it is no chance."""
 
     @property
     def mean(self) -> float:
@@ -149,7 +148,7 @@ def cross_fitted(scores: Table, likeness: Table, choose: Callable[[Table, Table]
     """What routing brings on examples that neither choice nor estimates have seen."""
     count = scores.shape[1]
     folds = min(count, _FOLDS)
-    routed, true = np.empty(count), scores - _luck(scores)[:, None]
+    sent, best = np.empty(count, dtype=int), int(scores.mean(1).argmax())
     places = np.arange(count)
     for fold in range(folds):
         inside = places % folds != fold
@@ -159,15 +158,18 @@ def cross_fitted(scores: Table, likeness: Table, choose: Callable[[Table, Table]
         found = estimates(
             scores[np.ix_(members, inside)], likeness[np.ix_(outside, inside)], choice.shrinkage
         )
-        routed[outside] = true[members[found.argmax(0)], outside]
-    single = true[int(scores.mean(1).argmax())]
+        sent[outside] = members[found.argmax(0)]
+    routed = scores[sent, places]
+    # What is sent to the single best gains nothing, and nothing is told by it.
+    single = scores[best] - np.where(sent == best, 0.0, _luck(scores)[best])
     return Gain(tuple(routed.tolist()), tuple(single.tolist()))
 
 
 def _luck(scores: Table) -> Table:
     """By how much each member's mean is above what it will be on others, as far as can be known.
 
-    The means are moved together as far as chance alone parts them: the one that is chosen for
+    The means are moved together as far as twice the chance parts them, twice because the spread
+    of a few means is itself uncertain (our choice): the one that is chosen for
     being highest is mostly lucky. Leaving out the example that is looked at, as is done for
     routing, would not do: where two members each do well on one half, the one that is right on it
     looks worse without it, and routing twice as good.
@@ -179,5 +181,5 @@ def _luck(scores: Table) -> Table:
         return np.zeros(members)
     odd = scores - means[:, None] - scores.mean(0) + means.mean()
     chance = float((odd**2).sum()) / ((members - 1) * (count - 1)) / count
-    luck: Table = min(1.0, chance / spread) * (means - means.mean())
+    luck: Table = min(1.0, 2 * chance / spread) * (means - means.mean())
     return luck
