@@ -240,8 +240,9 @@ def _to_be_mended(state: RunState, proposal: Proposal, evaluation: Evaluation) -
     child, parent = evaluation.candidate, candidate_of(state, origin.parent)
     for example, rollout in zip(evaluation.examples, state.rollouts(evaluation), strict=True):
         if rollout.failure:
-            changed = tuple(name for name, text in child.items() if text != parent[name])
-            return Reflecting(Evaluation(child, (example,)), changed)
+            able = state.settings.mended or tuple(child)
+            changed = tuple(n for n, text in child.items() if text != parent[n] and n in able)
+            return Reflecting(Evaluation(child, (example,)), changed) if changed else None
     return None
 
 

@@ -93,6 +93,8 @@ class Settings:
     """Whether the first texts are written by the reflection, before anything was run."""
     mends: int = 0
     """How often a text that does not run goes back to the reflection within its proposal."""
+    mended: tuple[str, ...] = ()
+    """The components whose texts may not run; empty for all."""
     tells_attempts: bool = False
     """Whether a reflection is told of all that was made from its parent before, with the texts and
     what came of them, and not only of what was rejected."""
