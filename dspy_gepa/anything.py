@@ -11,6 +11,8 @@ from typing_extensions import Unpack
 from dspy_gepa.anything_arguments import AnythingArguments, Mode, SharedArguments
 from dspy_gepa.anything_result import AnythingResult
 from dspy_gepa.anything_wiring import AnythingOptimization
+from dspy_gepa.artifact.isolated import MOST_PROCESSES
+from dspy_gepa.artifact.reading import Kind
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.gepa_config import mapped_config
 from dspy_gepa.observe.observer import Observer
@@ -36,10 +38,12 @@ def optimize_anything(
     timeout_seconds: float | None = 900.0,
     isolation: str | None = None,
     memory_mb: int | None = None,
+    max_processes: int | None = MOST_PROCESSES,
     capture_stdio: bool = False,
     failure_score: float | None = None,
     repairs: int = 1,
     checks: Sequence[Callable[[str], Any]] = (),
+    kind: Kind | Mapping[str, Kind] = "text",
     log_dir: str | None = None,
     seed: int | None = 0,
     window: int | None = None,
@@ -87,13 +91,16 @@ def optimize_anything(
         isolation: "process" for a process of its own for each evaluation, which is ended with all
             that it began when it is over or takes too long.
         memory_mb: The most memory of such a process, beside what there is at its beginning.
+        max_processes: The most processes at once of such an evaluation, under Linux.
         capture_stdio: Whether what an evaluation prints is part of its feedback; what its child
             processes print is seen with isolation only. `dspy_gepa.log` always is.
         failure_score: What a failure scores, where it is to be a score.
         repairs: How often an artifact that fails goes back with its failure, before it is rejected.
         checks: Functions of a new text that return False or a reason, or raise, where it is bad:
             it is told to the model, which may mend it, and no evaluation is paid for it. They run
-            in this process.
+            where evaluations do.
+        kind: "code" where the artifact is a program: the model is told so, and of a reply with
+            several fences the only program is taken. A dict says it of single texts.
         log_dir: Where the run is kept.
         seed: The same seed gives the same run.
         window: Proposals under way at once.
@@ -129,10 +136,12 @@ def optimize_anything(
         "max_cost": max_cost,
         "isolation": isolation,
         "memory_mb": memory_mb,
+        "max_processes": max_processes,
         "capture_stdio": capture_stdio,
         "failure_score": failure_score,
         "repairs": repairs,
         "checks": checks,
+        "kind": kind,
     }
     given = {
         "reflection_lm": reflection_lm,

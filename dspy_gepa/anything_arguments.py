@@ -12,9 +12,10 @@ from functools import cached_property
 from typing import Any, Literal, TypedDict, get_args
 
 from dspy_gepa.arguments import Arguments
-from dspy_gepa.artifact.checks import as_predicates
+from dspy_gepa.artifact.checks import CarryOut, as_predicates
 from dspy_gepa.artifact.evaluator import LONE, Evaluator
-from dspy_gepa.artifact.isolated import check_isolation
+from dspy_gepa.artifact.isolated import MOST_PROCESSES, check_isolation
+from dspy_gepa.artifact.reading import Kind
 from dspy_gepa.checking import check_names, nearest
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import FrontierKind
@@ -26,6 +27,7 @@ __all__ = ["AnythingArguments", "Mode", "SharedArguments"]
 
 Mode = Literal["single_task", "multi_task", "generalization"]
 _MODES: tuple[str, ...] = get_args(Mode)
+_KINDS: tuple[str, ...] = get_args(Kind)
 _DEFAULT_EVALS = 100
 
 
@@ -85,16 +87,18 @@ class AnythingArguments:
     max_cost: float | None = None
     isolation: str | None = None
     memory_mb: int | None = None
+    max_processes: int | None = MOST_PROCESSES
     capture_stdio: bool = False
     failure_score: float | None = None
     repairs: int = 1
     checks: Sequence[Callable[[str], Any]] = ()
+    kind: Kind | Mapping[str, Kind] = "text"
     given: Mapping[str, Any] = field(default_factory=dict)
     """Arguments that `GEPA` has as well."""
 
     def __post_init__(self) -> None:
         self._check_texts()
-        for name in ("max_evals", "memory_mb"):
+        for name in ("max_evals", "memory_mb", "max_processes"):
             _check_count(name, getattr(self, name))
         _check_count("repairs", self.repairs, lowest=0)
         _check_cost(self.max_cost)
@@ -105,12 +109,12 @@ class AnythingArguments:
         if self.memory_mb is not None and self.isolation is None:
             raise SettingsError('memory_mb needs isolation="process": a thread has no such limit.')
         if self.isolation is not None:
-            check_isolation(self.memory_mb)
+            check_isolation(self.memory_mb, self.max_processes)
         own = [each.name for each in fields(self) if each.name != "given"]
         known = [*own, *_DIRECT, *SharedArguments.__annotations__]
         check_names(self.given, known, "optimize_anything")
         self._check_mode()
-        _ = self.seed, self.shared, self.bound_evaluator, self.predicates
+        _ = self.seed, self.kinds, self.shared, self.bound_evaluator, self.predicates()
 
     @cached_property
     def seed(self) -> Candidate:
@@ -143,6 +147,23 @@ class AnythingArguments:
         return not isinstance(self.artifact, Mapping)
 
     @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """What each component is."""
+        given, names = self.kind, tuple(self.seed)
+        if not isinstance(given, (str, Mapping)):
+            raise WrongType(
+                f"kind={given!r:.200} was given, and a name is needed, or a dict from component to "
+                "name."
+            )
+        kinds = dict.fromkeys(names, given) if isinstance(given, str) else dict(given)
+        if unknown := [name for name in kinds if name not in names]:
+            raise SettingsError(f"kind names {unknown}; the components are {list(names)}.")
+        for kind in kinds.values():
+            if kind not in _KINDS:
+                raise SettingsError(f"kind={given!r} was given. {nearest(str(kind), _KINDS)}")
+        return kinds
+
+    @cached_property
     def shared(self) -> Arguments:
         """What `GEPA` has as well, under its names."""
         given = dict(self.given)
@@ -155,10 +176,9 @@ class AnythingArguments:
             given["failure_score"] = self.failure_score
         return Arguments(metric=self.evaluator, **given)
 
-    @cached_property
-    def predicates(self) -> tuple[Callable[..., Any], ...]:
-        """What refuses a new text before it is evaluated."""
-        return (*as_predicates(self.checks), *self.shared.invariants)
+    def predicates(self, carry_out: CarryOut | None = None) -> tuple[Callable[..., Any], ...]:
+        """What refuses a new text before it is evaluated; checks are carried out there."""
+        return (*as_predicates(self.checks, carry_out), *self.shared.invariants)
 
     @property
     def is_without_limit(self) -> bool:

@@ -6,9 +6,9 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import dspy
@@ -18,18 +18,18 @@ from dspy_gepa.anything_presets import settings_for_mode
 from dspy_gepa.anything_result import AnythingResult, has_scored
 from dspy_gepa.artifact.evaluation import Evaluation, EvaluationSettings
 from dspy_gepa.artifact.evaluator import LONE
-from dspy_gepa.artifact.fences import with_plain_fences
 from dspy_gepa.artifact.isolated import IsolatedEvaluation
 from dspy_gepa.artifact.isolation.limits import ProcessLimits
 from dspy_gepa.artifact.output import watched_output
 from dspy_gepa.artifact.page import IMPROVEMENT, UNCHANGED_IF, ArtifactPage
+from dspy_gepa.artifact.reading import kept, unmarked
 from dspy_gepa.artifact.worker import ArtifactWorker, Evaluate, Reflect
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Committed, Event
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.equipment import Equipment
-from dspy_gepa.errors import ReflectionError, WorkerError
+from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError
 from dspy_gepa.fitting import OF_THE_BUDGET
 from dspy_gepa.held_out import evaluated
 from dspy_gepa.observe.observer import Observer
@@ -39,7 +39,6 @@ from dspy_gepa.program.calls.media import media_kind
 from dspy_gepa.program.calls.tokens import counted_tokens
 from dspy_gepa.program.examples import ExampleTable, tabulate
 from dspy_gepa.recording import opened
-from dspy_gepa.reflect.exchange import Prompt, Reply
 from dspy_gepa.reflect.prompt import Limits as PromptLimits
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.reflect.rules import Rules
@@ -102,7 +101,11 @@ class AnythingOptimization:
             JournalError: the directory holds another run, or cannot be used.
         """
         _ = self._reflect
-        self._equipment.check_prices()
+        try:
+            self._equipment.check_prices()
+        except SettingsError as error:
+            # What is given here by another name than to `GEPA`.
+            raise SettingsError(str(error).replace("max_usd=", "max_cost=")) from None
         if (folder := self.asked.shared.log_dir) is None:
             return nullcontext()
         return opened(
@@ -122,23 +125,34 @@ class AnythingOptimization:
     @contextmanager
     def evaluating(self) -> Iterator[Evaluate]:
         """What carries evaluations out, for as long as the run takes."""
-        asked = self.asked
-        evaluation = Evaluation(
-            asked.bound_evaluator, self.table.examples, self._evaluation_settings
-        )
-        with ExitStack() as closing:
-            if asked.isolation is not None:
-                limits = ProcessLimits(
-                    timeout_seconds=self._equipment.timeout_seconds,
-                    memory_mb=asked.memory_mb,
-                    captures=asked.capture_stdio,
-                )
-                isolated = IsolatedEvaluation(evaluation, limits)
-                closing.callback(isolated.close)
+        if (isolated := self._isolated) is not None:
+            try:
                 yield isolated
-            else:
-                closing.enter_context(watched_output(prints=asked.capture_stdio))
-                yield evaluation
+            finally:
+                isolated.close()
+        else:
+            with watched_output(prints=self.asked.capture_stdio):
+                yield self._evaluation
+
+    @property
+    def _evaluation(self) -> Evaluation:
+        return Evaluation(
+            self.asked.bound_evaluator, self.table.examples, self._evaluation_settings
+        )
+
+    @cached_property
+    def _isolated(self) -> IsolatedEvaluation | None:
+        """Evaluations and checks in processes of their own; None where that is not asked for."""
+        asked = self.asked
+        if asked.isolation is None:
+            return None
+        limits = ProcessLimits(
+            timeout_seconds=self._equipment.timeout_seconds,
+            memory_mb=asked.memory_mb,
+            max_processes=asked.max_processes,
+            captures=asked.capture_stdio,
+        )
+        return IsolatedEvaluation(self._evaluation, limits, asked.checks)
 
     @property
     def _evaluation_settings(self) -> EvaluationSettings:
@@ -188,9 +202,12 @@ class AnythingOptimization:
         )
 
     def _worker(self, evaluate: Evaluate, reflect: Reflect, *, has_begun: bool) -> ArtifactWorker:
-        return ArtifactWorker(
-            evaluate, reflect, self._descriptions, self._evaluation_settings, has_begun=has_begun
-        )
+        settings = self._evaluation_settings
+        if settings.timeout_seconds is not None and self._isolated is not None:
+            # Checks are made within a reflection, and each of them is ended at its own time.
+            checks = len(self.asked.checks) * len(self.asked.seed)
+            settings = replace(settings, timeout_seconds=settings.timeout_seconds * (1 + checks))
+        return ArtifactWorker(evaluate, reflect, self._descriptions, settings, has_begun=has_begun)
 
     def _observers(self, equipment: Equipment) -> Iterator[Observer]:
         """Who is told of every event; scores have a range only where it was named."""
@@ -201,8 +218,12 @@ class AnythingOptimization:
 
     @property
     def _descriptions(self) -> Mapping[str, str]:
-        """What each component is for, in words."""
-        return {}
+        """What each component is, in words, where that is to be known."""
+        return {
+            name: f"{'The text' if self.asked.is_lone else name} is code. It is run as it stands."
+            for name, kind in self.asked.kinds.items()
+            if kind == "code"
+        }
 
     @cached_property
     def _reflect(self) -> Reflect:
@@ -214,15 +235,9 @@ class AnythingOptimization:
         given, seed = self.asked.shared, self.asked.seed
         lm = self._equipment.reflection_lm
         asked = lm if lm is not None else dspy.settings.lm
-        ask = reflection_asker(lm)
-
-        def asking(prompt: Prompt) -> Reply:
-            reply = ask(prompt)
-            return replace(reply, text=with_plain_fences(reply.text, list(seed.values())))
-
         told = [text for text in (self.asked.objective, self.asked.background) if text]
         return Reflector(
-            asking,
+            reflection_asker(lm),
             templates=own_templates(given, list(seed)),
             limits=PromptLimits(prompt_tokens=prompt_tokens(asked)),
             perfect_score=given.perfect_score,
@@ -231,6 +246,7 @@ class AnythingOptimization:
             references=references(given),
             media_kind=media_kind,
             template=IMPROVEMENT,
+            unmarked=partial(unmarked, kinds=self.asked.kinds),
             unchanged_if=UNCHANGED_IF,
             page=ArtifactPage(
                 self.table.examples, learned=len(self.table.train), media_kind=media_kind
@@ -242,7 +258,7 @@ class AnythingOptimization:
         """What new texts are held to."""
         given = self.asked.shared
         frozen = given.frozen if isinstance(given.frozen, Mapping) else {}
-        constraints = given.constraints
+        constraints, isolated = given.constraints, self._isolated
         made = Rules(
             frozen={
                 name: [fixed] if isinstance(fixed, (str, re.Pattern)) else fixed
@@ -251,7 +267,8 @@ class AnythingOptimization:
             },
             constraints=[constraints] if isinstance(constraints, str) else constraints,
             count_tokens=counted_tokens,
-            predicates=self.asked.predicates,
+            predicates=self.asked.predicates(isolated.check if isolated else None),
+            normalised=kept,
         )
         made.check(dict(self.asked.seed))
         return made

@@ -78,12 +78,32 @@ def test_code_is_improved(settings):
 def test_broken_sources_do_not_end_a_run():
     """They fail and are rejected, whether they cannot be bound or not be run."""
     optimizer, better = compiled(
-        flex(), code_proposer=proposing(BROKEN, "class Code: pass", CRASHING, SHOUTING)
+        flex(), code_proposer=proposing(BROKEN, "class Code: pass", CRASHING, SHOUTING), repairs=0
     )
     assert better.module_src == SHOUTING
     kinds = [proposal.verdict.kind for proposal in optimizer.result.proposals]
     assert kinds == ["rejected", "rejected", "rejected", "accepted"]
     assert optimizer.result.failed == 0
+
+
+@runs_code
+@pytest.mark.parametrize(("search", "kinds"), [("default", ["accepted"]), ("paper", ["rejected"])])
+def test_a_source_that_does_not_run_goes_back_within_its_proposal(search, kinds):
+    """With its failure, and no instruction goes with it; all of it is counted. Not in the paper."""
+    shown = []
+
+    def propose(reflective_dataset, components_to_update, **_):
+        shown.append({name: str(reflective_dataset[name]) for name in components_to_update})
+        return {"code": BROKEN if len(shown) == 1 else SHOUTING}
+
+    optimizer, _ = compiled(
+        Both(), code_proposer=propose, component_selector="all", search=search, max_proposals=1
+    )
+    assert [each.verdict.kind for each in optimizer.result.proposals] == kinds
+    if search == "default":
+        assert list(shown[1]) == ["code"]
+        assert "SyntaxError" in shown[1]["code"]
+    assert len(shown) == len(kinds) + (search == "default")
 
 
 @runs_code

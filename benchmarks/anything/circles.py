@@ -103,9 +103,11 @@ def maximum(rows: np.ndarray, limits: np.ndarray) -> tuple[float, np.ndarray]:
 def model(seed: int, *, blind: bool = False) -> Callable[[str], str]:
     """An honest scripted model: it sees the prompt and knows nothing of packings.
 
-    It moves centres along what they are said to be pushed, by a random step, some of them only;
-    blind it moves them anywhere. What it draws depends on its seed, the prompt and how often that
-    was asked before, as a model with a temperature answers the same question in several ways.
+    It moves centres along what they are said to be pushed, by a random step; blind it moves them
+    anywhere. Where the prompt tells of other attempts as well, it goes by the mean of what is said
+    of all of them: at an edge, of which each tells one side, that leads along it. What it draws
+    depends on its seed, the prompt and how often that was asked before, as a model with a
+    temperature answers the same question in several ways.
     """
     asked = Counter[str]()
 
@@ -117,14 +119,12 @@ def model(seed: int, *, blind: bool = False) -> Callable[[str], str]:
         centres = dict[str, tuple[float, float]]()
         for number, x, y in _LINE.findall(prompt):
             centres.setdefault(number, (float(x), float(y)))
-        pushes = dict[str, tuple[float, float]]()
-        for number, x, y in [] if blind else _PUSH.findall(prompt):
-            pushes.setdefault(number, (float(x), float(y)))
+        pushes = {} if blind else _pushes(prompt)
         # In units of the distance to the nearest other centre, which the text itself shows, and the
         # smaller the more changes are said to have been tried.
         tried = max(map(int, _CHANGE.findall(prompt)), default=0)
         spacing = _spacing(list(centres.values()))
-        size = 0.5 * spacing * 10 ** chance.uniform(-0.5, 0.5) / (1 + tried / 40)
+        size = 0.5 * spacing * 10 ** chance.uniform(-0.5, 0.5) / (1 + tried / 20)
         shaking = chance.choice([0.1, 0.3])
         moved = []
         for number in sorted(centres):
@@ -136,6 +136,22 @@ def model(seed: int, *, blind: bool = False) -> Callable[[str], str]:
         return f"```\n{written(moved)}\n```"
 
     return answer
+
+
+def _pushes(prompt: str) -> dict[str, tuple[float, float]]:
+    """Where centres are pushed by the mean of all that is said, as far as the first says."""
+    said: dict[str, list[tuple[float, float]]] = {}
+    for number, x, y in _PUSH.findall(prompt):
+        said.setdefault(number, []).append((float(x), float(y)))
+    first = {number: each[0] for number, each in said.items()}
+    means = {
+        number: (sum(x for x, _ in each) / len(each), sum(y for _, y in each) / len(each))
+        for number, each in said.items()
+    }
+    far = math.hypot(*(part for push in first.values() for part in push))
+    as_far = math.hypot(*(part for push in means.values() for part in push))
+    scale = far / as_far if as_far else 1.0
+    return {number: (scale * x, scale * y) for number, (x, y) in means.items()}
 
 
 def _spacing(centres: list[tuple[float, float]]) -> float:

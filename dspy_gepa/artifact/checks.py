@@ -4,30 +4,56 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
 from dspy_gepa.errors import WrongType
 from dspy_gepa.program.calls.boundary import Raised, settled
 from dspy_gepa.program.rollouts.trace import failure_text
 
-__all__ = ["as_predicates"]
+__all__ = ["CarryOut", "Refused", "as_predicates", "refusal"]
 
 
-def as_predicates(checks: Sequence[Callable[[str], Any]]) -> tuple[Callable[..., Any], ...]:
+Refused: TypeAlias = "str | Literal[False] | None"
+"""The reason for which a check refuses a text, False where it gives none; None if it passes."""
+CarryOut: TypeAlias = Callable[[int, str], Refused]
+"""Carries a check out, given its number and a new text: what `refusal` returns."""
+
+
+def as_predicates(
+    checks: Sequence[Callable[[str], Any]], carry_out: CarryOut | None = None
+) -> tuple[Callable[..., Any], ...]:
     """The checks as rules for new texts.
 
     A check is called with a new text. It refuses the text by returning False or a reason, or by
     raising; everything else lets it pass.
+
+    Args:
+        checks: What the user gave.
+        carry_out: Where they are carried out; here, where it is None.
 
     Raises:
         WrongType: one cannot be called like that.
     """
     if isinstance(checks, (str, bytes)) or not isinstance(checks, Sequence):
         raise WrongType(f"checks={checks!r:.200} was given; a list of functions is needed.")
-    return tuple(map(_as_predicate, checks))
+    carried_out = carry_out or (lambda number, text: refusal(checks[number], text))
+    return tuple(
+        _as_predicate(check, partial(carried_out, number)) for number, check in enumerate(checks)
+    )
 
 
-def _as_predicate(check: Callable[[str], Any]) -> Callable[[str, str, str], Any]:
+def refusal(check: Callable[[str], Any], text: str) -> Refused:
+    """What a check says of a text."""
+    said = settled(lambda: check(text))
+    if isinstance(said, Raised):
+        return failure_text(said.error)
+    return said if isinstance(said, str) or said is False else None
+
+
+def _as_predicate(
+    check: Callable[[str], Any], carry_out: Callable[[str], Any]
+) -> Callable[[str, str, str], Any]:
     name = getattr(check, "__name__", type(check).__name__)
     try:
         inspect.signature(check).bind("text")
@@ -38,10 +64,7 @@ def _as_predicate(check: Callable[[str], Any]) -> Callable[[str, str, str], Any]
         ) from error
 
     def refused(component: str, old: str, new: str) -> Any:  # noqa: ARG001 - a rule's arguments
-        said = settled(lambda: check(new))
-        if isinstance(said, Raised):
-            return failure_text(said.error)
-        return said if isinstance(said, str) or said is False else None
+        return carry_out(new)
 
     refused.__name__ = name
     return refused

@@ -77,6 +77,8 @@ def _checked(evaluate: Callable[..., Any], name: str, *, takes_example: bool) ->
         for p in parameters
         if p.kind is p.KEYWORD_ONLY and (p.default is p.empty or p.name in _OF_EXAMPLES)
     ]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        keywords = [*keywords, _OF_EXAMPLES[0]]
     if not takes_example:
         if _binds(signature, 1):
             return ""

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
+from dspy_gepa.artifact.checks import Refused, refusal
 from dspy_gepa.artifact.evaluation import Evaluation, failed
-from dspy_gepa.artifact.isolation.limits import ProcessLimits, Report, can_limit_memory
+from dspy_gepa.artifact.isolation.limits import ProcessLimits, Report, is_linux
 from dspy_gepa.artifact.isolation.server import ForkServer, can_fork
-from dspy_gepa.artifact.isolation.wire import answer_of, packed_answer, packed_request, request_of
+from dspy_gepa.artifact.isolation.wire import (
+    CheckRequest,
+    answer_of,
+    packed_answer,
+    packed_check,
+    packed_refusal,
+    packed_request,
+    refusal_of,
+    request_of,
+)
 from dspy_gepa.artifact.output import Output, said_with
 from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest, Setback
 from dspy_gepa.errors import JournalCorrupt, SettingsError, WorkerError
 
-__all__ = ["IsolatedEvaluation", "check_isolation"]
+__all__ = ["MOST_PROCESSES", "IsolatedEvaluation", "check_isolation"]
 
 
-def check_isolation(memory_mb: int | None) -> None:
+MOST_PROCESSES = 256
+"""At once, where nothing else is said. Our choice: more than a pool for each core of a large
+machine, and few enough that a program that only forks does no harm."""
+
+
+def check_isolation(memory_mb: int | None, max_processes: int | None) -> None:
     """Nothing, where this system can do what is asked for.
 
     Raises:
@@ -26,8 +43,10 @@ def check_isolation(memory_mb: int | None) -> None:
             'isolation="process" needs a system that can fork processes, which this one cannot. '
             "Leave it out, or run under Linux, macOS or WSL."
         )
-    if memory_mb is not None and not can_limit_memory():
+    if memory_mb is not None and not is_linux():
         raise SettingsError(f"memory_mb={memory_mb} was given; only Linux keeps such a limit.")
+    if max_processes not in (None, MOST_PROCESSES) and not is_linux():
+        raise SettingsError(f"max_processes={max_processes} was given; only Linux can count them.")
 
 
 class IsolatedEvaluation:
@@ -36,9 +55,15 @@ class IsolatedEvaluation:
     Args:
         evaluation: What is done in the process.
         limits: What the process may take.
+        checks: What is asked about new texts, each in a process of its own as well.
     """
 
-    def __init__(self, evaluation: Evaluation, limits: ProcessLimits) -> None:
+    def __init__(
+        self,
+        evaluation: Evaluation,
+        limits: ProcessLimits,
+        checks: Sequence[Callable[[str], Any]] = (),
+    ) -> None:
         self._settings = evaluation.settings
         # The supervisor looks at the time: it can end what takes too long.
         evaluation = replace(
@@ -46,7 +71,10 @@ class IsolatedEvaluation:
         )
 
         def carry_out(sent: bytes) -> bytes:
-            request, must_score = request_of(sent)
+            asked = request_of(sent)
+            if isinstance(asked, CheckRequest):
+                return packed_refusal(refusal(checks[asked.number], asked.text))
+            request, must_score = asked
             return packed_answer(evaluation(request, must_score=must_score))
 
         self._server = ForkServer(carry_out, limits)
@@ -67,6 +95,19 @@ class IsolatedEvaluation:
             feedback = said_with(answer.rollout.feedback, output)
             return replace(answer, rollout=replace(answer.rollout, feedback=feedback))
         return answer
+
+    def check(self, number: int, text: str) -> Refused:
+        """What this check says of a text: see `refusal`. Whatever ends its process refuses it.
+
+        Raises:
+            WorkerError: no process can be begun.
+        """
+        try:
+            report = self._server.ask(packed_check(CheckRequest(number, text)))
+            refused = report.end or refusal_of(report.answer)
+        except (JournalCorrupt, OSError) as error:
+            raise WorkerError(f"A check could not be carried out: {error}") from error
+        return said_with(refused, _output(report)) if isinstance(refused, str) else refused
 
     def close(self) -> None:
         """End all processes."""

@@ -74,7 +74,7 @@ def _parts(returned: Any) -> tuple[Any, Any]:
         score, side = returned
         if isinstance(side, Mapping):
             # One that repeats the score has said nothing more by it.
-            return score, {k: v for k, v in side.items() if k != "score" or v != score}
+            return score, {k: v for k, v in side.items() if k != "score" or not _is_same(v, score)}
         return score, side
     if not hasattr(returned, "score"):
         return returned, None
@@ -135,10 +135,20 @@ def _alone(side: Any) -> Any:
     """The feedback itself where nothing else was said, nothing where nothing was."""
     if not isinstance(side, Mapping):
         return side
-    said = {name: value for name, value in side.items() if value not in (None, "")}
+    said = {name: value for name, value in side.items() if not _is_nothing(value)}
     if len(said) == 1 and next(iter(said)) in ("feedback", "Feedback"):
         return next(iter(said.values()))
     return said or None
+
+
+def _is_nothing(value: object) -> bool:
+    """Whether nothing is said by it. Arrays, which compare by their parts, are not compared."""
+    return value is None or (isinstance(value, str) and not value)
+
+
+def _is_same(value: object, score: object) -> bool:
+    """Whether a field repeats the score."""
+    return _is_number(value) and _is_number(score) and repr(value) == repr(score)
 
 
 def _with_media(value: Any, within: tuple[int, ...]) -> Any:

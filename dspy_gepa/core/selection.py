@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
+from statistics import median
 from typing import TypeAlias
 
 import numpy as np
@@ -187,36 +189,39 @@ class SoftEstimate:
 
 @dataclass(frozen=True, slots=True)
 class ClimbOrWalk:
-    """The best member, or the newest of a walk that leads away from it through worse ones.
+    """The best member, or where a walk has got to that may lead through worse ones.
 
     Our choice for a single problem, which has one best member, where climbing alone stalls. A walk
-    is a line of members, each made from the one before whatever it scored; one of so many steps
-    without a new best is over, and the next may be twice as long. Which of the two is done is drawn
-    by how often each has brought a new best in this run (Thompson sampling), so that a problem on
-    which climbing goes well is climbed.
+    begins at the best and goes on to a child that is better, or worse by no more than changes
+    usually are (threshold accepting): where all changes have come to matter less, so does what is
+    worth a step down. Which of the two is done is drawn by how often each has brought a new best in
+    this run (Thompson sampling), so that a problem on which climbing goes well is climbed.
     """
 
-    steps: int = 4
-    """Of the first walk."""
+    share: float = 0.5
+    """Of the median change of the score, how much worse a step of the walk may be."""
+    window: int = 20
+    """Of how many of the last changes that median is."""
 
     def __call__(self, view: PoolView, random: Random) -> int:
         """The id of the parent."""
         scores = mean_scores(view.scores).tolist()
-        best, tip, taken, longest = 0, None, 0, self.steps
+        best, tip, changes = 0, 0, list[float]()
         gains, losses = {True: 1, False: 1}, {True: 1, False: 1}
         for member in range(1, len(scores)):
             parent = view.parents[member][0]
             is_climb = parent == best
+            if scores[parent] != -inf:  # what mends a failure is no change of a score
+                changes.append(abs(scores[member] - scores[parent]))
             if scores[member] > scores[best]:
                 gains[is_climb] += 1
-                best, tip, taken, longest = member, None, 0, self.steps
+                best = tip = member
                 continue
             losses[is_climb] += 1
-            if parent == tip or tip is None:
-                tip, taken = member, taken + 1
-            if taken >= longest:
-                tip, taken, longest = None, 0, 2 * longest
-        if tip is None:
+            allowed = self.share * median(changes[-self.window :] or [0.0])
+            if parent == tip and scores[member] >= scores[tip] - allowed:
+                tip = member
+        if tip == best:
             return best
         climbing, walking = (random.betavariate(gains[way], losses[way]) for way in (True, False))
         return best if climbing >= walking else tip

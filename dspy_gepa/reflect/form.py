@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Form"]
+__all__ = ["PLACEHOLDERS", "Form"]
 
 _TAGS = ("diagnosis", "new_text", "edit", "lesson", "no_change")
 # In brackets, so that the form is no answer where it is only repeated.
@@ -15,6 +15,8 @@ _WHOLE = "(the whole new text)"
 _LINES = "(the lines to be added)"
 _OLD = "(words of the current text, exactly as they stand there, and only once)"
 _NEW = "(what stands there instead)"
+PLACEHOLDERS = frozenset({_WHOLE, _LINES, _OLD, _NEW, "()"})
+"""What stands in the form in place of a text."""
 
 
 @dataclass(frozen=True, slots=True)

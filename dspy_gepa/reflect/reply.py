@@ -11,15 +11,15 @@ import html
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from dspy_gepa.reflect.edits import Edit, edited, read_edits
-from dspy_gepa.reflect.form import Form
+from dspy_gepa.reflect.form import PLACEHOLDERS, Form
 from dspy_gepa.reflect.overlap import share_of_words
 
-__all__ = ["Reading", "read_reply", "unusable"]
+__all__ = ["Reading", "Unmarked", "fences", "read_reply", "trimmed", "unusable"]
 
 _DECORATION = r"[ \t*_`]*"
 """What models put around a mark on its line."""
@@ -81,6 +81,10 @@ class _Block(NamedTuple):
     is_closed: bool = True
 
 
+Unmarked: TypeAlias = Callable[[str, Mapping[str, str]], Mapping[str, str]]
+"""From a reply without our marks, and the current texts: the texts that it gives."""
+
+
 def read_reply(
     reply: str,
     current: Mapping[str, str],
@@ -88,6 +92,7 @@ def read_reply(
     *,
     is_truncated: bool = False,
     is_second: bool = False,
+    unmarked: Unmarked | None = None,
 ) -> Reading:
     """What the reply gives for these components.
 
@@ -101,8 +106,10 @@ def read_reply(
         is_truncated: Whether the server says that it was cut off.
         is_second: Whether nothing but texts was asked for, after a reply that could not be used,
             so that a text in another form need not go on from the current one.
+        unmarked: Reads replies without our marks, where a text may be anything, such as numbers or
+            JSON. None where texts are instructions, which are words.
     """
-    form = form or Form()
+    form, is_prose = form or Form(), unmarked is None
     current = {name: _with_newlines(text) for name, text in current.items()}
     answer = _without_reasoning(_with_newlines(reply), form)
     if answer is None:
@@ -110,9 +117,9 @@ def read_reply(
     blocks, is_unclear = _blocks(answer, form)
     if not blocks and form.mark("new_text") in (plain := html.unescape(answer)):
         blocks, is_unclear = _blocks(plain, form)
-    words = {block.tag: _trimmed(block.text) for block in blocks if block.is_closed}
+    words = {block.tag: trimmed(block.text) for block in blocks if block.is_closed}
     diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
-    texts, problems = _from_blocks(blocks, current, form)
+    texts, problems = _from_blocks(blocks, current, form, is_prose=is_prose)
     if texts and "no_change" in words:
         texts, problems[""] = {}, f"it has {form.no_change} and new texts as well"
     elif texts and is_unclear:
@@ -120,9 +127,9 @@ def read_reply(
         texts, problems[""] = {}, f"{where}, so it is unclear what ends where"
     if texts or problems or "no_change" in words:
         return Reading(texts, problems, not (texts or problems), diagnosis, lesson)
-    found = {} if blocks else _in_other_form(answer, current)
-    least = 0 if is_second else _LEAST_INHERITED
-    texts = {name: text for name, text in found.items() if not unusable(text)}
+    found = {} if blocks else (unmarked or _in_other_form)(answer, current)
+    least = 0 if is_second or not is_prose else _LEAST_INHERITED
+    texts = {name: text for name, text in found.items() if not unusable(text, is_prose=is_prose)}
     if texts and all(_goes_on(current[name], own, least) for name, own in texts.items()):
         return Reading(texts)
     why = "it was cut off, so it has to be shorter" if is_truncated else ""
@@ -136,10 +143,12 @@ def _goes_on(current: str, text: str, least: float) -> bool:
     return not current.strip() or share_of_words(current, text) >= least
 
 
-def unusable(text: str) -> str:
-    """Why a text can be no instruction at all; empty where it can."""
-    if not any(map(str.isalpha, text)):
+def unusable(text: str, *, is_prose: bool = True) -> str:
+    """Why a text can be no instruction at all, or none of any kind; empty where it can."""
+    if is_prose and not any(map(str.isalpha, text)):
         return "there is no word in it"
+    if not text.strip():
+        return "there is nothing in it"
     if any("\ud800" <= character <= "\udfff" for character in text):
         return "it has characters that are no valid Unicode text"
     return ""
@@ -201,7 +210,7 @@ def _blocks(answer: str, form: Form) -> tuple[list[_Block], bool]:
 
 
 def _from_blocks(
-    blocks: Sequence[_Block], current: Mapping[str, str], form: Form
+    blocks: Sequence[_Block], current: Mapping[str, str], form: Form, *, is_prose: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The texts that blocks give, and why others cannot be used."""
     wholes: dict[str, str] = {}
@@ -216,7 +225,9 @@ def _from_blocks(
             problems[name] = f"the mark <{block.tag}> is not closed"
         elif block.tag == "edit":
             edits.setdefault(name, []).extend(read_edits(block.text))
-        elif not _PLACEHOLDER.fullmatch(text := _bare(block.text, current[name], form)):
+        elif not _is_placeholder(
+            text := _bare(block.text, current[name], form, is_prose=is_prose), is_prose=is_prose
+        ):
             if wholes.get(name, text) != text:
                 problems[name] = "there are several new texts for it, which differ"
             elif name not in wholes:
@@ -228,7 +239,10 @@ def _from_blocks(
         if wholes.get(name, texts[name]) != texts[name]:
             problem = "there are edits and a whole text for it, which differ"
         problems |= {name: problem} if problem else {}
-    reasons = {name: unusable(text) or _gap(text, current[name]) for name, text in texts.items()}
+    reasons = {
+        name: unusable(text, is_prose=is_prose) or _gap(text, current[name])
+        for name, text in texts.items()
+    }
     problems |= {name: reason for name, reason in reasons.items() if reason}
     return {name: text for name, text in texts.items() if name not in problems}, problems
 
@@ -239,15 +253,20 @@ def _gap(text: str, current: str) -> str:
     return f"it leaves a part out: {gap[0].strip()}" if gap and gap[0] not in current else ""
 
 
-def _bare(block: str, current: str, form: Form) -> str:
+def _is_placeholder(text: str, *, is_prose: bool) -> bool:
+    """Whether it stands for a text; what is no prose may well be a line in brackets itself."""
+    return bool(_PLACEHOLDER.fullmatch(text)) if is_prose else text in PLACEHOLDERS
+
+
+def _bare(block: str, current: str, form: Form, *, is_prose: bool) -> str:
     """The text of a block without what encloses all of it: a fence, CDATA, the same marks again."""
-    text = _trimmed(block)
+    text = trimmed(block)
     if quoted := re.fullmatch(r"<!\[CDATA\[(.*)\]\]>", text, re.DOTALL):
-        text = _trimmed(quoted[1])
+        text = trimmed(quoted[1])
     inner, _ = _blocks(text, form)
     if len(inner) == 1 and (inner[0].start, inner[0].end) == (0, len(text)):
-        return _trimmed(inner[0].text) if inner[0].tag == "new_text" else "()"
-    return _unfenced(text, current)
+        return trimmed(inner[0].text) if inner[0].tag == "new_text" else "()"
+    return _unfenced(text, current, is_prose=is_prose)
 
 
 def _component(attributes: str, current: Mapping[str, str]) -> str | None:
@@ -262,22 +281,22 @@ def _component(attributes: str, current: Mapping[str, str]) -> str | None:
 
 def _in_other_form(answer: str, current: Mapping[str, str]) -> dict[str, str]:
     """The texts of a reply without our marks, where only one reading is possible."""
-    fences = list(_fences(answer))
-    inside = fences[0][1] if len(fences) == 1 else answer
+    fenced = list(fences(answer))
+    inside = fenced[0][1] if len(fenced) == 1 else answer
     if (fields := _fields_of(inside)) is not None:
         if len(fields) == len(current) == 1:
             fields = dict(zip(current, fields.values(), strict=True))
         named = {name: fields[name] for name in current if name in fields}
-        return {name: _trimmed(text) for name, text in named.items() if isinstance(text, str)}
+        return {name: trimmed(text) for name, text in named.items() if isinstance(text, str)}
     marks = list(_ELEMENT_MARK.finditer(answer))
     text = ""
     if len(marks) == 2 and marks[0][1] and marks[0][1] == marks[1][2]:
         element = answer[marks[0].end() : marks[1].start()]
         # A fence beside it leaves open which of the two is meant.
-        if len(fences) == len(list(_fences(element))):
-            text = _unfenced(_trimmed(element), "")
-    elif len(fences) == 1 and not marks and fences[0][0] in _PROSE:
-        text = _trimmed(inside)
+        if len(fenced) == len(list(fences(element))):
+            text = _unfenced(trimmed(element), "")
+    elif len(fenced) == 1 and not marks and fenced[0][0] in _PROSE:
+        text = trimmed(inside)
     is_text = text and len(current) == 1 and not _PLACEHOLDER.fullmatch(text)
     return dict.fromkeys(current, text) if is_text else {}
 
@@ -298,7 +317,7 @@ def _fields_of(written: str) -> Mapping[str, object] | None:
     return found if isinstance(found, dict) else None
 
 
-def _fences(text: str) -> Iterator[tuple[str, str, int, int]]:
+def fences(text: str) -> Iterator[tuple[str, str, int, int]]:
     """The outermost fences: what they are called, what stands in them, and where they stand.
 
     One with a name opens, one without closes what is open, as far as its marks are as many.
@@ -315,15 +334,15 @@ def _fences(text: str) -> Iterator[tuple[str, str, int, int]]:
             yield first[2].casefold(), inside, first.start(), mark.end()
 
 
-def _unfenced(text: str, current: str) -> str:
+def _unfenced(text: str, current: str, *, is_prose: bool = True) -> str:
     """The text without a fence around all of it, where the current text has none."""
-    for name, inside, start, end in _fences(text):
+    for name, inside, start, end in fences(text):
         if (start, end) == (0, len(text)) and not _FENCE.match(current.strip()):
-            return _trimmed(inside) if name in _PROSE else text
+            return trimmed(inside) if name in _PROSE or not is_prose else text
     return text
 
 
-def _trimmed(text: str) -> str:
+def trimmed(text: str) -> str:
     """The text without blank lines around it."""
     if "\n" not in text:
         return text.strip()

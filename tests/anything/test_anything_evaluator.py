@@ -47,6 +47,7 @@ def keyword_only(candidate, *, example):
         Judge().method,
         waiting,
         keyword_only,
+        lambda a, **more: f"{a}/{more['example']}",
         "{}/{}".format,
     ],
 )
@@ -196,3 +197,18 @@ def test_of_both_kinds_of_errors_one_is_a_type_error():
     with pytest.raises(TypeError):
         Evaluator(None, takes_example=False, is_lone=True)
     assert issubclass(WrongType, TypeError)
+
+
+@pytest.mark.parametrize("field", ["Feedback", "score", "scores", "feedback", "table"])
+def test_what_compares_by_its_parts_is_feedback_like_any_other(field):
+    """Arrays and tables answer a comparison with as many truths as they have parts."""
+    said = judged((0.5, {field: np.arange(3), "more": ""}), name="e", example=0, components=[])
+    assert said.score == 0.5
+    assert "0" in said.feedback
+    assert "2" in said.feedback
+
+
+def test_a_number_beyond_all_floats_is_no_score():
+    """It is the evaluator's error, and no failure of the artifact."""
+    with pytest.raises(MetricError, match="finite"):
+        judged(10**400, name="e", example=0, components=[])

@@ -147,6 +147,41 @@ while True:
         assert rollout(process, "score = 5").score == 5
 
 
+def test_a_fork_bomb_ends_with_its_number(tmp_path):
+    """Long before its time, also where every process leaves the group of the one before it."""
+    path = tmp_path / "pids"
+    program = f"""
+import os, time
+for _ in range(9):
+    os.fork()
+    os.setsid() if os.getpid() != os.getsid(0) else None
+    with open({str(path)!r}, "a") as file:
+        file.write(f"{{os.getpid()}} ")
+    time.sleep(0.1)
+while True:
+    time.sleep(1)
+"""
+    with isolated(timeout_seconds=120.0, max_processes=16) as process:
+        assert rollout(process, program).failure == "it had more than 16 processes at once"
+        began = {int(pid) for pid in path.read_text().split()}
+        assert [pid for pid in began if is_alive(pid)] == []
+        assert rollout(process, "score = 5").score == 5
+
+
+def test_processes_that_have_ended_count_for_nothing():
+    """Many that were begun one after the other, waited for or not, are no fork bomb."""
+    program = """
+import os, time
+for n in range(40):
+    if os.fork() == 0:
+        os._exit(0)
+time.sleep(0.5)
+score = 1
+"""
+    with isolated(max_processes=8) as process:
+        assert rollout(process, program).score == 1
+
+
 def test_a_million_lines_are_cut_to_their_beginning_and_end():
     """What is printed is read all the time, so that nobody waits, and little of it is kept."""
     with isolated() as process:

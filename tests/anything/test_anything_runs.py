@@ -61,6 +61,26 @@ def test_several_problems_each_get_their_best():
     assert any(best.artifact not in pool for best in found.values())
 
 
+def test_what_was_rejected_on_one_problem_is_tried_on_another():
+    """A text that is worse on the problem that a proposal looked at may be the best of the next."""
+    told = []
+    for seed in range(4):
+        evaluate = Counted(distance)
+        result = run(
+            evaluate,
+            dataset=[0, 9],
+            reflection_lm=lambda _prompt: "```\nvalue: 9\n```",
+            reflection_minibatch_size=1,
+            max_proposals=4,
+            seed=seed,
+        )
+        told.append([each.verdict.kind for each in result.proposals])
+        assert "accepted" in told[-1]
+        assert [best.score for best in result.best_by_problem] == [0, 0]
+        assert len(set(evaluate.calls)) == len(evaluate.calls)
+    assert "rejected" in {kinds[0] for kinds in told}
+
+
 def test_generalization_learns_from_one_set_and_chooses_by_another():
     """No reflection is shown a validation example."""
     prompts = []
@@ -349,6 +369,41 @@ def test_a_check_refuses_a_text_before_it_is_paid_for():
     assert "bad luck" in asked[1]
     assert "is_small" in asked[3]
     assert result.score == 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+def test_checks_run_where_evaluations_do():
+    """What a text does when it is checked, it does to a process of its own: the run goes on."""
+    home = os.getpid()
+
+    def runs(text):
+        assert os.getpid() != home
+        sys.stdout.write("on line 1\n")
+        exec(text, {})
+
+    asked = []
+
+    def model(prompt):
+        asked.append(prompt)
+        said = ["import os; os._exit(3)  # value: 1", "while True: pass  # value: 2", "# value: 3"]
+        return f"```\n{said[len(asked) - 1]}\n```"
+
+    evaluate = Counted(value_of)
+    result = run(
+        evaluate,
+        artifact="# value: 0",
+        reflection_lm=model,
+        max_proposals=2,
+        checks=[runs, lambda text: "5" not in text],
+        isolation="process",
+        capture_stdio=True,
+        timeout_seconds=5.0,
+    )
+    assert "ended itself with status 3" in asked[1]
+    assert "on line 1" in asked[1]
+    assert "longer than 5 seconds" in result.proposals[0].verdict.reason
+    assert result.score == 3
+    assert result.tally.metric_calls == 2
 
 
 def test_where_nothing_ever_scores_the_run_ends_with_the_cause():
@@ -738,7 +793,7 @@ def unused(artifact, example=None):
         ({"max_evals": 2.5}, "whole number"),
         ({"max_evals": True}, "whole number"),
         ({"max_cost": 0}, "above 0"),
-        ({"max_cost": 1.0}, "cannot be counted"),
+        ({"max_cost": 1.0}, "^max_cost=1.0 .* cannot be counted"),
         ({"num_threads": 0}, "num_threads"),
         ({"timeout_seconds": -1}, "timeout_seconds"),
         ({"isolation": "docker"}, "process"),

@@ -1,6 +1,7 @@
 """Parent selection: inside the pool, deterministic, with the weights that are claimed."""
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -12,6 +13,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.frontier import coverage, mean_scores, tops
 from dspy_gepa.core.selection import (
     SELECTIONS,
+    ClimbOrWalk,
     EpsilonGreedy,
     PoolView,
     TopKPareto,
@@ -105,3 +107,64 @@ def test_top_k_falls_back_on_the_best_mean():
     """Where none of the k best holds a column, it is the best of them."""
     view = pool([0.75, 0.75], [1.0, 0.0], [0.0, 1.0])
     assert chances(TopKPareto(1), view, 8) == {0: 8}
+
+
+def line(*scores, parents):
+    """A pool of one problem, whose members were made one from another."""
+    view = pool(*([score] for score in scores))
+    return replace(view, parents=((), *((parent,) for parent in parents)))
+
+
+def taken(view):
+    """Every member that a search which climbs or walks may go on from."""
+    return {ClimbOrWalk()(view, Random(seed)) for seed in range(200)}
+
+
+@pytest.mark.parametrize(
+    ("scores", "parents", "expected"),
+    [
+        ((0.0,), (), {0}),
+        ((0.0, 1.0, 2.0), (0, 1), {2}),
+        # One step of 1 and one of 0.4: a step down of up to half the median change is gone on from.
+        ((0.0, 1.0, 0.7), (0, 1), {1, 2}),
+        ((0.0, 1.0, -1.0), (0, 1), {1}),
+        ((0.0, 1.0, 0.7, 0.6), (0, 1, 2), {1, 3}),
+        # What is made from the best while a walk is elsewhere is no step of the walk.
+        ((0.0, 1.0, 0.7, 0.9), (0, 1, 1), {1, 2}),
+        # A new best ends it, and a failure that was mended is no change of a score.
+        ((0.0, 1.0, 0.7, 1.5), (0, 1, 2), {3}),
+        ((-np.inf, 5.0, 3.0), (0, 0), {1}),
+        ((-np.inf, 5.0, 5.0), (0, 1), {1, 2}),
+    ],
+)
+def test_a_walk_goes_on_through_what_is_little_worse(scores, parents, expected):
+    """From the best it leads to children that changes as they usually are account for."""
+    assert taken(line(*scores, parents=parents)) == expected
+
+
+def test_what_has_paid_is_done_more_often():
+    """Where climbing brings every new best, hardly any walk is gone on with."""
+    scores = [float(n) for n in range(20)] + [18.9]
+    view = line(*scores, parents=[*range(19), 19])
+    tips = Counter(ClimbOrWalk()(view, Random(seed)) for seed in range(200))
+    assert tips[19] > 4 * tips[20] > 0
+
+
+def test_a_walk_leaves_a_local_optimum():
+    """One whose neighbors are all a little worse, where climbing stays for ever."""
+
+    def height(place):
+        return place - 1.3 * (place % 4 == 3)
+
+    def reached(selection):
+        places, parents = [0], [()]
+        for ticket in range(60):
+            scores = [height(place) for place in places]
+            view = line(*scores, parents=[each[0] for each in parents[1:]])
+            parent = selection(view, Random(ticket))
+            places.append(places[parent] + (1, 1, -1)[ticket % 3])
+            parents.append((parent,))
+        return max(map(height, places))
+
+    assert reached(current_best) == height(2)
+    assert reached(ClimbOrWalk()) > 2 * height(2)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ProcessLimits", "Report", "can_limit_memory", "limit_memory"]
+__all__ = ["ProcessLimits", "Report", "is_linux", "limit_memory"]
 
 _SPARE = 64 * 2**20
 """Bytes beyond the limit with which a process that has reached it can still say so."""
@@ -20,6 +20,8 @@ class ProcessLimits:
     timeout_seconds: float | None = None
     memory_mb: int | None = None
     """Beside what is there when it begins; each process that it begins may take as much."""
+    max_processes: int | None = None
+    """At once, itself among them."""
     captures: bool = False
     """Whether what it prints is kept, and not printed where the run's own output goes."""
 
@@ -51,6 +53,6 @@ def limit_memory(memory_mb: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_AS, (limit + _SPARE, limit + _SPARE))
 
 
-def can_limit_memory() -> bool:
-    """Whether this system keeps such a limit."""
+def is_linux() -> bool:
+    """Whether this system keeps a limit of memory, and tells which processes there are."""
     return sys.platform.startswith("linux")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
 import socket
 import struct
@@ -26,6 +27,7 @@ __all__ = ["ForkServer", "can_fork"]
 _LENGTH = struct.Struct(">Q")
 _NO_ROOM = b"-"
 """Stands in the place of a report where there is no room for one more process."""
+_ENDED = Report(end="the process that watched it was ended")
 
 
 def can_fork() -> bool:
@@ -57,6 +59,10 @@ class ForkServer:
                 os._exit(1)  # whatever happened: this is no second run
         theirs.close()
         self._control = ours
+        self._idle: list[socket.socket] = []
+        """To supervisors that wait for another request: to begin one costs as much as what it
+        watches."""
+        self._is_closed = False
         self._lock = threading.Lock()
 
     def ask(self, request: bytes) -> Report:
@@ -66,24 +72,44 @@ class ForkServer:
             OSError: there is no server any more.
             JournalCorrupt: what came is no report.
         """
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs, self._lock:
-                socket.send_fds(self._control, [b"+"], [theirs.fileno()])
-            ours.sendall(_LENGTH.pack(len(request)) + request)
-            chunks = iter(lambda: ours.recv(1 << 16), b"")
-            sent = b"".join(chunks)
+        supervisor, is_ready = self._supervisor(), False
+        try:
+            _send(supervisor, request)
+            sent = _received(supervisor)
+            is_ready = sent != _NO_ROOM
+        except OSError:
+            # Whoever watches a process is out of its way, but not out of its reach.
+            return _ENDED
+        finally:
+            with self._lock:
+                if is_ready := is_ready and not self._is_closed:
+                    self._idle.append(supervisor)
+            if not is_ready:
+                _end(supervisor)
         if sent == _NO_ROOM:
             raise OSError("no process could be begun")
-        # Whoever watches a process is out of its way, but not out of its reach.
-        return report_of(sent) if sent else Report(end="the process that watched it was ended")
+        return report_of(sent)
+
+    def _supervisor(self) -> socket.socket:
+        """The way to one that is idle; a new one where there is none."""
+        with self._lock:
+            while self._idle:
+                waiting = self._idle.pop()
+                if not select.select([waiting], [], [], 0)[0]:
+                    return waiting
+                _end(waiting)  # it was ended while nobody asked it for anything
+            ours, theirs = socket.socketpair()
+            with theirs:
+                socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+            return ours
 
     def close(self) -> None:
         """End the server. Processes under way end when who asked for them is answered or gone."""
-        with suppress(OSError):
-            # Other processes of the user's may have inherited the socket.
-            self._control.shutdown(socket.SHUT_RDWR)
-        self._control.close()
+        with self._lock:
+            self._is_closed = True
+            for supervisor in self._idle:
+                _end(supervisor)
+            _end(self._control)
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
 
@@ -109,19 +135,38 @@ def _serve(
             pid = os.fork()
         except OSError:
             pid = -1
-            answering.sendall(_NO_ROOM)
+            _send(answering, _NO_ROOM)
         if pid == 0:
             try:
                 control.close()
                 become_parent_of_orphans()
-                supervise(answering, _received(answering), carry_out, limits)
+                while True:  # until who asks is gone
+                    report = supervise(answering, _received(answering), carry_out, limits)
+                    _send(answering, report)
+            except OSError:
+                pass
             finally:
                 os._exit(0)
         answering.close()
 
 
+def _end(connection: socket.socket) -> None:
+    with suppress(OSError):
+        # Other processes of the user's may have inherited the socket.
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+def _send(connection: socket.socket, message: bytes) -> None:
+    connection.sendall(_LENGTH.pack(len(message)) + message)
+
+
 def _received(asking: socket.socket) -> bytes:
-    """The request, whole."""
+    """A message, whole.
+
+    Raises:
+        OSError: whoever was to send it is gone.
+    """
     (length,) = _LENGTH.unpack(_exactly(asking, _LENGTH.size))
     return _exactly(asking, length)
 
@@ -131,7 +176,7 @@ def _exactly(asking: socket.socket, length: int) -> bytes:
     while length:
         chunk = asking.recv(min(length, 1 << 20))
         if not chunk:
-            os._exit(0)  # who asked is gone
+            raise ConnectionResetError("nobody is there any more")
         chunks.append(chunk)
         length -= len(chunk)
     return b"".join(chunks)

@@ -26,6 +26,8 @@ _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 the process that asks for it."""
 _LOOK_SECONDS = 0.005
 """How often a process is looked at where the system cannot tell when it ends."""
+_COUNT_SECONDS = 0.05
+"""How often processes are counted, where there is a limit."""
 _CHUNK = 1 << 16
 _MOST_CHUNKS = 1 << 10
 """Chunks that are read after the end; more come only from what could not be ended."""
@@ -47,8 +49,8 @@ def supervise(
     request: bytes,
     carry_out: Callable[[bytes], bytes],
     limits: ProcessLimits,
-) -> None:
-    """Carry out a request in a process of its own, and send what became of it."""
+) -> bytes:
+    """Carry out a request in a process of its own; returns what became of it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pipes = {name: os.pipe() for name in _STREAMS}
     pid = os.fork()
@@ -62,7 +64,7 @@ def supervise(
     for _, writing_end in pipes.values():
         os.close(writing_end)
     watch = _Watch(pid, {name: pair[0] for name, pair in pipes.items()}, answering)
-    end = watch.until_end(limits.timeout_seconds)
+    end = watch.until_end(limits)
     _kill_all(pid)
     watch.read_rest()
     answer = watch.answer
@@ -71,8 +73,8 @@ def supervise(
         end=end or ("" if answer else "its process ended without an answer"),
         **{name: kept.text for name, kept in watch.kept.items()},
     )
-    with suppress(OSError):
-        answering.sendall(packed_report(report))
+    watch.close()
+    return packed_report(report)
 
 
 @contextmanager
@@ -146,13 +148,17 @@ class _Watch:
         """What it answered so far."""
         return b"".join(self._answer)
 
-    def until_end(self, timeout_seconds: float | None) -> str:
+    def until_end(self, limits: ProcessLimits) -> str:
         """Why it came to no end of its own, or to a bad one; empty where it ended as it should."""
+        timeout_seconds, most = limits.timeout_seconds, limits.max_processes
+        most = most if _IS_LINUX else None
         deadline = float("inf") if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
             left_seconds = deadline - time.monotonic()
             if left_seconds <= 0:
                 return f"it took longer than {timeout_seconds:g} seconds"
+            if most is not None:
+                left_seconds = min(left_seconds, _COUNT_SECONDS)
             patience = left_seconds if self._ended >= 0 else min(left_seconds, _LOOK_SECONDS)
             ready = self._selector.select(None if patience == float("inf") else patience)
             for key, _ in ready:
@@ -164,6 +170,8 @@ class _Watch:
             pid, status = os.waitpid(self._pid, os.WNOHANG)
             if pid:
                 return _end(status)
+            if most is not None and _has_more_than(most):
+                return f"it had more than {most} processes at once"
 
     def read_rest(self) -> None:
         """Read what is left after the process ended; nothing is waited for."""
@@ -171,6 +179,12 @@ class _Watch:
             for _ in range(_MOST_CHUNKS):
                 if not self._read(descriptor):
                     break
+
+    def close(self) -> None:
+        """Give back what watching took."""
+        self._selector.close()
+        for descriptor in (*self._names, *([self._ended] if self._ended >= 0 else [])):
+            os.close(descriptor)
 
     def _read(self, descriptor: int) -> bool:
         """Whether something was there."""
@@ -221,3 +235,27 @@ def _children() -> list[int]:
     except OSError:
         return []
     return [int(number) for number in listed.split()]
+
+
+def _has_more_than(most: int) -> bool:
+    """Whether so many processes that came from this one are alive."""
+    return len(_descendants(most)) > most and sum(map(_is_alive, _descendants(2 * most))) > most
+
+
+def _descendants(most: int) -> list[int]:
+    """The processes that came from this one; a few more than so many are enough."""
+    found = _children()
+    for pid in found:
+        if len(found) > most:
+            break
+        for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+            with suppress(OSError):
+                found += map(int, listing.read_text("ascii").split())
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether it has not ended yet, and only nobody has asked how."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    return False

@@ -6,8 +6,9 @@ So nothing of an artifact's own types is made, and none of its code is run, wher
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
+from dspy_gepa.artifact.checks import Refused
 from dspy_gepa.artifact.isolation.limits import Report
 from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
@@ -18,10 +19,14 @@ from dspy_gepa.store.codec import RECORDS
 from dspy_gepa.store.plain import dumps, loads, packed, unpacked
 
 __all__ = [
+    "CheckRequest",
     "answer_of",
     "packed_answer",
+    "packed_check",
+    "packed_refusal",
     "packed_report",
     "packed_request",
+    "refusal_of",
     "report_of",
     "request_of",
 ]
@@ -36,9 +41,39 @@ def packed_request(request: RolloutRequest, *, must_score: bool) -> bytes:
     return dumps(packed(list(asked))).encode()
 
 
-def request_of(sent: bytes) -> tuple[RolloutRequest, bool]:
-    """The request, and whether what is no score is an error."""
-    texts, example, traced, must_score = unpacked(loads(sent))
+class CheckRequest(NamedTuple):
+    """What asks whether a check refuses a text."""
+
+    number: int
+    text: str
+
+
+def packed_check(request: CheckRequest) -> bytes:
+    """A request for a check."""
+    return dumps(packed(list(request))).encode()
+
+
+def packed_refusal(refused: Refused) -> bytes:
+    """What a check says of a text."""
+    return dumps({"refused": packed(refused)}).encode()
+
+
+def refusal_of(sent: str) -> Refused:
+    """What a check said.
+
+    Raises:
+        JournalCorrupt: it is nothing that one says.
+    """
+    refused: Refused = unpacked(loads(sent)["refused"])
+    return refused
+
+
+def request_of(sent: bytes) -> tuple[RolloutRequest, bool] | CheckRequest:
+    """A request for an evaluation, and whether what is no score is an error; or one for a check."""
+    read = unpacked(loads(sent))
+    if len(read) == len(CheckRequest._fields):
+        return CheckRequest(*read)
+    texts, example, traced, must_score = read
     candidate = Candidate(tuple((name, text) for name, text in texts))
     return RolloutRequest(candidate, example, traced=traced), must_score
 

@@ -111,5 +111,7 @@ def _number(value: object) -> float | None:
         return None
     try:
         return float(value)
+    except OverflowError:
+        return math.inf
     except TypeError:
         return None  # an array of several

@@ -1,0 +1,88 @@
+"""An artifact in a reply without our marks, where only one reading is possible.
+
+The reader of replies takes texts for instructions, which are words. An artifact may be anything:
+numbers, JSON, markup, code. So what stands in the one fence of a reply is the artifact, whatever
+the fence is called, and markup is not taken apart.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from dspy_gepa.reflect.reply import fences, trimmed
+
+__all__ = ["Kind", "kept", "unmarked"]
+
+Kind = Literal["text", "code"]
+"""What an artifact is."""
+_LONG = 4
+"""Characters of a line that says something."""
+
+
+def kept(_component: str, text: str) -> str:
+    """A new text as it is evaluated: to the character, but for blank lines around it."""
+    return trimmed(text)
+
+
+def unmarked(reply: str, current: Mapping[str, str], kinds: Mapping[str, Kind]) -> dict[str, str]:
+    """The texts of a reply without our marks; none where it is unclear what they are."""
+    fenced = [trimmed(inside) for _, inside, _, _ in fences(reply)]
+    if len(current) > 1:
+        return _named(fenced[0] if len(fenced) == 1 else reply, current)
+    ((name, old),) = current.items()
+    text = _only(reply.strip(), old, fenced, is_code=kinds.get(name) == "code")
+    return {name: text} if text else {}
+
+
+def _only(reply: str, old: str, fenced: Sequence[str], *, is_code: bool) -> str:
+    """The one text that can be meant; empty where there is none."""
+    if any(fences(old)):
+        return ""  # then a fence is a part of such a text
+    if not fenced:
+        is_alone = (_is_data(reply) and _is_data(old)) or (is_code and _is_python(reply, old))
+        return reply if is_alone else ""
+    if is_code and len(fenced) > 1:
+        # Beside it the current one may be quoted, a command, or what is printed.
+        fenced = [text for text in fenced if text != trimmed(old) and _is_of(old, text)]
+    return fenced[0] if len(fenced) == 1 else ""
+
+
+def _named(written: str, current: Mapping[str, str]) -> dict[str, str]:
+    """The texts of an object whose fields are components, and nothing else."""
+    found = _loaded(written)
+    if not isinstance(found, dict) or not found or not set(found) <= set(current):
+        return {}
+    return {name: trimmed(text) for name, text in found.items() if isinstance(text, str)}
+
+
+def _is_data(text: str) -> bool:
+    return isinstance(_loaded(text), (dict, list))
+
+
+def _loaded(text: str) -> object:
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):  # the latter where it nests a thousand times
+        return None
+
+
+def _is_python(*texts: str) -> bool:
+    """Whether each of them is a program, and no talk that happens to be an expression."""
+    try:
+        trees = [ast.parse(text) for text in texts]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return all(
+        any(not isinstance(statement, ast.Expr) for statement in tree.body) for tree in trees
+    )
+
+
+def _is_of(old: str, text: str) -> bool:
+    """Whether the text has a line of the old one, whatever language that is."""
+    lines = [re.sub(r"\s+", "", line) for line in old.splitlines()]
+    known = {line for line in lines if len(line) >= _LONG}
+    return any(re.sub(r"\s+", "", line) in known for line in text.splitlines())
