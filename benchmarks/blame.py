@@ -35,6 +35,7 @@ from search_efficiency import quiet
 from strong_reflection import reflection_model
 
 from dspy_gepa import GEPA
+from dspy_gepa.core.work import faults_in_words
 
 QUESTIONS = 30
 STYLES = ("diagnose", "transcribe")
@@ -54,7 +55,7 @@ class Watch:
         if (reflection := getattr(event, "reflection", None)) is not None:
             self.texts.update(reflection.texts)
             self.diagnosis = getattr(reflection, "diagnosis", "") or self.diagnosis
-            self.problem = reflection.problem
+            self.problem = faults_in_words(reflection.shortfalls)
         evaluation = getattr(getattr(event, "phase", None), "evaluation", None)
         if evaluation is not None and dict(evaluation.candidate) != self.given:
             self.child = dict(evaluation.candidate)

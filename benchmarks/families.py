@@ -18,6 +18,7 @@ What holds here need not hold for a language model.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from gepa.core.adapter import EvaluationBatch
 from dspy_gepa.arguments import Arguments
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.events import Committed
+from dspy_gepa.core.events import Committed, Event
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.search import decisions, evolve, requests, start
 from dspy_gepa.core.state import RunState, Settings
@@ -47,8 +48,21 @@ from dspy_gepa.core.work import (
 )
 from dspy_gepa.presets import settings_for
 from dspy_gepa.program.examples import ExampleTable
+from dspy_gepa.run.loop import run
+from dspy_gepa.testing.orders import VirtualTimeExecutor
 
-__all__ = ["SHAPES", "Point", "Simulated", "World", "by_ours", "by_reference", "draw", "score_at"]
+__all__ = [
+    "SHAPES",
+    "Pace",
+    "Point",
+    "Simulated",
+    "World",
+    "by_our_clock",
+    "by_ours",
+    "by_reference",
+    "draw",
+    "score_at",
+]
 
 UNSEEN = 400
 """Cases on which what is returned is judged."""
@@ -445,6 +459,8 @@ class Point(NamedTuple):
     score: float
     """Its expected value on unseen cases."""
     candidate: Candidate
+    seconds: float = 0.0
+    """When that is, where time is simulated."""
 
 
 def score_at(points: Sequence[Point], cost: float, factor: float) -> float:
@@ -518,12 +534,73 @@ def _point(task: Simulated, state: RunState, points: Sequence[Point]) -> Point:
     return Point(state.tally.metric_calls, state.tally.reflection_calls, score, best)
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How long work takes in simulated time, lognormal; the median of a rollout is 1."""
+
+    slots: int
+    """How many rollouts run at once."""
+    reflection: float = 10.0
+    spread: float = 1.0
+
+    def rollout(self, candidate: Candidate, case: int) -> float:
+        """Of a candidate on a case: the same in both systems."""
+        return self._drawn(candidate.digest, case)
+
+    def reflecting(self, *labels: object) -> float:
+        """Of one call of the reflection LM."""
+        return self.reflection * self._drawn("reflection", *labels)
+
+    def together(self, seconds: Sequence[float]) -> float:
+        """Of work that is begun in this order, as slots become free, and waited for."""
+        free = [0.0] * self.slots
+        for each in seconds:
+            heapq.heapreplace(free, free[0] + each)
+        return max(free)
+
+    def _drawn(self, *labels: object) -> float:
+        return Random(repr(("seconds", *labels))).lognormvariate(0, self.spread)
+
+
+def by_our_clock(
+    world: World,
+    pace: Pace,
+    *,
+    metric_calls: int,
+    seed: int = 0,
+    change: Callable[[Settings], Settings] = lambda settings: settings,
+    **given: Any,
+) -> list[Point]:
+    """What our search would return, by the simulated time that has passed; at last when it ends."""
+    task = Simulated(world)
+    settings = change(settings_in(world, metric_calls=metric_calls, seed=seed, **given))
+    points = [Point(0, 0, task.expected(task.student), task.student)]
+
+    def duration(request: Request) -> float:
+        if isinstance(request, RolloutRequest):
+            return pace.rollout(request.candidate, request.example)
+        return pace.reflecting(seed, request.ticket)
+
+    executor = VirtualTimeExecutor(Worker(task), pace.slots, duration)
+
+    def listen(event: Event, state: RunState) -> None:
+        if isinstance(event, Committed):
+            found = _point(task, state, points)
+            points.append(found._replace(seconds=executor.now_seconds))
+
+    state = run(start(settings, task.student), executor, [listen]).state
+    points.append(_point(task, state, points)._replace(seconds=executor.now_seconds))
+    return points
+
+
 class Adapter:
     """A task as the gepa package wants to see it."""
 
-    def __init__(self, task: Simulated) -> None:
+    def __init__(self, task: Simulated, pace: Pace | None = None) -> None:
         self.task = task
+        self.pace = pace
         self.metric_calls = 0
+        self.seconds = 0.0
 
     def evaluate(
         self,
@@ -534,6 +611,9 @@ class Adapter:
         """Rollouts."""
         self.metric_calls += len(batch)
         rollouts = [self.task.rollout(Candidate.of(candidate), case) for case in batch]
+        if self.pace is not None:  # each batch is waited for
+            own = Candidate.of(candidate)
+            self.seconds += self.pace.together([self.pace.rollout(own, case) for case in batch])
         pairs = list(zip(batch, rollouts, strict=True)) if capture_traces else None
         return EvaluationBatch(rollouts, [rollout.score for rollout in rollouts], pairs)
 
@@ -560,6 +640,8 @@ class Adapter:
             shown = [record["shown"] for record in reflective_dataset[name]]
             new = self.task.rewritten(Candidate.of(candidate), [name], shown, is_selective=False)
             texts[name] = new.get(name, candidate[name])
+            if self.pace is not None:
+                self.seconds += self.pace.reflecting(self.task.reflections)
         return texts
 
 
@@ -577,8 +659,8 @@ class _Watch:
         if event["average_score"] > self.best:
             self.best = event["average_score"]
             candidate, task = Candidate.of(event["candidate"]), self.adapter.task
-            spent = self.adapter.metric_calls, task.reflections
-            self.points.append(Point(*spent, task.expected(candidate), candidate))
+            spent, seconds = (self.adapter.metric_calls, task.reflections), self.adapter.seconds
+            self.points.append(Point(*spent, task.expected(candidate), candidate, seconds))
 
     def __call__(self, state: Any) -> bool:
         """Whether to stop."""
@@ -593,25 +675,31 @@ class _Silent:
 
 
 def by_reference(
-    world: World, *, cost: float, factor: float = 10.0, seed: int = 0, **told: bool
+    world: World,
+    *,
+    cost: float,
+    factor: float = 10.0,
+    seed: int = 0,
+    pace: Pace | None = None,
 ) -> list[Point]:
     """The same for the engine of dspy.GEPA with dspy.GEPA's settings: the gepa package itself.
 
     Calls of the metric for feedback on single steps, which dspy.GEPA makes besides, are not
     counted. Its merge raises where an ancestor's mean is 0 or negative; then it goes without.
+    The last point is when it ended.
     """
     try:
-        return _by_reference(world, cost, factor, seed, use_merge=True, **told)
+        return _by_reference(world, cost, factor, seed, pace, use_merge=True)
     except ValueError as error:
         if "weights" not in str(error):
             raise
-    return _by_reference(world, cost, factor, seed, use_merge=False, **told)
+    return _by_reference(world, cost, factor, seed, pace, use_merge=False)
 
 
 def _by_reference(
-    world: World, cost: float, factor: float, seed: int, *, use_merge: bool, **told: bool
+    world: World, cost: float, factor: float, seed: int, pace: Pace | None, *, use_merge: bool
 ) -> list[Point]:
-    adapter = Adapter(Simulated(world, **told))
+    adapter = Adapter(Simulated(world), pace)
     watch = _Watch(adapter, cost=cost, factor=factor)
     optimize(
         seed_candidate=dict(adapter.task.student),
@@ -632,4 +720,8 @@ def _by_reference(
         raise_on_exception=True,
         seed=seed,
     )
-    return watch.points
+    last = watch.points[-1]
+    if pace is None:
+        return watch.points
+    spent = adapter.metric_calls, adapter.task.reflections
+    return [*watch.points, Point(*spent, last.score, last.candidate, adapter.seconds)]

@@ -10,6 +10,13 @@ of the metric, for feedback, nor what it spends beyond its limit is charged.
 
     python benchmarks/fresh_draws.py --first 1000 --draws 100 --seeds 3 --json fresh_draws.json
     python benchmarks/fresh_draws.py --part equal --first 1000 --draws 200
+    python benchmarks/fresh_draws.py --part clock --first 1000 --draws 100 --seeds 1
+
+The last one is about time, which is simulated: a rollout takes a lognormal time with median 1 and
+spread 1, the same in both systems, a reflection ten times as long. dspy.GEPA's engine waits for
+every batch of rollouts and reflects on one component after another; that is how long it is taken
+to need. What is compared is when each of them first has the score that the engine ends with, and
+how long both take for the whole budget of metric calls.
 """
 
 from __future__ import annotations
@@ -22,7 +29,17 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from families import Point, Simulated, World, by_ours, by_reference, draw, score_at
+from families import (
+    Pace,
+    Point,
+    Simulated,
+    World,
+    by_our_clock,
+    by_ours,
+    by_reference,
+    draw,
+    score_at,
+)
 from report import (
     OURS,
     REFERENCE,
@@ -148,16 +165,83 @@ def harmful(draws: Sequence[int], cost: int) -> dict[str, Any]:
     }
 
 
+def by_clock(
+    draws: Sequence[int], seeds: Sequence[int], threads: Sequence[int], metric_calls: int
+) -> list[dict[str, Any]]:
+    """How much sooner ours has the score that the reference ends with; prints a row for each way.
+
+    Where ours never has it, the whole of its time counts.
+    """
+    ways: tuple[dict[str, Any], ...] = ({}, {"prefer": "time"})
+    rows: list[list[object]] = [
+        ["threads", "ours", "times sooner", "never", "time in all", "longer", "score", "theirs",
+         "reflections", "theirs"]
+    ]  # fmt: skip
+    kept = []
+    for count in threads:
+        pace = Pace(count)
+        told: list[tuple[list[Point], list[list[Point]]]] = []
+        for number in draws:
+            world = draw(number)
+            for seed in seeds:
+                their = by_reference(world, cost=metric_calls, factor=0.0, seed=seed, pace=pace)
+                own = [
+                    by_our_clock(world, pace, metric_calls=metric_calls, seed=seed, **way)
+                    for way in ways
+                ]
+                told.append((their, own))
+        for place, way in enumerate(ways):
+            pairs = [(their, own[place]) for their, own in told]
+            found = {"threads": count, **way, **_in_time(pairs)}
+            kept.append(found)
+            rows.append([count, way.get("prefer", "default"), *map(_written, _columns(found))])
+    print_table(rows)
+    return kept
+
+
+def _in_time(pairs: Sequence[tuple[list[Point], list[Point]]]) -> dict[str, Any]:
+    sooner, never = [], 0
+    for their, own in pairs:
+        target = their[-1].score - 1e-9
+        if target - their[0].score < LEAST_GAIN:
+            continue
+        first, *_ = (point.seconds for point in their if point.score >= target)
+        reached = [point.seconds for point in own if point.score >= target]
+        never += not reached
+        sooner.append(first / max(min([*reached, own[-1].seconds]), 1.0))
+    in_all = [own[-1].seconds / their[-1].seconds for their, own in pairs]
+    return {
+        "sooner": geometric_mean(sooner),
+        "never": f"{never} of {len(sooner)}",
+        "in all": geometric_mean(in_all),
+        "longer": float(np.mean([each > 1 for each in in_all])),
+        "score": float(np.mean([own[-1].score for _, own in pairs])),
+        "reference score": float(np.mean([their[-1].score for their, _ in pairs])),
+        "reflections": float(np.mean([own[-1].reflections for _, own in pairs])),
+        "reference reflections": float(np.mean([their[-1].reflections for their, _ in pairs])),
+    }
+
+
+def _columns(found: dict[str, Any]) -> list[object]:
+    return [value for name, value in found.items() if name not in ("threads", "prefer")]
+
+
+def _written(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--part", choices=("compare", "equal"), default="compare")
+    parser.add_argument("--part", choices=("compare", "equal", "clock"), default="compare")
     parser.add_argument("--first", type=int, default=1000, help="number of the first draw")
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3, help="runs in each world")
     parser.add_argument("--cost", type=int, default=1600)
     parser.add_argument("--factor", type=float, default=10.0, help="rollouts to a reflection call")
     parser.add_argument("--paper", action="store_true", help='also ours with search="paper"')
+    parser.add_argument("--threads", nargs="+", type=int, default=[16, 64], help="by the clock")
+    parser.add_argument("--budget", type=int, default=800, help="metric calls by the clock")
     parser.add_argument("--json", type=Path)
     return parser.parse_args(given)
 
@@ -185,6 +269,9 @@ def main(given: Sequence[str] | None = None) -> None:
         record["harmful"] = harmful(numbers, arguments.cost)
         print("reflections change nothing:", record["equal"])
         print("reflections only do harm:", record["harmful"])
+    elif arguments.part == "clock":
+        seeds = range(arguments.seeds)
+        record["clock"] = by_clock(numbers, seeds, arguments.threads, arguments.budget)
     else:
         cost, factor, paper = arguments.cost, arguments.factor, arguments.paper
         seeds = range(arguments.seeds)

@@ -12,8 +12,8 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import Member, RunState, Settlement
-from dspy_gepa.held_out import HeldOut
 from dspy_gepa.result import RunResult
+from dspy_gepa.verdict.finding import Verdict
 
 __all__ = ["AnythingResult", "Best"]
 
@@ -36,7 +36,7 @@ class AnythingResult:
     """What it started from."""
     is_lone: bool
     """Whether an artifact is one text."""
-    test: HeldOut | None = None
+    test: Verdict | None = None
     """How the first artifact and the best one do on the test set; None where there is none."""
 
     @property

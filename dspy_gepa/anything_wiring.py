@@ -31,7 +31,7 @@ from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.equipment import Equipment
 from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError
 from dspy_gepa.fitting import OF_THE_BUDGET
-from dspy_gepa.held_out import HeldOut, compared, evaluated
+from dspy_gepa.held_out import evaluated
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.observe.scores import RangeCheck
 from dspy_gepa.program.calls.lm import reflection_asker
@@ -48,6 +48,7 @@ from dspy_gepa.run.loop import Finish
 from dspy_gepa.running import check, searched
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
+from dspy_gepa.verdict.finding import Verdict, compared
 from dspy_gepa.wording import frozen_components, own_templates, prompt_tokens, references
 
 __all__ = ["AnythingOptimization"]
@@ -312,7 +313,7 @@ class AnythingOptimization:
 
     def _tested(
         self, result: AnythingResult, evaluate: Evaluate, run_dir: RunDir | None
-    ) -> HeldOut:
+    ) -> Verdict:
         seed, best = (result.members[number].candidate for number in (0, result.run.best))
         logger.info(
             "The test set takes up to %d evaluations beside the limits.",

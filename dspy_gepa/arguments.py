@@ -99,9 +99,11 @@ _LOWEST = {
 _ALLOWED: dict[str, tuple[Any, ...]] = {
     "auto": (None, *CANDIDATES),
     "search": SEARCHES,
+    "prefer": ("calls", "time"),
     "frontier_type": FRONTIERS,
     "edit_mode": EDIT_MODES,
     "reflection_style": REFLECTION_STYLES,
+    "if_no_evidence": ("best", "seed"),
 }
 
 
@@ -152,6 +154,7 @@ class Arguments:
     use_mlflow: bool = False
     seed: int | None = 0
     window: int | None = None
+    prefer: str = "calls"
     rollouts_per_example: int = 1
     observers: Sequence[Observer] = ()
 
@@ -169,6 +172,7 @@ class Arguments:
     edit_mode: str = "rewrite"
     objectives: Mapping[str, str] | Sequence[str] = ()
     aggregate_metric: Callable[[Sequence[tuple[Any, Any]]], float] | None = None
+    if_no_evidence: str = "best"
 
     gate: Gate | None = None
     frontier_type: FrontierKind = "instance"
@@ -254,6 +258,7 @@ class Arguments:
             "guidance": ("a text", isinstance(self.guidance, str)),
             "constraints": ("a text or a list of texts", _are(str, self.constraints, alone=True)),
             "invariants": ("a list of functions", _are(Callable, self.invariants)),
+            "observers": ("a list of functions", _are(Callable, self.observers)),
             "frozen": (
                 "a list of components, or a dict from component to True or to the parts that stay,",
                 isinstance(self.frozen, Collection),

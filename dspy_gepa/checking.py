@@ -9,7 +9,8 @@ import difflib
 import math
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
@@ -30,7 +31,10 @@ _ELSEWHERE = {
         "eval_budget", "evaluation_budget", "num_evaluations", "max_eval_calls",
     ),
     "max_reflection_calls": ("max_llm_calls", "max_lm_calls", "max_reflections"),
-    "max_usd": ("max_cost", "max_cost_usd", "max_dollars", "cost_limit", "max_reflection_cost"),
+    "max_usd": (
+        "max_cost", "max_cost_usd", "max_dollars", "cost_limit", "max_reflection_cost",
+        "max_litellm_cost",
+    ),
     "max_total_tokens": ("max_tokens", "token_budget", "token_limit"),
     "max_seconds": ("max_time", "time_limit", "time_budget", "max_runtime"),
     "timeout_seconds": ("timeout", "eval_timeout", "straggler_limit", "timeout_s"),
@@ -43,7 +47,7 @@ _ELSEWHERE = {
         "n_threads", "threads", "max_workers", "num_workers", "workers", "n_jobs", "parallelism",
         "parallel_evaluations", "concurrency",
     ),
-    "seed": ("random_seed", "random_state", "rng_seed"),
+    "seed": ("rng", "random_seed", "random_state", "rng_seed"),
     "log_dir": (
         "run_dir", "checkpoint_dir", "output_dir", "save_dir", "out_dir", "logdir", "work_dir",
         "output_path", "checkpoint_path",
@@ -63,9 +67,17 @@ _ELSEWHERE = {
     "perfect_score": ("stop_at_score", "max_score", "target_score"),
     "failure_score": ("format_failure_score", "error_score", "min_score"),
     "observers": ("callbacks", "logger"),
+    "optimize": ("enable_tool_optimization", "optimize_tools"),
+    "num_candidates": ("breadth", "population_size", "num_prompts"),
+    "trainset": ("train_set", "train", "train_data", "dataset"),
+    "valset": ("devset", "dev_set", "val_set", "validation_set", "evalset", "eval_set"),
     "metric": ("metric_fn", "evaluator", "eval_fn", "scorer"),
 }  # fmt: skip
 """Our names, and what the same or the nearest to it is called in other optimizers."""
+
+
+_ALIKE = 0.7
+"""How much a name is like another one that may be meant; at 0.6 `patience` is like `price`."""
 
 
 def whole(name: str, value: Any, lowest: int) -> int | None:
@@ -131,20 +143,21 @@ def folder(name: str, value: Any) -> str | None:
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str):
         raise WrongType(f"{name}={value!r:.200} was given; the path of a directory is needed.")
-    if not path.strip() or "\0" in path:
+    # Nothing is kept at an address; and of somebody who is not known, there is no home.
+    here = os.path.expanduser(path)  # noqa: PTH111 - Path raises where there is no such user
+    if not path.strip() or "\0" in path or "://" in path or here.startswith("~"):
         raise SettingsError(
-            f"{name}={value!r:.200} was given, which is no path. Give the path of a directory, "
-            f"{name}='runs/first' for instance, or None for none."
+            f"{name}={value!r:.200} was given, which is no path on this machine. Give the path of "
+            f"a directory, {name}='runs/first' for instance, or None for none."
         )
-    return os.path.expanduser(path)  # noqa: PTH111 - Path raises where there is no such user
+    return here
 
 
 def check_names(
     given: Iterable[str],
     known: Iterable[str],
     owner: str,
-    beside: Iterable[str] = (),
-    other: str = "",
+    beside: Mapping[str, Iterable[str]] = MappingProxyType({}),
 ) -> None:
     """Nothing, where all names are known.
 
@@ -152,27 +165,29 @@ def check_names(
         given: The names that were used.
         known: Those that there are.
         owner: What has them.
-        beside: Names that something else has, which goes with it.
-        other: What that is.
+        beside: What goes with it, to the names that it has.
 
     Raises:
         WrongType: one is not. Says what is meant by it elsewhere, and the nearest that are known.
     """
-    names, others = list(known), list(beside)
+    names = list(known)
+    others = {name: other for other, its in beside.items() for name in its if name not in names}
     for name in given:
-        if name in names:
-            continue
-        hint = f"{other} has it: give it there." if name in others else meant(name, names)
-        raise WrongType(f"{owner} has no argument {name!r}. {hint}")
+        if name not in names:
+            raise WrongType(f"{owner} has no argument {name!r}. {meant(name, names, others)}")
 
 
-def meant(name: str, known: Sequence[str]) -> str:
-    """What may be meant by a name that there is not, in words."""
-    ours = next((ours for ours, others in _ELSEWHERE.items() if name in others), "")
+def meant(name: str, known: Sequence[str], others: Mapping[str, str] = MappingProxyType({})) -> str:
+    """What may be meant by a name that there is not, in words. `others`: name to what has it."""
+    ours = next((ours for ours, named in _ELSEWHERE.items() if name in named), "")
     if ours:
-        return f"What other optimizers call so is, or comes nearest to, {ours!r} here."
-    if near := difflib.get_close_matches(name, known, n=3):
-        return f"The nearest names: {', '.join(map(repr, near))}."
+        whose = f" It is an argument of {others[ours]}." if ours in others else ""
+        return f"What other optimizers call so is, or comes nearest to, {ours!r} here.{whose}"
+    if name in others:
+        return f"{others[name]} has it: give it there."
+    if near := difflib.get_close_matches(name.casefold(), [*known, *others], n=3, cutoff=_ALIKE):
+        told = [f"{each!r}{f' of {others[each]}' if each in others else ''}" for each in near]
+        return f"The nearest names: {', '.join(told)}."
     return "See help(dspy_gepa.GEPA) for all that there are."
 
 

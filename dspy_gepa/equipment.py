@@ -219,6 +219,7 @@ class Equipment:
             guidance=given.guidance,
             references=references(given),
             media_kind=media_kind,
+            may_ask_apart=self._may_ask_apart,
         )
         made: dict[str, Reflect] = {}
         for kind in {part.kind.name: part.kind for part in parts.values()}.values():
@@ -240,15 +241,25 @@ class Equipment:
             return replace(own, template=TRANSCRIPTION, is_joint=False)
         return own
 
-    def questions(self, components: Sequence[str]) -> int:
-        """How many questions our own reflection asks about these components."""
+    def most_calls(self, components: Sequence[str]) -> int:
+        """How often our own reflection asks about these components at most.
+
+        Each question is asked about once more; what is asked about several together, where that
+        is not counted, once more for each of them.
+        """
         own, parts = own_templates(self.arguments, list(self.parts)), self.parts
         joint = [
             name
             for name in components
             if name not in own and parts[name].kind.name == INSTRUCTION.name and self._diagnoses
         ]
-        return len(components) - len(joint) + bool(joint)
+        together = 1 + (len(joint) if self._may_ask_apart else 1)
+        return 2 * (len(components) - len(joint)) + (together if joint else 0)
+
+    @property
+    def _may_ask_apart(self) -> bool:
+        """Whether what is asked about several instructions may be asked anew about each."""
+        return self.arguments.max_reflection_calls is None
 
     @property
     def _diagnoses(self) -> bool:

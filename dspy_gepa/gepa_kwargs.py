@@ -9,7 +9,7 @@ from dspy_gepa.checking import nearest
 from dspy_gepa.core.gate import Gate, at_least_as_good, strict_improvement
 from dspy_gepa.errors import SettingsError
 
-__all__ = ["mapped_gepa_kwargs"]
+__all__ = ["KEYS", "mapped_gepa_kwargs"]
 
 _GATES: dict[str, Gate] = {
     "strict_improvement": strict_improvement,
@@ -50,6 +50,9 @@ _ONLY = {
 }
 """Keys that are taken where they ask for what is done anyway; None stands for any value."""
 
+KEYS = (*_RENAMED, *_TRACKING, *_ONLY, "acceptance_criterion", "callbacks", "stop_callbacks")
+"""All keys of `gepa_kwargs`."""
+
 
 def mapped_gepa_kwargs(given: Mapping[str, Any] | None) -> dict[str, Any]:
     """The arguments of ours that `gepa_kwargs` stands for; they go before those given directly.
@@ -71,9 +74,7 @@ def mapped_gepa_kwargs(given: Mapping[str, Any] | None) -> dict[str, Any]:
         elif key in _TRACKING:
             mapped[key] = value
         elif key not in _ONLY:
-            known = [*_RENAMED, *_TRACKING, *_ONLY]
-            known += ["acceptance_criterion", "callbacks", "stop_callbacks"]
-            raise SettingsError(f"gepa_kwargs[{key!r}] is not supported. {nearest(key, known)}")
+            raise SettingsError(f"gepa_kwargs[{key!r}] is not supported. {nearest(key, KEYS)}")
         elif (allowed := _ONLY[key]) is not None and value not in allowed:
             raise SettingsError(
                 f"gepa_kwargs[{key!r}]={value!r} is not supported; "

@@ -24,6 +24,8 @@ class Plan:
     """The most metric calls for demonstrations after the search, beside its limits."""
     usual: Forecast | None = None
     """The same where nothing is done less of for a small budget; None where nothing is."""
+    verdict: int = 0
+    """The metric calls that are held for the verdict on held-out examples, beside its limits."""
 
     @property
     def warning(self) -> str:
@@ -54,6 +56,9 @@ class Plan:
         ]
         if self.demos:
             lines.append(f"demonstrations         up to {_counted(self.demos)} more")
+        if self.verdict:
+            held = f"held-out examples      {self.verdict // 2}, for the verdict "
+            lines.append(held + f"{_counted(self.verdict)} more")
         return readable("\n".join([*lines, *filter(None, [self.warning])]))
 
 

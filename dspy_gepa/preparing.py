@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import dspy
 
 from dspy_gepa.arguments import Arguments
+from dspy_gepa.errors import SettingsError
+from dspy_gepa.holding_out import split
 from dspy_gepa.program.components.kinds import kinds_for
 from dspy_gepa.program.demos import DemoSettings
-from dspy_gepa.program.examples import ExampleTable, tabulate
+from dspy_gepa.program.examples import ExampleTable, listed, tabulate
 from dspy_gepa.program.inputs import check_inputs
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.unimproved import check_program
 
 __all__ = ["demo_settings", "seeded", "tabulated"]
+
+logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
 
 def seeded(arguments: Arguments, student: dspy.Module) -> dspy.Module:
@@ -33,6 +38,7 @@ def tabulated(
     student: dspy.Module,
     trainset: Sequence[dspy.Example],
     valset: Sequence[dspy.Example] | None,
+    heldout: Sequence[dspy.Example] | float | None = None,
 ) -> ExampleTable:
     """The examples; an example that stands several times in a set is run several times.
 
@@ -40,7 +46,18 @@ def tabulated(
         SettingsError: they cannot be used, or the student cannot be run on them.
     """
     times = arguments.rollouts_per_example
-    table = tabulate(trainset, valset, arguments.must_pass, times=times)
+    must_pass = listed("must_pass", arguments.must_pass)
+    if heldout is None and arguments.if_no_evidence != "best":
+        raise SettingsError(
+            f"if_no_evidence={arguments.if_no_evidence!r} needs held-out examples that there may "
+            "be evidence on: give heldout=, examples or a share."
+        )
+    sets = split(trainset, valset, must_pass, heldout, arguments.seed or 0)
+    table = tabulate(sets.trainset, sets.valset, must_pass, times=times)
+    if sets.heldout:
+        table = table.with_heldout(sets.heldout)
+    if again := len(sets.heldout) - len(table.heldout):
+        logger.warning("%d held-out examples are copies of others, and are left out.", again)
     check_inputs(student, table)
     return table
 

@@ -30,8 +30,9 @@ from dspy_gepa.store.files import write_whole
 from dspy_gepa.store.manifest import Manifest, digest, without_addresses
 from dspy_gepa.store.plain import dumps, packed
 from dspy_gepa.store.run_dir import RunDir, read_run
+from dspy_gepa.verdict.kept import kept_in
 
-__all__ = ["BestKeeper", "SavedRun", "load_run", "opened", "save_best"]
+__all__ = ["BestKeeper", "SavedRun", "example_digest", "load_run", "opened", "save_best"]
 
 _PROGRAM = "best_program.json"
 
@@ -71,7 +72,7 @@ def opened(
     """
     manifest = Manifest(
         candidate=seed,
-        examples=tuple(map(digest_of or _digest, table.examples)),
+        examples=tuple(map(digest_of or example_digest, table.searched)),
         train=table.train,
         validation=table.validation,
         first=settings.first_examples,
@@ -91,7 +92,7 @@ def opened(
     forms: dict[str, Any] = {}
     if outputs is not None:
         forms = {"stored_output": outputs.stored, "restored_output": outputs.restored}
-    secrets = credentials(os.environ, {**models, **(roots or {})})
+    secrets = credentials(os.environ, {"models": models, **(roots or {})})
     return RunDir(path, manifest, adopt=adopted, secrets=secrets, **forms)
 
 
@@ -155,7 +156,7 @@ def load_run(log_dir: str | os.PathLike[str]) -> SavedRun:
         JournalMismatch: it was written in a format that this version cannot read.
     """
     stored = read_run(Path(log_dir), fields_alone, credentials(os.environ))
-    return SavedRun(RunResult(stored.state), stored.manifest)
+    return SavedRun(RunResult(stored.state, verdict=kept_in(Path(log_dir))), stored.manifest)
 
 
 def save_best(run_dir: RunDir, program: dspy.Module) -> None:
@@ -179,7 +180,8 @@ def _given(limits: Limits) -> dict[str, float]:
     return {name: limit for name, limit in asdict(limits).items() if limit is not None}
 
 
-def _digest(example: dspy.Example) -> str:
+def example_digest(example: dspy.Example) -> str:
+    """What tells an example from others."""
     return digest({"fields": dict(example.items()), "inputs": sorted(example.inputs().keys())})
 
 

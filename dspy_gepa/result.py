@@ -10,6 +10,7 @@ from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.frontier import mean_scores
 from dspy_gepa.core.proposal import Merge, Mutation
 from dspy_gepa.core.state import Member, RunState, Settlement
+from dspy_gepa.verdict.finding import NO_HELDOUT, Verdict
 
 __all__ = ["RunResult"]
 
@@ -23,6 +24,10 @@ class RunResult:
     """What was done to find and to validate demonstrations, after the search."""
     aggregates: tuple[float, ...] = ()
     """What the aggregate metric says of each member; empty where there is none."""
+    verdict: Verdict = NO_HELDOUT
+    """Whether the best is better than the seed, on examples that the search never saw."""
+    verdict_tally: Tally = NOTHING
+    """What was done for the verdict, after the search."""
 
     @property
     def members(self) -> Sequence[Member]:
@@ -58,14 +63,23 @@ class RunResult:
         return self.state.best
 
     @property
+    def returned(self) -> int:
+        """The id of the member whose texts are handed over.
+
+        The best, unless the verdict is that the seed is, or that there is no evidence and the seed
+        is to be returned then.
+        """
+        return 0 if self.verdict.returned == "seed" else self.best
+
+    @property
     def improved(self) -> bool:
-        """Whether the best member is not the seed."""
-        return bool(self.state.members) and self.best > 0
+        """Whether what is handed over is not the seed; whether it is better, `verdict` says."""
+        return bool(self.state.members) and self.returned > 0
 
     @property
     def tally(self) -> Tally:
         """Everything that was done, in every unit."""
-        return self.state.tally + self.demo_tally
+        return self.state.tally + self.demo_tally + self.verdict_tally
 
     @property
     def stop_reason(self) -> str:

@@ -20,7 +20,7 @@ from dspy_gepa.core.gate import Gate
 from dspy_gepa.core.selection import Selection
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.gepa_kwargs import mapped_gepa_kwargs
+from dspy_gepa.gepa_kwargs import KEYS, mapped_gepa_kwargs
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import Plan, auto_budget
 from dspy_gepa.preparing import demo_settings, seeded, tabulated
@@ -107,15 +107,13 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             best by its estimate; "pareto" in the paper's search.
         reflection_lm: A `dspy.LM` that rewrites instructions; a strong one pays. Without one,
             the LM that is configured in DSPy when `compile` is called.
-        skip_perfect_score: Whether a minibatch on which every score is the perfect one is not
-            reflected on.
+        skip_perfect_score: Whether a minibatch of perfect scores alone is not reflected on.
         add_format_failure_as_feedback: Whether answers that could not be parsed are shown to
             the reflection LM.
         instruction_proposer: Rewrites in place of our own reflection: DSPy's `ProposalFn`.
         code_proposer: Rewrites the source of `dspy.Flex` modules: DSPy's `CodeProposalFn`. Without
             one, DSPy's own code proposer does, by the reflection LM.
-        repairs: How often such a source that fails goes back with its failure, before it is
-            rejected; not in the paper's search.
+        repairs: How often a source that fails goes back first; never in the paper's search.
         component_selector: "round_robin", "all", a function from a `ComponentView` to names, or
             a function of dspy.GEPA's five arguments. By default "all"; "round_robin" in the
             paper's search, and where `optimize` has "tools" or "fields".
@@ -146,7 +144,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             your own. By default the child must do better in sum, by however little.
         window: How many proposals are under way at once. Part of the algorithm, unlike
             `num_threads`: more of them keep more threads busy and see less of each other. By
-            default 1 to 4, by the budget; 1 in the paper's search.
+            default 1 or 2, by the budget; 1 in the paper's search.
+        prefer: "calls", or "time" where waiting is dearer than calls: sixteen proposals under way,
+            and a child is run on its whole minibatch at once. Not in the paper's search.
         rollouts_per_example: How often a member is run on each validation example, for programs
             and metrics that vary. Replies from a cache do not: `dspy.LM(..., cache=False)`.
         observers: Told of every event of the run.
@@ -213,12 +213,14 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         gepa_kwargs: Mapping[str, Any] | None = None,
         gate: Gate | None = None,
         window: int | None = None,
+        prefer: Literal["calls", "time"] = "calls",
         rollouts_per_example: int = 1,
         observers: Sequence[Observer] = (),
         **mipro: Unpack[MIPROv2Arguments],
     ) -> None:
         given = {name: each for name, each in locals().items() if name in Arguments.names()}
-        check_names(mipro, _names("__init__"), "GEPA", _names("compile"), "compile")
+        beside = {"gepa_kwargs": KEYS, "compile": _names("compile")}
+        check_names(mipro, _names("__init__"), "GEPA", beside)
         # As attributes, because DSPy and trackers read an optimizer's settings there; the metric
         # under the name that it has in dspy.GEPA.
         self.metric_fn = given.pop("metric")
@@ -265,6 +267,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         student: dspy.Module,
         trainset: Sequence[dspy.Example],
         valset: Sequence[dspy.Example] | None = None,
+        heldout: Sequence[dspy.Example] | float | None = None,
     ) -> Plan:
         """Print and return what `compile` will cost, without spending anything.
 
@@ -276,7 +279,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         """
         arguments = self._arguments()
         student = seeded(arguments, student)
-        table = tabulated(arguments, student, trainset, valset)
+        table = tabulated(arguments, student, trainset, valset, heldout)
         plan = Optimization(arguments, student, table, demo_settings(arguments)).plan
         print(plan)  # noqa: T201 - it is what the caller asks for
         return plan
@@ -287,6 +290,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         trainset: Sequence[dspy.Example],
         valset: Sequence[dspy.Example] | None = None,
         *,
+        heldout: Sequence[dspy.Example] | float | None = None,
+        if_no_evidence: Literal["best", "seed"] = "best",
         teacher: dspy.Module | Sequence[dspy.Module] | None = None,
         num_trials: int | None = None,
         max_bootstrapped_demos: int | None = None,
@@ -315,6 +320,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             trainset: Examples to learn from.
             valset: Examples to choose by. Without them the training set serves for both, and the
                 chosen program is likelier to be overfit.
+            heldout: Examples that the search never sees, or the share of those to choose by that is
+                put aside. At the end seed and best are run on them: see `result.verdict`.
+            if_no_evidence: What is returned where they show no difference: "best" or "seed".
             teacher: Makes demonstrations, where such are asked for; otherwise not used.
             num_trials: MIPROv2's budget, where no other is given.
             max_bootstrapped_demos: As in the constructor.
@@ -342,12 +350,12 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             JournalError: `log_dir` holds another run, or cannot be used.
         """
         named = {k: v for k, v in locals().items() if k in Arguments.names() and v is not None}
-        check_names(unknown, _names("compile"), "compile", _names("__init__"), "GEPA(...)")
+        check_names(unknown, _names("compile"), "compile", {"GEPA(...)": _names("__init__")})
         if requires_permission_to_run:
             raise SettingsError("requires_permission_to_run=True is not supported: set it False.")
         arguments = self._arguments(**named)
         student = seeded(arguments, student)
-        table = tabulated(arguments, student, trainset, valset)
+        table = tabulated(arguments, student, trainset, valset, heldout)
         if not table.has_validation:
             logger.warning("No valset provided; Using trainset as valset. A separate one is safer.")
         if ignored := arguments.without_meaning:

@@ -36,6 +36,13 @@ from dspy_gepa.run.loop import Finish
 from dspy_gepa.run.worker import Worker
 from dspy_gepa.running import check, searched
 from dspy_gepa.store.run_dir import RunDir
+from dspy_gepa.verifying import (
+    Verifying,
+    check_held,
+    further_rollouts,
+    left_for_search,
+    verdict_tally,
+)
 from dspy_gepa.wording import frozen_components
 
 __all__ = ["Optimization"]
@@ -148,7 +155,7 @@ class Optimization:
     @property
     def settings(self) -> Settings:
         """What the search is asked to do."""
-        return self._settings_with(self._limits.left(self._aside + self._trial))
+        return self._settings_with(self._search_limits.left(self._aside + self._trial))
 
     def _settings_with(self, limits: Limits) -> Settings:
         given, parts = self.arguments, self.equipment.parts
@@ -156,7 +163,7 @@ class Optimization:
         rewritable = [part for name, part in parts.items() if name not in frozen]
         is_single = is_single_component(given)
         names = [part.name for part in rewritable]
-        questions = 1 if is_single else self.equipment.questions(names)
+        most_calls = 2 if is_single else self.equipment.most_calls(names)
         asked = sum(part.kind.is_asked_about for part in rewritable)
         asks = self.equipment.metric.asks_per_component
         # Our own reflection may ask once more; others are taken to ask once for each component.
@@ -167,7 +174,7 @@ class Optimization:
             self.table,
             limits,
             feedback_calls=(min(asked, 1) if is_single else asked) if asks else 0,
-            reflection_calls=2 * questions if is_ours else 1 if is_single else len(names),
+            reflection_calls=most_calls if is_ours else 1 if is_single else len(names),
             text_merge=self.equipment.text_merge,
             frozen=frozen,
             owners=owners_of(parts),
@@ -180,8 +187,8 @@ class Optimization:
     def plan(self) -> Plan:
         """What it will cost."""
         usual = forecast(self._settings_with(Limits()))
-        aside = self._aside.metric_calls
-        return Plan(forecast(self.settings), tuple(self._components), aside, usual)
+        demos, held = self._aside.metric_calls, self._held.metric_calls
+        return Plan(forecast(self.settings), tuple(self._components), demos, usual, held)
 
     @property
     def _components(self) -> Candidate:
@@ -195,6 +202,7 @@ class Optimization:
         """The student with the best texts, and the result with all that this cost.
 
         Where demonstrations are asked for, they are kept if the validation scores rise by them.
+        Where there are held-out examples, the verdict on them may say that the seed is returned.
 
         Args:
             finish: How the search ended.
@@ -213,14 +221,21 @@ class Optimization:
             scores = aggregate_scores(result.state, metric, self.table.examples)
             result = replace(result, aggregates=scores)
         best = build(self.student, result.members[result.best].candidate)
-        trying = Demonstrating(self.equipment, self.demos, self.settings, self._limits, run_dir)
+        trying = Demonstrating(
+            self.equipment, self.demos, self.settings, self._search_limits, run_dir
+        )
         chosen, score, done = trying.chosen(best, result.mean_scores[result.best], finish)
-        result = replace(result, demo_tally=done)
+        further = further_rollouts(self.equipment, self.settings, run_dir)
+        verifying = Verifying(self.equipment, self._limits, further, run_dir)
+        seed = build(self.student, self._components)
+        spent = result.tally + done
+        chosen, verdict, verdict_cost = verifying.verified(seed, chosen, finish, spent)
+        result = replace(result, demo_tally=done, verdict=verdict, verdict_tally=verdict_cost)
         if self.arguments.keeps_stats:
             chosen.detailed_results = detailed_results(
                 result.state,
                 self.student,
-                chosen=result.best,
+                chosen=result.returned,
                 keeps_outputs=self.arguments.track_best_outputs,
                 log_dir=self.arguments.log_dir,
             )
@@ -239,23 +254,43 @@ class Optimization:
     @property
     def _aside(self) -> Tally:
         """What is set aside for demonstrations."""
-        return set_aside(self.demos, self.table, self._limits)
+        return set_aside(self.demos, self.table, self._search_limits)
+
+    @property
+    def _held(self) -> Tally:
+        """What is held for the verdict."""
+        return verdict_tally(self.table)
+
+    @property
+    def _search_limits(self) -> Limits:
+        """The limits of the search and of demonstrations, without what is held for the verdict."""
+        return left_for_search(self._limits, self._held)
 
     @cached_property
     def _limits(self) -> Limits:
-        """The limits of the search and of demonstrations together."""
-        if self._given_limits is not None:
-            return self._given_limits
-        unlimited = forecast(self._settings_with(Limits()))
-        calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
-        return replace(self.arguments.other_limits, metric_calls=calls)
+        """The limits of all that is done.
+
+        Raises:
+            SettingsError: they do not hold the verdict that is asked for.
+        """
+        limits = self._given_limits
+        if limits is None:
+            unlimited = forecast(self._settings_with(Limits()))
+            calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
+            # The size is that of the search.
+            calls += self._held.metric_calls
+            limits = replace(self.arguments.other_limits, metric_calls=calls)
+        check_held(limits, self._held, self.table)
+        return limits
 
     @property
     def _given_limits(self) -> Limits | None:
         """What the arguments say; None where it is a budget by size."""
+        train, validation = self.table.train, self.table.validation
         return self.arguments.limits(
             components=len(self._components),
-            examples=len({*self.table.train, *self.table.validation}),
+            # Also where an example is in both sets, as in dspy.GEPA.
+            examples=len(train) + (len(validation) if validation != train else 0),
             validation=len(self.table.validation),
         )
 

@@ -28,6 +28,7 @@ EVERY_ROOM = {
     "program",
     "observe",
     "result",
+    "verdict",
     "errors",
 }
 MAY_IMPORT = {
@@ -36,7 +37,8 @@ MAY_IMPORT = {
     "reflect": {"core", "errors"},
     "store": {"core", "errors"},
     "observe": {"core", "errors"},
-    "result": {"core", "errors"},
+    "result": {"core", "errors", "verdict.finding"},
+    "verdict": {"core", "run", "store", "errors"},
     "run": {"core", "store", "observe", "errors"},
     "program": {"core", "reflect", "run.worker", "errors"},
     # What of `program` is no program's: asking models, and what was said of an answer.

@@ -199,6 +199,15 @@ class TestNames:
             ("reflexion_lm", "reflection_lm"),
             ("trainset", "compile has it"),
             ("num_trials", "compile has it"),
+            ("num_trial", "'num_trials' of compile"),
+            ("devset", "'valset' here. It is an argument of compile"),
+            ("stop_callbacks", "gepa_kwargs has it"),
+            ("run_dir", "'log_dir' here"),
+            ("mlflow_tracking_uri", "gepa_kwargs has it"),
+            ("enable_tool_optimization", "'optimize' here"),
+            ("maxMetricCalls", "max_metric_calls"),
+            ("patience", "See help"),
+            ("population", "See help"),
             ("teacher", "compile has it"),
             ("xyzzy", "help"),
         ],
@@ -243,11 +252,31 @@ class TestPaths:
         compiled(gepa(exact, gepa_kwargs={"run_dir": tmp_path / "b"}), examples(4))
         assert {each.name for each in tmp_path.iterdir()} == {"a", "b"}
 
-    @pytest.mark.parametrize("given", ["", "  ", b"runs", 3, True, ["runs"], "a\0b"], ids=repr)
+    @pytest.mark.parametrize(
+        "given",
+        [
+            "",
+            "  ",
+            b"runs",
+            3,
+            True,
+            ["runs"],
+            "a\0b",
+            "s3://bucket/run",
+            "~nobody-of-that-name/run",
+        ],
+        ids=repr,
+    )
     def test_what_is_no_path_is_refused(self, given):
         """Before anything is spent."""
         with pytest.raises(SettingsError, match="log_dir"):
             GEPA(exact, log_dir=given)
+
+
+def test_a_lone_observer_is_not_a_list():
+    """Nothing is spent before that is said."""
+    with pytest.raises(WrongType, match="observers"):
+        GEPA(exact, observers=print)
 
 
 def test_a_failure_cannot_score_above_perfection():

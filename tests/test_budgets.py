@@ -1,16 +1,18 @@
 """Budgets in every unit that people pay in, each through a whole `GEPA(...).compile`."""
 
+import json
 import logging
 import threading
+from contextlib import suppress
 from types import SimpleNamespace
 
 import dspy
 import label_task
 import pytest
-from scripted_engine import scripted_lm
+from scripted_engine import answer, scripted_lm
 
 from dspy_gepa import GEPA
-from dspy_gepa.errors import SettingsError, WorkerError
+from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError
 from dspy_gepa.run import loop
 
 TRAIN, VALIDATION = label_task.examples(12), label_task.examples(20)[12:]
@@ -287,3 +289,44 @@ def test_demonstrations_are_part_of_the_budget(limit, demos):
     for name, most in limit.items():
         if name != "price":
             assert getattr(result.tally, name.removeprefix("max_")) <= most + 1e-9
+
+
+class TwoSteps(dspy.Module):
+    """A program of two instructions."""
+
+    def __init__(self):
+        super().__init__()
+        self.draft = dspy.Predict("message -> draft")
+        self.code = dspy.Predict("message, draft -> code")
+
+    def forward(self, message):
+        return self.code(message=message, draft=self.draft(message=message).draft)
+
+
+def of_one_text(limits):
+    """What a model is asked that answers each question with one text, and the result."""
+    asked = []
+
+    def reply(prompt):
+        asked.append(prompt)
+        return json.dumps({"new_instruction": f"Idea {len(asked)}."})
+
+    lm = scripted_lm(reply)
+    optimizer = GEPA(lambda gold, pred: 0.0, reflection_lm=lm, max_metric_calls=30, **limits)
+    task = scripted_lm(lambda prompt: answer(draft="x", code="y"))
+    with dspy.context(lm=task), suppress(ReflectionError):
+        optimizer.compile(TwoSteps(), trainset=TRAIN, valset=VALIDATION)
+    return asked, optimizer.result
+
+
+def test_a_model_that_answers_with_one_text_is_asked_about_each_of_several():
+    """Its texts are tried, and all its calls are counted."""
+    asked, result = of_one_text({})
+    assert {proposal.verdict.kind for proposal in result.proposals} == {"rejected"}
+    assert len(asked) == result.tally.reflection_calls
+
+
+def test_where_its_calls_are_limited_it_is_asked_once_more():
+    """About all of them, so that two calls are enough for a proposal."""
+    asked, result = of_one_text({"max_reflection_calls": 2})
+    assert len(asked) == result.tally.reflection_calls == 2

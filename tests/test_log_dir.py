@@ -231,7 +231,6 @@ def with_demos():
         (lambda: other("message -> code, why"), "predictor 1"),
         (lambda: other("message -> code: int"), r"predictor 1: 'self\(message: str -> code: int"),
         (lambda: other("message -> code: list[str]"), "predictor 1"),
-        (lambda: other("text -> code"), "predictor 1"),
         (
             lambda: dspy.Predict(
                 dspy.Predict("message -> code").signature.with_updated_fields("code", desc="two")

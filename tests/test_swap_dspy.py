@@ -30,7 +30,7 @@ def gepa(metric=label_task.metric, **settings):
 
 
 def compiled(optimizer, program, **arguments):
-    train, val = label_task.examples(12), label_task.examples(8)
+    train, val = label_task.examples(12), label_task.examples(20)[12:]
     return optimizer.compile(program, **{"trainset": train, "valset": val, **arguments})
 
 
@@ -133,7 +133,7 @@ class TestGepaNames:
             assert state.list_of_named_predictors == ["self"]
             return ["self"]
 
-        improved = compiled(gepa(component_selector=selector), program)
+        improved = compiled(gepa(component_selector=selector, reflection_minibatch_size=3), program)
         assert improved.signature.instructions == LEARNED
         assert seen[0] == ([0.0, 0.0, 0.0], 0, ["self"], ["unknown"] * 3)
 
@@ -181,7 +181,8 @@ class TestGepaKwargs:
             objectives = {"right": score, "brief": 1.0 / len(pred.code)}
             return dspy.Prediction(score=score, feedback=feedback, objective_scores=objectives)
 
-        optimizer = gepa(metric, track_stats=True, gepa_kwargs={"frontier_type": kind})
+        kwargs = {"frontier_type": kind, "reflection_minibatch_size": 3}
+        optimizer = gepa(metric, track_stats=True, gepa_kwargs=kwargs)
         found = compiled(optimizer, program).detailed_results
         assert found.val_aggregate_subscores[2] == {"brief": 0.5, "right": 1.0}
         assert found.per_objective_best_candidates == {"brief": {2}, "right": {2}}

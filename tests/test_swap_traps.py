@@ -251,7 +251,8 @@ def test_every_call_of_a_predictor_is_shown():
         return dict.fromkeys(components_to_update, "Try.")
 
     optimized(Twice(), propose)
-    assert set(counts) == {(3, 3)}
+    assert counts
+    assert all(early == late >= 3 for early, late in counts)
 
 
 def test_the_result_is_no_frozen_program():

@@ -38,7 +38,7 @@ def instructions(program):
 def test_compile_improves_the_program_and_leaves_the_student_as_it_was(program):
     """The returned copy holds the better instruction; the student keeps its own."""
     before = instructions(program)
-    improved = gepa().compile(program, label_task.examples(12), label_task.examples(8))
+    improved = gepa().compile(program, label_task.examples(12), label_task.examples(20)[12:])
     assert instructions(improved) == {"self": LEARNED}
     assert instructions(program) == before
     assert type(improved) is type(program)
@@ -47,7 +47,7 @@ def test_compile_improves_the_program_and_leaves_the_student_as_it_was(program):
 
 def test_arguments_go_by_position_or_by_keyword(program):
     """`compile(student, trainset, valset)` is the same run either way."""
-    train, val = label_task.examples(12), label_task.examples(8)
+    train, val = label_task.examples(12), label_task.examples(20)[12:]
     by_position = gepa().compile(program, train, val)
     by_keyword = gepa().compile(student=program, trainset=train, valset=val)
     assert instructions(by_position) == instructions(by_keyword)
@@ -57,7 +57,7 @@ def test_arguments_go_by_position_or_by_keyword(program):
 def test_the_number_of_threads_does_not_change_the_result(program, num_threads):
     """1, 2 and 8 threads give the same candidates and scores."""
     optimizer = gepa(search="paper", num_threads=num_threads, track_stats=True)
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     found = improved.detailed_results
     texts = [each["self"] for each in found.to_dict()["candidates"]]
     assert texts == [
@@ -79,7 +79,7 @@ def test_the_ledger_equals_what_an_instrumented_metric_counts(program):
             return label_task.metric(gold, pred)
 
         optimizer = gepa(counted, max_metric_calls=limit)
-        optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+        optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
         assert optimizer.result.tally.metric_calls == len(calls) <= limit
 
 
@@ -93,7 +93,7 @@ def test_calls_for_predictor_feedback_are_counted_too(program):
         return dspy.Prediction(score=score, feedback=feedback)
 
     optimizer = gepa(metric, max_metric_calls=60)
-    optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     assert optimizer.result.tally.metric_calls == len(calls) <= 60
     assert "self" in calls
 
@@ -101,7 +101,7 @@ def test_calls_for_predictor_feedback_are_counted_too(program):
 def test_track_stats_leaves_dspys_own_result_on_the_program(program):
     """`detailed_results` has every field of DSPy's result, and JSON saves do not carry it."""
     optimizer = gepa(search="paper", track_stats=True, track_best_outputs=True)
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     found = improved.detailed_results
     assert isinstance(found, dspy.teleprompt.gepa.gepa.DspyGEPAResult)
     assert found.best_idx == 2
@@ -126,11 +126,11 @@ def test_without_a_validation_set_the_training_set_serves_and_is_paid_once(progr
 def test_no_budget_means_light(program):
     """Without any budget the limit is that of auto="light"."""
     optimizer = GEPA(label_task.metric, reflection_lm=label_task.reflection_lm())
-    optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     with_light = GEPA(label_task.metric, auto="light", reflection_lm=label_task.reflection_lm())
-    with_light.compile(program, label_task.examples(12), label_task.examples(8))
+    with_light.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     limits = optimizer.result.state.settings.limits
-    assert limits == with_light.result.state.settings.limits == Limits(metric_calls=136)
+    assert limits == with_light.result.state.settings.limits == Limits(metric_calls=166)
 
 
 def test_the_configured_model_reflects_where_no_other_is_given(program):
@@ -153,7 +153,7 @@ def test_the_configured_model_reflects_where_no_other_is_given(program):
 def test_every_named_strategy_runs(program, strategy, selector):
     """All names that the constructor takes lead to the better program."""
     optimizer = gepa(candidate_selection_strategy=strategy, component_selector=selector)
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     assert instructions(improved) == {"self": LEARNED}
 
 
@@ -171,7 +171,7 @@ def test_strategies_may_be_functions(program):
     optimizer = gepa(
         search="paper", candidate_selection_strategy=newest, component_selector=first_called
     )
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     assert instructions(improved) == {"self": LEARNED}
     assert seen == [2]
 
@@ -180,7 +180,7 @@ def test_only_the_component_that_is_rewritten_changes():
     """Round robin rewrites one component a proposal; all rewrites both at once."""
     one = gepa(component_selector="round_robin", track_stats=True)
     program = label_task.Pipeline()
-    first = one.compile(program, label_task.examples(12), label_task.examples(8))
+    first = one.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     before = instructions(program)
     changed = [
         [name for name in before if texts["candidates"][1][name] != before[name]]
@@ -188,16 +188,16 @@ def test_only_the_component_that_is_rewritten_changes():
     ]
     assert changed in ([["draft"]], [["final"]])
     both = gepa(component_selector="all")
-    second = both.compile(program, label_task.examples(12), label_task.examples(8))
+    second = both.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     assert instructions(second) == {"draft": LEARNED, "final": LEARNED}
 
 
 def test_a_budget_below_the_floor_warns_and_holds(program, capsys):
     """The warning names the floor, and what fits is done."""
     optimizer = gepa(max_metric_calls=5)
-    optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     assert optimizer.result.tally.metric_calls <= 5
-    assert "5 metric calls is below the useful floor of 68" in capsys.readouterr().err
+    assert "5 metric calls is below the useful floor of 83" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_ctrl_c_returns_the_best_program_so_far(program):
 
     metric = WhileWaiting()
     optimizer = gepa(metric, search="paper", num_threads=1, observers=[metric.observe])
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     assert instructions(improved) == {"self": "Give the code. leak means M4; ship means Z9."}
     assert "interrupted" in optimizer.result.stop_reason
 
@@ -307,7 +307,7 @@ def test_an_observer_sees_every_event_and_a_broken_one_disturbs_nothing(program,
         raise RuntimeError("no")
 
     optimizer = gepa(observers=[broken, lambda event, state: seen.append(event)])
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     assert instructions(improved) == {"self": LEARNED}
     assert seen.count("broken") == 1
     assert isinstance(seen[-1], Ended)
@@ -318,7 +318,7 @@ def test_an_observer_sees_every_event_and_a_broken_one_disturbs_nothing(program,
 def test_the_plan_tells_costs_before_anything_is_spent(program, capsys):
     """The cost of the program as it is, of a proposal, how many fit, and a warning below the floor;
     both searches, and no model is asked."""
-    train, val = label_task.examples(12), label_task.examples(40)
+    train, val = label_task.examples(12), label_task.examples(52)[12:]
     lm = label_task.reflection_lm()
     with dspy.context(lm=None):
         plan = gepa(max_metric_calls=200, reflection_lm=lm).plan(program, train, val)
@@ -328,7 +328,7 @@ def test_the_plan_tells_costs_before_anything_is_spent(program, capsys):
     printed = capsys.readouterr().out
     assert str(plan) in printed
     assert "program as it is       10 metric calls" in printed
-    assert (plan.warning, plan.forecast.proposals) == ("", (9, 47))
+    assert (plan.warning, plan.forecast.proposals) == ("", (7, 47))
     assert paper.forecast.seed.metric_calls == 40
     assert "below the useful floor of 178" in paper.warning
     assert str(paper) in printed
@@ -336,17 +336,17 @@ def test_the_plan_tells_costs_before_anything_is_spent(program, capsys):
 
 def test_a_larger_budget_may_widen_the_window_of_a_run_that_goes_on(program, tmp_path):
     """The window follows from the budget by default, and is no reason to refuse a directory."""
-    train, val = label_task.examples(12), label_task.examples(40)
+    train, val = label_task.examples(12), label_task.examples(52)[12:]
     for calls in (30, 900):
         optimizer = gepa(max_metric_calls=calls, log_dir=str(tmp_path))
         optimizer.compile(program, train, val)
-    assert optimizer.result.state.settings.window == 4
+    assert optimizer.result.state.settings.window == 2
 
 
 def test_an_example_may_be_run_several_times(program):
     """Each of its rollouts counts, and has a score of its own."""
     optimizer = gepa(max_metric_calls=60, rollouts_per_example=3)
-    optimizer.compile(program, label_task.examples(6), label_task.examples(4))
+    optimizer.compile(program, label_task.examples(6), label_task.examples(10)[6:])
     result = optimizer.result
     assert result.standings[result.best].examples == 12
     assert result.tally.rollouts <= 60

@@ -29,7 +29,7 @@ def _configured():
 def run(program, lm, **settings):
     """The instruction of the program that comes back, and the optimizer."""
     optimizer = GEPA(label_task.metric, **{"max_metric_calls": 60, "reflection_lm": lm, **settings})
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     return improved.signature.instructions, optimizer
 
 
@@ -120,7 +120,7 @@ def test_a_reflection_that_keeps_breaking_a_rule_is_skipped_with_the_reason(prog
         frozen={"self": ["ACME"]},
     )
     with pytest.raises(Exception, match="ACME"):
-        optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+        optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     verdicts = [proposal.verdict for proposal in optimizer.result.proposals]
     assert {verdict.kind for verdict in verdicts} == {"failed"}
     assert optimizer.result.tally.reflection_calls == 4
@@ -179,7 +179,7 @@ def test_a_frozen_component_is_left_alone_and_a_seed_instruction_is_started_from
         seed_instructions={"second": "Be brief."},
         frozen=["first"],
     )
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(8))
+    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
     assert optimizer.result.members[0].candidate["second"] == "Be brief."
     assert program.second.signature.instructions == before
     assert improved.second.signature.instructions == TOLD

@@ -41,7 +41,7 @@ from dspy_gepa.core.proposal import (
 )
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState
-from dspy_gepa.core.work import Evidence
+from dspy_gepa.core.work import Evidence, faults_in_words
 
 __all__ = ["candidate_of", "gating", "has_seed", "next_phase", "rolling", "validating"]
 
@@ -141,8 +141,8 @@ def _unchanged(state: RunState, proposal: Proposal, phase: Drafted) -> Verdict:
     if proposal.mended:
         (rollout,) = state.rollouts(phase.evaluation)
         return Verdict("rejected", f"it was not mended: {rollout.failure}")
-    if phase.reflection.problem:
-        return Verdict("failed", phase.reflection.problem)
+    if faults := phase.reflection.shortfalls:
+        return Verdict("failed", faults_in_words(faults))
     if phase.reflection.is_unchanged:
         said = " ".join(phase.reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
         return Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {said}")

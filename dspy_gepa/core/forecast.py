@@ -58,15 +58,14 @@ def forecast(settings: Settings) -> Forecast:
         max(settings.minibatch_sizes, default=0),
     )
     looks = settings.sampler(view)
-    shown = min(len(looks), max(settings.minibatch_sizes, default=len(looks)))
     seeded = settings.validation_order[: settings.rungs.seed if settings.rungs else None]
     # The least: every example looked at fails, and the first ones of the gate decide it.
-    looked = len(looks) if not settings.minibatch_sizes else shown
-    gated = 1 if settings.stops_early else shown
+    fewest = min(len(looks), min(settings.minibatch_sizes, default=len(looks)))
+    gated = 1 if settings.stops_early else fewest
     return Forecast(
         settings,
         seed=Tally(rollouts=len(seeded), metric_calls=len(seeded)),
-        least=proposal_cost(parent=looked, child=gated, feedback=0, reflection_calls=1),
+        least=proposal_cost(parent=fewest, child=gated, feedback=0, reflection_calls=1),
         most=worst_case(
             settings,
             looks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -25,7 +26,7 @@ from dspy_gepa.core.proposal import (
 from dspy_gepa.core.results import place_of
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.sampling import SampleView
-from dspy_gepa.core.selection import PoolView
+from dspy_gepa.core.selection import Cautious, PoolView, by_estimate
 from dspy_gepa.core.sizing import Trial, chosen_size, in_rollouts
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.streams import stream
@@ -85,8 +86,14 @@ def _due_revalidation(state: RunState) -> Begun | None:
         origin.hold.rollouts for origin in state.origins() if isinstance(origin, Revalidation)
     )
     reflecting = sum(isinstance(proposal.origin, Mutation) for proposal in state.live)
+    validating = sum(
+        proposal.origin.hold.rollouts
+        for proposal in state.live
+        if isinstance(proposal.origin, Revalidation)
+    )
     is_due = rungs.is_due(
         rollouts=state.spent.rollouts,
+        under_way=validating,
         revalidated=revalidated,
         reflections=state.spent.reflection_calls + reflecting,
     )
@@ -175,16 +182,38 @@ def _size(state: RunState, ticket: int) -> int:
     sizes = state.settings.minibatch_sizes
     if len(sizes) <= 1:
         return sizes[0] if sizes else 0
-    means = state.pool(ticket).estimates().means if state.members else ()
+    if not state.members:
+        return chosen_size(sizes, (), stream(state.settings.seed, "size", ticket))
+    means = state.pool(ticket).estimates().means
     made = {member.ticket: number for number, member in enumerate(state.members)}
     trials = []
     for position, over in enumerate(state.history):
         if isinstance(over.origin, Mutation) and over.charge.reflection_calls:
-            gain = 0.0
             if (child := made.get(position)) is not None:
-                gain = max(0.0, float(means[child] - means[over.origin.parent]))
-            trials.append(Trial(over.origin.size, gain / in_rollouts(over.charge)))
+                gain = float(means[child] - means[over.origin.parent])
+            else:
+                gain = _lost(state, over.candidate, over.origin.parent)
+            trials.append(Trial(over.origin.size, gain, in_rollouts(over.charge)))
     return chosen_size(sizes, trials, stream(state.settings.seed, "size", ticket))
+
+
+def _lost(state: RunState, child: Candidate, parent: int) -> float:
+    """By how much a rejected child did worse on the first validation examples than its parent.
+
+    0 where it did not come so far.
+    """
+    rungs, settings = state.settings.rungs, state.settings
+    if rungs is None:
+        return 0.0
+    differences = []
+    for example in settings.validation_order[: rungs.first]:
+        keys = [RolloutKey(each.digest, example) for each in (child, candidate_of(state, parent))]
+        if all(key in state.charged for key in keys):
+            one, other = (state.known[key].score for key in keys)
+            differences.append(one - other)
+    known = [each for each in differences if math.isfinite(each)]
+    # Half of it is luck: it was left out because it did worse on these.
+    return min(0.0, sum(known) / (2 * len(known))) if known else 0.0
 
 
 def _hold(state: RunState, parent: Candidate, looks: tuple[int, ...], mends: int) -> Tally:
@@ -230,7 +259,10 @@ def _merge(state: RunState) -> Begun | None:
     if not isinstance(last.origin, Mutation) or len(earlier) >= settings.max_merge_invocations:
         return None
     scores = state.scores
-    means = settings.ranking(state.pool(ticket)).tolist()
+    # Caution is for what is returned: by it an ancestor would be better than what came of it.
+    is_cautious = isinstance(settings.ranking, Cautious)
+    ranking = by_estimate if is_cautious else settings.ranking
+    means = ranking(state.pool(ticket)).tolist()
     plan = plan_merge(
         [
             Lineage(member.candidate, member.parents, mean)

@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 from dspy_gepa.core.budget import NOTHING, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import RolloutKey
-from dspy_gepa.core.work import ReflectionAnswer
+from dspy_gepa.core.work import Fault, ReflectionAnswer
 
 __all__ = [
     "Anchoring",
@@ -246,3 +246,5 @@ class Proposal:
     """What its reflection said goes wrong and why; empty before, or where it did not say."""
     lesson: str = ""
     """What its reflection said of its change, in a sentence; likewise."""
+    faults: tuple[Fault, ...] = ()
+    """Why texts are missing that its reflection was to write."""

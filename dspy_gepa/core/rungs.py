@@ -45,13 +45,16 @@ class Rungs:
         """The order in which all members are run on the validation examples."""
         return _shuffled(tuple(validation), seed)
 
-    def is_due(self, *, rollouts: int, revalidated: int, reflections: int) -> bool:
+    def is_due(
+        self, *, rollouts: int, revalidated: int, reflections: int, under_way: int = 0
+    ) -> bool:
         """Whether a member is validated further before the next proposal.
 
-        Given all rollouts, those that validated members further, and calls of the reflection LM.
+        Given the rollouts that are paid, those that validate members further, and how many of these
+        are under way; and calls of the reflection LM.
         """
         is_behind = revalidated < self.share * (rollouts - self.head_start)
-        return is_behind or reflections * self.pace > rollouts + self.head_start
+        return is_behind or reflections * self.pace > rollouts + under_way + self.head_start
 
     def is_worse(self, child: Vector, parent: Vector, *, span: float) -> bool:
         """Whether a child is left out, given its and its parent's scores on the same examples."""

@@ -38,6 +38,7 @@ from dspy_gepa.core.proposal import (
     Proposal,
     Reflecting,
     Repairing,
+    Revalidation,
     Rolling,
     Seed,
     Settled,
@@ -58,6 +59,7 @@ from dspy_gepa.core.work import (
     RolloutAnswer,
     Setback,
     Stop,
+    faults_in_words,
 )
 
 __all__ = ["decide", "decisions", "evolve", "requests", "shortage", "start"]
@@ -214,7 +216,9 @@ def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each re
             return Advanced(proposal.ticket, phase)
     # The first proposal does not wait for the seed's validation: its parent can only be the seed.
     window = state.settings.window if state.members else 2
-    has_room = len(state.live) < window and bool(state.members or has_seed(state))
+    # What validates a member further leads to no text, so that none is kept waiting for it.
+    under_way = sum(not isinstance(proposal.origin, Revalidation) for proposal in state.live)
+    has_room = under_way < window and bool(state.members or has_seed(state))
     blocked = state.ending or (obstacle(state) if has_room else "")
     if has_room and not blocked:
         begun, unit = next_proposal(state)
@@ -265,6 +269,9 @@ def _commitment(state: RunState, first: Proposal) -> Committed | None:
         # One that was under way beside it may have had the same texts.
         if reason := rejected_before(state, first.phase.candidate, len(state.history)):
             return Committed(first.ticket, Verdict("rejected", reason))
+    if first.faults and verdict.kind != "failed":
+        missing = f"{verdict.reason} (not rewritten: {faults_in_words(first.faults)})"
+        verdict = replace(verdict, reason=missing)
     return Committed(first.ticket, verdict)
 
 
@@ -301,6 +308,7 @@ def _drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
         reflection_charge=proposal.reflection_charge + reflection.charge,
         diagnosis=whole.diagnosis,
         lesson=whole.lesson,
+        faults=whole.shortfalls,
     )
     return replace(
         _with(state, drafted),
@@ -362,6 +370,7 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
         first.shown,
         first.diagnosis,
         first.lesson,
+        first.faults,
     )
     members = measured(state, first)
     if verdict.kind == "accepted":

@@ -100,21 +100,29 @@ def by_estimate(view: PoolView) -> Vector:
 
 @dataclass(frozen=True, slots=True)
 class Cautious:
-    """The members' estimates, less what is not known of how far each is from the seed.
+    """The members' estimates, of those that are surely better than the seed.
 
     Of many members that are no better than the seed, the one that was luckiest has the highest
-    estimate. So a lead over the seed counts as far as it is sure, and grows with the evidence.
+    estimate. So a member whose lead over the seed is not sure ranks below the seed, by as much as
+    is not known of its lead. A lead that not one example speaks against is sure: no further
+    evidence could be clearer, however small the steps of the metric are and however few the
+    examples.
     """
 
     deviations: float = 1.64
-    """How many standard deviations of the lead are taken off. Our choice: so many make it 95 % sure
+    """How many standard deviations of the lead make it sure. Our choice: so many make it 95 % sure
     by the estimate, and in simulation it is, where no reflection helps; with none, half of such
     runs return something worse than the seed."""
 
     def __call__(self, view: PoolView) -> Vector:
         """One for each member; for the seed its estimate."""
-        found = view.estimates()
-        return found.means - self.deviations * found.lead_deviations
+        found, leads = view.estimates(), view.scores - view.scores[0]
+        is_compared = ~np.isnan(leads)
+        is_clear = (leads > 0).sum(axis=1) == np.maximum(is_compared.sum(axis=1), 1)
+        unsure = self.deviations * found.lead_deviations
+        is_sure = is_clear | (found.means - found.means[0] >= unsure)
+        ranks: Vector = np.where(is_sure, found.means, found.means - unsure)
+        return ranks
 
 
 def pareto(view: PoolView, random: Random) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,10 @@ class Trial(NamedTuple):
     size: int
     """How many examples its reflection was shown."""
     gain: float
-    """What its child gained over its parent, for what it cost; 0 where it was rejected."""
+    """By how much its child is better than its parent, below 0 where it is worse, as far as that
+    is known; rejected or not."""
+    cost: float
+    """As so many rollouts."""
 
 
 def in_rollouts(charge: Tally) -> float:
@@ -38,14 +42,28 @@ def in_rollouts(charge: Tally) -> float:
 
 
 def chosen_size(sizes: Sequence[int], trials: Sequence[Trial], random: Random) -> int:
-    """One of the sizes, as probably as it gains most for what it costs (Thompson sampling)."""
+    """One of the sizes, as probably as it gains most for what it costs (Thompson sampling).
+
+    What a child gains counts, and what it loses does not, because then it is left out; but sizes
+    of which most children lose more have fewer that gain.
+    """
     gains = np.array([trial.gain for trial in trials])
     if len(sizes) == 1 or not gains.any():
         return random.choice(sizes)
+    spread, cost = float(gains.std()), float(np.mean([trial.cost for trial in trials]))
     drawn = []
     for size in sizes:
-        own = [trial.gain for trial in trials if trial.size == size]
+        own = [trial for trial in trials if trial.size == size]
         count = len(own) + _BELIEVED
-        mean = (sum(own) + _BELIEVED * float(gains.mean())) / count
-        drawn.append(random.gauss(mean, float(gains.std()) / count**0.5))
+        mean = (sum(trial.gain for trial in own) + _BELIEVED * float(gains.mean())) / count
+        paid = (sum(trial.cost for trial in own) + _BELIEVED * cost) / count
+        drawn.append(_gained(random.gauss(mean, spread / count**0.5), spread) / paid)
     return sizes[int(np.argmax(drawn))]
+
+
+def _gained(mean: float, spread: float) -> float:
+    """The mean of what is above 0, of a normal distribution."""
+    if spread <= 0:
+        return max(0.0, mean)
+    normal = NormalDist()
+    return spread * normal.pdf(mean / spread) + mean * normal.cdf(mean / spread)

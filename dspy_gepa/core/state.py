@@ -26,7 +26,7 @@ from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Sampler, epochs
 from dspy_gepa.core.selection import PoolView, Ranking, Selection, by_mean, pareto
 from dspy_gepa.core.streaks import Streaks
-from dspy_gepa.core.work import RequestKey
+from dspy_gepa.core.work import Fault, RequestKey
 
 __all__ = ["Member", "RunState", "Settings", "Settlement"]
 
@@ -160,6 +160,8 @@ class Settlement:
     """What its reflection said goes wrong and why; empty where it did not say."""
     lesson: str = ""
     """What its reflection said of its change, in a sentence; empty where it did not say."""
+    faults: tuple[Fault, ...] = ()
+    """Why texts are missing that its reflection was to write."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ A request's key is its idempotency key. An answer that comes late or twice decid
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
@@ -16,6 +16,7 @@ from dspy_gepa.core.rollout import Rollout, RolloutKey
 __all__ = [
     "Answer",
     "Evidence",
+    "Fault",
     "Lesson",
     "ReflectionAnswer",
     "ReflectionKey",
@@ -27,6 +28,7 @@ __all__ = [
     "RolloutRequest",
     "Setback",
     "Stop",
+    "faults_in_words",
 ]
 
 
@@ -95,6 +97,24 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Why components keep their texts although a reflection was to write, or wrote, new ones."""
+
+    components: tuple[str, ...]
+    """Several where it cannot be told which of them was meant; empty where it is about no
+    component."""
+    reason: str
+    """In words, for people and for the reflection LM."""
+
+
+def faults_in_words(faults: Iterable[Fault]) -> str:
+    """The components and the reasons."""
+    return "; ".join(
+        ": ".join(filter(None, [", ".join(fault.components), fault.reason])) for fault in faults
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Repair:
     """A reply of the reflection LM of which something could not be used."""
 
@@ -102,10 +122,8 @@ class Repair:
     """What it was asked about."""
     reply: str
     """As it came."""
-    problem: str
-    """What could not be used and why, in words that its author understands."""
-    texts: Mapping[str, str] = field(default_factory=dict)
-    """Component to the new text, for those whose text can be used as it is."""
+    faults: tuple[Fault, ...]
+    """What could not be used and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +172,7 @@ class ReflectionAnswer:
     texts: Mapping[str, str] = field(default_factory=dict)
     """Component to new text, for those that could be rewritten."""
     problem: str = ""
-    """Why a text that was asked for is missing; empty where nothing is."""
+    """Why texts are missing, where that is about no single component; empty where none is."""
     metric_calls: int = 0
     """Metric calls made for feedback on single components."""
     lm_calls: int = 0
@@ -167,6 +185,8 @@ class ReflectionAnswer:
     """What it assumes about its change, in a sentence; empty where it did not say."""
     is_unchanged: bool = False
     """Whether it says that no text is at fault, so that none is to be rewritten."""
+    faults: tuple[Fault, ...] = ()
+    """Which components keep their texts because what was given for them cannot be used."""
     repairs: tuple[Repair, ...] = ()
     """What cannot be used of the replies, and may be asked about once more."""
     is_repair: bool = False
@@ -180,16 +200,29 @@ class ReflectionAnswer:
         return ReflectionKey(self.ticket, self.is_repair, self.mends)
 
     def after(self, first: ReflectionAnswer) -> ReflectionAnswer:
-        """What both answers say, where this one is about what could not be used of the first."""
+        """What both answers say, where this one is about what could not be used of the first.
+
+        What could be used stays, whatever became of the rest. What this answer says nothing of is
+        at fault as before, unless it says that no text is to be rewritten.
+        """
+        told = {*self.texts, *(name for fault in self.faults for name in fault.components)}
+        before = [f for repair in first.repairs for f in repair.faults if f.components]
+        still = [] if self.is_unchanged else [f for f in before if told.isdisjoint(f.components)]
         return replace(
             self,
             texts={**first.texts, **self.texts},
             diagnosis=first.diagnosis or self.diagnosis,
             lesson=self.lesson or first.lesson,
-            # Who asks a second time has heard the reasons of the first time.
             problem="; ".join(filter(None, [first.problem, self.problem])),
+            is_unchanged=self.is_unchanged and not first.texts,
+            faults=(*first.faults, *still, *self.faults),
             repairs=(),
         )
+
+    @property
+    def shortfalls(self) -> tuple[Fault, ...]:
+        """All reasons why texts are missing."""
+        return (*([Fault((), self.problem)] if self.problem else []), *self.faults)
 
     @property
     def charge(self) -> Tally:

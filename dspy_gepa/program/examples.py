@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
@@ -11,11 +11,13 @@ import dspy
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.program.calls.boundary import settled
 
-__all__ = ["ExampleTable", "tabulate"]
+__all__ = ["ExampleTable", "Shelf", "listed", "tabulate"]
 
 
 _LOOKED_AT = 4
 """Items of a list that are enough to tell most lists apart."""
+_NAMED = 20
+"""So many examples are named in one message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,13 @@ class ExampleTable:
     """How often each validation example stands in the validation set."""
     has_validation: bool = True
     """Whether there are examples to choose by; else those to learn from serve for both."""
+    heldout: tuple[int, ...] = ()
+    """Examples that the search never sees, each once. They come last."""
+
+    @property
+    def searched(self) -> tuple[dspy.Example, ...]:
+        """The examples that the search may see."""
+        return self.examples[: len(self.examples) - len(self.heldout)]
 
     def name_of(self, example: int) -> str:
         """Where an example stands in what the user gave: "valset[17]".
@@ -43,7 +52,35 @@ class ExampleTable:
             count = len(self.validation) // self.times
             source = "valset" if self.has_validation else "trainset"
             return f"{source}[{self.validation.index(example) % count}]"
-        return f"must_pass[{self.anchors.index(example)}]"
+        if example in self.anchors:
+            return f"must_pass[{self.anchors.index(example)}]"
+        return f"heldout[{self.heldout.index(example)}]"
+
+    def with_heldout(self, heldout: Iterable[dspy.Example]) -> ExampleTable:
+        """The table, and these examples that the search never sees; equal ones count once.
+
+        Raises:
+            WrongType: something in it is not a dspy.Example.
+            SettingsError: the search would see one of them.
+        """
+        known, seen, own = Shelf(self.examples), [], Shelf(())
+        held: list[dspy.Example] = []
+        for position, example in enumerate(listed("heldout", heldout)):
+            if (known_at := known.position_of(example)) is not None:
+                seen.append(f"heldout[{position}] is {self.name_of(known_at)}")
+            elif own.position_of(example) is None:
+                own.put(position, example)
+                held.append(example)
+        if seen:
+            more = f", and {len(seen) - _NAMED} more" if len(seen) > _NAMED else ""
+            raise SettingsError(
+                f"{len(seen)} held-out examples are among those that the search sees: "
+                f"{', '.join(seen[:_NAMED])}{more}. What it learns from or chooses by says nothing "
+                "about others: leave them out of one of the two, or give a share, heldout=0.2."
+            )
+        first = len(self.examples)
+        ids = tuple(range(first, first + len(held)))
+        return replace(self, examples=(*self.examples, *held), heldout=ids)
 
 
 def tabulate(
@@ -73,7 +110,7 @@ def tabulate(
         WrongType: something in a set is not a dspy.Example.
     """
     sets = {"trainset": trainset, "valset": valset, "must_pass": must_pass}
-    learned, validated, anchored = (_listed(name, of, check) for name, of in sets.items())
+    learned, validated, anchored = (listed(name, of, check) for name, of in sets.items())
     if not learned:
         raise SettingsError(
             f"Trainset must be provided and non-empty, and {trainset!r:.200} was given. "
@@ -82,7 +119,7 @@ def tabulate(
     table = list(learned)
     train, validation = tuple(range(len(learned))), list(range(len(learned)))
     if validated or times > 1:
-        shared = _Shelf(learned)
+        shared = Shelf(learned)
         validation = []
         for example in (validated or learned) * times:
             # Taken out, because an example that stands twice in a set counts twice there.
@@ -98,7 +135,7 @@ def tabulate(
 
 def _anchors(table: list[dspy.Example], must_pass: list[dspy.Example]) -> tuple[int, ...]:
     """What must keep passing, each once; what is new is added to the table."""
-    known = _Shelf(table)
+    known = Shelf(table)
     anchors: dict[int, None] = {}
     for example in must_pass:
         position = known.position_of(example)
@@ -110,7 +147,7 @@ def _anchors(table: list[dspy.Example], must_pass: list[dspy.Example]) -> tuple[
     return tuple(anchors)
 
 
-class _Shelf:
+class Shelf:
     """Examples at positions, looked up by what they are."""
 
     def __init__(self, examples: Iterable[Any]) -> None:
@@ -181,8 +218,8 @@ def _is_equal(one: Any, other: Any) -> bool:
     return settled(lambda: bool(one == other)) is True
 
 
-def _listed(
-    name: str, examples: Any, check: Callable[[str, object], None] | None
+def listed(
+    name: str, examples: Any, check: Callable[[str, object], None] | None = None
 ) -> list[dspy.Example]:
     """The examples of a set, whatever holds them, each of them checked.
 
@@ -193,7 +230,7 @@ def _listed(
         return []
     is_table = hasattr(examples, "columns") and hasattr(examples, "to_dict")
     is_no_set = isinstance(examples, (str, bytes, Mapping)) or is_table
-    if check is None and (is_no_set or not _can_be_listed(examples)):
+    if check is None and (is_no_set or not _can_belisted(examples)):
         rows = f'{name}.to_dict("records")' if is_table else "rows"
         raise WrongType(
             f"{name} is a {type(examples).__name__}, and a list of dspy.Example is needed. "
@@ -205,7 +242,7 @@ def _listed(
     return listed
 
 
-def _can_be_listed(examples: object) -> bool:
+def _can_belisted(examples: object) -> bool:
     """Whether it can be gone through: data sets often only have places, and no iterator."""
     return isinstance(examples, Iterable) or hasattr(type(examples), "__getitem__")
 

@@ -29,6 +29,7 @@ def joined(request: ReflectionRequest, answers: Sequence[ReflectionAnswer]) -> R
         diagnosis=words("diagnosis"),
         lesson=words("lesson"),
         is_unchanged=all(answer.is_unchanged for answer in answers),
+        faults=tuple(fault for answer in answers for fault in answer.faults),
         repairs=tuple(repair for answer in answers for repair in answer.repairs),
         is_repair=bool(request.repairs),
     )

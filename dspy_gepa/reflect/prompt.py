@@ -24,7 +24,17 @@ from dspy_gepa.reflect.values import (
     text_of,
 )
 
-__all__ = ["DEFAULT_LIMITS", "LEAST_CHARACTERS", "Brief", "Limits", "Room", "TooLong", "render"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "LEAST_CHARACTERS",
+    "Brief",
+    "Limits",
+    "Room",
+    "TooLong",
+    "apart",
+    "headed",
+    "render",
+]
 
 LEAST_CHARACTERS = 4_000
 """Of a prompt with our request and a few examples."""
@@ -330,3 +340,18 @@ def _joined(blocks: Sequence[Block], count: int) -> tuple[str, str]:
 
 def _cut(text: str, limit: int) -> str:
     return shortened(text_of(text.strip()), max(0, limit))
+
+
+def headed(texts: Mapping[str, str]) -> str:
+    """Several texts, each under its name."""
+    return "\n\n".join(f"## {name}\n\n{text}" for name, text in texts.items())
+
+
+def apart(descriptions: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The lines with which all of several descriptions begin, and what each says beyond them."""
+    lines = {name: said.split("\n") for name, said in descriptions.items()}
+    together = zip(*lines.values(), strict=False)
+    alike = itertools.takewhile(lambda row: len(set(row)) == 1, together)
+    shared = [row[0] for row in alike] if len(lines) > 1 else []
+    own = {name: "\n".join(each[len(shared) :]) for name, each in lines.items()}
+    return "\n".join(shared), own

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, Repair
+from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionRequest, Repair
 from dspy_gepa.errors import WrongType
 from dspy_gepa.reflect.answers import joined, side_by_side
+from dspy_gepa.reflect.edits import added
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.reflect.form import Form
 from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, in_words
@@ -19,6 +20,8 @@ from dspy_gepa.reflect.prompt import (
     Limits,
     Room,
     TooLong,
+    apart,
+    headed,
     render,
 )
 from dspy_gepa.reflect.records import records_of
@@ -32,7 +35,6 @@ __all__ = ["NO_TEXT_IN_REPLY", "Reflector"]
 
 NO_TEXT_IN_REPLY = "the reply could not be used"
 """Stands in a problem where the reflection LM is at fault, and neither a rule nor the evidence."""
-_SAME = "it repeats the current text"
 _CONTRASTS = 3
 """Rollouts that went well and are shown beside the minibatch. Our choice: as many as failures that
 a small minibatch holds."""
@@ -56,6 +58,8 @@ class Reflector:
     is_joint: bool = True
     """Whether the template asks about all components at once, with a diagnosis first; otherwise
     about one."""
+    may_ask_apart: bool = True
+    """Whether a reply that cannot be used may be asked about once for each component."""
     adds: bool = False
     """Whether what the LM writes is added to the current text, and does not replace it."""
     limits: Limits = DEFAULT_LIMITS
@@ -154,7 +158,7 @@ class _Question:
 
     def repaired(self, repair: Repair) -> ReflectionAnswer:
         """What is answered to the question about a reply that could not be used."""
-        if repair.problem == _SAME and not self.is_diagnosis:
+        if repair.faults == (_same(self.components),):
             # A small model that repeats the text that it sees repeats it again, whatever it is
             # told: it is asked for an addition, without the text in sight. Measured with 1.5
             # billion parameters.
@@ -162,22 +166,18 @@ class _Question:
             brief = partial(adding.brief, {}, in_sight=False)
             return adding.asked(ADDITION, brief, {}, is_last=True)
         _, form = self._prompt(self.template, partial(self.brief, {}), {})
-        current = _headed({name: sendable(text) for name, text in self.current.items()})
+        current = headed({name: sendable(text) for name, text in self.current.items()})
         prompt = REPAIR.format(
-            problems=f"- {repair.problem}",
+            problems="\n".join(f"- {self._named(fault)}" for fault in repair.faults),
             reply=shortened(sendable(repair.reply), self.how.limits.prompt_characters // 2),
             current=current,
             no_change=form.no_change,
             form=form.answer(self.components, adds=self.how.adds, edits=self._offers_edits),
         )
         reply = self.how.ask(Prompt(prompt))
-        second = self.read(reply, form)
-        merged = replace(
-            second,
-            texts={**repair.texts, **second.texts},
-            is_unchanged=second.is_unchanged and not repair.texts,
+        return self.answer(
+            reply, self.read(reply, form, is_second=True), is_last=True, about=repair
         )
-        return self.answer(reply, merged, is_last=True)
 
     def brief(self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True) -> Brief:
         """What is said of the components, with their current texts or without."""
@@ -191,9 +191,9 @@ class _Question:
         if len(current) == 1:
             instruction, description = "".join(current.values()), "".join(described.values())
         else:
-            instruction = _headed(current)
-            shared, described = _apart(described)
-            description = "\n\n".join(filter(None, [shared, _headed(described)]))
+            instruction = headed(current)
+            shared, described = apart(described)
+            description = "\n\n".join(filter(None, [shared, headed(described)]))
         return Brief(
             instruction=instruction if in_sight else "",
             description=description,
@@ -256,10 +256,22 @@ class _Question:
             else:
                 is_last = is_last or calls == 2
                 answer = self.answer(reply, self.read(reply, form, prompt.media), is_last=is_last)
-                return replace(answer, lm_calls=calls)
+                repairs = answer.repairs
+                if repairs and self._gives_one_text(reply, form):
+                    repairs = tuple(
+                        replace(repairs[0], components=(name,)) for name in self.components
+                    )
+                return replace(answer, lm_calls=calls, repairs=repairs)
         return ReflectionAnswer(
-            self.request.ticket, problem=self._about(prompt.reason), lm_calls=calls
+            self.request.ticket, faults=(Fault(self.components, prompt.reason),), lm_calls=calls
         )
+
+    def _gives_one_text(self, reply: Reply, form: Form) -> bool:
+        """Whether it gives one text, in a form of its own: some models do, whatever is asked."""
+        if len(self.components) == 1 or not self.how.may_ask_apart or form.marks_in(reply.text):
+            return False
+        alone = replace(self, components=self.components[:1])
+        return bool(read_reply(reply.text, alone.current, form, is_second=True).texts)
 
     def _prompt(
         self,
@@ -300,20 +312,29 @@ class _Question:
                 return prompt, form
         raise AssertionError  # pragma: no cover - texts end, numbers do not
 
-    def read(self, reply: Reply, form: Form, media: Sequence[tuple[str, object]] = ()) -> Reading:
+    def read(
+        self,
+        reply: Reply,
+        form: Form,
+        media: Sequence[tuple[str, object]] = (),
+        *,
+        is_second: bool = False,
+    ) -> Reading:
         """The texts that can be used, and why others cannot."""
+        is_truncated = bool(reply.is_truncated)
         reading = read_reply(
             reply.text,
             self.current,
             form,
-            is_truncated=bool(reply.is_truncated),
+            is_truncated=is_truncated,
+            is_second=is_second,
             unmarked=self.how.unmarked,
         )
         texts: dict[str, str] = {}
         problems = dict(reading.problems)
         for name, text in reading.texts.items():
             old = self.current[name]
-            new = _added(old, text) if self.how.adds else text
+            new = added(old, text) if self.how.adds else text
             unseen = [title for title, _ in media if title in new and title not in old]
             judged = self.how.rules.judged(name, old, new)
             if unseen:
@@ -331,57 +352,48 @@ class _Question:
         reading: Reading,
         *,
         is_last: bool = False,
+        about: Repair | None = None,
     ) -> ReflectionAnswer:
-        """The texts, if all can be used; otherwise what there is to be repaired."""
+        """The texts that can be used, and what there is to be repaired of a reply, if anything.
+
+        After the last one, or the one about a repair, nobody is asked once more.
+        """
         said = ReflectionAnswer(
             self.request.ticket,
+            reading.texts,
             lm_calls=1,
             diagnosis=reading.diagnosis,
             lesson=reading.lesson,
             is_unchanged=reading.is_unchanged,
             is_repair=bool(self.request.repairs),
         )
-        reasons = [
-            f"{name}: {why}" if name and len(self.components) > 1 else why
+        asked = {name for fault in about.faults for name in fault.components} if about else ()
+        told = {*reading.texts, *reading.problems}
+        missing = [name for name in self.components if name in (asked or self.components)]
+        missing = [name for name in missing if name not in told]
+        faults = [
+            Fault((name,) if name else tuple(missing), why)
             for name, why in reading.problems.items()
         ]
-        is_same = reading.texts and all(
-            text == self.current[name] for name, text in reading.texts.items()
-        )
-        if not reasons and is_same and not self.is_diagnosis and not is_last:
-            reasons = [_SAME]
-        if not reasons:
-            return replace(said, texts=reading.texts)
-        if is_last:
-            is_refused = any("refused" in why for why in reading.problems.values())
-            problem = "; ".join(reasons)
-            problem = problem if is_refused else f"{NO_TEXT_IN_REPLY}: {problem}"
-            return replace(said, problem=self._about(problem))
-        repair = Repair(self.components, reply.text, "\n- ".join(reasons), reading.texts)
-        return replace(said, repairs=(repair,))
+        if faults and is_last:
+            return replace(said, faults=tuple(map(_final, faults)))
+        is_same = reading.texts and reading.texts == self.current
+        if not faults and is_same and not self.is_diagnosis and not is_last:
+            faults, said = [_same(self.components)], replace(said, texts={})
+        repair = Repair(self.components, reply.text, tuple(faults))
+        return replace(said, repairs=(repair,) if faults else ())
 
-    def _about(self, problem: str) -> str:
-        return f"{', '.join(self.components)}: {problem}"
+    def _named(self, fault: Fault) -> str:
+        """Why something cannot be used, with whose it is where that is not clear."""
+        is_of_one = len(self.components) > len(fault.components) == 1
+        return f"{fault.components[0]}: {fault.reason}" if is_of_one else fault.reason
 
 
-def _headed(texts: Mapping[str, str]) -> str:
-    return "\n\n".join(f"## {name}\n\n{text}" for name, text in texts.items())
+def _same(components: tuple[str, ...]) -> Fault:
+    return Fault(components, "it repeats the current text")
 
 
-def _apart(descriptions: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """The lines with which all of several descriptions begin, and what each says beyond them."""
-    lines = {name: said.split("\n") for name, said in descriptions.items()}
-    together = zip(*lines.values(), strict=False)
-    alike = itertools.takewhile(lambda row: len(set(row)) == 1, together)
-    shared = [row[0] for row in alike] if len(lines) > 1 else []
-    own = {name: "\n".join(each[len(shared) :]) for name, each in lines.items()}
-    return "\n".join(shared), own
-
-
-def _added(current: str, lines: str) -> str:
-    """The current text with more lines; as it is where they say nothing more."""
-    if lines.strip() in current:
-        return current
-    # Some models repeat the text that they were to add to.
-    repeats = lines.strip().startswith(current.strip())
-    return lines if repeats else f"{current.rstrip()}\n\n{lines.strip()}"
+def _final(fault: Fault) -> Fault:
+    """The fault in a reply of which nobody is asked any more."""
+    is_refused = "refused" in fault.reason
+    return fault if is_refused else replace(fault, reason=f"{NO_TEXT_IN_REPLY}: {fault.reason}")

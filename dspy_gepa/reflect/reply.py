@@ -11,14 +11,13 @@ import html
 import json
 import re
 import textwrap
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from dspy_gepa.reflect.edits import Edit, edited, read_edits
 from dspy_gepa.reflect.form import PLACEHOLDERS, Form
+from dspy_gepa.reflect.overlap import share_of_words
 
 __all__ = ["Reading", "Unmarked", "fences", "read_reply", "trimmed", "unusable"]
 
@@ -36,9 +35,9 @@ _END_OF_REASONING = re.compile(
     re.IGNORECASE,
 )
 _TURN_END = re.compile(r"(?:<\|[\w ]+\|>|</s>|<end_of_turn>)\s*\Z")
-_OPENED = re.compile(r"^[ \t*]*<([A-Za-z][\w.-]*)(?:\s[^<>]*)?>", re.MULTILINE)
-_CLOSED = re.compile(r"</([A-Za-z][\w.-]*)>[ \t*]*$", re.MULTILINE)
-"""The marks of an element."""
+_ELEMENT_MARK = re.compile(
+    r"^[ \t*]*<([A-Za-z][\w.-]*)(?:\s[^<>]*)?>|</([A-Za-z][\w.-]*)>[ \t*]*$", re.MULTILINE
+)
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*$", re.MULTILINE)
 _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
@@ -53,6 +52,10 @@ _GAP = re.compile(r"^[ \t]*(?:\.\.\.|\u2026)[ \t]*[(\[].*[)\]][ \t]*$", re.MULTI
 _FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
 """How DSPy's chat adapter writes a field."""
 _YAML_BLOCK = re.compile(r"[\w -]+:[ \t]*\|[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
+_LEAST_INHERITED = 1 / 3
+"""Of the words of the current text. Our choice: where nothing says that a text is meant as the new
+one, that it goes on from the current one does. Rewrites mostly keep more; errors of servers, and
+answers to the program's task, less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ def read_reply(
     form: Form | None = None,
     *,
     is_truncated: bool = False,
+    is_second: bool = False,
     unmarked: Unmarked | None = None,
 ) -> Reading:
     """What the reply gives for these components.
@@ -100,39 +104,44 @@ def read_reply(
         current: Component to its current text, to which edits apply.
         form: The form that was asked for.
         is_truncated: Whether the server says that it was cut off.
+        is_second: Whether nothing but texts was asked for, after a reply that could not be used,
+            so that a text in another form need not go on from the current one.
         unmarked: Reads replies without our marks, where a text may be anything, such as numbers or
             JSON. None where texts are instructions, which are words.
     """
     form = form or Form()
     is_prose = unmarked is None
-    in_other_form = unmarked or partial(_in_other_form, form=form)
     current = {name: _with_newlines(text) for name, text in current.items()}
     answer = _without_reasoning(_with_newlines(reply), form)
     if answer is None:
         return Reading(problems={"": "it was cut off while it was still reasoning"})
-    blocks = list(_blocks(answer, form))
-    if not blocks and form.mark("new_text") in html.unescape(answer):
-        blocks = list(_blocks(html.unescape(answer), form))
+    blocks, is_unclear = _blocks(answer, form)
+    if not blocks and form.mark("new_text") in (plain := html.unescape(answer)):
+        blocks, is_unclear = _blocks(plain, form)
     words = {block.tag: trimmed(block.text) for block in blocks if block.is_closed}
     diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
-    is_unchanged = "no_change" in words
     texts, problems = _from_blocks(blocks, current, form, is_prose=is_prose)
-    if texts and _has_stray_mark(answer, blocks, form):
-        problems[""] = (
-            "a closing mark stands where nothing is open, so it is unclear what ends where"
-        )
-    if is_unchanged and texts:
-        problems[""] = f"it has {form.no_change} and new texts as well"
-    if not texts and not problems and not is_unchanged:
-        found = {} if blocks else in_other_form(answer, current)
-        texts = {
-            name: text for name, text in found.items() if not unusable(text, is_prose=is_prose)
-        }
-        if not texts:
-            end = "it was cut off, so it has to be shorter" if is_truncated else ""
-            end = end if answer.strip() else "it is empty"
-            problems = {"": end or f"no new text stands between {form.pair('new_text')}"}
-    return Reading(texts, problems, is_unchanged and not texts, diagnosis, lesson)
+    if texts and "no_change" in words:
+        texts, problems[""] = {}, f"it has {form.no_change} and new texts as well"
+    elif texts and is_unclear:
+        where = "a closing mark stands where nothing is open"
+        texts, problems[""] = {}, f"{where}, so it is unclear what ends where"
+    if texts or problems or "no_change" in words:
+        return Reading(texts, problems, not (texts or problems), diagnosis, lesson)
+    found = {} if blocks else (unmarked or _in_other_form)(answer, current)
+    least = 0 if is_second or not is_prose else _LEAST_INHERITED
+    texts = {name: text for name, text in found.items() if not unusable(text, is_prose=is_prose)}
+    if texts and all(_goes_on(current[name], own, least) for name, own in texts.items()):
+        return Reading(texts)
+    why = "it was cut off, so it has to be shorter" if is_truncated else ""
+    why = why if answer.strip() else "it is empty"
+    why = why or f"no new text stands between {form.pair('new_text')}"
+    return Reading({}, {"": why}, diagnosis=diagnosis, lesson=lesson)
+
+
+def _goes_on(current: str, text: str, least: float) -> bool:
+    """Whether so much of the current text is in the new one, where there is any."""
+    return not current.strip() or share_of_words(current, text) >= least
 
 
 def unusable(text: str, *, is_prose: bool = True) -> str:
@@ -155,67 +164,54 @@ def _without_reasoning(reply: str, form: Form) -> str | None:
 
     Some servers leave in only the tag that ends it. In a block such a tag is a word of its text.
     """
-    answer = _TURN_END.sub("", reply)
-    ends = list(_END_OF_REASONING.finditer(answer))
-    if _REASONING.match(answer):
-        return answer[ends[0].end() :] if ends else None
-    blocks = [block for block in _blocks(answer, form) if block.is_closed]
+    reply = _TURN_END.sub("", reply)
+    ends = list(_END_OF_REASONING.finditer(reply))
+    if _REASONING.match(reply):
+        return reply[ends[0].end() :] if ends else None
+    blocks = [block for block in _blocks(reply, form)[0] if block.is_closed]
     outside = [end for end in ends if not any(one.start < end.start() < one.end for one in blocks)]
-    return answer[outside[-1].end() :] if outside else answer
+    return reply[outside[-1].end() :] if outside else reply
 
 
-def _blocks(answer: str, form: Form) -> Iterator[_Block]:
-    """The blocks of our form in order. What stands inside of one is its own."""
-    opening = re.compile(
-        rf"^{_DECORATION}<({'|'.join(form.names)})((?:\s[^<>\n]*?)?)(/?)>(?:{_DECORATION}$)?",
-        re.MULTILINE | re.IGNORECASE,
-    )
-    closings = _closings(answer, form)
-    place = 0
-    while mark := opening.search(answer, place):
-        name, attributes, is_empty = mark.groups()
-        tag = form.tag(name.lower())
-        start, place = mark.end(), mark.end()
-        if tag == "no_change":
-            yield _Block(tag, attributes, "", mark.start(), start)
-        elif not is_empty:
-            closing = closings.get(mark.start())
-            text_end, place = closing or (start, start)
-            text = answer[start:text_end]
-            yield _Block(tag, attributes, text, mark.start(), place, bool(closing))
+def _blocks(answer: str, form: Form) -> tuple[list[_Block], bool]:
+    """The outermost blocks of our form in order, and whether a closing mark stands beside them.
 
-
-def _closings(answer: str, form: Form) -> dict[int, tuple[int, int]]:
-    """Where each opening mark stands, to the place of its closing one; of one name they nest."""
+    What stands inside of a block is its own; marks of one name nest.
+    """
     names = "|".join(form.names)
-    marks = re.compile(
-        rf"^{_DECORATION}<({names})(?:\s[^<>\n]*)?>"
+    mark_pattern = re.compile(
+        rf"^{_DECORATION}<({names})((?:\s[^<>\n]*?)?)(/?)>(?:{_DECORATION}$)?"
         rf"|(?:^{_DECORATION})?</({names})(?:\s[^<>\n]*)?>(?={_DECORATION}$)",
         re.MULTILINE | re.IGNORECASE,
     )
-    closings: dict[int, tuple[int, int]] = {}
+    marks = list(mark_pattern.finditer(answer))
+    closings: dict[int, re.Match[str]] = {}
     opened: dict[str, list[int]] = {}
-    for mark in marks.finditer(answer):
-        own = opened.setdefault((mark[1] or mark[2]).lower(), [])
-        if mark[1]:
+    for mark in marks:
+        own = opened.setdefault((mark[1] or mark[4]).lower(), [])
+        if mark[1] and not mark[3]:
             own.append(mark.start())
-        elif own:
-            closings[own.pop()] = mark.span()
-    return closings
-
-
-def _has_stray_mark(answer: str, blocks: Sequence[_Block], form: Form) -> bool:
-    """Whether a closing mark ends a line outside of all blocks."""
-    closing = re.compile(rf"</(?:{'|'.join(form.names)})>{_DECORATION}$", re.MULTILINE)
-    whole = [(block.start, block.end) for block in blocks if block.is_closed]
-    return any(
-        not any(start < mark.start() < end for start, end in whole)
-        for mark in closing.finditer(answer)
-    )
+        elif mark[4] and own:
+            closings[own.pop()] = mark
+    blocks: list[_Block] = []
+    place, is_unclear = 0, False
+    for mark in marks:
+        if mark.start() < place:
+            continue
+        if not mark[1]:
+            is_unclear = True
+            continue
+        tag, closing = form.tag(mark[1].lower()), closings.get(mark.start())
+        place = closing.end() if closing else mark.end()
+        if tag == "no_change" or closing or not mark[3]:
+            text = answer[mark.end() : closing.start()] if closing else ""
+            is_closed = bool(closing) or tag == "no_change"
+            blocks.append(_Block(tag, mark[2], text, mark.start(), place, is_closed))
+    return blocks, is_unclear
 
 
 def _from_blocks(
-    blocks: list[_Block], current: Mapping[str, str], form: Form, *, is_prose: bool
+    blocks: Sequence[_Block], current: Mapping[str, str], form: Form, *, is_prose: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The texts that blocks give, and why others cannot be used."""
     wholes: dict[str, str] = {}
@@ -263,12 +259,12 @@ def _is_placeholder(text: str, *, is_prose: bool) -> bool:
     return bool(_PLACEHOLDER.fullmatch(text)) if is_prose else text in PLACEHOLDERS
 
 
-def _bare(block: str, current: str, form: Form, *, is_prose: bool = True) -> str:
+def _bare(block: str, current: str, form: Form, *, is_prose: bool) -> str:
     """The text of a block without what encloses all of it: a fence, CDATA, the same marks again."""
     text = trimmed(block)
     if quoted := re.fullmatch(r"<!\[CDATA\[(.*)\]\]>", text, re.DOTALL):
         text = trimmed(quoted[1])
-    inner = list(_blocks(text, form))
+    inner, _ = _blocks(text, form)
     if len(inner) == 1 and (inner[0].start, inner[0].end) == (0, len(text)):
         return trimmed(inner[0].text) if inner[0].tag == "new_text" else "()"
     return _unfenced(text, current, is_prose=is_prose)
@@ -284,35 +280,31 @@ def _component(attributes: str, current: Mapping[str, str]) -> str | None:
     return name if name in current else alike[0] if len(alike) == 1 else None
 
 
-def _in_other_form(answer: str, current: Mapping[str, str], form: Form) -> dict[str, str]:
+def _in_other_form(answer: str, current: Mapping[str, str]) -> dict[str, str]:
     """The texts of a reply without our marks, where only one reading is possible."""
     fenced = list(fences(answer))
-    whole = answer.strip()
-    inside = fenced[0][1] if len(fenced) == 1 else whole
-    for written in (whole, inside):
-        if (fields := _fields_of(written)) is not None:
-            named = {name: fields[name] for name in current if name in fields}
-            if not named and len(fields) == len(current) == 1:
-                named = dict(zip(current, fields.values(), strict=True))
-            return {name: trimmed(text) for name, text in named.items() if isinstance(text, str)}
-    if len(current) > 1:
-        return {}
-    ((name, old),) = current.items()
-    elements = list(_elements(answer))
+    inside = fenced[0][1] if len(fenced) == 1 else answer
+    if (fields := _fields_of(inside)) is not None:
+        if len(fields) == len(current) == 1:
+            fields = dict(zip(current, fields.values(), strict=True))
+        named = {name: fields[name] for name in current if name in fields}
+        return {name: trimmed(text) for name, text in named.items() if isinstance(text, str)}
+    marks = list(_ELEMENT_MARK.finditer(answer))
     text = ""
-    if len(elements) == 1:
-        ((written, start, end),) = elements
-        outside = answer[:start] + answer[end:]
-        # A second closing mark leaves open where the text ends, a fence which of the two is meant.
-        if not list(fences(outside)) and not _CLOSED.search(outside):
-            text = _bare(written.strip("*_`"), old, form)
-    elif len(fenced) == 1 and not elements and fenced[0][0] in _PROSE:
+    if len(marks) == 2 and marks[0][1] and marks[0][1] == marks[1][2]:
+        element = answer[marks[0].end() : marks[1].start()]
+        # A fence beside it leaves open which of the two is meant.
+        if len(fenced) == len(list(fences(element))):
+            text = _unfenced(trimmed(element), "", is_prose=True)
+    elif len(fenced) == 1 and not marks and fenced[0][0] in _PROSE:
         text = trimmed(inside)
-    return {} if not text or _PLACEHOLDER.fullmatch(text) else {name: text}
+    is_text = text and len(current) == 1 and not _PLACEHOLDER.fullmatch(text)
+    return dict.fromkeys(current, text) if is_text else {}
 
 
 def _fields_of(written: str) -> Mapping[str, object] | None:
     """The fields of JSON, of one block of YAML or of DSPy's own form; None where it is neither."""
+    written = written.strip()
     if block := _YAML_BLOCK.fullmatch(written):
         return {"": textwrap.dedent(block[1])}
     pieces = _FIELD_HEADER.split(written)
@@ -324,20 +316,6 @@ def _fields_of(written: str) -> Mapping[str, object] | None:
     except (ValueError, RecursionError):  # the latter where it nests a thousand times
         return None
     return found if isinstance(found, dict) else None
-
-
-def _elements(answer: str) -> Iterator[tuple[str, int, int]]:
-    """The outermost elements: what stands in them, and where they stand."""
-    closings: dict[str, list[re.Match[str]]] = {}
-    for mark in _CLOSED.finditer(answer):
-        closings.setdefault(mark[1], []).append(mark)
-    place = 0
-    for mark in _OPENED.finditer(answer):
-        own = closings.get(mark[1], [])
-        at = bisect_left(own, mark.end(), key=re.Match.start)
-        if mark.start() >= place and at < len(own):
-            place = own[at].end()
-            yield answer[mark.end() : own[at].start()], mark.start(), place
 
 
 def fences(text: str) -> Iterator[tuple[str, str, int, int]]:

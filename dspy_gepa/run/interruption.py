@@ -11,7 +11,10 @@ from types import FrameType
 from dspy_gepa.core.work import Stop
 from dspy_gepa.run.executor import Executor
 
-__all__ = ["interruptible"]
+__all__ = ["INTERRUPTED", "interruptible"]
+
+INTERRUPTED = "interrupted from the keyboard"
+"""Why a run ends that somebody stopped."""
 
 
 @contextmanager
@@ -32,7 +35,7 @@ def interruptible(executor: Executor) -> Iterator[Callable[[], bool]]:
     def heard(number: int, _frame: FrameType | None) -> None:
         presses.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        executor.interrupt(Stop("interrupted from the keyboard"))
+        executor.interrupt(Stop(INTERRUPTED))
 
     signal.signal(signal.SIGINT, heard)
     try:

@@ -19,7 +19,7 @@ from dspy_gepa.core.work import (
     Stop,
 )
 from dspy_gepa.run.executor import Executor
-from dspy_gepa.run.interruption import interruptible
+from dspy_gepa.run.interruption import INTERRUPTED, interruptible
 from dspy_gepa.run.pace import Pace
 
 __all__ = ["Finish", "Listener", "Stopper", "run"]
@@ -42,6 +42,8 @@ class Finish:
     """Whether somebody ended it, or the time: it did not come to its end by itself."""
     seconds: float = field(default=0.0, compare=False)
     """How long it took."""
+    was_interrupted: bool = False
+    """Whether it was somebody at the keyboard who ended it."""
 
 
 def run(
@@ -78,7 +80,8 @@ def run(
             stop = desk.begin(state, is_new=any(map(_makes_work, events)))
             if stop is None and not executor.in_flight and (state.ending or not desk.waiting):
                 seconds = time.monotonic() - begun_seconds
-                return Finish(state, error, is_stopped or was_pressed(), seconds)
+                was_interrupted = was_pressed() or state.ending == INTERRUPTED
+                return Finish(state, error, is_stopped or was_pressed(), seconds, was_interrupted)
             said = stop or desk.next_said(is_ending=bool(state.ending), was_pressed=was_pressed)
 
 
@@ -122,7 +125,7 @@ class _Desk:
             # Where the signal has no handler of ours: see `interruptible`.
             if is_ending or was_pressed():
                 raise
-            return Stop("interrupted from the keyboard")
+            return Stop(INTERRUPTED)
         if said is None or isinstance(said, Stop):
             return said
         self.running.pop(said.key, None)

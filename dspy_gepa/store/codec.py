@@ -40,7 +40,7 @@ from dspy_gepa.core.proposal import (
     Verdict,
 )
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
-from dspy_gepa.core.work import ReflectionAnswer, ReflectionKey, Repair
+from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionKey, Repair
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.store.plain import Json, packed, unpacked
 
@@ -269,7 +269,9 @@ _ROLLOUT = Record(
     trace=_Usual(_TRACE.codec, Trace()),
     output=_Usual(_OUTPUT, None),
 )
-_REPAIR = Record(Repair, components=_NAMES, reply=_TEXT, problem=_TEXT, texts=_Usual(_FIELDS, {}))
+_FAULT = Record(Fault, components=_NAMES, reason=_TEXT)
+_FAULTS = _many(_FAULT.codec)
+_REPAIR = Record(Repair, components=_NAMES, reply=_TEXT, faults=_FAULTS)
 _REFLECTION = Record(
     ReflectionAnswer,
     ticket=_WHOLE,
@@ -281,6 +283,7 @@ _REFLECTION = Record(
     diagnosis=_Usual(_TEXT, ""),
     lesson=_Usual(_TEXT, ""),
     is_unchanged=_Usual(_FLAG, value=False),
+    faults=_Usual(_FAULTS, ()),
     repairs=_Usual(_many(_REPAIR.codec), ()),
     is_repair=_Usual(_FLAG, value=False),
     mends=_Usual(_WHOLE, 0),
@@ -351,7 +354,7 @@ RECORDS: Mapping[type, Record] = MappingProxyType(
             *_EVENTS.values(),
             *_ORIGINS.values(),
             *_PHASES.values(),
-            *(_EVALUATION, _VERDICT, _REFLECTION, _REPAIR, _ROLLOUT),
+            *(_EVALUATION, _VERDICT, _REFLECTION, _REPAIR, _FAULT, _ROLLOUT),
             *(_TRACE, _STEP, _TALLY, _USAGE),
         )
     }

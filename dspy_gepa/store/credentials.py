@@ -32,6 +32,8 @@ _MOST_OBJECTS = 20_000
 _MOST_ITEMS = 200
 """So many items of one container."""
 _IN_ADDRESS = re.compile(r"://([^/@\s:]*):([^/@\s]+)@")
+_SETTING = re.compile(r"([\w.-]+)=([^\s;&#\"'<>]+)")
+"""A part of an address or of a connection string."""
 _SCHEME = re.compile(r"^(?:Bearer|Basic|Token|ApiKey)\s+", re.IGNORECASE)
 _HEADERS = re.compile(r"headers?(?:\.|$)", re.IGNORECASE)
 _INSTALLED = (
@@ -39,6 +41,7 @@ _INSTALLED = (
     Path(sysconfig.get_path("platlib")).resolve(),
     Path(__file__).resolve().parents[1],
 )
+_CONTAINERS = (dict, list, tuple, set, frozenset)
 _PLAIN = (type(None), bool, int, float, complex, bytes, range)
 
 
@@ -64,19 +67,20 @@ def credentials(
         # PWD is no password, and where a key lies is no key.
         if not os.path.exists(value):  # noqa: PTH110 - a Path of any text may not be made
             note(name, _of_text(name, value))
-    for name, text in _texts_in(roots):
-        note(name, _of_text(name, text))
+    for name, text, is_secret in _texts_in(roots):
+        note(name, _of_text(name, text, is_secret=is_secret))
     return found
 
 
-def _of_text(path: str, text: str) -> Iterator[tuple[str, str]]:
+def _of_text(path: str, text: str, *, is_secret: bool = False) -> Iterator[tuple[str, str]]:
     """The secrets that a text holds, given where it stands, each with an ending for its name."""
     place, _, name = path.rpartition(".")
-    if names_secret(name) or _is_in_headers(place, text):
+    if is_secret or names_secret(name) or _is_in_headers(place, text):
         bare = _SCHEME.sub("", text)
         for ending, secret in (("", text), (".bare", bare)):
             if len(secret) >= _LEAST:
                 yield ending, secret
+    yield from _settings_in(text)
     for user, password in _IN_ADDRESS.findall(text):
         plain = unquote(user), unquote(password)
         joined = ":".join(plain)
@@ -88,23 +92,37 @@ def _of_text(path: str, text: str) -> Iterator[tuple[str, str]]:
                 yield ending, secret
 
 
+def _settings_in(text: str) -> Iterator[tuple[str, str]]:
+    for setting, value in _SETTING.findall(text):
+        for ending, secret in (("", value), (".plain", unquote(value))):
+            if names_secret(setting) and len(secret) >= _LEAST:
+                yield f".{setting}{ending}", secret
+
+
 def _is_in_headers(place: str, text: str) -> bool:
     """Whether it is a header, also under an innocent name, that may be no one's business."""
     # A key has figures in it; the type of a content has none.
     return bool(_HEADERS.search(place)) and any(map(str.isdigit, text))
 
 
-def _texts_in(roots: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Every text that can be reached, with the names that lead to it."""
-    waiting = deque(roots.items())
+def _texts_in(roots: Mapping[str, object]) -> Iterator[tuple[str, str, bool]]:
+    """Every text that can be reached, with the names that lead to it.
+
+    With each: whether it is an item of a container whose name says that it holds secrets.
+    """
+    waiting = deque((path, value, False) for path, value in roots.items())
     seen: dict[int, Any] = {}
     while waiting and len(seen) < _MOST_OBJECTS:
-        path, value = waiting.popleft()
+        path, value, is_secret = waiting.popleft()
         if isinstance(value, str):
-            yield path, value
+            yield path, value, is_secret
         elif id(value) not in seen and not isinstance(value, _PLAIN):
             seen[id(value)] = value  # kept, so that no other object gets its id
-            waiting.extend((f"{path}.{name}", item) for name, item in _parts_of(value))
+            holds_secrets = isinstance(value, _CONTAINERS) and (
+                is_secret or names_secret(path.rpartition(".")[2])
+            )
+            parts = _parts_of(value)
+            waiting.extend((f"{path}.{name}", item, holds_secrets) for name, item in parts)
 
 
 def _parts_of(value: Any) -> list[tuple[str, object]]:

@@ -19,7 +19,7 @@ from dspy_gepa.core.events import Ended, Event, Faltered, Issued, Reflected, Rol
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.search import decide, evolve
 from dspy_gepa.core.state import RunState
-from dspy_gepa.core.work import Answer, ReflectionAnswer, RolloutAnswer
+from dspy_gepa.core.work import Answer, ReflectionAnswer, RolloutAnswer, faults_in_words
 
 __all__ = ["Reopening", "is_past_seed", "reopening", "replayed"]
 
@@ -143,7 +143,8 @@ class _Broken:
                 return decide(after, RolloutAnswer(key, rollout))
             case Reflected(answer):
                 if self._has(event) or not _is_same_question(before, after, answer):
-                    why = answer.problem or "no proposal asks for it any more"
+                    why = faults_in_words(answer.shortfalls)
+                    why = why or "no proposal asks for it any more"
                     return (Faltered(answer.key, why, answer.charge),)
                 return decide(after, answer)
         return (event,)

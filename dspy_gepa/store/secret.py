@@ -22,9 +22,12 @@ _SECRET_WORDS = frozenset(
         *("apikey", "key", "keys", "secret", "secrets", "token"),
         *("password", "passwd", "pwd", "credential", "credentials"),
         *("auth", "authorization", "bearer", "cookie", "header", "headers"),
+        *("pass", "passphrase", "passcode", "pat", "jwt", "otp", "sas", "sig", "sk", "webhook"),
     }
 )
 """A name that has one of these words in it names a secret. `max_tokens` has none of them."""
+_SECRET_ENDINGS = ("password", "passwd", "secret", "token", "apikey", "accesskey", "secretkey")
+"""So does a name with a word that ends like this: `PGPASSWORD`, `authtoken`."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _LOOKS_SECRET = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|hf|ghp|gho|ghs|github_pat|glpat|xox[a-z]|AKIA|ASIA|AIza|ya29|key)"
@@ -111,7 +114,8 @@ class Redactor:
 
 def names_secret(name: str) -> bool:
     """Whether what has this name is a secret, by the words of the name."""
-    return bool(_SECRET_WORDS & {word.lower() for word in _WORD.findall(name)})
+    words = [word.lower() for word in _WORD.findall(name)]
+    return any(word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS) for word in words)
 
 
 def _mapped(change: Callable[[str], str], value: Json) -> Json:

@@ -13,6 +13,7 @@ from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.streams import stream
 from dspy_gepa.core.work import (
     Answer,
+    Fault,
     ReflectionAnswer,
     ReflectionRequest,
     Repair,
@@ -159,7 +160,7 @@ class ChanceWorld:
         missing = tuple(name for name in request.components if name not in texts)
         repairs: tuple[Repair, ...] = ()
         if missing and not request.repairs and random.random() < 0.5:
-            repairs = (Repair(missing, "a reply", "it has no marks"),)
+            repairs = (Repair(missing, "a reply", (Fault(missing, "it has no marks"),)),)
         told = [len(request.contrasts), *(lesson.gained for lesson in request.lessons)]
         return ReflectionAnswer(
             request.ticket,

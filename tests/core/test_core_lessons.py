@@ -19,6 +19,7 @@ from dspy_gepa.core.sampling import Epochs, Looks
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import (
+    Fault,
     Lesson,
     ReflectionAnswer,
     ReflectionKey,
@@ -276,6 +277,9 @@ def test_no_change_is_a_skipped_proposal_and_no_failure():
     assert len(failed.history) == 4
 
 
+NO_TEXT = Repair(("a",), "Hm.", (Fault(("a",), "it has no text"),))
+
+
 class Repaired:
     """Gives a reply of which something cannot be used, and repairs it as it is told to."""
 
@@ -295,7 +299,7 @@ class Repaired:
                 metric_calls=2,
                 diagnosis="a is at fault",
                 lesson="first",
-                repairs=(Repair(("a",), "Hm.", "it has no text"),),
+                repairs=(NO_TEXT,),
             )
         return replace(said, is_repair=True, **{"texts": {}, **self.second})
 
@@ -312,7 +316,7 @@ def test_a_repair_is_one_question_more_and_both_answers_are_one():
     state = whole_run(worker)
     first, second = worker.asked
     assert (first.key, second.key) == (ReflectionKey(1), ReflectionKey(1, is_repair=True))
-    assert second == replace(first, repairs=(Repair(("a",), "Hm.", "it has no text"),))
+    assert second == replace(first, repairs=(NO_TEXT,))
     settlement = state.history[1]
     assert dict(settlement.candidate) == {"a": "answer rule0", "b": "answer rule1 rule3"}
     assert (settlement.diagnosis, settlement.lesson) == ("a is at fault", "second")
@@ -323,7 +327,7 @@ def test_a_repair_is_one_question_more_and_both_answers_are_one():
 
 def test_a_repair_that_gives_nothing_leaves_what_the_first_answer_gave():
     """Nobody is asked a third time, whatever it says is to be repaired."""
-    again = (Repair(("a",), "Hm.", "it has no text"),)
+    again = (NO_TEXT,)
     worker = Repaired(problem="a: it has no text", repairs=again)
     state = whole_run(worker)
     assert len(worker.asked) == 2

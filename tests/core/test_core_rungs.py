@@ -116,13 +116,23 @@ def test_the_epochs_minibatch_comes_first_and_then_what_is_known_to_fail():
 
 def test_the_size_that_gained_most_is_chosen_most_and_others_still():
     """By gain for what it costs; by chance alone before anything was gained."""
-    even = Counter(chosen_size((3, 5, 8), [Trial(3, 0.0)], stream(0, n)) for n in range(300))
+    even = Counter(chosen_size((3, 5, 8), [Trial(3, 0.0, 20.0)], stream(0, n)) for n in range(300))
     assert min(even.values()) > 70
-    trials = [Trial(3, 0.0), Trial(5, 0.001), Trial(8, 0.004)] * 5
+    trials = [Trial(3, 0.0, 20.0), Trial(5, 0.02, 20.0), Trial(8, 0.08, 20.0)] * 5
     sizes = Counter(chosen_size((3, 5, 8), trials, stream(0, n)) for n in range(300))
     assert sizes[8] > 250
-    few = [Trial(8, 0.004), Trial(3, 0.0)]
+    few = [Trial(8, 0.08, 20.0), Trial(3, 0.0, 20.0)]
     assert 0 < sum(chosen_size((3, 8), few, stream(0, n)) == 3 for n in range(300)) < 150
+
+
+def test_a_size_of_which_children_lose_less_is_chosen_more():
+    """What rejected children lost tells sizes apart before anything was gained, and so does what
+    was paid for the same gain."""
+    lost = [Trial(3, -0.01, 20.0), Trial(5, -0.2, 20.0), Trial(8, -0.2, 20.0)] * 6
+    sizes = Counter(chosen_size((3, 5, 8), lost, stream(0, n)) for n in range(300))
+    assert sizes[3] > 200
+    paid = [Trial(3, 0.05, 15.0), Trial(8, 0.05, 45.0)] * 6
+    assert sum(chosen_size((3, 8), paid, stream(0, n)) == 3 for n in range(300)) > 200
 
 
 def test_a_run_shows_as_many_examples_as_were_chosen():

@@ -11,7 +11,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.gate import at_least_as_good, strict_improvement
 from dspy_gepa.core.proposal import Evaluation, Merge, Mutation, Seed
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
-from dspy_gepa.core.work import ReflectionKey, ReflectionRequest, Repair, RolloutRequest
+from dspy_gepa.core.work import Fault, ReflectionKey, ReflectionRequest, Repair, RolloutRequest
 from dspy_gepa.testing.strategies import scores
 
 ROW = st.lists(scores(), min_size=3, max_size=3)
@@ -74,7 +74,7 @@ def test_work_is_named_by_what_it_is():
         request = RolloutRequest(candidate, 7, traced=traced)
         assert request.key == RolloutKey(candidate.digest, 7)
     first = ReflectionRequest(3, candidate, ("a",), ())
-    second = replace(first, repairs=(Repair(("a",), "reply", "problem"),))
+    second = replace(first, repairs=(Repair(("a",), "reply", (Fault(("a",), "reason"),)),))
     assert first.key == ReflectionKey(3)
     assert second.key == ReflectionKey(3, is_repair=True)
     assert first.key != second.key

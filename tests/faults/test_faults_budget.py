@@ -17,7 +17,9 @@ def growth(server):
     slack = 0
     for count, seen in ((8, server.rollouts), (1, server.reflections)):
         costs = [each.usage["total_tokens"] for each in seen]
-        slack += count * (max(costs) - min(costs))
+        # Nothing was before the first one, however often it was asked for.
+        least = min(costs) if len({each.prompt for each in seen}) > 1 else 0
+        slack += count * (max(costs) - least)
     return slack
 
 

@@ -66,7 +66,12 @@ class Judge:
 def run(folder, *, in_program=None, in_metric=None, **settings):
     """The optimizer and the metric of a run that is kept in this folder."""
     metric = Judge(in_metric or Service())
-    given = {"max_metric_calls": LIMIT, "num_threads": 1, **settings}
+    given = {
+        "max_metric_calls": LIMIT,
+        "num_threads": 1,
+        "reflection_minibatch_size": 3,
+        **settings,
+    }
     optimizer = GEPA(metric, reflection_lm=label_task.reflection_lm(), log_dir=str(folder), **given)
     with dspy.context(lm=label_task.task_lm()):
         try:
@@ -85,7 +90,7 @@ def members(result):
 @pytest.mark.parametrize("threads", [1, 8])
 @pytest.mark.parametrize("search", ["default", "paper"])
 @pytest.mark.parametrize("place", ["in_program", "in_metric"])
-@pytest.mark.parametrize("quota", [1, 5, 20, 45])
+@pytest.mark.parametrize("quota", [1, 5, 20, 30])
 def test_a_quota_that_is_used_up_is_no_result(tmp_path, quota, place, search, threads):
     """Whichever rollout meets it first: the run stops and says why, and the same call carries on
     to where a run ends that nothing happened to."""
@@ -109,23 +114,25 @@ def test_a_quota_that_is_used_up_is_no_result(tmp_path, quota, place, search, th
 
 def test_the_program_of_the_error_is_the_best_of_what_was_sound(tmp_path):
     """Failures that are no results do not speak against the member that met them."""
-    _, _, error = run(tmp_path, in_program=Service(49), max_metric_calls=400)
+    _, _, error = run(tmp_path, in_program=Service(40), max_metric_calls=400)
     instructions = error.program.code.signature.instructions
     assert all(f"{topic} means {code}" in instructions for topic, code in label_task.CODES.items())
 
 
 def test_it_breaks_down_again_and_is_carried_on_again(tmp_path):
     """Any number of times, and no answer is asked for twice but for those that failed."""
-    whole, _, _ = run(tmp_path / "whole")
+    whole, _, _ = run(tmp_path / "whole", max_metric_calls=4 * LIMIT)
     calls, error = 0, True
     while error:
         result, metric, error = run(
-            tmp_path / "run", in_program=Service(quota=12), max_metric_calls=LIMIT
+            tmp_path / "run", in_program=Service(quota=12), max_metric_calls=4 * LIMIT
         )
         calls += metric.calls
     assert calls == result.tally.metric_calls
     enough = min(len(result.members), len(whole.members))
-    assert members(result)[:enough] == members(whole)[:enough]
+    # How far each is validated follows from what was spent, failures included.
+    found, expected = ([each[:2] for each in members(run)] for run in (result, whole))
+    assert found[:enough] == expected[:enough]
 
 
 class Crashing(Student):

@@ -37,7 +37,7 @@ def test_a_reflection_that_hangs_fails_and_is_counted():
 
 
 @pytest.mark.parametrize(
-    ("search", "threads", "most"), [("default", 1, 13), ("default", 8, 30), ("paper", 8, 30)]
+    ("search", "threads", "most"), [("default", 1, 18), ("default", 8, 30), ("paper", 8, 30)]
 )
 def test_a_server_that_answers_nothing_stops_the_run_within_the_first_examples(
     search, threads, most

@@ -94,7 +94,7 @@ def test_a_reflection_lm_without_a_key_stops_before_validation_is_paid(search, t
     # With eight threads the seed may be a member by then, and the window is full.
     assert len(server.reflections) <= (1 if threads == 1 else 4)
     assert len(server.rollouts) == job.metric.calls
-    assert job.metric.calls == 3 if threads == 1 else job.metric.calls <= 60
+    assert job.metric.calls <= (8 if threads == 1 else 60)
 
 
 @pytest.mark.parametrize("threads", [1, 8])

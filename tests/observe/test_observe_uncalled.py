@@ -26,7 +26,7 @@ class Branching(dspy.Module):
 def told(caplog, program, **settings):
     optimizer = gepa(lambda gold, pred: float(gold.answer == pred.answer), **settings)
     with caplog.at_level(logging.WARNING), dspy.context(lm=task_lm()):
-        optimizer.compile(program, examples(8), examples(4))
+        optimizer.compile(program, examples(8), examples(12)[8:])
     return [each.getMessage() for each in caplog.records if "led to a call" in each.getMessage()]
 
 

@@ -190,6 +190,16 @@ FORWARDING["names"] = by_names
 """Ways of hiding what a metric takes."""
 
 
+def positions_only(metric):
+    """A decorator that names what it wraps, and passes on positions alone."""
+
+    @functools.wraps(metric)
+    def checked(*given):
+        return metric(*given)
+
+    return checked
+
+
 class Shape(NamedTuple):
     """A metric, what it is given while scoring, and whether it can be asked about a component."""
 
@@ -233,6 +243,10 @@ SHAPES = {
     ),
     "wrapped": Shape(wrapped, _LEGACY),
     "narrowed": Shape(narrowed, _ASKED),
+    "five through positions": Shape(positions_only(five), _ASKED, asks=True),
+    "a fourth through positions": Shape(
+        positions_only(with_a_fourth_of_its_own), {"trace": None, "frac": 0.5}
+    ),
     "bound method": Shape(Holder().method, _LEGACY),
     "object": Shape(Holder(), _LEGACY),
     "module": Shape(Judge(), _LEGACY),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import dspy
@@ -13,6 +14,7 @@ from dspy.utils import DummyLM
 from model_server import model_server
 from scripted_engine import scripted_lm
 
+from dspy_gepa import GEPA
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
@@ -113,11 +115,48 @@ def test_a_name_stands_for_a_model():
     assert language_model(str.upper) is str.upper
 
 
-@pytest.mark.parametrize("given", [None, 3, dspy.LM, ["openai/some-model"]], ids=repr)
-def test_what_is_no_model_is_refused(given):
-    """The error shows it and says what may be passed."""
-    with pytest.raises(WrongType, match=r"Pass a dspy.LM"):
+class OnlyAwaited(dspy.BaseLM):
+    async def aforward(self, prompt=None, messages=None, **settings):
+        raise AssertionError("nobody awaits it")
+
+
+async def awaited(prompt):
+    return prompt
+
+
+async def streaming(prompt):
+    yield prompt
+
+
+NO_MODELS = {
+    "nothing": (None, "cannot be called"),
+    "a number": (3, "cannot be called"),
+    "a list": (["openai/some-model"], "cannot be called"),
+    "settings": ({"model": "openai/some-model"}, "cannot be called"),
+    "a class": (dspy.LM, "is a class"),
+    "an empty name": ("", "names no model"),
+    "a blank name": (" \n", "names no model"),
+    "a model without a call": (OnlyAwaited("own"), "neither forward nor __call__"),
+    "a program": (dspy.Predict("prompt -> reply"), "is a program"),
+    "an adapter": (dspy.ChatAdapter(), "cannot be called with a prompt alone"),
+    "a coroutine function": (awaited, "has to be awaited"),
+    "an asynchronous generator": (streaming, "has to be awaited"),
+    "part of a coroutine function": (partial(awaited), "has to be awaited"),
+    "a function of nothing": (lambda: "", "cannot be called with a prompt alone"),
+    "a function of two": (lambda prompt, media: "", "missing a required argument: 'media'"),
+    "a function by name": (lambda *, prompt: "", "cannot be called with a prompt alone"),
+}
+
+
+@pytest.mark.parametrize(("given", "reason"), NO_MODELS.values(), ids=NO_MODELS)
+def test_what_is_no_model_is_refused_in_the_constructor(given, reason):
+    """The error shows it and says why, and what may be passed."""
+    with pytest.raises(WrongType, match=reason) as refused:
         language_model(given)
+    assert "Pass a dspy.LM" in str(refused.value)
+    if given is not None:
+        with pytest.raises(WrongType, match=reason):
+            GEPA(lambda gold, pred: 1.0, max_metric_calls=50, reflection_lm=given)
 
 
 def test_without_a_model_the_configured_one_is_asked():

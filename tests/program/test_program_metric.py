@@ -209,6 +209,7 @@ def test_a_score_alone_comes_with_what_was_expected_and_given(returned, score):
     "returned",
     [
         (0.5, "too short"),
+        [0.5, "too short"],
         {"score": 0.5, "feedback": "too short"},
         dspy.Prediction(score=0.5, feedback="too short"),
         Verdict(0.5, "too short"),
@@ -296,7 +297,7 @@ def test_what_the_metric_returns_and_is_given_is_never_changed():
 
 def test_the_feedback_call_gives_words_only():
     """Its score is ignored even where it is none; where nothing is said there is None."""
-    said = [dspy.Prediction(feedback="look again"), 0.7, None, {"score": "x", "feedback": "b"}]
+    said = [dspy.Prediction(feedback="look again"), 0.7, None, {"score": "x", "feedback": "b"}, "c"]
     answers = iter(said)
     metric = Metric(lambda gold, pred, trace, pred_name, pred_trace: next(answers))
     assert [metric.feedback(GOLD, RIGHT, [], "a", [], first_score=0.7) for _ in said] == [
@@ -304,6 +305,7 @@ def test_the_feedback_call_gives_words_only():
         None,
         None,
         Said("b", {}),
+        Said("c", {}),
     ]
 
 

@@ -102,6 +102,16 @@ def test_every_call_has_a_record_and_failed_ones_come_first():
     assert [record["Inputs"]["question"] for record in records] == ["b", "y", "a", "x", "y"]
 
 
+def test_of_a_conversation_the_last_call_comes_first():
+    """It holds all that the earlier ones hold; other calls keep their order."""
+    turns = [
+        Step("final", {"question": q, "history": dspy.History(messages=said)}, {"answer": q})
+        for q, said in (("x", []), ("y", [{"question": "x", "answer": "x"}]))
+    ]
+    records = shown(evidence(*turns))
+    assert [record["Inputs"]["question"] for record in records] == ["y", "x"]
+
+
 def test_a_reply_that_could_not_be_read_is_shown_with_the_structure_to_follow():
     """As the program's own adapter tells the model, with the instruction that it had."""
     (record,) = shown(evidence(UNREAD, feedback="", failure="unread"))

@@ -56,6 +56,30 @@ def test_the_calls_of_a_component_are_dspys_own_trace():
     assert recording.calls_of("left")[0][1:] == ({"question": "a!"}, dspy.Prediction(answer="a!!"))
 
 
+class Agent(dspy.Module):
+    """Adds what came of each call to the history and the list that the call was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.act = dspy.Predict("question, history: dspy.History, notes: list[str] -> answer")
+
+    def forward(self, question):
+        history, notes = dspy.History(messages=[]), []
+        for _ in range(2):
+            pred = self.act(question=question, history=history, notes=notes)
+            history.messages.append({"question": question, "answer": pred.answer})
+            notes.append(pred.answer)
+        return pred
+
+
+def test_a_step_keeps_what_its_call_was_given():
+    """What the program adds to a history or a list later on was not seen by the call."""
+    trace, _ = recorded(Agent(), scripted_lm(echo), question="a")
+    first, second = (step.inputs for step in trace.steps)
+    assert (first["history"].messages, first["notes"]) == ([], [])
+    assert (len(second["history"].messages), second["notes"]) == (1, ["a!"])
+
+
 def test_the_callers_trace_and_the_program_stay_as_they_were():
     """Nothing of a recorded run is seen outside of it, and `forward` is never replaced."""
     program, outside = Twins(), []

@@ -11,7 +11,15 @@ import pytest
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
-from dspy_gepa.core.work import Evidence, Lesson, ReflectionAnswer, ReflectionRequest, Repair
+from dspy_gepa.core.work import (
+    Evidence,
+    Fault,
+    Lesson,
+    ReflectionAnswer,
+    ReflectionRequest,
+    Repair,
+    faults_in_words,
+)
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.reflect.exchange import PromptTooLong, Reply
 from dspy_gepa.reflect.predicates import (
@@ -71,6 +79,11 @@ def asked_twice(reflector, asked):
     if not first.repairs:
         return first, None
     return first, reflector(replace(asked, repairs=first.repairs), {}, {})
+
+
+def missing(answer):
+    """Why texts are missing, in words."""
+    return faults_in_words(answer.shortfalls)
 
 
 def test_one_question_is_about_all_components():
@@ -203,7 +216,8 @@ def test_an_unreadable_reply_is_to_be_repaired():
     first, second = asked_twice(Reflector(lm), request("label"))
     problem = "no new text stands between <new_text> and </new_text>"
     reply = "I'm sorry, I can't help with that."
-    assert first == ReflectionAnswer(4, lm_calls=1, repairs=(Repair(("label",), reply, problem),))
+    repair = Repair(("label",), reply, (Fault(("label",), problem),))
+    assert first == ReflectionAnswer(4, lm_calls=1, repairs=(repair,))
     assert second == ReflectionAnswer(4, {"label": "Label K3."}, lm_calls=1, is_repair=True)
     question = lm.prompts[1]
     for shown in (f"- {problem}\n", reply, "## label\n\nLabel the message.", "<no_change/>"):
@@ -232,8 +246,36 @@ def test_a_repair_is_told_the_exact_reason(reply, reason):
     """In a line of its own, with the component that it is about."""
     lm = Script(reply, "<no_change/>")
     first, _ = asked_twice(Reflector(lm), request("label", "reply"))
-    assert reason in first.repairs[0].problem
+    assert reason in faults_in_words(first.repairs[0].faults)
     assert any(line.startswith("- ") and reason in line for line in lm.prompts[1].splitlines())
+
+
+@pytest.mark.parametrize(
+    "text", ['{{"new_instruction": "{}"}}', "```\n{}\n```", "[[ ## improved ## ]]\n{}"]
+)
+def test_who_writes_one_text_whatever_is_asked_is_asked_about_each_component(text):
+    """Such a model answers one question with one text; whose it is, is then known."""
+    lm = Script(*map(text.format, ("A.", "Label K3.", "Reply K3.")))
+    first, second = asked_twice(Reflector(lm), request("label", "reply"))
+    assert [repair.components for repair in first.repairs] == [("label",), ("reply",)]
+    assert sorted(second.texts) == ["label", "reply"]
+    assert sorted(second.texts.values()) == ["Label K3.", "Reply K3."]
+    assert second.lm_calls == 2
+
+
+@pytest.mark.parametrize("reply", ["I can't help.", "", marked("K3."), '{"label": "", "x": "K3"}'])
+def test_other_replies_are_asked_about_once(reply):
+    """Where nothing is said, or in our form, one question is about all of it."""
+    first, _ = asked_twice(Reflector(Script(reply, "<no_change/>")), request("label", "reply"))
+    assert [repair.components for repair in first.repairs] == [("label", "reply")]
+
+
+def test_who_counts_reflection_calls_is_asked_at_most_twice():
+    """Each question is asked about once more, and no more than that."""
+    lm = Script('{"new_instruction": "A."}', marked("Label K3.", "label"))
+    reflector = Reflector(lm, may_ask_apart=False)
+    _, second = asked_twice(reflector, request("label", "reply"))
+    assert second.texts == {"label": "Label K3."}
 
 
 def test_every_reason_is_a_line_of_its_own():
@@ -252,37 +294,77 @@ def test_of_a_reply_in_parts_the_good_blocks_are_kept():
     half = EDIT.format("nowhere").replace("label", "reply")
     lm = Script(f"{marked('Label K3.', 'label')}\n{half}", marked("Say K3.", "reply"))
     first, second = asked_twice(Reflector(lm), request("label", "reply"))
-    assert first.texts == {}
-    assert first.repairs[0].texts == {"label": "Label K3."}
-    assert second.texts == {"label": "Label K3.", "reply": "Say K3."}
-    assert not second.problem
+    assert first.texts == {"label": "Label K3."}
+    assert [fault.components for fault in first.repairs[0].faults] == [("reply",)]
+    whole = second.after(first)
+    assert whole.texts == {"label": "Label K3.", "reply": "Say K3."}
+    assert whole.shortfalls == ()
 
 
 def test_a_repair_may_say_that_nothing_is_to_be_changed():
     """Then good blocks of the first reply stand for themselves."""
     _, second = asked_twice(Reflector(Script("Hm.", "<no_change/>")), request("label"))
     assert second.is_unchanged
-    assert (second.texts, second.problem) == ({}, "")
+    assert (second.texts, missing(second)) == ({}, "")
     half = f"{marked('Label K3.', 'label')}\n{marked('...', 'reply')}"
-    _, second = asked_twice(Reflector(Script(half, "<no_change/>")), request("label", "reply"))
-    assert second.texts == {"label": "Label K3."}
-    assert not second.is_unchanged
+    first, second = asked_twice(Reflector(Script(half, "<no_change/>")), request("label", "reply"))
+    whole = second.after(first)
+    assert whole.texts == {"label": "Label K3."}
+    assert not whole.is_unchanged
+    assert not whole.shortfalls
 
 
-def test_two_unreadable_replies_give_no_text_at_all():
-    """Half a change is not what the lesson speaks of, so good blocks go as well."""
-    half = f"{marked('Label K3.', 'label')}\n{marked('...', 'reply')}"
-    _, second = asked_twice(Reflector(Script(half, "Hm.")), request("label", "reply"))
-    assert second.texts == {}
-    assert second.problem.startswith("label, reply: the reply could not be used: no new text")
+GOOD_AND_EMPTY = f"{marked('Label K3.', 'label')}\n{marked('...', 'reply')}"
+
+
+@pytest.mark.parametrize(
+    ("second_reply", "reason"),
+    [
+        ("Hm.", "no new text stands between <new_text> and </new_text>"),
+        ("", "it is empty"),
+        (marked("!", "reply"), "there is no word in it"),
+        (f"{marked('A.', 'reply')}\n{marked('B.', 'reply')}", "there are several new texts for it"),
+        (f"{marked('A.', 'reply')}\n<no_change/>", "it has <no_change/> and new texts as well"),
+        ("<think>\nHm.", "it was cut off while it was still reasoning"),
+        (marked("Say K3.", "other"), "a block names no component; there are label, reply"),
+    ],
+)
+def test_what_was_good_stays_whatever_becomes_of_the_repair(second_reply, reason):
+    """And whose text is missing is told, with the newest reason."""
+    lm = Script(GOOD_AND_EMPTY, second_reply)
+    first, second = asked_twice(Reflector(lm), request("label", "reply"))
+    whole = second.after(first)
+    assert whole.texts == {"label": "Label K3."}
+    (fault,) = whole.shortfalls
+    assert fault.components == ("reply",)
+    assert fault.reason.startswith(f"the reply could not be used: {reason}")
     assert (second.lm_calls, second.repairs) == (1, ())
+
+
+def test_what_a_repair_says_nothing_of_is_at_fault_as_before():
+    """Of three texts one is mended, one was good, and one stays as it was."""
+    three = [marked("Do a well.", "a"), marked("...", "b"), marked("...", "c")]
+    lm = Script("\n".join(three), marked("Do b well.", "b"))
+    first, second = asked_twice(Reflector(lm), request("a", "b", "c", candidate=FIVE))
+    whole = second.after(first)
+    assert whole.texts == {"a": "Do a well.", "b": "Do b well."}
+    assert whole.shortfalls == (Fault(("c",), "there is no word in it"),)
+
+
+def test_what_is_unclear_as_a_whole_gives_no_text():
+    """Where marks contradict each other, none of the texts can be told to be meant."""
+    for unclear in (f"{marked('K3.', 'label')}\n<no_change/>", f"{GOOD_AND_EMPTY}\n</new_text>"):
+        first, second = asked_twice(Reflector(Script(unclear, "Hm.")), request("label", "reply"))
+        whole = second.after(first)
+        assert whole.texts == {}
+        assert missing(whole).startswith("label, reply: the reply could not be used: no new text")
 
 
 def test_a_text_that_changes_nothing_does_not_hide_that_another_is_missing():
     """In a repair, too, a problem is told."""
     lm = Script("Hm.", f"{marked('Label the message.', 'label')}\n{marked('...', 'reply')}")
     _, second = asked_twice(Reflector(lm), request("label", "reply"))
-    assert "reply: there is no word in it" in second.problem
+    assert missing(second) == "reply: the reply could not be used: there is no word in it"
 
 
 def test_questions_are_repaired_each_on_its_own_side_by_side():
@@ -304,7 +386,8 @@ def test_questions_are_repaired_each_on_its_own_side_by_side():
 def test_a_component_without_evidence_costs_no_call():
     """Nothing is asked where there is nothing to show."""
     answer = Reflector(Script())(request("rest"), {}, {})
-    assert answer == ReflectionAnswer(4, problem="rest: no rollout of the evidence called it")
+    assert answer.lm_calls == 0
+    assert answer.faults == (Fault(("rest",), "no rollout of the evidence called it"),)
 
 
 def test_a_text_too_long_for_the_prompt_costs_no_call():
@@ -313,7 +396,7 @@ def test_a_text_too_long_for_the_prompt_costs_no_call():
     reflector = Reflector(Script(), limits=Limits(prompt_characters=4_000))
     answer = reflector(request("label", candidate=long), {}, {})
     assert answer.lm_calls == 0
-    assert "label: the current instruction has 4,000 characters" in answer.problem
+    assert "label: the current instruction has 4,000 characters" in missing(answer)
 
 
 def test_a_prompt_that_turns_out_too_long_is_halved_until_it_is_read():
@@ -434,7 +517,7 @@ def test_a_text_that_breaks_a_rule_twice_is_a_problem():
     reflector = Reflector(lm, rules=Rules(frozen={"*": ["the message"]}))
     _, second = asked_twice(reflector, request("label"))
     assert second.texts == {}
-    assert second.problem.startswith("label: the new text was refused: it has the fixed part")
+    assert missing(second).startswith("label: the new text was refused: it has the fixed part")
 
 
 def test_a_text_that_no_program_says_is_to_be_repaired():
@@ -497,7 +580,7 @@ def test_who_does_what_the_prompt_says_is_never_refused(count, settings):
     asked = request("label", candidate=CANDIDATE.rewritten({"label": current}))
     asked = replace(asked, evidence=(Evidence(7, rollout(feedback=remark)),))
     answer = Reflector(obedient, rules=rules, **settings)(asked, {}, {})
-    assert (answer.repairs, answer.problem) == ((), "")
+    assert (answer.repairs, missing(answer)) == ((), "")
     assert "label" in answer.texts
     assert len(told) == 3 + count
 
@@ -513,8 +596,9 @@ def test_what_a_check_refuses_was_told_beforehand(predicate):
     first, _ = asked_twice(Reflector(lm, rules=rules), asked)
     (told,) = rules.told("label", current)
     assert f"- {told}\n" in lm.prompts[0]
-    assert first.repairs[0].problem.startswith("the new text was refused: ")
-    assert first.repairs[0].problem in lm.prompts[1]
+    ((fault,),) = [repair.faults for repair in first.repairs]
+    assert fault.reason.startswith("the new text was refused: ")
+    assert f"- {fault.reason}\n" in lm.prompts[1]
 
 
 def test_who_repeats_the_text_is_asked_for_an_addition_without_it():
@@ -544,7 +628,7 @@ def test_what_is_added_is_held_to_the_limits_of_the_whole():
     assert "Write at most 22 tokens" in lm.prompts[1]
     longer = Script(marked("Label the message."), marked("Label refunds K3 and returns K4."))
     _, second = asked_twice(one_by_one(longer, rules=rules), request("label"))
-    assert "it has 52 tokens and at most 40 are allowed" in second.problem
+    assert "it has 52 tokens and at most 40 are allowed" in missing(second)
 
 
 @pytest.mark.parametrize("again", [" Label the message.", "the message"])
@@ -553,7 +637,7 @@ def test_who_has_nothing_to_add_changes_nothing(again):
     lm = Script(marked("\nLabel the message. \n"), marked(again))
     _, second = asked_twice(one_by_one(lm), request("label"))
     assert second.texts == {"label": "Label the message."}
-    assert not second.problem
+    assert not missing(second)
 
 
 @pytest.mark.parametrize("own", [{}, {"label": OWN}])

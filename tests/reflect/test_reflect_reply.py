@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dspy_gepa.reflect.form import Form
 from dspy_gepa.reflect.reply import Reading, read_reply, unusable
 
-CORPUS = Path(__file__).parents[2] / "benchmarks" / "reply_shapes.json"
+CORPORA = sorted((Path(__file__).parents[2] / "benchmarks").glob("reply_shapes*.json"))
 ONE = {"label": "Label it."}
 TWO = {"label": "Label it.", "reply.predict": "Reply to it.\nBe brief."}
 TEXT = "Read the message.\nAnswer K3 for a refund, K1 otherwise."
@@ -54,7 +54,6 @@ OF_ONE = {
     "a fence within the marks": marked(f"```text\n{TEXT}\n```"),
     "CDATA": marked(f"<![CDATA[\n{TEXT}\n]]>"),
     "marks twice around": marked(marked(TEXT)),
-    "marks escaped for HTML": marked(TEXT).replace("<", "&lt;").replace(">", "&gt;"),
     "marks spoken of before": f"I write between <new_text> and </new_text>:\n{marked(TEXT)}",
     "a draft left open": f"<new_text>\nLabel\n\nNo, better:\n{marked(TEXT)}",
     "the same text twice": f"{marked(TEXT)}\nOnce more:\n{marked(TEXT)}",
@@ -67,16 +66,6 @@ OF_ONE = {
     "reasoning in brackets": f"[THINK]Hm.[/THINK]{marked(TEXT)}",
     "channels": f"<|channel|>analysis<|message|>Hm.<|channel|>final<|message|>{marked(TEXT)}",
     "the end of a turn": f"{marked(TEXT)}<|im_end|>",
-    "one element of another name": f"Here it is:\n<instruction>\n{TEXT}\n</instruction>\nDone.",
-    "one element with a fence in it": f"<prompt>\n```\n{TEXT}\n```\n</prompt>",
-    "one fence after analysis": f"By the feedback, K3 is missing.\n\n```\n{TEXT}\n```\nDone.",
-    "one long fence": f"````markdown\n{TEXT}\n````",
-    "JSON of one field": json.dumps({"new_instruction": TEXT}),
-    "JSON by the component's name": json.dumps({"label": TEXT, "why": "K3"}),
-    "JSON with raw line breaks": f'{{"text": "{TEXT}"}}',
-    "JSON in a fence": f"Here:\n```json\n{json.dumps({'text': TEXT})}\n```",
-    "a block of YAML": "new_text: |\n  " + TEXT.replace("\n", "\n  ") + "\n",
-    "a field as DSPy writes it": f"[[ ## label ## ]]\n{TEXT}\n\n[[ ## completed ## ]]",
 }
 
 
@@ -86,6 +75,55 @@ def test_the_text_of_one_component_is_found_in_every_shape_that_can_be_meant(rep
     reading = read_reply(reply, ONE)
     assert (reading.texts, reading.problems) == ({"label": TEXT}, {})
     assert not reading.is_unchanged
+
+
+IN_OTHER_FORM = {
+    "one element of another name": f"Here it is:\n<instruction>\n{TEXT}\n</instruction>\nDone.",
+    "one element with a fence in it": f"<prompt>\n```\n{TEXT}\n```\n</prompt>",
+    "one fence after analysis": f"By the feedback, K3 is missing.\n\n```\n{TEXT}\n```\nDone.",
+    "one long fence": f"````markdown\n{TEXT}\n````",
+    "JSON of one field": json.dumps({"new_instruction": TEXT}),
+    "JSON by the component's name": json.dumps({"label": TEXT, "why": "K3"}),
+    "JSON with raw line breaks": f'{{"text": "{TEXT}"}}',
+    "YAML": "instruction: |\n  " + TEXT.replace("\n", "\n  "),
+    "DSPy's own form": f"[[ ## improved_instruction ## ]]\n{TEXT}\n\n[[ ## completed ## ]]",
+    "JSON in a fence": f"Here:\n```json\n{json.dumps({'text': TEXT})}\n```",
+}
+
+
+@pytest.mark.parametrize("reply", IN_OTHER_FORM.values(), ids=IN_OTHER_FORM)
+def test_a_text_in_another_form_is_taken_where_it_goes_on_from_the_current_one(reply):
+    """Or where nothing but a text was asked for. Else it may be anything: it is asked about."""
+    taken = ({"label": TEXT}, {})
+    reading = read_reply(reply, {"label": "Read the message. Answer K1."})
+    assert (reading.texts, reading.problems) == taken
+    reading = read_reply(reply, ONE, is_second=True)
+    assert (reading.texts, reading.problems) == taken
+    for unlike in ("Label it.", "Say which of the codes of the house it is: K1, K2 or K3."):
+        assert read_reply(reply, {"label": unlike}).problems
+
+
+NO_INSTRUCTIONS = {
+    "an answer to the program's task": '{"label": "Q7"}',
+    "an answer and why": "```json\n"
+    + json.dumps({"reply": "It is K3, as it is a refund."})
+    + "\n```",
+    "an answer in an element": "<answer>K3</answer>",
+    "an answer in a fence": "```\nK3\n```",
+    "an error in JSON": '{"detail": "Not Found"}',
+    "an error of a gateway": "<html>\n<head><title>502</title></head>\n<body>Bad</body>\n</html>",
+    "an error in XML": "<Error><Code>AccessDenied</Code></Error>",
+    "an error in a page": "<!doctype html>\n<html>\n<body>\n<p>Wait.</p>\n</body>\n</html>",
+    "a trace of calls": '```\nTraceback:\n  File "serve.py", line 8\nOutOfMemory\n```',
+    "an element in an element": f"<call>\n<text>\n{TEXT}\n</text>\n</call>",
+}
+
+
+@pytest.mark.parametrize("reply", NO_INSTRUCTIONS.values(), ids=NO_INSTRUCTIONS)
+def test_what_is_no_reply_or_an_answer_to_the_task_is_asked_about(reply):
+    """No list of tags or phrases tells: it says nothing of what the current text says."""
+    current = {"label": "Read the message.\nAnswer with the code of the house that fits it."}
+    assert read_reply(reply, current).problems
 
 
 ASKED = {
@@ -136,7 +174,7 @@ def test_a_reply_that_the_server_cut_off_is_told_so():
     cut = read_reply("The codes are", ONE, is_truncated=True)
     assert cut.problems == {"": "it was cut off, so it has to be shorter"}
     assert read_reply(marked(TEXT), ONE, is_truncated=True).texts == {"label": TEXT}
-    half = read_reply(f"```\n{TEXT}\n```\nThis", ONE, is_truncated=True)
+    half = read_reply(f"```\n{TEXT}\n```\nThis", {"label": TEXT}, is_truncated=True)
     assert half.texts == {"label": TEXT}
 
 
@@ -203,16 +241,11 @@ def test_the_names_that_there_are_are_said():
     }
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        '{"label": "Label K3.", "reply.predict": "Say K3."}',
-        "[[ ## label ## ]]\nLabel K3.\n\n[[ ## reply.predict ## ]]\nSay K3.",
-    ],
-)
-def test_fields_by_the_components_names_are_texts_of_several(reply):
-    """Names tell them apart as marks do, also those that are several words."""
-    assert read_reply(reply, TWO).texts == {"label": "Label K3.", "reply.predict": "Say K3."}
+def test_fields_by_the_components_names_are_texts_of_several():
+    """Names tell them apart as marks do; each has to go on from its own text."""
+    texts = {"label": "Label it K3.", "reply.predict": "Reply to it. Be exact."}
+    assert read_reply(json.dumps(texts), TWO).texts == texts
+    assert read_reply(json.dumps({**texts, "label": "K3"}), TWO).problems
 
 
 def test_edits_apply_to_the_current_text():
@@ -387,11 +420,11 @@ def test_reading_ends(reply):
     assert isinstance(read_reply(reply, ONE), Reading)
 
 
-@pytest.mark.skipif(not CORPUS.exists(), reason="the corpus of replies is not there")
-def test_of_the_corpus_hardly_a_reply_becomes_a_wrong_text():
+@pytest.mark.parametrize("corpus", CORPORA, ids=lambda path: path.stem)
+def test_of_the_corpora_hardly_a_reply_becomes_a_wrong_text(corpus):
     """A wrong text costs a minibatch of rollouts, a second question one short call."""
     wrong = []
-    shapes = json.loads(CORPUS.read_text(encoding="utf-8"))
+    shapes = json.loads(corpus.read_text(encoding="utf-8"))
     for shape in shapes:
         reading = read_reply(shape["reply"], shape["components"])
         if reading.problems:
@@ -399,7 +432,7 @@ def test_of_the_corpus_hardly_a_reply_becomes_a_wrong_text():
         said = {"no_change": True} if reading.is_unchanged else {"texts": dict(reading.texts)}
         if said not in (shape["wanted"], *_listed(shape.get("also_fine"))):
             wrong.append(shape["name"])
-    assert len(wrong) <= len(shapes) // 12, wrong
+    assert len(wrong) <= len(shapes) // 30, wrong
 
 
 def _listed(also_fine):

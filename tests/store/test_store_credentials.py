@@ -28,6 +28,12 @@ GLOBAL_LM = dspy.LM("openai/x", api_key=f"global-{KEY}")
         "GITHUB_TOKEN",
         "huggingface_token",
         "BasicAuth",
+        "PGPASSWORD",
+        "AUTHTOKEN",
+        "GITHUB_PAT",
+        "STRIPE_SK",
+        "SSH_PASSPHRASE",
+        "SLACK_WEBHOOK",
     ],
 )
 def test_the_environment_is_read_by_names(name):
@@ -42,6 +48,9 @@ def test_the_environment_is_read_by_names(name):
         ("MAX_TOKENS", KEY),
         ("API_KEY", "not-needed"),
         ("MONKEY", KEY),
+        ("COMPASS", KEY),
+        ("PATH", KEY),
+        ("ADDRESS", f"https://host/?page={KEY}"),
         ("LANG", "C"),
         ("PWD", str(Path(__file__).parent)),
     ],
@@ -56,6 +65,16 @@ def test_an_address_with_a_password_is_one():
     found = set(credentials({"PROXY_URL": "http://me:p%40ss9word@host:80/v1"}).values())
     basic = base64.b64encode(b"me:p@ss9word").decode()
     assert found == {"me:p%40ss9word", "me:p@ss9word", basic, "p%40ss9word", "p@ss9word"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["https://host/v1?api_key={}", "https://host/?a=1&sig={}#top", "Endpoint=sb://x/;SharedKey={}"],
+)
+def test_a_part_of_an_address_or_of_a_connection_is_one(value):
+    """Under whatever name the whole stands."""
+    assert list(credentials({"SERVICE": value.format(KEY)}).values()) == [KEY]
+    assert list(credentials({}, {"root": Judge(value.format(KEY))}).values()) == [KEY]
 
 
 def judge_by_global(gold, pred):
@@ -137,6 +156,8 @@ def bound():
         Judge(Client()),
         [{"deep": (Judge(keyed(api_key=KEY)),)}],
         keyed(api_base=f"https://{KEY}:x@host"),
+        keyed(auth=("somebody", KEY)),
+        Judge({"api_keys": {"provider": [KEY]}}),
         type("Own", (dspy.BaseLM,), {"token": KEY})("own"),
     ],
 )

@@ -47,17 +47,42 @@ def check_language_model(given: object) -> None:
     """Nothing, if this can be asked.
 
     Raises:
-        WrongType: it is neither a model, nor a name, nor a function.
+        WrongType: it is neither a model, nor a name, nor a function of one text.
     """
-    is_function = callable(given) and not isinstance(given, type)
-    is_async = any(map(inspect.iscoroutinefunction, (given, type(given).__call__)))
-    if isinstance(given, (str, dspy.BaseLM)) or (is_function and not is_async):
-        return
-    raise WrongType(
-        f"The reflection LM is {given!r:.200}. Pass a dspy.LM, the name of a model such as "
-        '"openai/gpt-5", or a function from a prompt to a reply'
-        + (", one that need not be awaited." if is_async else ".")
-    )
+    if reason := _no_model(given):
+        raise WrongType(
+            f"The reflection LM is {given!r:.200}{reason}. Pass a dspy.LM, the name of a model "
+            'such as "openai/gpt-5", or a function from a prompt to a reply.'
+        )
+
+
+def _no_model(given: object) -> str:  # noqa: PLR0911 - one for each reason
+    """What is wrong with what was given, after its name; empty if it can be asked."""
+    if isinstance(given, str):
+        return "" if given.strip() else ", which names no model"
+    if isinstance(given, dspy.BaseLM):
+        own = type(given)
+        is_own = own.__call__ is not dspy.BaseLM.__call__ or own.forward is not dspy.BaseLM.forward
+        return "" if is_own else ", which has neither forward nor __call__ of its own"
+    if isinstance(given, type):
+        return ", which is a class and no model made of it"
+    if not callable(given):
+        return ", which cannot be called"
+    if isinstance(given, dspy.Module):
+        return (
+            ", which is a program; give its model, or a function that calls it with its fields "
+            "and returns one of them"
+        )
+    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    if any(is_kind(each) for is_kind in kinds for each in (given, type(given).__call__)):
+        return ", which has to be awaited"
+    try:
+        inspect.signature(given).bind("prompt")
+    except ValueError:
+        return ""  # a built-in that does not say what it takes
+    except TypeError as error:
+        return f", which cannot be called with a prompt alone: {error}"
+    return ""
 
 
 def language_model(given: object) -> LanguageModel:

@@ -7,7 +7,7 @@ what it returns is checked here.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -141,8 +141,9 @@ class CustomProposer:
         """DSPy's reflective dataset: a record for every call, calls that failed first.
 
         Of a rollout with many calls, as many are taken as our own reflection is shown. After the
-        failed calls come those of rollouts that failed, then low scores before higher ones. A
-        component that was not called is left out.
+        failed calls come those of rollouts that failed, then low scores before higher ones; of a
+        conversation its last call, which holds the others. A component that was not called is left
+        out.
         """
         dataset = {}
         for component in request.components:
@@ -154,7 +155,7 @@ class CustomProposer:
                 perfect_score=None,
                 shows_unparsed=self._shows_unparsed,
             )
-            called = [(record, call) for record in records for call in record.calls]
+            called = [(record, call) for record in records for call in _fullest_first(record)]
             if called:
                 called.sort(key=lambda pair: not pair[1].failure)
                 structure = self._structure(component, request)
@@ -287,6 +288,13 @@ def check_keywords(
     except TypeError as error:
         hint = " Pass an instance, not the class." if isinstance(proposer, type) else ""
         raise WrongType(f"The {argument} takes {signature}: {error}. {needed}{hint}") from None
+
+
+def _fullest_first(record: Record) -> Sequence[Call]:
+    """The calls of one rollout in order; those that carry on a conversation, the last first."""
+    values = [value for call in record.calls for value in call.inputs.values()]
+    is_conversation = any(isinstance(value, dspy.History) for value in values)
+    return record.calls[::-1] if is_conversation else record.calls
 
 
 def _feedback(record: Record) -> str:

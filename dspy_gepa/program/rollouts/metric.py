@@ -170,7 +170,9 @@ class Metric:
         returned = self._call(example, prediction, given)
         score = _score_of(returned)
         self._compare(score, first_score)
-        said = _said(returned, attachments)
+        # Asked about one predictor, some answer with nothing but words.
+        words = returned if isinstance(returned, str) else None
+        said = in_words(words, None, attachments or {}) if words else _said(returned, attachments)
         return said._replace(score=score) if said.text or said.attachments else None
 
     def _call(self, example: Any, prediction: Any, given: Mapping[str, Any]) -> Any:
@@ -242,7 +244,9 @@ def _part(returned: Any, name: str) -> Any:
         return returned.get(name)
     if (found := getattr(returned, name, _MISSING)) is not _MISSING:
         return found
-    if isinstance(returned, tuple) and len(returned) == 2:
+    # A list of two numbers is no score with words.
+    is_list = isinstance(returned, list) and len(returned) == 2 and isinstance(returned[1], str)
+    if is_list or (isinstance(returned, tuple) and len(returned) == 2):
         return dict(zip(("score", "feedback"), returned, strict=True)).get(name)
     has_parts = isinstance(returned, dspy.Example) or hasattr(returned, "score")
     return returned if name == "score" and not has_parts else None

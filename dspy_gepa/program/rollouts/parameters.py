@@ -54,7 +54,8 @@ def arguments_of(metric: object, name: str) -> tuple[Argument, ...]:
     target = _target(metric, name)
     try:
         signature = inspect.signature(target, follow_wrapped=False)
-        if any(each.kind in _VARIABLE for each in signature.parameters.values()):
+        passed_on = {each.kind for each in signature.parameters.values()}.intersection(_VARIABLE)
+        if passed_on:
             # A decorator that takes anything: what it wraps says more, where it says it.
             signature = inspect.signature(target)
     except ValueError:
@@ -68,7 +69,8 @@ def arguments_of(metric: object, name: str) -> tuple[Argument, ...]:
     is_by_position = len(positional) >= 2 or takes_any
     given = _GIVEN if is_by_position else _by_keyword([*positional, *keywords])
     if len(given) < 2:
-        raise WrongType(f"The metric {name}{signature} takes too few arguments. {_NEEDED}")
+        hint = f" Pass an instance: {name}(...)." if isinstance(metric, type) else ""
+        raise WrongType(f"The metric {name}{signature} takes too few arguments. {_NEEDED}{hint}")
     names = {each.name for each in (positional[:2] if is_by_position else given)}
     rest = [each for each in (*positional, *keywords) if each.name not in names]
     roles = _roles_of(positional[2:], rest)
@@ -80,8 +82,9 @@ def arguments_of(metric: object, name: str) -> tuple[Argument, ...]:
         )
     declared = [Argument(p.name, p.kind, p.default, roles.get(p.name, "")) for p in rest]
     more = _undeclared(declared, kinds)
-    if any(each.kind is Parameter.POSITIONAL_ONLY for each in more):
-        # What comes before them can then be passed by position only.
+    by_position = any(each.kind is Parameter.POSITIONAL_ONLY for each in more)
+    if by_position or passed_on == {Parameter.VAR_POSITIONAL}:
+        # What comes before them, or goes through a decorator that takes no keywords.
         declared = [
             each._replace(kind=Parameter.POSITIONAL_ONLY) if each.kind in _POSITIONAL else each
             for each in declared

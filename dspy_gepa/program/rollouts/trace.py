@@ -6,6 +6,7 @@ A call belongs to the object that made it; `forward` is never replaced.
 from __future__ import annotations
 
 import asyncio
+import copy
 import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
@@ -103,11 +104,30 @@ class Predictors:
         return None
 
 
+class _Calls(list[Any]):
+    """A trace whose calls keep what they were given, whatever the program does to it later on.
+
+    An agent adds what its tools answered to the very list that its last call was given.
+    """
+
+    def append(self, call: Any) -> None:
+        predictor, inputs, output = call
+        kept = {name: _as_it_is(value) for name, value in inputs.items()}
+        super().append((predictor, kept, output))
+
+
+def _as_it_is(value: Any) -> Any:
+    """The value, or a copy of a container that its owner can add to."""
+    if isinstance(value, dspy.History):
+        return value.model_copy(update={"messages": list(value.messages)})
+    return copy.copy(value) if type(value) in (list, dict, set) else value
+
+
 class Recording:
     """One run of a program on one example. Use it once."""
 
     def __init__(self, program: dspy.Module, predictors: Predictors) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[Call] = _Calls()
         """Calls that gave an output, in the order in which they finished: DSPy's own trace."""
         self.watch = Watch()
         self._program = program
