@@ -14,6 +14,7 @@ from dspy_gepa.reflect.predicates import (
     names_output_fields,
 )
 from dspy_gepa.result import RunResult
+from dspy_gepa.specialists.module import Specialists
 from dspy_gepa.swap import install, uninstall
 from dspy_gepa.teleprompter import GEPA
 
@@ -26,6 +27,7 @@ __all__ = [
     "PoolView",
     "RunResult",
     "SavedRun",
+    "Specialists",
     "copies_no_examples",
     "install",
     "keeps_placeholders",

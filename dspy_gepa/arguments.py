@@ -24,6 +24,7 @@ from dspy_gepa.program.calls.usage import MEASURED, Price
 from dspy_gepa.program.rollouts.feedback import finite
 from dspy_gepa.reflect.rules import check_predicates
 from dspy_gepa.reflect.templates import Template
+from dspy_gepa.specialists.pool import check_chooser
 
 __all__ = ["SEARCHES", "Arguments", "MIPROv2Arguments"]
 
@@ -88,6 +89,7 @@ _LOWEST = {
     "repairs": 0,
     "num_threads": 1,
     "window": 1,
+    "specialists": 2,
     "rollouts_per_example": 1,
     "seed": 0,
     "max_bootstrapped_demos": 0,
@@ -173,6 +175,8 @@ class Arguments:
     objectives: Mapping[str, str] | Sequence[str] = ()
     aggregate_metric: Callable[[Sequence[tuple[Any, Any]]], float] | None = None
     if_no_evidence: str = "best"
+    specialists: int | None = None
+    chooser: Any = "nearest"
 
     gate: Gate | None = None
     frontier_type: FrontierKind = "instance"
@@ -224,6 +228,7 @@ class Arguments:
         for name, choices in _ALLOWED.items():
             allowed(name, getattr(self, name), choices)
         self._check_texts()
+        self._check_specialists()
         for name, direction in self.directions.items():
             allowed(f"objectives[{name!r}]", direction, DIRECTIONS)
         self._check_scores()
@@ -251,6 +256,14 @@ class Arguments:
                 )
         elif self.skip_perfect_score:
             raise SettingsError("perfect_score=None needs skip_perfect_score=False.")
+
+    def _check_specialists(self) -> None:
+        """Nothing, where it can be said how they are chosen."""
+        check_chooser(self.chooser)
+        if self.specialists and (self.max_bootstrapped_demos or self.max_labeled_demos):
+            raise SettingsError(
+                "specialists and demonstrations cannot both be asked for: take one of them."
+            )
 
     def _check_texts(self) -> None:
         """Nothing, where what is said to the reflection LM, or of its texts, has usable types."""

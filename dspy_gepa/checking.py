@@ -6,10 +6,12 @@ Numbers may come from numpy, and wherever else they come from, as long as they a
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import Parameter
 from types import MappingProxyType
 from typing import Any, SupportsFloat, SupportsIndex
 
@@ -17,7 +19,7 @@ import numpy as np
 
 from dspy_gepa.errors import SettingsError, WrongType
 
-__all__ = ["allowed", "amount", "check_names", "folder", "nearest", "whole"]
+__all__ = ["allowed", "amount", "check_names", "folder", "keywords_of", "nearest", "whole"]
 
 _BOOLEANS = (bool, np.bool_)
 _ELSEWHERE = {
@@ -151,6 +153,14 @@ def folder(name: str, value: Any) -> str | None:
             f"a directory, {name}='runs/first' for instance, or None for none."
         )
     return here
+
+
+def keywords_of(function: Callable[..., Any], *unpacked: type) -> list[str]:
+    """The arguments that can be given by name, those of TypedDicts that it unpacks included."""
+    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(function).parameters.values()
+    names = [each.name for each in parameters if each.kind in kinds and each.name != "self"]
+    return [*names, *(name for each in unpacked for name in each.__annotations__)]
 
 
 def check_names(

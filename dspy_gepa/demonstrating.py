@@ -112,6 +112,9 @@ class Demonstrating:
             if hindrance := self._hindrance(finish, left):
                 logger.warning("No demonstrations are tried: %s.", hindrance)
                 return Chosen(best, score, record.tally)
+            # Where the process dies meanwhile, all that was set aside counts as spent.
+            needed = set_aside(self.demos, self.equipment.table, self.limits)
+            self._store(_Record(tally=record.tally + needed))
             program, new = self._tried(best, subject, left)
             record = replace(new, tally=record.tally + new.tally)
             self._store(record)

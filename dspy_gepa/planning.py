@@ -26,6 +26,8 @@ class Plan:
     """The same where nothing is done less of for a small budget; None where nothing is."""
     verdict: int = 0
     """The metric calls that are held for the verdict on held-out examples, beside its limits."""
+    specialists: int = 0
+    """The metric calls that are held for the missing scores of specialists, likewise."""
 
     @property
     def warning(self) -> str:
@@ -56,6 +58,8 @@ class Plan:
         ]
         if self.demos:
             lines.append(f"demonstrations         up to {_counted(self.demos)} more")
+        if self.specialists:
+            lines.append(f"specialists            up to {_counted(self.specialists)} more")
         if self.verdict:
             held = f"held-out examples      {self.verdict // 2}, for the verdict "
             lines.append(held + f"{_counted(self.verdict)} more")

@@ -36,6 +36,7 @@ def settings_for(
     limits: Limits,
     *,
     feedback_calls: int,
+    asked_about: tuple[str, ...] = (),
     reflection_calls: int,
     text_merge: TextMerge = better_text,
     frozen: tuple[str, ...] = (),
@@ -47,7 +48,8 @@ def settings_for(
         given: The arguments.
         table: Training and validation examples.
         limits: The budget.
-        feedback_calls: The most metric calls that a reflection makes an example.
+        feedback_calls: Of how many components a proposal has the metric asked, an example.
+        asked_about: Those that it can be asked about.
         reflection_calls: The most calls of the reflection LM that a proposal makes.
         text_merge: What the default search makes of two texts of one component.
         frozen: Components that are never rewritten.
@@ -71,6 +73,7 @@ def settings_for(
         perfect_score=1.0 if given.perfect_score is None else given.perfect_score,
         lowest_score=given.failure_score,
         feedback_calls=fit.feedback_calls,
+        asked_about=asked_about,
         reflection_calls=reflection_calls,
         use_merge=given.use_merge and given.max_merge_invocations is not None,
         max_merge_invocations=given.max_merge_invocations or 0,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from dspy_gepa.core.events import Committed, Event
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.components.kinds import DEFAULT_KINDS, kinds_in
-from dspy_gepa.program.examples import ExampleTable
+from dspy_gepa.program.examples import ExampleTable, listed
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.outputs import OutputForms, fields_alone
 from dspy_gepa.result import RunResult
+from dspy_gepa.specialists.pool import specialists_later
 from dspy_gepa.store.credentials import credentials
 from dspy_gepa.store.files import write_whole
 from dspy_gepa.store.manifest import Manifest, digest, without_addresses
@@ -145,6 +147,36 @@ class SavedRun:
                 "give the program that was compiled."
             )
         return build(student, candidate)
+
+    def specialists(
+        self,
+        student: dspy.Module,
+        valset: Sequence[dspy.Example],
+        most: int = 3,
+        chooser: str | Callable[[Mapping[str, Any]], int] = "nearest",
+    ) -> dspy.Module:
+        """As `RunResult.specialists`, given the validation examples again, in any order.
+
+        Raises:
+            SettingsError: an example of the run is missing, or see there.
+        """
+        given = {example_digest(example): example for example in listed("valset", valset)}
+        examples = {}
+        for number in self.result.state.settings.validation:
+            example = given.get(self.manifest.examples[number])
+            if example is None:
+                raise SettingsError(
+                    f"Of the {len(self.result.state.settings.validation)} validation examples of "
+                    "this run at least one is not in valset: give those that were compiled with."
+                )
+            examples[number] = example
+        result = replace(
+            self.result,
+            specializer=partial(specialists_later, self.result.state, self.result.best, examples),
+        )
+        program: dspy.Module = result.specialists(student, most, chooser)
+        object.__setattr__(self.result, "routing", result.routing)
+        return program
 
 
 def load_run(log_dir: str | os.PathLike[str]) -> SavedRun:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from dspy_gepa.core.budget import NOTHING, Tally
 from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.frontier import mean_scores
 from dspy_gepa.core.proposal import Merge, Mutation
 from dspy_gepa.core.state import Member, RunState, Settlement
+from dspy_gepa.errors import SettingsError
+from dspy_gepa.specialists.routing import Routing
 from dspy_gepa.verdict.finding import NO_HELDOUT, Verdict
 
-__all__ = ["RunResult"]
+__all__ = ["RunResult", "Specializer"]
+
+Specializer: TypeAlias = Callable[..., tuple[Any, Routing]]
+"""Makes specialists of a student, at most so many, by a chooser; and says what they bring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +32,12 @@ class RunResult:
     """What the aggregate metric says of each member; empty where there is none."""
     verdict: Verdict = NO_HELDOUT
     """Whether the best is better than the seed, on examples that the search never saw."""
-    verdict_tally: Tally = NOTHING
-    """What was done for the verdict, after the search."""
+    further_tally: Tally = NOTHING
+    """What was done for specialists and the verdict, after the search."""
+    routing: Routing | None = None
+    """What routing to specialists brings; None where none were asked for."""
+    specializer: Specializer | None = field(default=None, compare=False, repr=False)
+    """Makes specialists of this result; see `specialists`."""
 
     @property
     def members(self) -> Sequence[Member]:
@@ -79,12 +89,43 @@ class RunResult:
     @property
     def tally(self) -> Tally:
         """Everything that was done, in every unit."""
-        return self.state.tally + self.demo_tally + self.verdict_tally
+        return self.state.tally + self.demo_tally + self.further_tally
 
     @property
     def stop_reason(self) -> str:
         """Why the run ended, in words."""
         return self.state.ending
+
+    def specialists(
+        self,
+        student: Any,
+        most: int = 3,
+        chooser: str | Callable[[Mapping[str, Any]], int] = "nearest",
+    ) -> Any:
+        """A program that sends each input to the member that does best on inputs like it.
+
+        The single best program where that brings nothing; `routing` says so from then on. Nothing
+        is run: it rests on the scores that the search left, and `GEPA(..., specialists=3)` fills
+        those that are missing.
+
+        Args:
+            student: The program that was compiled.
+            most: The most specialists.
+            chooser: "nearest", "lm" or a function: see `Specialists`.
+
+        Raises:
+            SettingsError: the chooser names no specialist, or cannot be used; or the examples of
+                the run are not at hand.
+        """
+        if self.specializer is None:
+            raise SettingsError(
+                "The examples of this run are not at hand, and specialists are told by their "
+                "inputs: of a run that was loaded, load_run(log_dir).specialists(student, valset)."
+            )
+        program, routing = self.specializer(student, most=most, chooser=chooser)
+        # The one thing that may be added to a finished result.
+        object.__setattr__(self, "routing", routing)
+        return program
 
     @property
     def accepted(self) -> int:

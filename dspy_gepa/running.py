@@ -41,6 +41,7 @@ def searched(
     keeper: Callable[[RunDir], Observer],
     executor: Callable[[RunState], Executor],
     stoppers: Sequence[Stopper],
+    trial_calls: int = 0,
 ) -> Finish:
     """Run a search to its end, whatever that is: see `check`.
 
@@ -54,6 +55,7 @@ def searched(
         keeper: Makes the observer that keeps the best so far in the run directory.
         executor: Makes what carries requests out, given the state to carry on from.
         stoppers: May end it after a proposal.
+        trial_calls: Calls of the metric beyond one that the first rollout may make.
 
     Raises:
         JournalError: the run directory cannot be used.
@@ -63,7 +65,7 @@ def searched(
         observing = list(observers)
         if run_dir is not None:
             # Before the observers: what happened is written before anybody acts on it.
-            begun = run_dir.resumed(settings)
+            begun = run_dir.resumed(settings, trial_calls=trial_calls)
             listeners.append(run_dir.journal)
             observing.append(keeper(run_dir))
         telling = FanOut(observing)
@@ -71,7 +73,8 @@ def searched(
         carrying_out = executor(begun)
         closing.callback(carrying_out.close)
         told(begun)
-        return run(begun, carrying_out, [*listeners, telling], stoppers)
+        beginnings = None if run_dir is None else run_dir.journal
+        return run(begun, carrying_out, [*listeners, telling], stoppers, beginnings=beginnings)
 
 
 def check(

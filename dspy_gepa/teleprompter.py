@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Literal
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
 from dspy_gepa.arguments import Arguments, Frozen, MIPROv2Arguments
-from dspy_gepa.checking import check_names
+from dspy_gepa.checking import check_names, keywords_of
 from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.components import ComponentSelector
 from dspy_gepa.core.gate import Gate
@@ -149,6 +147,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             and a child is run on its whole minibatch at once. Not in the paper's search.
         rollouts_per_example: How often a member is run on each validation example, for programs
             and metrics that vary. Replies from a cache do not: `dspy.LM(..., cache=False)`.
+        specialists: The most members that the returned program sends inputs to, each to that which
+            does best on its like; one where this shows no gain: see `result.routing`.
+        chooser: Which member is asked: see `Specialists`.
         observers: Told of every event of the run.
         **mipro: Names of MIPROv2's constructor, see `MIPROv2Arguments`.
 
@@ -215,12 +216,14 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         window: int | None = None,
         prefer: Literal["calls", "time"] = "calls",
         rollouts_per_example: int = 1,
+        specialists: int | None = None,
+        chooser: str | Callable[[Mapping[str, Any]], int] = "nearest",
         observers: Sequence[Observer] = (),
         **mipro: Unpack[MIPROv2Arguments],
     ) -> None:
         given = {name: each for name, each in locals().items() if name in Arguments.names()}
-        beside = {"gepa_kwargs": KEYS, "compile": _names("compile")}
-        check_names(mipro, _names("__init__"), "GEPA", beside)
+        beside = {"gepa_kwargs": KEYS, "compile": keywords_of(GEPA.compile)}
+        check_names(mipro, keywords_of(GEPA, MIPROv2Arguments), "GEPA", beside)
         # As attributes, because DSPy and trackers read an optimizer's settings there; the metric
         # under the name that it has in dspy.GEPA.
         self.metric_fn = given.pop("metric")
@@ -350,7 +353,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             JournalError: `log_dir` holds another run, or cannot be used.
         """
         named = {k: v for k, v in locals().items() if k in Arguments.names() and v is not None}
-        check_names(unknown, _names("compile"), "compile", {"GEPA(...)": _names("__init__")})
+        beside = {"GEPA(...)": keywords_of(GEPA, MIPROv2Arguments)}
+        check_names(unknown, keywords_of(GEPA.compile), "compile", beside)
         if requires_permission_to_run:
             raise SettingsError("requires_permission_to_run=True is not supported: set it False.")
         arguments = self._arguments(**named)
@@ -390,11 +394,3 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             as_selection(arguments.candidate_selection_strategy)
         if arguments.component_selector is not None:
             as_component_selector(arguments.component_selector, ())
-
-
-def _names(method: str) -> list[str]:
-    """The arguments that a method of GEPA has by name, those of MIPROv2 included."""
-    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(getattr(GEPA, method)).parameters.values()
-    names = [each.name for each in parameters if each.kind in kinds and each.name != "self"]
-    return names + (list(MIPROv2Arguments.__annotations__) if method == "__init__" else [])

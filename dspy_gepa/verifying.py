@@ -47,7 +47,7 @@ def verdict_tally(table: ExampleTable) -> Tally:
     return Tally(rollouts=count, metric_calls=count)
 
 
-def check_held(limits: Limits, held: Tally, table: ExampleTable) -> None:
+def check_held(limits: Limits, held: Tally) -> None:
     """Nothing, where these limits hold what is held and leave something for the search.
 
     Raises:
@@ -58,10 +58,10 @@ def check_held(limits: Limits, held: Tally, table: ExampleTable) -> None:
     needed = held + Tally(rollouts=2, metric_calls=2)
     if unit := limits.obstacle(used=NOTHING, more=needed):
         raise SettingsError(
-            f"The verdict on {len(table.heldout)} held-out examples takes {held.rollouts} metric "
-            f"calls, the seed and the returned program once on each, and {unit}="
-            f"{getattr(limits, unit)} leaves nothing for the search. Give a larger budget, or "
-            "fewer held-out examples."
+            f"{held.metric_calls} metric calls are held for what follows the search: seed and "
+            "result once on each held-out example, and for each specialist beside the first one "
+            f"the validation set. {unit}={getattr(limits, unit)} leaves nothing for the search. "
+            "Give a larger budget, fewer held-out examples or fewer specialists."
         )
 
 

@@ -30,11 +30,18 @@ from dspy_gepa.program.rollouts.aggregate import aggregate_scores, check_all_the
 from dspy_gepa.program.rollouts.outputs import OutputForms
 from dspy_gepa.program.unimproved import remarks_on
 from dspy_gepa.recording import BestKeeper, opened, save_best
-from dspy_gepa.result import RunResult
+from dspy_gepa.result import RunResult, Specializer
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish
 from dspy_gepa.run.worker import Worker
 from dspy_gepa.running import check, searched
+from dspy_gepa.specialists.pool import specialists_later
+from dspy_gepa.specializing import (
+    Specializing,
+    arguments_again,
+    second_search,
+    specialists_tally,
+)
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.verifying import (
     Verifying,
@@ -120,6 +127,7 @@ class Optimization:
                 keeper=lambda kept: BestKeeper(kept, self.student),
                 executor=lambda begun: self._executor(worker, begun),
                 stoppers=equipment.stoppers(),
+                trial_calls=self._trial.metric_calls,
             )
 
     def _executor(self, worker: Worker, begun: RunState) -> Executor:
@@ -164,8 +172,8 @@ class Optimization:
         is_single = is_single_component(given)
         names = [part.name for part in rewritable]
         most_calls = 2 if is_single else self.equipment.most_calls(names)
-        asked = sum(part.kind.is_asked_about for part in rewritable)
         asks = self.equipment.metric.asks_per_component
+        asked = tuple(part.name for part in rewritable if asks and part.kind.is_asked_about)
         # Our own reflection may ask once more; others are taken to ask once for each component.
         code = tuple(part.name for part in rewritable if part.kind is CODE)
         is_ours = given.instruction_proposer is None and not code
@@ -173,7 +181,8 @@ class Optimization:
             given,
             self.table,
             limits,
-            feedback_calls=(min(asked, 1) if is_single else asked) if asks else 0,
+            feedback_calls=min(len(asked), 1) if is_single else len(asked),
+            asked_about=asked,
             reflection_calls=most_calls if is_ours else 1 if is_single else len(names),
             text_merge=self.equipment.text_merge,
             frozen=frozen,
@@ -187,8 +196,14 @@ class Optimization:
     def plan(self) -> Plan:
         """What it will cost."""
         usual = forecast(self._settings_with(Limits()))
-        demos, held = self._aside.metric_calls, self._held.metric_calls
-        return Plan(forecast(self.settings), tuple(self._components), demos, usual, held)
+        return Plan(
+            forecast(self.settings),
+            tuple(self._components),
+            self._aside.metric_calls,
+            usual,
+            verdict_tally(self.table).metric_calls,
+            0 if self.arguments.specialists is None else self._for_specialists,
+        )
 
     @property
     def _components(self) -> Candidate:
@@ -225,12 +240,8 @@ class Optimization:
             self.equipment, self.demos, self.settings, self._search_limits, run_dir
         )
         chosen, score, done = trying.chosen(best, result.mean_scores[result.best], finish)
-        further = further_rollouts(self.equipment, self.settings, run_dir)
-        verifying = Verifying(self.equipment, self._limits, further, run_dir)
-        seed = build(self.student, self._components)
-        spent = result.tally + done
-        chosen, verdict, verdict_cost = verifying.verified(seed, chosen, finish, spent)
-        result = replace(result, demo_tally=done, verdict=verdict, verdict_tally=verdict_cost)
+        result = replace(result, demo_tally=done, specializer=self._specializer(result))
+        chosen, result = self._checked(chosen, result, finish, run_dir)
         if self.arguments.keeps_stats:
             chosen.detailed_results = detailed_results(
                 result.state,
@@ -246,6 +257,41 @@ class Optimization:
             attempted(partial(save_best, run_dir, chosen), problem, run_dir.path)
         return chosen, result
 
+    def _specializer(self, result: RunResult) -> Specializer:
+        """How specialists are made of this result later, without another rollout."""
+        examples = dict(enumerate(self.table.examples))
+        return partial(specialists_later, result.state, result.best, examples)
+
+    def _checked(
+        self, chosen: dspy.Module, result: RunResult, finish: Finish, run_dir: RunDir | None
+    ) -> tuple[dspy.Module, RunResult]:
+        """The program to hand over: specialists where they gain, the seed where nothing does."""
+        further, searched = further_rollouts(self.equipment, self.settings, run_dir), NOTHING
+        if self.arguments.specialists is not None:
+            limits = left_for_search(self._limits, verdict_tally(self.table))
+            specializing = Specializing(self.equipment, limits, further, self._search_again)
+            found, tally = specializing.specialized(result.best, finish, result.tally)
+            chosen, searched = found.program, tally
+            result = replace(result, routing=found.routing)
+        verifying = Verifying(self.equipment, self._limits, further, run_dir)
+        seed = build(self.student, self._components)
+        chosen, verdict, cost = verifying.verified(seed, chosen, finish, result.tally + searched)
+        return chosen, replace(result, verdict=verdict, further_tally=cost + searched)
+
+    def _search_again(
+        self, seed: Candidate, table: ExampleTable, limits: Limits, number: int
+    ) -> Finish | None:
+        """How a search on a part of the examples ends; None where nothing is left for one."""
+        if (again := arguments_again(self.arguments, limits, table, number)) is None:
+            return None
+        second = Optimization(again, build(self.student, seed), table, self.demos)
+        logger.info("Specialist %d is searched for, on what the members so far fail.", number)
+        with second.run_dir() as run_dir:
+            finish = second.search(run_dir, lambda _state: None)
+        if finish.state.is_broken:
+            logger.warning("The search for it stopped: %s", finish.state.ending)
+        return finish
+
     @property
     def _trial(self) -> Tally:
         """What is set aside for trying once what a metric takes that does not say it."""
@@ -258,29 +304,45 @@ class Optimization:
 
     @property
     def _held(self) -> Tally:
-        """What is held for the verdict."""
-        return verdict_tally(self.table)
+        """What is held for specialists and the verdict."""
+        return self._specialists + verdict_tally(self.table)
+
+    @property
+    def _for_specialists(self) -> int:
+        """The metric calls that are held for specialists, those of their own searches included."""
+        held = left_for_search(self._limits, verdict_tally(self.table)).metric_calls or 0
+        return held - (self._search_limits.metric_calls or 0)
+
+    @property
+    def _specialists(self) -> Tally:
+        """What is held for the scores of specialists."""
+        given = self.arguments
+        return specialists_tally(given.specialists, len(self.table.validation), given.chooser)
 
     @property
     def _search_limits(self) -> Limits:
-        """The limits of the search and of demonstrations, without what is held for the verdict."""
-        return left_for_search(self._limits, self._held)
+        """The limits of the search and of demonstrations, without what is held for the rest."""
+        limits = left_for_search(self._limits, self._held)
+        is_asked = self.arguments.specialists is not None
+        return left_for_search(limits, second_search(limits)) if is_asked else limits
 
     @cached_property
     def _limits(self) -> Limits:
         """The limits of all that is done.
 
         Raises:
-            SettingsError: they do not hold the verdict that is asked for.
+            SettingsError: they do not hold the specialists or the verdict that are asked for.
         """
         limits = self._given_limits
         if limits is None:
             unlimited = forecast(self._settings_with(Limits()))
             calls = sized_budget(unlimited, self.arguments.size, components=len(self._components))
-            # The size is that of the search.
+            # The size is that of the search, without what specialists and the verdict take.
+            if self.arguments.specialists is not None:
+                calls += calls // 2
             calls += self._held.metric_calls
             limits = replace(self.arguments.other_limits, metric_calls=calls)
-        check_held(limits, self._held, self.table)
+        check_held(limits, self._held)
         return limits
 
     @property

@@ -29,6 +29,7 @@ EVERY_ROOM = {
     "observe",
     "result",
     "verdict",
+    "specialists",
     "errors",
 }
 MAY_IMPORT = {
@@ -37,8 +38,9 @@ MAY_IMPORT = {
     "reflect": {"core", "errors"},
     "store": {"core", "errors"},
     "observe": {"core", "errors"},
-    "result": {"core", "errors", "verdict.finding"},
+    "result": {"core", "errors", "verdict.finding", "specialists.routing"},
     "verdict": {"core", "run", "store", "errors"},
+    "specialists": {"core", "program.examples", "program.program", "verdict.interval", "errors"},
     "run": {"core", "store", "observe", "errors"},
     "program": {"core", "reflect", "run.worker", "errors"},
     # What of `program` is no program's: asking models, and what was said of an answer.
@@ -75,7 +77,7 @@ INSIDE_PROGRAM = {
     "rollouts": {"calls", "components"},
     "proposers": {"calls", "components", "rollouts"},
 }
-KNOWS_DSPY = {"program", "metrics", "edge", "__init__", "demo"}
+KNOWS_DSPY = {"program", "specialists", "metrics", "edge", "__init__", "demo"}
 CATCH_EVERYTHING = {"program", "observe"}
 IMPURE = {
     "asyncio", "concurrent", "contextvars", "datetime", "io", "logging", "multiprocessing", "os",

@@ -145,9 +145,10 @@ class TestData:
         ("given", "words"),
         [
             (Frame(), r"a Frame.*for row in trainset.to_dict\(\"records\"\)"),
-            ({"train": examples(2)}, r"a dict.*for row in rows"),
+            ({"train": examples(2)}, r"a dict.*trainset=data\['train'\]"),
             ([{"question": "?", "answer": "!"}], r"trainset\[0\] is a dict.*\*\*row"),
             (DataSet([{"question": "?"}]), r"trainset\[0\] is a dict"),
+            (examples(1)[0], r"an? Example.*trainset=\[example\]"),
             ("rows.json", "a str, and a list of dspy.Example"),
             (3, "an int|a int"),
             (np.array([1, 2]), r"trainset\[0\] is a int64"),

@@ -19,6 +19,7 @@ def test_the_public_names_are_these():
         "PoolView",
         "RunResult",
         "SavedRun",
+        "Specialists",
         "copies_no_examples",
         "install",
         "keeps_placeholders",

@@ -12,14 +12,22 @@ from dspy_gepa.core.proposal import (
     Gating,
     Proposal,
     Reflecting,
+    Remarking,
     Repairing,
     Rolling,
     Validating,
     evaluations_of,
 )
 from dspy_gepa.core.results import place_of
+from dspy_gepa.core.rollout import Remark, RolloutKey
 from dspy_gepa.core.state import RunState
-from dspy_gepa.core.work import Evidence, ReflectionRequest, Request, RolloutRequest
+from dspy_gepa.core.work import (
+    Evidence,
+    ReflectionRequest,
+    RemarkRequest,
+    Request,
+    RolloutRequest,
+)
 
 __all__ = ["asked_by"]
 
@@ -34,18 +42,28 @@ def asked_by(state: RunState, proposal: Proposal) -> Iterator[Request]:
                     if key not in state.known:
                         is_learnable = example in learnable
                         yield RolloutRequest(evaluation.candidate, example, traced=is_learnable)
+        case Remarking(evaluation, _, remarks):
+            for remark in remarks:
+                if remark not in state.remarks:
+                    rollout = state.known[RolloutKey(remark.candidate, remark.example)]
+                    asked = Evidence(remark.example, rollout)
+                    yield RemarkRequest(evaluation.candidate, remark.component, asked)
         case Reflecting(evaluation, components):
-            yield _question(state, proposal, evaluation, components)
+            question = _question(state, proposal, evaluation, components)
+            yield replace(question, room=state.room)
         case Repairing(evaluation, components, reflection):
             question = _question(state, proposal, evaluation, components)
-            yield replace(question, repairs=reflection.repairs)
+            yield replace(question, repairs=reflection.repairs, room=state.room)
 
 
 def _question(
     state: RunState, proposal: Proposal, evaluation: Evaluation, components: tuple[str, ...]
 ) -> ReflectionRequest:
     """What the reflection is asked: the same whenever it is asked."""
-    evidence = tuple(map(Evidence, evaluation.examples, state.rollouts(evaluation)))
+    evidence = tuple(
+        Evidence(example, rollout, _remarks_on(state, proposal, example))
+        for example, rollout in zip(evaluation.examples, state.rollouts(evaluation), strict=True)
+    )
     if proposal.mended:
         return ReflectionRequest(
             proposal.ticket, evaluation.candidate, components, evidence, mends=proposal.mended
@@ -58,3 +76,8 @@ def _question(
         contrasts_of(state, proposal, evaluation),
         lessons_of(state, proposal),
     )
+
+
+def _remarks_on(state: RunState, proposal: Proposal, example: int) -> dict[str, Remark]:
+    """What the metric said for this proposal of an example: of others it depends on timing."""
+    return {key.component: state.remarks[key] for key in proposal.remarks if key.example == example}

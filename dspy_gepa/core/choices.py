@@ -31,6 +31,7 @@ from dspy_gepa.core.proposal import (
     Phase,
     Proposal,
     Reflecting,
+    Remarking,
     Repairing,
     Rolling,
     Seed,
@@ -39,6 +40,7 @@ from dspy_gepa.core.proposal import (
     Verdict,
     evaluations_of,
 )
+from dspy_gepa.core.rollout import RemarkKey
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import Evidence, faults_in_words
@@ -50,12 +52,15 @@ _LONGEST_DIAGNOSIS = 300
 """Characters of a diagnosis that a verdict repeats; all of it is in the record of the proposal."""
 
 
-def next_phase(state: RunState, proposal: Proposal) -> Phase | None:
+def next_phase(state: RunState, proposal: Proposal) -> Phase | None:  # noqa: PLR0911 - one for each
     """The phase that a proposal may enter now; None while it waits or is settled."""
     if all(map(state.is_done, evaluations_of(proposal.phase))):
         match proposal.phase:
             case Rolling(evaluation, looks):
                 return _after_rolling(state, proposal, evaluation, looks)
+            case Remarking(evaluation, components, remarks):
+                is_done = all(remark in state.remarks for remark in remarks)
+                return Reflecting(evaluation, components) if is_done else None
             case Drafted():
                 return _after_reflecting(state, proposal, proposal.phase)
             case Gating(evaluation, minibatch):
@@ -94,7 +99,23 @@ def _after_rolling(
     if not components:
         reason = f"none of the selected components {list(chosen)} was called on the minibatch"
         return Settled(parent, Verdict("skipped", reason))
-    return Reflecting(evaluation, components)
+    asked = _asked_about(state, evaluation, components)
+    return Remarking(evaluation, components, asked) if asked else Reflecting(evaluation, components)
+
+
+def _asked_about(
+    state: RunState, evaluation: Evaluation, components: tuple[str, ...]
+) -> tuple[RemarkKey, ...]:
+    """What the metric is asked about single components: of runs with an answer that called them."""
+    most = state.settings.feedback_calls
+    asked = [name for name in components if name in state.settings.asked_about][:most]
+    rollouts = state.rollouts(evaluation)
+    return tuple(
+        RemarkKey(*key[:2], component)
+        for component in asked
+        for key, rollout in zip(evaluation.keys, rollouts, strict=True)
+        if not rollout.failure and rollout.trace.calls_of(component)
+    )
 
 
 def rolling(parent: Candidate, looks: tuple[int, ...], size: int, done: int = 0) -> Rolling:

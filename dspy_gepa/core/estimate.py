@@ -23,6 +23,13 @@ _NOISE, _STEP, _SEED = 0.6, 0.2, 4.0
 """Variances, in units of the variance of all known scores: what is left unexplained by member and
 example, before much was seen; a step from parent to child, and what is not known of the seed
 beforehand."""
+_DRIFT = 0.02
+"""The variance, in the same units, of what all steps have in common: where most children turn out
+worse than their parents, one of which little is known is taken to be worse too."""
+_BELIEVED_STEPS = 4.0
+"""As much as from so many steps is believed of their variance before any was seen."""
+_ROUNDS = 2
+"""How often the variance of steps is read off the steps that it leads to."""
 _BELIEVED = 10.0
 """As much as from so many scores is believed of what is left unexplained before any was seen."""
 _LEAST = 1e-6
@@ -55,6 +62,8 @@ class Estimates:
     """One for every member."""
     covariance: Scores
     """Shape (members, members)."""
+    noise: float = 0.0
+    """The variance of a score that member and example leave unexplained."""
 
     @property
     def deviations(self) -> Vector:
@@ -102,11 +111,15 @@ def estimated(scores: Scores, parents: Sequence[Sequence[int]], *, span: float =
     # The examples' effects are integrated out.
     easier = max(spread - noise, _LEAST * spread)
     ease = weights / (1 / easier + weights.sum(axis=0))
-    precision = np.diag(weights.sum(axis=1)) - ease @ weights.T
-    precision += _lineage(parents, spread)
+    told = np.diag(weights.sum(axis=1)) - ease @ weights.T
     pull = centered.sum(axis=1) - ease @ centered.sum(axis=0)
-    covariance = np.linalg.inv(precision)
-    return Estimates(center + covariance @ pull, covariance)
+    made = _steps(parents)
+    variance = _STEP * spread
+    for _ in range(_ROUNDS if len(parents) > 1 else 0):
+        covariance = np.linalg.inv(told + _lineage(made, parents, spread, variance))
+        variance = _step_variance(made @ covariance @ pull, made @ covariance, made, spread)
+    covariance = np.linalg.inv(told + _lineage(made, parents, spread, variance))
+    return Estimates(center + covariance @ pull, covariance, noise)
 
 
 def _unexplained(centered: Scores, is_known: Flags, spread: float) -> float:
@@ -129,13 +142,33 @@ def _unexplained(centered: Scores, is_known: Flags, spread: float) -> float:
     return min(max(found / (freedom + _BELIEVED), _LEAST * spread), spread)
 
 
-def _lineage(parents: Sequence[Sequence[int]], spread: float) -> np.ndarray[Any, Any]:
-    """The prior's precision: each member differs from its parents' mean by a step."""
-    precision = np.zeros((len(parents), len(parents)))
-    for member, older in enumerate(parents):
-        step = np.zeros(len(parents))
-        step[member] = 1.0
-        for parent in older:
-            step[parent] -= 1 / len(older)
-        precision += np.outer(step, step) / ((_STEP if older else _SEED) * spread)
-    return precision
+def _steps(parents: Sequence[Sequence[int]]) -> Scores:
+    """For every member that has parents a row that takes its distance from their mean."""
+    made = [member for member, older in enumerate(parents) if older]
+    rows = np.zeros((len(made), len(parents)))
+    for row, member in zip(rows, made, strict=True):
+        row[member] = 1.0
+        for parent in parents[member]:
+            row[parent] -= 1 / len(parents[member])
+    return rows
+
+
+def _step_variance(steps: Vector, covariance: Scores, made: Scores, spread: float) -> float:
+    """The variance of steps about their mean, by what is known of them and how surely."""
+    unsure = float((covariance * made).sum())
+    found = float(((steps - steps.mean()) ** 2).sum()) + unsure
+    believed = _BELIEVED_STEPS * _STEP * spread
+    return (found + believed) / (len(steps) + _BELIEVED_STEPS)
+
+
+def _lineage(
+    made: Scores, parents: Sequence[Sequence[int]], spread: float, variance: float
+) -> np.ndarray[Any, Any]:
+    """The prior's precision: members differ from their parents' mean by a step.
+
+    Steps have something in common that is not known, and beside it each something of its own.
+    """
+    without = [0.0 if older else 1 / (_SEED * spread) for older in parents]
+    together, common = made.sum(axis=0), _DRIFT * spread
+    shared = common / (variance * (variance + len(made) * common))
+    return np.diag(without) + made.T @ made / variance - shared * np.outer(together, together)

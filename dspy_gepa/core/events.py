@@ -1,6 +1,6 @@
 """What happens in a run. The journal, callbacks, progress and reports read this stream only.
 
-Seven types. An event says what was decided; `evolve` applies it and makes no choice of its own.
+Eight types. An event says what was decided; `evolve` applies it and makes no choice of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from dspy_gepa.core.budget import NOTHING, Tally
 from dspy_gepa.core.proposal import Origin, Phase, Verdict
-from dspy_gepa.core.rollout import Rollout, RolloutKey
+from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey
 from dspy_gepa.core.work import ReflectionAnswer, RequestKey
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Faltered",
     "Issued",
     "Reflected",
+    "Remarked",
     "RolledOut",
 ]
 
@@ -43,6 +44,16 @@ class RolledOut:
     is_asked_for: bool = True
     """Whether a proposal under way waits for it. Otherwise it counts as lost until one needs it,
     which then has it for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remarked:
+    """The metric was asked about a component's part in a rollout."""
+
+    key: RemarkKey
+    remark: Remark
+    is_asked_for: bool = True
+    """As in `RolledOut`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +102,6 @@ class Ended:
     """Of failed rollouts that are no results therefore, ascending: see `Rollout.cause`."""
 
 
-Event: TypeAlias = Issued | RolledOut | Reflected | Faltered | Advanced | Committed | Ended
+Event: TypeAlias = (
+    Issued | RolledOut | Remarked | Reflected | Faltered | Advanced | Committed | Ended
+)

@@ -6,8 +6,10 @@ Its phase is a tagged union; each phase holds exactly what is known by then:
     merge                                          Gating -> Anchoring -> Validating -> Settled
     seed, revalidation                                                    Validating -> Settled
 
-Rolling and Gating may be entered several times, each time on more of their examples. Drafted may be
-followed by Repairing and a second Drafted. Anchoring is left out if no examples must keep passing.
+Rolling and Gating may be entered several times, each time on more of their examples. Remarking
+comes between Rolling and Reflecting where the metric can be asked about single components. Drafted
+may be followed by Repairing and a second Drafted. Anchoring is left out if no examples must keep
+passing.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Literal, TypeAlias
 
 from dspy_gepa.core.budget import NOTHING, Tally
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.rollout import RolloutKey
+from dspy_gepa.core.rollout import RemarkKey, RolloutKey
 from dspy_gepa.core.work import Fault, ReflectionAnswer
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "Phase",
     "Proposal",
     "Reflecting",
+    "Remarking",
     "Repairing",
     "Revalidation",
     "Rolling",
@@ -136,6 +139,17 @@ class Rolling:
 
 
 @dataclass(frozen=True, slots=True)
+class Remarking:
+    """The metric is asked about single components' parts in the parent's rollouts."""
+
+    evaluation: Evaluation
+    """As in `Reflecting`."""
+    components: tuple[str, ...]
+    remarks: tuple[RemarkKey, ...]
+    """What it is asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reflecting:
     """The reflection LM writes new texts for these components."""
 
@@ -212,7 +226,15 @@ class Settled:
 
 
 Phase: TypeAlias = (
-    Rolling | Reflecting | Repairing | Drafted | Gating | Anchoring | Validating | Settled
+    Rolling
+    | Remarking
+    | Reflecting
+    | Repairing
+    | Drafted
+    | Gating
+    | Anchoring
+    | Validating
+    | Settled
 )
 
 
@@ -236,6 +258,8 @@ class Proposal:
     phase: Phase
     evaluations: tuple[Evaluation, ...] = ()
     """All rollouts that it has asked for, in order."""
+    remarks: tuple[RemarkKey, ...] = ()
+    """All that it has had the metric asked about single components, in order."""
     shown: tuple[int, ...] = ()
     """The minibatch that its reflection sees; empty before."""
     mended: int = 0

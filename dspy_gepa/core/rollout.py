@@ -1,5 +1,7 @@
 """What one rollout leaves behind: its score, the feedback on it and, where asked for, its trace.
 
+And what the metric says when it is asked about one component's part in it.
+
 The core reads scores and which components were called; everything else it only passes on.
 """
 
@@ -11,7 +13,7 @@ from typing import NamedTuple
 
 from dspy_gepa.core.budget import FREE, Tally, Usage
 
-__all__ = ["Opaque", "Rollout", "RolloutKey", "Step", "Trace"]
+__all__ = ["Opaque", "Remark", "RemarkKey", "Rollout", "RolloutKey", "Step", "Trace"]
 
 
 class RolloutKey(NamedTuple):
@@ -24,6 +26,16 @@ class RolloutKey(NamedTuple):
     trial: int = 0
     """Above 0 where a rollout that was answered is asked for again, to see whether it can still be
     carried out: see `streaks`. The number tells such trials apart."""
+
+
+class RemarkKey(NamedTuple):
+    """Names what the metric says about one component's part in a rollout: asked and paid once."""
+
+    candidate: str
+    """The candidate's digest."""
+    example: int
+    """The example's id."""
+    component: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +110,24 @@ class Rollout:
     def charge(self) -> Tally:
         """What it costs of the budget. One that failed before the metric counts as a call of it."""
         return Tally.of(self.usage, rollouts=1, metric_calls=max(1, self.metric_calls))
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What the metric said when it was asked about one component's part in a rollout."""
+
+    text: str = ""
+    """Empty where it said nothing, or could not be asked."""
+    score: float | None = None
+    """The score that came with the words; None where none is known."""
+    attachments: Mapping[str, object] = field(default_factory=dict, compare=False)
+    """As in `Rollout`."""
+    metric_calls: int = 1
+    """How often the user's metric was called for it."""
+    usage: Usage = FREE
+    """What its model calls cost."""
+
+    @property
+    def charge(self) -> Tally:
+        """What it costs of the budget."""
+        return Tally.of(self.usage, metric_calls=self.metric_calls)

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from dspy_gepa.core.answered import drafted, proposal_of, remarked, rolled_out, with_proposal
 from dspy_gepa.core.asking import asked_by
-from dspy_gepa.core.budget import NOTHING, Tally, unit_in_words
+from dspy_gepa.core.budget import FREE, NOTHING, Tally, unit_in_words
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import has_seed, next_phase, rejected_before
 from dspy_gepa.core.endings import breakdown, obstacle, trial, vain_reflections
@@ -24,12 +25,12 @@ from dspy_gepa.core.events import (
     Faltered,
     Issued,
     Reflected,
+    Remarked,
     RolledOut,
 )
 from dspy_gepa.core.issuing import completion, next_proposal
 from dspy_gepa.core.membership import measured, new_member
 from dspy_gepa.core.proposal import (
-    Drafted,
     Evaluation,
     Merge,
     Mutation,
@@ -37,6 +38,7 @@ from dspy_gepa.core.proposal import (
     Phase,
     Proposal,
     Reflecting,
+    Remarking,
     Repairing,
     Revalidation,
     Rolling,
@@ -46,7 +48,7 @@ from dspy_gepa.core.proposal import (
     Verdict,
     evaluations_of,
 )
-from dspy_gepa.core.rollout import RolloutKey
+from dspy_gepa.core.rollout import RemarkKey, RolloutKey
 from dspy_gepa.core.state import RunState, Settings, Settlement
 from dspy_gepa.core.streaks import in_order
 from dspy_gepa.core.untaught import untaught
@@ -54,9 +56,12 @@ from dspy_gepa.core.work import (
     Answer,
     ReflectionAnswer,
     ReflectionRequest,
+    RemarkAnswer,
+    RemarkRequest,
     Request,
     RequestKey,
     RolloutAnswer,
+    RolloutRequest,
     Setback,
     Stop,
     faults_in_words,
@@ -108,7 +113,7 @@ def _validated_meanwhile(state: RunState) -> int | None:
     first = [proposal.phase for proposal in state.live[1:2]]
     if breakdown(state) is not None:
         return 0
-    if not any(isinstance(phase, Rolling | Reflecting | Repairing) for phase in first):
+    if not any(isinstance(phase, Rolling | Remarking | Reflecting | Repairing) for phase in first):
         return None
     begun = state.live[0].evaluations[0].keys
     answered = sum(key in state.known for key in begun)
@@ -118,22 +123,20 @@ def _validated_meanwhile(state: RunState) -> int | None:
 def shortage(state: RunState, running: Sequence[Request], following: Request) -> str:
     """Why there may not be money enough to begin this request now; empty where there is.
 
-    Until it is known what a rollout and a reflection cost, one of either runs at a time.
+    Until it is known what one of its kind costs, one of them runs at a time.
     """
     limits = state.settings.limits
     if not limits.asks_for_usage:
         return ""
-    reflecting = sum(isinstance(request, ReflectionRequest) for request in running)
-    expected = state.dearest_reflection.times(reflecting) + state.dearest_rollout.times(
-        len(running) - reflecting
-    )
-    if isinstance(following, ReflectionRequest):
-        next_one, is_first = state.dearest_reflection, not state.tally.reflection_calls
-    else:
-        next_one, is_first = state.dearest_rollout, not state.known
-    if is_first and any(type(request) is type(following) for request in running):
+    is_first = {
+        RolloutRequest: not state.known,
+        RemarkRequest: not state.remarks,
+        ReflectionRequest: not state.tally.reflection_calls,
+    }
+    if is_first[type(following)] and any(type(each) is type(following) for each in running):
         return "the first one of its kind shows what it costs"
-    unit = limits.afford(state.tally.usage, expected, next_one)
+    expected = sum((state.dearest(request.key) for request in running), FREE)
+    unit = limits.afford(state.tally.usage, expected, state.dearest(following.key))
     return _used_up(state, unit) if unit else ""
 
 
@@ -158,11 +161,13 @@ def evolve(state: RunState, event: Event) -> RunState:  # noqa: PLR0911 - one fo
         case Issued(ticket, origin, phase):
             return replace(state, live=(*state.live, _begun(ticket, origin, phase)))
         case Advanced(ticket, phase):
-            return _with(state, _entered(_live(state, ticket), phase))
+            return with_proposal(state, _entered(proposal_of(state, ticket), phase))
         case RolledOut():
-            return _rolled_out(state, event)
+            return rolled_out(state, event)
+        case Remarked():
+            return remarked(state, event)
         case Reflected(reflection):
-            return _drafted(state, reflection)
+            return drafted(state, reflection)
         case Faltered(key, _, lost):
             vain = {**state.vain, key: state.vain.get(key, 0) + 1}
             return replace(state, tally=state.tally + lost, lost=state.lost + lost, vain=vain)
@@ -178,6 +183,8 @@ def _heard(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
         case RolloutAnswer(key, rollout) if _is_awaited(state, key):
             # No proposal asked for a trial, so that none is charged for it.
             yield RolledOut(key, rollout, is_asked_for=not key.trial)
+        case RemarkAnswer(key, remark) if _is_awaited(state, key):
+            yield Remarked(key, remark)
         case ReflectionAnswer():
             if _is_awaited(state, said.key):
                 yield Reflected(said)
@@ -197,6 +204,8 @@ def _is_awaited(state: RunState, key: RequestKey) -> bool:
     """Whether there is no answer to this request yet."""
     if isinstance(key, RolloutKey):
         return key not in state.known
+    if isinstance(key, RemarkKey):
+        return key not in state.remarks
     asking = Repairing if key.is_repair else Reflecting
     return any(
         proposal.ticket == key.ticket
@@ -281,56 +290,19 @@ def _begun(ticket: int, origin: Origin, phase: Phase) -> Proposal:
 
 def _entered(proposal: Proposal, phase: Phase) -> Proposal:
     evaluations = (*proposal.evaluations, *evaluations_of(phase))
-    shown, mended = proposal.shown, proposal.mended
+    remarks, shown, mended = proposal.remarks, proposal.shown, proposal.mended
+    if isinstance(phase, Remarking):
+        remarks = (*remarks, *phase.remarks)
     if isinstance(phase, Reflecting):
         # The second time and later it is about a text of its own.
         shown, mended = shown or phase.evaluation.examples, mended + bool(shown)
-    return replace(proposal, phase=phase, evaluations=evaluations, shown=shown, mended=mended)
-
-
-def _live(state: RunState, ticket: int) -> Proposal:
-    return state.live[ticket - state.live[0].ticket]
-
-
-def _with(state: RunState, changed: Proposal) -> RunState:
-    live = tuple(changed if p.ticket == changed.ticket else p for p in state.live)
-    return replace(state, live=live)
-
-
-def _drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
-    proposal = _live(state, reflection.ticket)
-    phase = proposal.phase
-    assert isinstance(phase, Reflecting | Repairing)
-    whole = reflection.after(phase.reflection) if isinstance(phase, Repairing) else reflection
-    drafted = replace(
+    return replace(
         proposal,
-        phase=Drafted(phase.evaluation, phase.components, whole),
-        reflection_charge=proposal.reflection_charge + reflection.charge,
-        diagnosis=whole.diagnosis,
-        lesson=whole.lesson,
-        faults=whole.shortfalls,
-    )
-    return replace(
-        _with(state, drafted),
-        tally=state.tally + reflection.charge,
-        dearest_reflection=state.dearest_reflection.highest(reflection.usage),
-        vain={key: count for key, count in state.vain.items() if isinstance(key, RolloutKey)},
-    )
-
-
-def _rolled_out(state: RunState, event: RolledOut) -> RunState:
-    key, rollout = event.key, event.rollout
-    done = Tally.of(rollout.usage, rollouts=1, metric_calls=rollout.metric_calls)
-    if not event.is_asked_for:
-        state = replace(state, lost=state.lost + done, charged=state.charged.plus(key, -1))
-    return replace(
-        state,
-        known=state.known.plus(key, rollout),
-        broken=state.broken + rollout.is_broken,
-        tally=state.tally + done,
-        dearest_rollout=state.dearest_rollout.highest(rollout.usage),
-        # A reflection may be asked of another server, which is no better for this answer.
-        vain={key: n for key, n in state.vain.items() if not isinstance(key, RolloutKey)},
+        phase=phase,
+        evaluations=evaluations,
+        remarks=remarks,
+        shown=shown,
+        mended=mended,
     )
 
 
@@ -362,6 +334,10 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
             if key in state.known and key not in charged:
                 charged = charged.plus(key, first.ticket)
                 charge += state.known[key].charge
+    for asked in first.remarks:
+        if asked in state.remarks and asked not in charged:
+            charged = charged.plus(asked, first.ticket)
+            charge += state.remarks[asked].charge
     settlement = Settlement(
         first.origin,
         first.phase.candidate,

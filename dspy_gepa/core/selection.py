@@ -109,7 +109,7 @@ class Cautious:
     examples.
     """
 
-    deviations: float = 1.64
+    deviations: float = 1.44
     """How many standard deviations of the lead make it sure. Our choice: so many make it 95 % sure
     by the estimate, and in simulation it is, where no reflection helps; with none, half of such
     runs return something worse than the seed."""

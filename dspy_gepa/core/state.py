@@ -21,7 +21,7 @@ from dspy_gepa.core.ledger import Ledger, Log
 from dspy_gepa.core.merge import TextMerge, better_text
 from dspy_gepa.core.proposal import Evaluation, Origin, Proposal, Verdict
 from dspy_gepa.core.results import Results, place_of
-from dspy_gepa.core.rollout import Rollout, RolloutKey
+from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Sampler, epochs
 from dspy_gepa.core.selection import PoolView, Ranking, Selection, by_mean, pareto
@@ -80,7 +80,9 @@ class Settings:
     lowest_score: float = 0.0
     """With `perfect_score` the span of scores, by which a gate may be decided early."""
     feedback_calls: int = 0
-    """The most metric calls that a reflection makes an example for single components."""
+    """Of how many components a proposal may have the metric asked, for each example shown."""
+    asked_about: tuple[str, ...] = ()
+    """The components that the metric can be asked about."""
     reflection_calls: int = 2
     """The most calls of the reflection LM that a proposal makes."""
     use_merge: bool = True
@@ -176,9 +178,11 @@ class RunState:
     members: tuple[Member, ...] = ()
     known: Ledger[RolloutKey, Rollout] = field(default_factory=Ledger)
     """Every rollout that was answered."""
-    charged: Ledger[RolloutKey, int] = field(default_factory=Ledger)
-    """Rollouts that a committed proposal used, with the ticket of the first that did; -1 for those
-    that count as lost, which none is charged for."""
+    remarks: Ledger[RemarkKey, Remark] = field(default_factory=Ledger)
+    """Everything that the metric was asked about single components."""
+    charged: Ledger[RolloutKey | RemarkKey, int] = field(default_factory=Ledger)
+    """Rollouts and remarks that a committed proposal used, with the ticket of the first that did;
+    -1 for those that count as lost, which none is charged for."""
     spent: Tally = NOTHING
     """Charged to committed proposals. Unlike the tally it does not depend on the order in which
     answers came, so decisions may read it. spent + held + lost <= limit, always."""
@@ -186,8 +190,12 @@ class RunState:
     """What was really done, by live proposals too, and what was lost."""
     lost: Tally = NOTHING
     """What was paid for work that could not be carried out, or that no proposal asks for."""
+    room: int = 0
+    """As in `ReflectionRequest`: what a refusal cost to learn is known after a resume too."""
     dearest_rollout: Usage = FREE
     """The most that model calls cost in one rollout."""
+    dearest_remark: Usage = FREE
+    """The most that they cost where the metric was asked about a component."""
     dearest_reflection: Usage = FREE
     """The most that model calls cost in one reflection."""
     broken: int = 0
@@ -225,6 +233,12 @@ class RunState:
         if not self.members:
             return ()
         return objective_names(filter(None, self.validated(self.members[0].candidate)))
+
+    def dearest(self, key: RequestKey) -> Usage:
+        """What such work is expected to cost: the most that one of its kind did."""
+        if isinstance(key, RolloutKey):
+            return self.dearest_rollout
+        return self.dearest_remark if isinstance(key, RemarkKey) else self.dearest_reflection
 
     def validated(self, candidate: Candidate) -> tuple[Rollout | None, ...]:
         """A candidate's rollouts on the validation examples; None where it was not run."""

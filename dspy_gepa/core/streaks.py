@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import NamedTuple
@@ -94,7 +94,7 @@ def _improbable(failures: int, rollouts: int) -> int:
 
 
 def in_order(
-    proposal: Proposal, known: Mapping[RolloutKey, Rollout], charged: Mapping[RolloutKey, int]
+    proposal: Proposal, known: Mapping[RolloutKey, Rollout], charged: Container[object]
 ) -> list[Done]:
     """What a proposal adds to what was charged, in order, up to the first that is not answered."""
     new = {

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 from dspy_gepa.core.budget import FREE, Tally, Usage
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.rollout import Rollout, RolloutKey
+from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey
 
 __all__ = [
     "Answer",
@@ -21,6 +21,8 @@ __all__ = [
     "ReflectionAnswer",
     "ReflectionKey",
     "ReflectionRequest",
+    "RemarkAnswer",
+    "RemarkRequest",
     "Repair",
     "Request",
     "RequestKey",
@@ -43,7 +45,7 @@ class ReflectionKey(NamedTuple):
     """How many texts of this proposal did not run and were sent back before."""
 
 
-RequestKey: TypeAlias = RolloutKey | ReflectionKey
+RequestKey: TypeAlias = RolloutKey | RemarkKey | ReflectionKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,31 @@ class Evidence:
 
     example: int
     rollout: Rollout
-    scores: Mapping[str, float] = field(default_factory=dict)
-    """Component to the score that came with the words on that component, where it has such."""
+    remarks: Mapping[str, Remark] = field(default_factory=dict)
+    """Component to what the metric said about its part, where it was asked."""
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Component to the score that came with the words on that component, where it has such."""
+        return {
+            name: remark.score
+            for name, remark in self.remarks.items()
+            if remark.text and remark.score is not None
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RemarkRequest:
+    """Ask the metric about this component's part in a rollout that is known."""
+
+    candidate: Candidate
+    component: str
+    evidence: Evidence
+
+    @property
+    def key(self) -> RemarkKey:
+        """What names this work."""
+        return RemarkKey(self.candidate.digest, self.evidence.example, self.component)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +171,9 @@ class ReflectionRequest:
     these replies alone. Empty in the first question."""
     mends: int = 0
     """Above 0 where the candidate is what this proposal made itself and does not run."""
+    room: int = 0
+    """Characters of a prompt that the reflection LM can read, where a longer one was refused in
+    this run; else 0."""
 
     @property
     def key(self) -> RequestKey:
@@ -153,7 +181,7 @@ class ReflectionRequest:
         return ReflectionKey(self.ticket, bool(self.repairs), self.mends)
 
 
-Request: TypeAlias = RolloutRequest | ReflectionRequest
+Request: TypeAlias = RolloutRequest | RemarkRequest | ReflectionRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +190,14 @@ class RolloutAnswer:
 
     key: RolloutKey
     rollout: Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class RemarkAnswer:
+    """What the metric said about a component."""
+
+    key: RemarkKey
+    remark: Remark
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +210,7 @@ class ReflectionAnswer:
     problem: str = ""
     """Why texts are missing, where that is about no single component; empty where none is."""
     metric_calls: int = 0
-    """Metric calls made for feedback on single components."""
+    """Calls of the user's metric that it made itself."""
     lm_calls: int = 0
     """Calls of the reflection LM."""
     usage: Usage = FREE
@@ -193,6 +229,8 @@ class ReflectionAnswer:
     """Whether it answers the second question."""
     mends: int = 0
     """As in the request."""
+    room: int = 0
+    """As in the request, with what was learned of it."""
 
     @property
     def key(self) -> ReflectionKey:
@@ -273,4 +311,4 @@ class Stop:
     reason: str
 
 
-Answer: TypeAlias = RolloutAnswer | ReflectionAnswer | Setback
+Answer: TypeAlias = RolloutAnswer | RemarkAnswer | ReflectionAnswer | Setback

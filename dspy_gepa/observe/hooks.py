@@ -13,7 +13,16 @@ from typing import TypeAlias
 import numpy as np
 
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.events import Advanced, Committed, Ended, Event, Issued, Reflected, RolledOut
+from dspy_gepa.core.events import (
+    Advanced,
+    Committed,
+    Ended,
+    Event,
+    Issued,
+    Reflected,
+    Remarked,
+    RolledOut,
+)
 from dspy_gepa.core.frontier import Scores, mean_scores, tops
 from dspy_gepa.core.proposal import (
     Anchoring,
@@ -111,6 +120,8 @@ def calls_for(
             yield from _issued(_under_way(state, ticket), state, examples)
         case RolledOut(_, rollout):
             yield from _budget(rollout.metric_calls, state)
+        case Remarked(_, remark):
+            yield from _budget(remark.metric_calls, state)
         case Reflected(reflection):
             yield from _budget(reflection.metric_calls, state)
             phase = _under_way(state, reflection.ticket).phase

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dspy
@@ -35,6 +35,8 @@ class ExampleTable:
     """Whether there are examples to choose by; else those to learn from serve for both."""
     heldout: tuple[int, ...] = ()
     """Examples that the search never sees, each once. They come last."""
+    names: Mapping[int, str] = field(default_factory=dict)
+    """Where examples stand in what the user gave, where it is not told by the sets."""
 
     @property
     def searched(self) -> tuple[dspy.Example, ...]:
@@ -46,6 +48,8 @@ class ExampleTable:
 
         One that stands in several sets is named by the training set.
         """
+        if example in self.names:
+            return self.names[example]
         if example in self.train:
             return f"trainset[{self.train.index(example)}]"
         if example in self.validation:
@@ -55,6 +59,18 @@ class ExampleTable:
         if example in self.anchors:
             return f"must_pass[{self.anchors.index(example)}]"
         return f"heldout[{self.heldout.index(example)}]"
+
+    def part(self, train: tuple[int, ...], validation: tuple[int, ...]) -> ExampleTable:
+        """The table for a search on these examples alone, under their names here."""
+        return replace(
+            self,
+            examples=self.searched,
+            train=train,
+            validation=validation,
+            times=1,
+            heldout=(),
+            names={each: self.name_of(each) for each in (*train, *validation)},
+        )
 
     def with_heldout(self, heldout: Iterable[dspy.Example]) -> ExampleTable:
         """The table, and these examples that the search never sees; equal ones count once.
@@ -229,12 +245,16 @@ def listed(
     if examples is None:
         return []
     is_table = hasattr(examples, "columns") and hasattr(examples, "to_dict")
-    is_no_set = isinstance(examples, (str, bytes, Mapping)) or is_table
+    is_no_set = isinstance(examples, (str, bytes, Mapping, dspy.Example)) or is_table
     if check is None and (is_no_set or not _can_belisted(examples)):
         rows = f'{name}.to_dict("records")' if is_table else "rows"
+        advice = f'Make one: [dspy.Example(**row).with_inputs("question") for row in {rows}].'
+        if isinstance(examples, dspy.Example):
+            advice = f"Of one example: {name}=[example]."
+        elif isinstance(examples, Mapping) and examples:
+            advice = f"Give what is in it: {name}=data[{next(iter(examples))!r:.80}], or list(...)."
         raise WrongType(
-            f"{name} is a {type(examples).__name__}, and a list of dspy.Example is needed. "
-            f'Make one: [dspy.Example(**row).with_inputs("question") for row in {rows}].'
+            f"{name} is a {type(examples).__name__}, and a list of dspy.Example is needed. {advice}"
         )
     listed = list(examples)
     for position, example in enumerate(listed):

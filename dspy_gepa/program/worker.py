@@ -16,12 +16,14 @@ from dspy.utils.exceptions import AdapterParseError
 
 from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.rollout import Remark, Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import (
     Answer,
     Evidence,
     ReflectionAnswer,
     ReflectionRequest,
+    RemarkAnswer,
+    RemarkRequest,
     Request,
     RolloutAnswer,
     RolloutRequest,
@@ -47,6 +49,7 @@ from dspy_gepa.program.rollouts.entry import Entry, entry_of
 from dspy_gepa.program.rollouts.metric import Judgement, Metric
 from dspy_gepa.program.rollouts.past_run import PastRun, revived_run
 from dspy_gepa.program.rollouts.recent import Recent
+from dspy_gepa.program.rollouts.remarks import with_remarks
 from dspy_gepa.program.rollouts.trace import (
     Call,
     Predictors,
@@ -55,7 +58,6 @@ from dspy_gepa.program.rollouts.trace import (
     failure_text,
 )
 from dspy_gepa.program.rollouts.watch import Watch
-from dspy_gepa.program.rollouts.words import Said
 
 __all__ = ["ProgramWorker", "WorkerSettings"]
 
@@ -64,7 +66,6 @@ _PROGRAMS_KEPT = 8
 _RUNS_KEPT = 500
 """Traced runs that the metric can still be asked about."""
 
-_NOTHING_SAID = Said("", {})
 _UNMEASURED: Mapping[str, float] = MappingProxyType({})
 
 ResultT = TypeVar("ResultT")
@@ -163,6 +164,10 @@ class ProgramWorker:
         if isinstance(request, RolloutRequest):
             rollout = self._rollout(request, request.key, account)
             return RolloutAnswer(request.key, replace(rollout, usage=account.meter.usage))
+        if isinstance(request, RemarkRequest):
+            remark = self._remark(request, account)
+            calls, usage = account.metric_calls, account.meter.usage
+            return RemarkAnswer(request.key, replace(remark, metric_calls=calls, usage=usage))
         return replace(self._reflection(request, account), usage=account.meter.usage)
 
     def _rollout(self, request: RolloutRequest, key: RolloutKey, account: Account) -> Rollout:
@@ -304,8 +309,7 @@ class ProgramWorker:
         feedback: dict[str, dict[int, str]] = {}
         if not request.repairs:
             # A second question is about the reply alone.
-            feedback = self._component_feedback(request, account)
-            request = self._with_attachments(request)
+            request, feedback = with_remarks(request)
         descriptions = self._descriptions(request.candidate)
         return reflected(
             request,
@@ -320,40 +324,6 @@ class ProgramWorker:
         program = self._student if isinstance(built, _Unbound) else built.program
         return describe(program, self._settings.kinds)
 
-    def _component_feedback(
-        self, request: ReflectionRequest, account: Account
-    ) -> dict[str, dict[int, str]]:
-        """What the metric says about the components that were called."""
-        if not self._metric.asks_per_component:
-            return {}
-        asked = [name for name in request.components if self._parts[name].kind.is_asked_about]
-        feedback: dict[str, dict[int, str]] = {name: {} for name in asked}
-        for component in asked:
-            for evidence in request.evidence:
-                run = self._past_run(request.candidate, evidence)
-                was_called = bool(evidence.rollout.trace.calls_of(component))
-                if run is not None and was_called and component not in run.said:
-                    run.said[component] = self._ask_about(component, evidence, run, account)
-                said = run.said.get(component) if run is not None else None
-                words = said.text if said is not None else ""
-                feedback[component][evidence.example] = words or evidence.rollout.feedback
-        return feedback
-
-    def _with_attachments(self, request: ReflectionRequest) -> ReflectionRequest:
-        """The request, with what the metric attached to its words on components, and its scores."""
-        evidence = []
-        for each in request.evidence:
-            run = self._runs.get(RolloutKey(request.candidate.digest, each.example))
-            said = run.said if run is not None else {}
-            attached = dict(each.rollout.attachments)
-            for component in request.components:
-                attached |= captured(dict(said.get(component, _NOTHING_SAID).attachments))
-            rollout = replace(each.rollout, attachments=attached)
-            # Without words of its own a component is shown the rollout's, and its score.
-            scores = {n: s.score for n, s in said.items() if s.text and s.score is not None}
-            evidence.append(replace(each, rollout=rollout, scores=scores))
-        return replace(request, evidence=tuple(evidence))
-
     def _past_run(self, candidate: Candidate, evidence: Evidence) -> PastRun | None:
         """The run that the evidence comes from; None where too little is left of it."""
         key = RolloutKey(candidate.digest, evidence.example)
@@ -366,13 +336,12 @@ class ProgramWorker:
         run = revived_run(evidence.rollout.trace, built.program)
         return None if run is None else self._runs.put(key, run)
 
-    def _ask_about(
-        self, component: str, evidence: Evidence, run: PastRun, account: Account
-    ) -> Said:
-        """What the metric says about one component; nothing where it raises."""
-        known = dict(evidence.rollout.attachments)
-        for earlier in run.said.values():
-            known |= earlier.attachments
+    def _remark(self, request: RemarkRequest, account: Account) -> Remark:
+        """What the metric says about one component; nothing where it raises or cannot be asked."""
+        evidence, component = request.evidence, request.component
+        run = self._past_run(request.candidate, evidence)
+        if run is None or not self._metric.asks_per_component:
+            return Remark()
         said = self._ask_metric(
             lambda: self._metric.feedback(
                 self._examples[evidence.example],
@@ -381,8 +350,10 @@ class ProgramWorker:
                 component,
                 run.calls_by_component[component],
                 first_score=evidence.rollout.score,
-                attachments=known,
+                attachments=evidence.rollout.attachments,
             ),
             account,
         )
-        return _NOTHING_SAID if isinstance(said, Raised) or said is None else said
+        if isinstance(said, Raised) or said is None:
+            return Remark()
+        return Remark(said.text, said.score, captured(dict(said.attachments)))

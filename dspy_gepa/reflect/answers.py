@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
 
-__all__ = ["joined", "side_by_side"]
+__all__ = ["added", "joined", "side_by_side"]
 
 _Result = TypeVar("_Result")
 
@@ -32,6 +32,7 @@ def joined(request: ReflectionRequest, answers: Sequence[ReflectionAnswer]) -> R
         faults=tuple(fault for answer in answers for fault in answer.faults),
         repairs=tuple(repair for answer in answers for repair in answer.repairs),
         is_repair=bool(request.repairs),
+        room=min(filter(None, (answer.room for answer in answers)), default=0),
     )
 
 
@@ -42,3 +43,12 @@ def side_by_side(calls: Sequence[Callable[[], _Result]]) -> list[_Result]:
     with ThreadPoolExecutor(len(calls) or 1) as threads:
         running = [threads.submit(contextvars.copy_context().run, call) for call in calls]
         return [each.result() for each in running]
+
+
+def added(current: str, lines: str) -> str:
+    """The current text with more lines; as it is where they say nothing more."""
+    if lines.strip() in current:
+        return current
+    # Some models repeat the text that they were to add to.
+    repeats = lines.strip().startswith(current.strip())
+    return lines if repeats else f"{current.rstrip()}\n\n{lines.strip()}"

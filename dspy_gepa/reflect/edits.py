@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Edit", "added", "edited", "read_edits"]
+__all__ = ["Edit", "edited", "read_edits"]
 
 _PAIR = ("<old>", "</old>", "<new>", "</new>")
 _MARK = re.compile(f"({'|'.join(_PAIR)})")
@@ -90,12 +90,3 @@ def _quoted(words: str) -> str:
 def _inside(part: str) -> str:
     """What stands in the part, without the line breaks next to its marks."""
     return part.removeprefix("\n").removesuffix("\n")
-
-
-def added(current: str, lines: str) -> str:
-    """The current text with more lines; as it is where they say nothing more."""
-    if lines.strip() in current:
-        return current
-    # Some models repeat the text that they were to add to.
-    repeats = lines.strip().startswith(current.strip())
-    return lines if repeats else f"{current.rstrip()}\n\n{lines.strip()}"

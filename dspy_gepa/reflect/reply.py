@@ -109,8 +109,7 @@ def read_reply(
         unmarked: Reads replies without our marks, where a text may be anything, such as numbers or
             JSON. None where texts are instructions, which are words.
     """
-    form = form or Form()
-    is_prose = unmarked is None
+    form, is_prose = form or Form(), unmarked is None
     current = {name: _with_newlines(text) for name, text in current.items()}
     answer = _without_reasoning(_with_newlines(reply), form)
     if answer is None:
@@ -295,7 +294,7 @@ def _in_other_form(answer: str, current: Mapping[str, str]) -> dict[str, str]:
         element = answer[marks[0].end() : marks[1].start()]
         # A fence beside it leaves open which of the two is meant.
         if len(fenced) == len(list(fences(element))):
-            text = _unfenced(trimmed(element), "", is_prose=True)
+            text = _unfenced(trimmed(element), "")
     elif len(fenced) == 1 and not marks and fenced[0][0] in _PROSE:
         text = trimmed(inside)
     is_text = text and len(current) == 1 and not _PLACEHOLDER.fullmatch(text)
@@ -335,7 +334,7 @@ def fences(text: str) -> Iterator[tuple[str, str, int, int]]:
             yield first[2].casefold(), inside, first.start(), mark.end()
 
 
-def _unfenced(text: str, current: str, *, is_prose: bool) -> str:
+def _unfenced(text: str, current: str, *, is_prose: bool = True) -> str:
     """The text without a fence around all of it, where the current text has none."""
     for name, inside, start, end in fences(text):
         if (start, end) == (0, len(text)) and not _FENCE.match(current.strip()):

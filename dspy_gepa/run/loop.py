@@ -6,13 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from dspy_gepa.core.events import Committed, Event, RolledOut
+from dspy_gepa.core.events import Committed, Event, Remarked, RolledOut
 from dspy_gepa.core.search import decisions, evolve, requests, shortage
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import (
     Answer,
+    ReflectionRequest,
     Request,
     RequestKey,
     Setback,
@@ -22,10 +23,23 @@ from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.interruption import INTERRUPTED, interruptible
 from dspy_gepa.run.pace import Pace
 
-__all__ = ["Finish", "Listener", "Stopper", "run"]
+__all__ = ["Beginnings", "Finish", "Listener", "Stopper", "run"]
 
 Listener: TypeAlias = Callable[[Event, RunState], None]
 """Told of every event, with the state after it. Only a journal may raise, which ends the run."""
+
+
+class Beginnings(Protocol):
+    """Is told what is begun, so that it is known what was paid for where the process dies."""
+
+    def begin(self, key: RequestKey) -> None:
+        """Note that this is begun, before it costs anything."""
+        ...
+
+    def drop(self, key: RequestKey) -> None:
+        """Note that this was not begun after all."""
+        ...
+
 
 Stopper: TypeAlias = Callable[[RunState], str]
 """Asked after every commit: why the run should end, or nothing where it should go on."""
@@ -52,6 +66,8 @@ def run(
     listeners: Sequence[Listener] = (),
     stoppers: Sequence[Stopper] = (),
     pace: Pace | None = None,
+    *,
+    beginnings: Beginnings | None = None,
 ) -> Finish:
     """Carry a run on from this state until it ends.
 
@@ -59,7 +75,8 @@ def run(
     raised at once.
     """
     begun_seconds = time.monotonic()
-    desk = _Desk(executor, pace or Pace(executor.slots), _deadline(state, begun_seconds))
+    pace = pace or Pace(executor.slots)
+    desk = _Desk(executor, pace, _deadline(state, begun_seconds), beginnings)
     said: Answer | Stop | None = None
     error: BaseException | None = None
     is_stopped = False
@@ -78,7 +95,8 @@ def run(
                 said = stop
                 continue
             stop = desk.begin(state, is_new=any(map(_makes_work, events)))
-            if stop is None and not executor.in_flight and (state.ending or not desk.waiting):
+            if stop is None and not executor.in_flight and (state.ending or not desk.has_waiting):
+                desk.close()
                 seconds = time.monotonic() - begun_seconds
                 was_interrupted = was_pressed() or state.ending == INTERRUPTED
                 return Finish(state, error, is_stopped or was_pressed(), seconds, was_interrupted)
@@ -92,28 +110,63 @@ class _Desk:
     executor: Executor
     pace: Pace
     deadline_seconds: float
+    beginnings: Beginnings | None
     running: dict[RequestKey, Request] = field(default_factory=dict)
     waiting: deque[Request] = field(default_factory=deque)
+    beside: deque[Request] = field(default_factory=deque)
+    """What waits and needs no slot."""
 
     def begin(self, state: RunState, *, is_new: bool) -> Stop | None:
         """Begin what may begin now; or why the run has to end, as nothing may any more."""
         if state.ending:
             self.waiting.clear()
+            self.beside.clear()
             return None
         if time.monotonic() >= self.deadline_seconds:
             limit = state.settings.limits.seconds
             return Stop(f"the budget is used up: {limit:g} seconds have passed")
-        if is_new or not self.waiting:
-            self.waiting = deque(r for r in requests(state) if r.key not in self.running)
-        while self.waiting and self.executor.in_flight < self.pace.allowed:
-            if self.pace.pause_seconds:
-                break
-            if reason := shortage(state, tuple(self.running.values()), self.waiting[0]):
-                return None if self.executor.in_flight else Stop(reason)
-            request = self.waiting.popleft()
-            self.running[request.key] = request
-            self.executor.submit(request)
+        if is_new or not self.has_waiting:
+            self._line_up(state)
+        for queue in (self.beside, self.waiting):
+            while queue and (queue is self.beside or self._taken < self.pace.allowed):
+                if self.pace.pause_seconds:
+                    return None
+                if reason := shortage(state, tuple(self.running.values()), queue[0]):
+                    return None if self.executor.in_flight else Stop(reason)
+                self._submit(queue.popleft())
         return None
+
+    def _line_up(self, state: RunState) -> None:
+        self.waiting.clear()
+        self.beside.clear()
+        for request in requests(state):
+            if request.key not in self.running:
+                (self.beside if self._is_beside(request) else self.waiting).append(request)
+
+    def _submit(self, request: Request) -> None:
+        self.running[request.key] = request
+        if self.beginnings is not None:
+            self.beginnings.begin(request.key)
+        self.executor.submit(request)
+
+    def close(self) -> None:
+        """Say what an executor with nothing in flight has given back without beginning it."""
+        if self.beginnings is not None:
+            for key in self.running:
+                self.beginnings.drop(key)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether something waits to be begun."""
+        return bool(self.waiting or self.beside)
+
+    @property
+    def _taken(self) -> int:
+        """How many slots are taken."""
+        return self.executor.in_flight - sum(map(self._is_beside, self.running.values()))
+
+    def _is_beside(self, request: Request) -> bool:
+        return self.executor.reflects_beside and isinstance(request, ReflectionRequest)
 
     def next_said(
         self, *, is_ending: bool, was_pressed: Callable[[], bool]
@@ -140,7 +193,7 @@ class _Desk:
         if is_ending:
             return None
         waits = []
-        if self.waiting and self.pace.pause_seconds:
+        if self.has_waiting and self.pace.pause_seconds:
             waits.append(self.pace.pause_seconds)
         if self.deadline_seconds < float("inf"):
             waits.append(max(0.0, self.deadline_seconds - time.monotonic()))
@@ -148,7 +201,9 @@ class _Desk:
 
 
 def _makes_work(event: Event) -> bool:
-    """Whether other requests may follow from it: not from an answered rollout on its own."""
+    """Whether other requests may follow from it: not from an answer of many on its own."""
+    if isinstance(event, Remarked):
+        return False
     return not isinstance(event, RolledOut) or event.rollout.is_broken
 
 

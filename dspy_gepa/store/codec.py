@@ -21,6 +21,7 @@ from dspy_gepa.core.events import (
     Faltered,
     Issued,
     Reflected,
+    Remarked,
     RolledOut,
 )
 from dspy_gepa.core.proposal import (
@@ -31,6 +32,7 @@ from dspy_gepa.core.proposal import (
     Merge,
     Mutation,
     Reflecting,
+    Remarking,
     Repairing,
     Revalidation,
     Rolling,
@@ -39,15 +41,17 @@ from dspy_gepa.core.proposal import (
     Validating,
     Verdict,
 )
-from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
-from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionKey, Repair
+from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionKey, Repair, RequestKey
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.store.plain import Json, packed, unpacked
 
-__all__ = ["FORMAT", "RECORDS", "Record", "decode", "encode"]
+__all__ = ["FORMAT", "OLDER", "RECORDS", "Record", "decode", "decode_key", "encode", "encode_key"]
 
-FORMAT = 4
+FORMAT = 5
 """The version of what is written; older ones were never released."""
+OLDER = "it does not say what had begun when its process died, nor what the metric said when asked"
+"""Why what was written in an older format cannot be carried on."""
 
 
 class _Codec(NamedTuple):
@@ -122,6 +126,21 @@ def decode(stored: Json) -> Event:
     """
     event: Event = _EVENT.unpack(stored)
     return event
+
+
+def encode_key(key: RequestKey) -> Json:
+    """What names a request, as a JSON value."""
+    return _REQUEST_KEY.pack(key)
+
+
+def decode_key(stored: Json) -> RequestKey:
+    """What was encoded.
+
+    Raises:
+        JournalCorrupt: this names no request.
+    """
+    key: RequestKey = _REQUEST_KEY.unpack(stored)
+    return key
 
 
 def _is_same(held: object, usual: object) -> bool:
@@ -203,8 +222,12 @@ def _fields_of(answer: Any) -> Any:
     return dict(answer.items()) if hasattr(answer, "toDict") else answer
 
 
-def _begins_with_number(stored: Json) -> bool:
-    return isinstance(stored, list) and bool(stored) and isinstance(stored[0], int)
+def _kind_of_key(stored: Json) -> type:
+    """A rollout's key begins with a digest, a remark's ends with a name too; others are numbers."""
+    parts = _listed(stored)
+    if parts and isinstance(parts[0], int):
+        return ReflectionKey
+    return RemarkKey if parts and not isinstance(parts[-1], int) else RolloutKey
 
 
 _OUTPUT = _Codec(lambda value: packed(_fields_of(value)), unpacked)
@@ -219,10 +242,11 @@ _KEY = _Codec(
     lambda stored: (_TRIAL_KEY if len(_listed(stored)) == 3 else _PAIR_KEY).unpack(stored),
 )
 _REFLECTION_KEY = _fixed(ReflectionKey, _WHOLE, _FLAG, _WHOLE)
+_REMARK_KEY = _fixed(RemarkKey, _TEXT, _WHOLE, _TEXT)
+_KEYS = {RolloutKey: _KEY, RemarkKey: _REMARK_KEY, ReflectionKey: _REFLECTION_KEY}
 _REQUEST_KEY = _Codec(
-    lambda key: (_KEY if isinstance(key, RolloutKey) else _REFLECTION_KEY).pack(key),
-    # A rollout's key begins with a digest, a question's with a ticket.
-    lambda stored: (_REFLECTION_KEY if _begins_with_number(stored) else _KEY).unpack(stored),
+    lambda key: _KEYS[type(key)].pack(key),
+    lambda stored: _KEYS[_kind_of_key(stored)].unpack(stored),
 )
 _PAIRS = _many(_PAIR)
 # With its digest, by which rollouts name it: secrets may have been taken out of its texts.
@@ -269,6 +293,14 @@ _ROLLOUT = Record(
     trace=_Usual(_TRACE.codec, Trace()),
     output=_Usual(_OUTPUT, None),
 )
+_REMARK = Record(
+    Remark,
+    text=_Usual(_TEXT, ""),
+    score=_Usual(_NUMBER, None),
+    attachments=_Usual(_FIELDS, {}),
+    metric_calls=_Usual(_WHOLE, 1),
+    usage=_Usual(_USAGE.codec, Usage()),
+)
 _FAULT = Record(Fault, components=_NAMES, reason=_TEXT)
 _FAULTS = _many(_FAULT.codec)
 _REPAIR = Record(Repair, components=_NAMES, reply=_TEXT, faults=_FAULTS)
@@ -287,6 +319,7 @@ _REFLECTION = Record(
     repairs=_Usual(_many(_REPAIR.codec), ()),
     is_repair=_Usual(_FLAG, value=False),
     mends=_Usual(_WHOLE, 0),
+    room=_Usual(_WHOLE, 0),
 )
 _VERDICT = Record(Verdict, kind=_TEXT, reason=_TEXT)
 _EVALUATION = Record(Evaluation, candidate=_CANDIDATE, examples=_WHOLES)
@@ -314,6 +347,9 @@ _ORIGINS = {
 }
 _PHASES = {
     "rolling": Record(Rolling, evaluation=_EVALUATION.codec, looks=_WHOLES),
+    "remarking": Record(
+        Remarking, evaluation=_EVALUATION.codec, components=_NAMES, remarks=_many(_REMARK_KEY)
+    ),
     "reflecting": Record(Reflecting, evaluation=_EVALUATION.codec, components=_NAMES),
     "repairing": Record(
         Repairing, evaluation=_EVALUATION.codec, components=_NAMES, reflection=_REFLECTION.codec
@@ -334,15 +370,15 @@ _EVENTS = {
     "rolled_out": Record(
         RolledOut, key=_KEY, rollout=_ROLLOUT.codec, is_asked_for=_Usual(_FLAG, value=True)
     ),
+    "remarked": Record(
+        Remarked, key=_REMARK_KEY, remark=_REMARK.codec, is_asked_for=_Usual(_FLAG, value=True)
+    ),
     "reflected": Record(Reflected, reflection=_REFLECTION.codec),
     "faltered": Record(Faltered, key=_REQUEST_KEY, cause=_TEXT, lost=_Usual(_TALLY.codec, Tally())),
     "advanced": Record(Advanced, ticket=_WHOLE, phase=_PHASE),
     "committed": Record(Committed, ticket=_WHOLE, verdict=_VERDICT.codec),
     "ended": Record(
-        Ended,
-        reason=_TEXT,
-        is_breakdown=_Usual(_FLAG, value=False),
-        causes=_Usual(_NAMES, ()),
+        Ended, reason=_TEXT, is_breakdown=_Usual(_FLAG, value=False), causes=_Usual(_NAMES, ())
     ),
 }
 _EVENT = _tagged("event", _EVENTS)
@@ -354,7 +390,7 @@ RECORDS: Mapping[type, Record] = MappingProxyType(
             *_EVENTS.values(),
             *_ORIGINS.values(),
             *_PHASES.values(),
-            *(_EVALUATION, _VERDICT, _REFLECTION, _REPAIR, _FAULT, _ROLLOUT),
+            *(_EVALUATION, _VERDICT, _REFLECTION, _REPAIR, _FAULT, _ROLLOUT, _REMARK),
             *(_TRACE, _STEP, _TALLY, _USAGE),
         )
     }

@@ -1,8 +1,11 @@
 """`events.jsonl`: a header line, then one line an event, each with a checksum over all before it.
 
 A line is handed to the system in one write before anything follows from its event: killing the
-process loses nothing that was answered. A loss of power loses at most the rollouts that were
-answered within `FLUSH_SECONDS` after the last flush; everything else is flushed when it happens.
+process loses nothing that was answered. A loss of power loses at most the rollouts and remarks that
+were answered within `FLUSH_SECONDS` after the last flush; all else is flushed when it happens.
+
+Lines that are no events say what is begun, so that what was paid for without an answer is known
+where the process dies meanwhile.
 """
 
 from __future__ import annotations
@@ -16,11 +19,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from dspy_gepa.core.events import Event, RolledOut
+from dspy_gepa.core.events import Event, Faltered, Reflected, Remarked, RolledOut
 from dspy_gepa.core.state import RunState
+from dspy_gepa.core.work import RequestKey
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import ENCODED, LARGE, MARK, Blobs
-from dspy_gepa.store.codec import FORMAT, decode, encode
+from dspy_gepa.store.codec import FORMAT, OLDER, decode, decode_key, encode, encode_key
 from dspy_gepa.store.files import flush_folder, unusable
 from dspy_gepa.store.plain import Json, dumps, loads
 from dspy_gepa.store.secret import Redactor
@@ -47,6 +51,8 @@ class Contents:
     """Of the run that it belongs to; empty where nothing was written yet."""
     events: list[Event] = field(default_factory=list)
     """Those that hold, in order: what a `reopen` took back is left out."""
+    under_way: tuple[RequestKey, ...] = ()
+    """What was begun and has no answer: the process died meanwhile, or is still at it."""
     size: int = 0
     """Bytes up to the end of the last line that was written whole."""
     checksum: int = 0
@@ -126,15 +132,37 @@ class Journal:
         self.append(event)
 
     def append(self, event: Event) -> None:
-        """Write an event down, and flush it unless it is a rollout soon after the last flush.
+        """Write an event down, and flush it unless it is one of many soon after the last flush.
 
         Raises:
             JournalError: there is no room or no right to write. The journal is as it was before
                 this event, and takes no more.
         """
         self._write(self._encoded(event))
-        if not isinstance(event, RolledOut) or self._clock() >= self._next_flush_seconds:
+        if not isinstance(event, RolledOut | Remarked) or self._is_flush_due:
             self.flush()
+
+    def begin(self, key: RequestKey) -> None:
+        """Write down that this is begun, before it costs anything.
+
+        Raises:
+            JournalError: there is no room or no right to write.
+        """
+        self._write({"begun": encode_key(key)})
+        if self._is_flush_due:
+            self.flush()
+
+    def drop(self, key: RequestKey) -> None:
+        """Write down that this was not begun after all.
+
+        Raises:
+            JournalError: there is no room or no right to write.
+        """
+        self._write({"dropped": encode_key(key)})
+
+    @property
+    def _is_flush_due(self) -> bool:
+        return self._clock() >= self._next_flush_seconds
 
     def reopen(self, kept: int, events: Sequence[Event]) -> None:
         """Take back all events from number `kept` on, and put these in their place: in one write.
@@ -232,12 +260,11 @@ def _write_all(descriptor: int, line: bytes) -> None:
 
 
 def _read(path: Path, file: BinaryIO, blobs: Blobs, redact: Redactor) -> Contents:
-    events: list[Event] = []
     fingerprint, size, checksum = "", 0, 0
-    read_event: Callable[[Json], Event] = decode
+    told = _Told(decode)
     for number, line in enumerate(file, start=1):
         if number == 1:
-            read_event = _reader(path, line)
+            told = _Told(_reader(path, line))
         content = _unsealed(line, checksum)
         if content is None:
             is_last = not file.read(1)
@@ -254,15 +281,47 @@ def _read(path: Path, file: BinaryIO, blobs: Blobs, redact: Redactor) -> Content
                 content = redact.shown(content)
             if number == 1:
                 fingerprint = str(content.get("fingerprint"))
-            elif "reopened" in content:
-                events[content["reopened"] :] = map(read_event, content["events"])
             else:
-                events.append(read_event(content))
+                told.take(content)
         except JournalCorrupt as error:
             raise JournalCorrupt(f"{path}, line {number}: {error}") from None
         size += len(line)
         checksum = int(line[-11:-3], 16)
-    return Contents(fingerprint, events, size, checksum)
+    return Contents(fingerprint, told.events, tuple(told.under_way), size, checksum)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the lines so far say."""
+
+    read_event: Callable[[Json], Event]
+    events: list[Event] = field(default_factory=list)
+    under_way: dict[RequestKey, None] = field(default_factory=dict)
+
+    def take(self, content: dict[str, Json]) -> None:
+        """Take note of a line."""
+        if "begun" in content:
+            self.under_way[decode_key(content["begun"])] = None
+        elif "dropped" in content:
+            self.under_way.pop(decode_key(content["dropped"]), None)
+        elif "reopened" in content:
+            self._add(content["reopened"], content["events"])
+        else:
+            self._add(len(self.events), [content])
+
+    def _add(self, kept: int, stored: list[Json]) -> None:
+        added = [*map(self.read_event, stored)]
+        self.events[kept:] = added
+        for event in added:
+            if (key := _answered(event)) is not None:
+                self.under_way.pop(key, None)
+
+
+def _answered(event: Event) -> RequestKey | None:
+    """The request that an event says is over; None where it says that of none."""
+    if isinstance(event, Reflected):
+        return event.reflection.key
+    return event.key if isinstance(event, RolledOut | Remarked | Faltered) else None
 
 
 def _is_begun(line: bytes) -> bool:
@@ -291,6 +350,7 @@ def _reader(path: Path, header: bytes) -> Callable[[Json], Event]:
     if isinstance(version, int) and version not in _READERS:
         raise JournalMismatch(
             f"{path} is in format {version!r:.20}, and this version of dspy_gepa reads "
-            f"{sorted(_READERS)}. Use the version that wrote it, or another log_dir."
+            f"{sorted(_READERS)}{f': {OLDER}' if version < FORMAT else ''}. Use the version that "
+            "wrote it, or another log_dir."
         )
     return _READERS[version] if isinstance(version, int) else decode

@@ -3,7 +3,8 @@
 What was answered always counts. What was decided because the run was ending does not: a run that
 goes on would have decided otherwise. Nor does on how many examples the seed was validated, as long
 as there was nothing but the seed: a run with this budget might have begun with others. Nor do
-failures that came of a breakdown, and all that was decided by them.
+failures that came of a breakdown, and all that was decided by them. What had begun when the process
+was killed was paid for, at least in part: it counts as lost, and is begun anew.
 """
 
 from __future__ import annotations
@@ -15,13 +16,21 @@ from functools import reduce
 from dspy_gepa.core.asking import asked_by
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.endings import vain_reflections
-from dspy_gepa.core.events import Ended, Event, Faltered, Issued, Reflected, RolledOut
-from dspy_gepa.core.rollout import RolloutKey
+from dspy_gepa.core.events import Ended, Event, Faltered, Issued, Reflected, Remarked, RolledOut
+from dspy_gepa.core.rollout import RemarkKey, RolloutKey
 from dspy_gepa.core.search import decide, evolve
 from dspy_gepa.core.state import RunState
-from dspy_gepa.core.work import Answer, ReflectionAnswer, RolloutAnswer, faults_in_words
+from dspy_gepa.core.work import (
+    Answer,
+    ReflectionAnswer,
+    ReflectionKey,
+    RemarkAnswer,
+    RequestKey,
+    RolloutAnswer,
+    faults_in_words,
+)
 
-__all__ = ["Reopening", "is_past_seed", "reopening", "replayed"]
+__all__ = ["Reopening", "is_past_seed", "reopening", "replayed", "unanswered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,37 @@ def reopening(begun: RunState, events: Sequence[Event]) -> Reopening | None:
             repeated += decided
             state = replayed(state, decided)
     return Reopening(kept, tuple(repeated), replace(state, vain={}))
+
+
+def unanswered(
+    begun: RunState, events: Sequence[Event], keys: Iterable[RequestKey], *, trial_calls: int = 0
+) -> tuple[Event, ...]:
+    """That what had begun when the process died is lost, at the most that it can have cost.
+
+    What the models cost is not known; as much is taken as the dearest of its kind did before.
+
+    Args:
+        begun: The state before the first event.
+        events: What is stored.
+        keys: What was begun and has no answer.
+        trial_calls: Calls of the metric beyond one that the first rollout of which it was asked may
+            make.
+    """
+    keys = tuple(keys)
+    if not keys:
+        return ()
+    state, lost = replayed(begun, events), []
+    is_first = not any(rollout.metric_calls for rollout in state.known.values())
+    for key in keys:
+        count = Tally.of(state.dearest(key), metric_calls=1)
+        if isinstance(key, RolloutKey):
+            calls = 1 + trial_calls * is_first
+            count, is_first = replace(count, rollouts=1, metric_calls=calls), False
+        elif isinstance(key, ReflectionKey):
+            most = state.settings.reflection_calls
+            count = replace(count, metric_calls=0, reflection_calls=most)
+        lost.append(Faltered(key, "the process ended before it was answered", count))
+    return tuple(lost)
 
 
 def _rebegun(begun: RunState, events: tuple[Event, ...]) -> Reopening | None:
@@ -137,10 +177,10 @@ class _Broken:
             case RolledOut(key, rollout) if self._has(event) or key.trial:
                 lost = Tally.of(rollout.usage, rollouts=1, metric_calls=rollout.metric_calls)
                 return (Faltered(key, rollout.failure, lost),)
-            case RolledOut(key, rollout):
-                if not _is_wanted(after, key):
-                    return (RolledOut(key, rollout, is_asked_for=False),)
-                return decide(after, RolloutAnswer(key, rollout))
+            case RolledOut(key) | Remarked(key):
+                heard = replace(event, is_asked_for=_is_wanted(after, key))
+                said = _answer(heard)
+                return (heard,) if said is None else decide(after, said)
             case Reflected(answer):
                 if self._has(event) or not _is_same_question(before, after, answer):
                     why = faults_in_words(answer.shortfalls)
@@ -150,8 +190,10 @@ class _Broken:
         return (event,)
 
 
-def _is_wanted(state: RunState, key: RolloutKey) -> bool:
-    """Whether a proposal under way waits for this rollout."""
+def _is_wanted(state: RunState, key: RolloutKey | RemarkKey) -> bool:
+    """Whether a proposal under way waits for this."""
+    if isinstance(key, RemarkKey):
+        return any(key in proposal.remarks for proposal in state.live)
     evaluations = (each for proposal in state.live for each in proposal.evaluations)
     return any(key in evaluation.keys for evaluation in evaluations)
 
@@ -172,7 +214,7 @@ def _is_same_question(before: RunState, after: RunState, answer: ReflectionAnswe
 def _is_heard(event: Event) -> bool:
     """Whether an event records what came from outside and not what was decided."""
     # What was paid for nothing counts too, and is no reason to end this time.
-    return isinstance(event, RolledOut | Reflected | Faltered)
+    return isinstance(event, RolledOut | Remarked | Reflected | Faltered)
 
 
 def _answer(event: Event) -> Answer | None:
@@ -180,6 +222,8 @@ def _answer(event: Event) -> Answer | None:
     match event:
         case RolledOut(key, rollout, is_asked_for=True):
             return RolloutAnswer(key, rollout)
+        case Remarked(key, remark, is_asked_for=True):
+            return RemarkAnswer(key, remark)
         case Reflected(reflection):
             return reflection
     return None

@@ -27,7 +27,7 @@ from dspy_gepa.store.journal import Contents, Journal, read_journal, with_output
 from dspy_gepa.store.lock import Lock
 from dspy_gepa.store.manifest import Manifest
 from dspy_gepa.store.plain import loads
-from dspy_gepa.store.resume import is_past_seed, reopening, replayed
+from dspy_gepa.store.resume import is_past_seed, reopening, replayed, unanswered
 from dspy_gepa.store.secret import Redactor
 
 __all__ = ["RunDir", "StoredRun", "read_run"]
@@ -154,7 +154,7 @@ class RunDir:
         stored = _stored_manifest(self.path, self.redact)
         contents = read_journal(self.path / _JOURNAL, blobs, self.redact)
         _check_whole(self.path, stored, contents)
-        if contents.events:
+        if contents.events or contents.under_way:
             _check_same(self.path, manifest, stored, contents, adopt)
         elif contents.fingerprint != manifest.fingerprint:
             contents = Contents()  # nothing was paid for yet, so there is nothing to keep
@@ -164,6 +164,7 @@ class RunDir:
         self._manifest, self._stored = manifest, stored
         stored_output, restored_output = self._output_forms
         self._events = tuple(with_output(event, restored_output) for event in contents.events)
+        self._under_way = contents.under_way
         self.journal = Journal(
             self.path / _JOURNAL,
             contents,
@@ -176,11 +177,16 @@ class RunDir:
         if not self._events:
             self._record()
 
-    def resumed(self, settings: Settings) -> RunState:
+    def resumed(self, settings: Settings, *, trial_calls: int = 0) -> RunState:
         """The state from which to carry on: the beginning where nothing was stored yet.
 
         Call it once, before anything is added to the journal. The directory stays as it was, also
-        where another budget was adopted, unless its events can be carried on.
+        where another budget was adopted, unless its events can be carried on. What had begun when
+        the process was killed counts as lost.
+
+        Args:
+            settings: What the search is asked to do.
+            trial_calls: See `unanswered`.
 
         Raises:
             JournalCorrupt: the stored events do not follow from one another.
@@ -188,10 +194,15 @@ class RunDir:
         """
         begun = start(settings, self._manifest.candidate, self._manifest.first)
         with _following(self.path):
-            reopened = reopening(begun, self._events)
-            state = replayed(begun, self._events) if reopened is None else reopened.state
+            lost = unanswered(begun, self._events, self._under_way, trial_calls=trial_calls)
+            events = (*self._events, *lost)
+            reopened = reopening(begun, events)
+            state = replayed(begun, events) if reopened is None else reopened.state
         if reopened is not None:
             self.journal.reopen(reopened.kept, reopened.events)
+        else:
+            for event in lost:
+                self.journal.append(event)
         self._record()
         # What was away may be back: it is asked as often as at the beginning.
         return replace(state, vain={})

@@ -34,6 +34,7 @@ def check_executor(make: Callable[[Worker], Executor]) -> None:
         limits=Limits(metric_calls=200),
         window=3,
         feedback_calls=1,
+        asked_about=world.names,
     )
     expected = run(start(settings, world.student), SerialExecutor(world)).state
     witness = Witness(world)

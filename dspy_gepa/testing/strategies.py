@@ -218,6 +218,7 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         gate=draw(st.sampled_from(_GATES)),
         skip_perfect_score=draw(st.booleans()),
         feedback_calls=world.feedback_calls,
+        asked_about=world.names,
         reflection_calls=2 * len(world.names),
         use_merge=draw(st.booleans()),
         max_merge_invocations=draw(st.integers(0, 5)),

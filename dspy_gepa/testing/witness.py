@@ -13,7 +13,14 @@ from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.events import Event
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.state import RunState
-from dspy_gepa.core.work import Answer, ReflectionAnswer, Request, RolloutAnswer, Setback
+from dspy_gepa.core.work import (
+    Answer,
+    ReflectionAnswer,
+    RemarkAnswer,
+    Request,
+    RolloutAnswer,
+    Setback,
+)
 from dspy_gepa.run.worker import Worker
 
 __all__ = ["Recording", "Witness", "outcome"]
@@ -42,11 +49,13 @@ class Witness:
     def tally(self) -> Tally:
         """What was carried out, counted from the answers; proposals and costs are not seen here."""
         rollouts = [a.rollout for a in self.answers if isinstance(a, RolloutAnswer)]
+        remarks = [a.remark for a in self.answers if isinstance(a, RemarkAnswer)]
         reflections = [a for a in self.answers if isinstance(a, ReflectionAnswer)]
         setbacks = [a for a in self.answers if isinstance(a, Setback)]
         return Tally(
             rollouts=len(rollouts) + sum(setback.rollouts for setback in setbacks),
             metric_calls=sum(rollout.metric_calls for rollout in rollouts)
+            + sum(remark.metric_calls for remark in remarks)
             + sum(reflection.metric_calls for reflection in reflections)
             + sum(setback.metric_calls for setback in setbacks),
             reflection_calls=sum(reflection.lm_calls for reflection in reflections)
@@ -71,6 +80,6 @@ def outcome(state: RunState) -> Sequence[object]:
     """Everything that two runs share if they are the same run, whatever order answers came in."""
     # NaN, a pair that was not scored, is not equal to itself; written out it is.
     rows = [(member, str(member.scores.tolist())) for member in state.members]
-    known, charged = dict(state.known), dict(state.charged)
+    known, remarks, charged = dict(state.known), dict(state.remarks), dict(state.charged)
     history, tally = list(state.history), state.tally
-    return rows, history, state.live, known, charged, state.spent, tally, state.ending
+    return rows, history, state.live, known, remarks, charged, state.spent, tally, state.ending

@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.rollout import Remark, Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.streams import stream
 from dspy_gepa.core.work import (
     Answer,
     Fault,
     ReflectionAnswer,
     ReflectionRequest,
+    RemarkAnswer,
+    RemarkRequest,
     Repair,
     Request,
     RolloutAnswer,
@@ -62,6 +64,8 @@ class RuleWorld:
             rollout = self.rollout(request.candidate, request.example)
             self.calls.append(request.key)
             return RolloutAnswer(request.key, rollout)
+        if isinstance(request, RemarkRequest):
+            return RemarkAnswer(request.key, Remark(request.evidence.rollout.feedback))
         return self.reflection(request)
 
     def rollout(self, candidate: Candidate, example: int) -> Rollout:
@@ -120,7 +124,7 @@ class ChanceWorld:
     crashes: float = 0.1
     """How probably a rollout ends before the metric is called."""
     feedback_calls: int = 0
-    """The most metric calls that a reflection makes for an item of its evidence."""
+    """Of how many components the metric can be asked for an item of a reflection's evidence."""
     seed: int = 0
 
     @property
@@ -133,7 +137,16 @@ class ChanceWorld:
         if isinstance(request, RolloutRequest):
             rollout = self.rollout(request.candidate, request.example)
             return RolloutAnswer(request.key, rollout)
+        if isinstance(request, RemarkRequest):
+            return RemarkAnswer(request.key, self.remark(request))
         return self.reflection(request)
+
+    def remark(self, request: RemarkRequest) -> Remark:
+        """What is said about a component; now and then it cannot be asked about."""
+        random = stream(self.seed, "remark", *map(str, request.key))
+        if random.random() < self.silence:
+            return Remark(metric_calls=0)
+        return Remark(random.choice(("", "one", "two")), random.choice((None, *self.scores)))
 
     def rollout(self, candidate: Candidate, example: int) -> Rollout:
         """What this candidate gets on this example."""
@@ -148,9 +161,6 @@ class ChanceWorld:
     def reflection(self, request: ReflectionRequest) -> ReflectionAnswer:
         """Texts drawn without regard to the evidence, for some of the components."""
         random = stream(self.seed, "reflection", request.ticket, len(request.repairs))
-        asked = 0
-        if not request.repairs:
-            asked = random.randint(0, self.feedback_calls * len(request.evidence))
         texts = {
             component: f"text{random.randrange(self.words)}"
             for component in request.components
@@ -161,12 +171,13 @@ class ChanceWorld:
         repairs: tuple[Repair, ...] = ()
         if missing and not request.repairs and random.random() < 0.5:
             repairs = (Repair(missing, "a reply", (Fault(missing, "it has no marks"),)),)
-        told = [len(request.contrasts), *(lesson.gained for lesson in request.lessons)]
+        told: list[object] = [len(request.contrasts)]
+        told += [lesson.gained for lesson in request.lessons]
+        told += [each.remarks for each in request.evidence if each.remarks]
         return ReflectionAnswer(
             request.ticket,
             texts,
             "" if repairs else problem,
-            metric_calls=asked,
             lm_calls=len(request.components),
             # What it was told is part of the run: it must not depend on the order of answers.
             diagnosis=f"told {told}",

@@ -79,14 +79,16 @@ class FurtherRollouts:
             left: The most that may be spent on it.
         """
         missing = [each for each in examples if self._key(subject, each) not in self._known]
-        finish = self._run(subject, tuple(missing), left) if missing else None
+        # What is known is had for nothing, also where no more can be paid.
+        fitting = tuple(missing)[: left.rollouts_at_most]
+        finish = self._run(subject, fitting, left) if fitting else None
         found = {
             example: self._known[key]
             for example in examples
             if (key := self._key(subject, example)) in self._known
         }
         if finish is None:
-            return Outcome(found)
+            return Outcome(found, "the budget is used up" if missing else "")
         problem = "" if len(found) == len(examples) else finish.state.ending or "it was stopped"
         if problem and finish.error is not None:
             problem = f"{problem} ({finish.error})"

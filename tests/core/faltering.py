@@ -22,8 +22,6 @@ class Faltering:
 
     worker: Worker
     probability: float = 0.3
-    feedback_calls: int = 0
-    """The most metric calls that the other worker makes for an item of a reflection's evidence."""
     seed: int = 0
     attempts: Counter[RequestKey] = field(default_factory=Counter)
 
@@ -33,8 +31,5 @@ class Faltering:
         random = stream(self.seed, "setbacks", str(request.key), self.attempts[request.key])
         if self.attempts[request.key] > 3 or random.random() >= self.probability:
             return self.worker(request)
-        most = 1
-        if isinstance(request, ReflectionRequest):
-            most = self.feedback_calls * len(request.evidence)
-        cost = random.randint(0, most)
+        cost = random.randint(0, not isinstance(request, ReflectionRequest))
         return Setback(request.key, "busy", is_lasting=False, metric_calls=cost)

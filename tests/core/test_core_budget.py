@@ -152,7 +152,7 @@ def test_no_limit_is_exceeded_by_what_is_lost(case, order):
     """The same where requests are carried out in vain and cost metric calls all the same. More than
     the limit is promised only where the run ends in that very moment."""
     world, settings = case
-    faltering = Faltering(world, feedback_calls=world.feedback_calls, seed=order)
+    faltering = Faltering(world, seed=order)
     witness = Witness(faltering)
     state, recording = finished(case, witness, order=order)
     ended = next(i for i, event in enumerate(recording.events) if isinstance(event, Ended))

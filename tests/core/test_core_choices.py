@@ -8,12 +8,18 @@ import pytest
 from dspy_gepa.core.budget import Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.proposal import Merge, Mutation, Verdict
-from dspy_gepa.core.rollout import Rollout, Step, Trace
+from dspy_gepa.core.rollout import Remark, Rollout, Step, Trace
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.core.work import ReflectionAnswer, RolloutAnswer, RolloutRequest
+from dspy_gepa.core.work import (
+    ReflectionAnswer,
+    RemarkAnswer,
+    RemarkRequest,
+    RolloutAnswer,
+    RolloutRequest,
+)
 from dspy_gepa.run.loop import run
 from dspy_gepa.run.serial import SerialExecutor
 
@@ -242,9 +248,12 @@ def test_feedback_on_components_is_no_rollout():
     def asking(request):
         if isinstance(request, RolloutRequest):
             return Task()(request)
-        return ReflectionAnswer(request.ticket, dict(request.candidate), metric_calls=1, lm_calls=1)
+        if isinstance(request, RemarkRequest):
+            return RemarkAnswer(request.key, Remark("more words"))
+        return ReflectionAnswer(request.ticket, dict(request.candidate), lm_calls=1)
 
-    settings = Settings(limits=Limits(rollouts=100), feedback_calls=1, **PAIR)
+    names = tuple(STUDENT)
+    settings = Settings(limits=Limits(rollouts=100), feedback_calls=1, asked_about=names, **PAIR)
     begun, patience = start(settings, STUDENT), 10
     enough = [lambda state: "endless" if len(state.history) > 10 * patience else ""]
     state = run(begun, SerialExecutor(asking), stoppers=enough).state

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import dspy
 from scripted_engine import ContextLengthError, RateLimitError, scripted_lm
 from small_worker import SEED, Program, echo, exact, locked, rolled, worker
 
-from dspy_gepa.core.rollout import Opaque, Rollout, Step, Trace
+from dspy_gepa.core.budget import Usage
+from dspy_gepa.core.rollout import Opaque, Remark, RemarkKey, Rollout, Step, Trace
 from dspy_gepa.core.work import (
     Evidence,
     ReflectionAnswer,
     ReflectionKey,
     ReflectionRequest,
+    RemarkAnswer,
+    RemarkRequest,
     Setback,
 )
 from dspy_gepa.program.calls.media import captured
@@ -23,12 +27,26 @@ from dspy_gepa.reflect.records import records_of
 
 def reflected(made, *, components=("final",), examples=(0,), candidate=SEED):
     """The answer to a reflection on traced rollouts of the candidate."""
-    evidence = [
+    evidence = tuple(
         Evidence(example, rolled(made, example, candidate=candidate, traced=True).rollout)
         for example in examples
-    ]
+    )
+    return told(made, evidence, components, candidate)
+
+
+def told(made, evidence, components=("final",), candidate=SEED):
+    """The answer to a reflection on this evidence, the metric asked first as the search does it."""
     with dspy.context(lm=scripted_lm(echo)):
-        return made(ReflectionRequest(7, candidate, components, tuple(evidence)))
+        remarked = []
+        for each in evidence:
+            asked = components if made._metric.asks_per_component else ()
+            called = [name for name in asked if each.rollout.trace.calls_of(name)]
+            answers = [made(RemarkRequest(candidate, name, each)) for name in called]
+            if broken := [answer for answer in answers if isinstance(answer, Setback)]:
+                return broken[0]
+            remarks = {answer.key.component: answer.remark for answer in answers}
+            remarked.append(replace(each, remarks=remarks))
+        return made(ReflectionRequest(7, candidate, components, tuple(remarked)))
 
 
 def saying(texts, **more):
@@ -203,14 +221,14 @@ def heard(metric, **given):
 def test_a_metric_that_asks_is_asked_about_every_called_component():
     """With the live prediction, the whole trace and the component's own calls; each call counts."""
     asked = Asked()
-    _, seen, answered = heard(asked, components=("draft", "final"), examples=(0, 1))
+    _, seen, _ = heard(asked, components=("draft", "final"), examples=(0, 1))
     assert seen == [
         {
             "draft": {0: "draft on a", 1: "draft on b"},
             "final": {0: "final on a", 1: "final on b"},
         }
     ]
-    assert answered.metric_calls == 4 == len(asked.questions) - 2
+    assert len(asked.questions) == 2 + 4
     question, given, name, trace, own = asked.questions[2]
     assert (question, given, name) == ("a", "a!", "draft")
     assert [type(each[0]) for each in trace] == [dspy.Predict, dspy.Predict]
@@ -225,14 +243,29 @@ def test_scoring_asks_without_a_component():
     assert asked.questions == [("a", "a!", None, None, None)]
 
 
-def test_the_same_question_is_paid_once():
-    """A second proposal from the same rollouts is told what the metric said before."""
+def test_a_reflection_itself_asks_the_metric_nothing():
+    """What the metric said before comes with the question; where nothing does, nothing is asked."""
     asked = Asked()
-    made, seen, first = heard(asked)
+    made, seen, _ = heard(asked)
     same = Evidence(0, rolled(worker(metric=Asked()), 0, traced=True).rollout)
     again = made(ReflectionRequest(8, SEED, ("final",), (same, same)))
-    assert (first.metric_calls, again.metric_calls) == (1, 0)
-    assert seen == [{"final": {0: "final on a"}}] * 2
+    assert (len(asked.questions), again.metric_calls) == (2, 0)
+    assert seen == [{"final": {0: "final on a"}}, {}]
+
+
+def test_every_question_to_the_metric_counts_what_it_cost():
+    """A judge's call for it is told with the words: each question is an answer of its own."""
+    judge = scripted_lm("well")
+
+    def judged(gold, pred, trace=None, pred_name=None, pred_trace=None):
+        return (0.25, judge("how?")[0]) if pred_name else 0.0
+
+    made = worker(metric=judged)
+    evidence = Evidence(0, rolled(made, traced=True).rollout)
+    said = made(RemarkRequest(SEED, "final", evidence))
+    assert said == RemarkAnswer(
+        RemarkKey(SEED.digest, 0, "final"), Remark("well", 0.25, usage=Usage(total_tokens=2))
+    )
 
 
 def resumed(outputs):
@@ -242,23 +275,23 @@ def resumed(outputs):
     before = len(asked.questions)
     steps = (Step("final", {"question": "b"}, {"answer": "b!"}),)
     old = Evidence(1, Rollout(0.0, "said long ago", trace=Trace({}, outputs, steps)))
-    answered = made(ReflectionRequest(8, SEED, ("final",), (old,)))
-    return asked.questions[before:], seen[-1], answered.metric_calls
+    told(made, (old,))
+    return asked.questions[before:], seen[-1]
 
 
 def test_a_stored_run_is_put_together_again():
     """After a resume the metric is asked about it as if it had just been carried out."""
-    ((question, given, name, trace, own),), told, calls = resumed({"answer": "b!"})
+    ((question, given, name, trace, own),), words = resumed({"answer": "b!"})
     assert (question, given, name) == ("b", "b!", "final")
     assert own == trace
     assert own[0][1:] == ({"question": "b"}, dspy.Prediction(answer="b!"))
-    assert (told, calls) == ({"final": {1: "final on b"}}, 1)
+    assert words == {"final": {1: "final on b"}}
 
 
 def test_a_stored_run_is_shown_to_the_metric_with_its_media():
     """Not with what the trace holds in its place."""
     image = dspy.Image(url="https://a.example/b.png")
-    ((_, given, _, _, _),), _, _ = resumed(captured({"answer": [image]}))
+    ((_, given, _, _, _),), _ = resumed(captured({"answer": [image]}))
     assert given == [image]
 
 
@@ -294,7 +327,11 @@ def test_a_reflection_sees_what_was_attached():
 def test_what_is_no_longer_known_has_the_rollouts_own_feedback():
     """Where only the text of a value was stored, nothing is asked and nothing counted."""
     opaque = Opaque("a picture")
-    assert resumed({"answer": opaque}) == ([], {"final": {1: "said long ago"}}, 0)
+    assert resumed({"answer": opaque}) == ([], {"final": {1: "said long ago"}})
+    old = Evidence(1, Rollout(0.0, trace=Trace({}, {"answer": opaque}, (Step("final", {}, {}),))))
+    assert worker(metric=Asked())(RemarkRequest(SEED, "final", old)).remark == Remark(
+        metric_calls=0
+    )
 
 
 def test_a_component_that_was_not_called_is_not_asked_about():
@@ -306,7 +343,7 @@ def test_a_component_that_was_not_called_is_not_asked_about():
 
     asked = Asked()
     made = worker(Short(), asked, saying({}))
-    assert reflected(made, components=("draft", "final")).metric_calls == 1
+    reflected(made, components=("draft", "final"))
     assert [each[2] for each in asked.questions] == [None, "draft"]
 
 
@@ -318,9 +355,10 @@ def test_a_metric_that_raises_when_asked_was_called():
             raise RuntimeError
         return (0.0, "on the whole")
 
-    _, seen, answered = heard(moody)
+    made, seen, _ = heard(moody)
     assert seen == [{"final": {0: "on the whole"}}]
-    assert answered.metric_calls == 1
+    evidence = Evidence(0, rolled(made, traced=True).rollout)
+    assert made(RemarkRequest(SEED, "final", evidence)).remark == Remark()
 
 
 def test_an_outage_while_the_metric_is_asked_is_a_setback():

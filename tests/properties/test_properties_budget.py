@@ -9,7 +9,7 @@ from dspy_gepa.core.budget import NOTHING, Tally
 from dspy_gepa.core.events import Advanced, Ended
 from dspy_gepa.core.proposal import Merge, Mutation, Validating
 from dspy_gepa.core.search import start
-from dspy_gepa.core.work import ReflectionAnswer
+from dspy_gepa.core.work import ReflectionAnswer, RemarkAnswer
 from dspy_gepa.run.loop import run
 from dspy_gepa.testing.orders import OrderedExecutor, VirtualTimeExecutor, durations, shuffled
 from dspy_gepa.testing.strategies import settings, worlds
@@ -39,9 +39,12 @@ def test_the_tally_is_the_workers_own_count(case, seed):
     assert replace(state.tally, proposals=0) == witness.tally
     assert state.tally.proposals == attempts(state.history)
     assert len(witness.rolled_out) == len(set(witness.rolled_out)) == len(state.known)
-    assert set(state.charged) == set(state.known)
+    assert set(state.charged) == {*state.known, *state.remarks}
+    remarked = [answer.key for answer in witness.answers if isinstance(answer, RemarkAnswer)]
+    assert len(remarked) == len(set(remarked)) == len(state.remarks)
     reflections = [answer for answer in witness.answers if isinstance(answer, ReflectionAnswer)]
-    charges = [done.charge for done in (*state.known.values(), *reflections)]
+    done = (*state.known.values(), *state.remarks.values(), *reflections)
+    charges = [each.charge for each in done]
     assert state.spent == sum(charges, Tally(proposals=state.tally.proposals))
     assert state.spent == sum((settlement.charge for settlement in state.history), NOTHING)
 
@@ -72,10 +75,9 @@ def test_a_run_ends_for_a_reason(case):
     world, settings = case
     recording = Recording()
     state = run(start(settings, world.student), OrderedExecutor(world), [recording]).state
-    assert recording.events[-1] == Ended(state.ending)
-    assert [event for event in recording.events if isinstance(event, Ended)] == [
-        Ended(state.ending)
-    ]
+    ended = Ended(state.ending, state.is_broken, state.causes)
+    assert recording.events[-1] == ended
+    assert [event for event in recording.events if isinstance(event, Ended)] == [ended]
 
 
 @given(CASES)
@@ -99,7 +101,7 @@ def test_a_discovery_counts_what_was_paid_before_its_validation(case):
     state = run(start(settings, world.student), OrderedExecutor(world), [recording]).state
     feedback, paid = 0, {0: 0}
     for event, after in zip(recording.events, recording.states, strict=True):
-        feedback += getattr(getattr(event, "reflection", None), "metric_calls", 0)
+        feedback += getattr(getattr(event, "remark", None), "metric_calls", 0)
         if isinstance(event, Advanced) and isinstance(event.phase, Validating):
             begun = [key for p in after.live if p.ticket == 0 for key in p.evaluations[0].keys]
             unknown = sum(key not in after.known for key in begun)

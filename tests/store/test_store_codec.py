@@ -42,6 +42,7 @@ LEAVES = {
     str: TEXTS,
     bool: st.booleans(),
     object: VALUES,
+    type(None): st.none(),
 }
 
 
@@ -123,6 +124,7 @@ def test_events_of_whole_runs_come_back(seed):
         limits=Limits(metric_calls=60),
         window=2,
         feedback_calls=1,
+        asked_about=world.names,
     )
     recording = Recording()
     run(start(settings, world.student), SerialExecutor(world), [recording])

@@ -68,7 +68,7 @@ def test_every_line_is_json(lines):
     header, *events = map(json.loads, lines)
     assert (header["journal"], header["format"], header["fingerprint"]) == (
         "dspy_gepa",
-        4,
+        5,
         "print",
     )
     assert len(events) == len(EVENTS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import dspy
@@ -11,7 +11,6 @@ import dspy
 from dspy_gepa.core.rollout import Opaque, Trace
 from dspy_gepa.program.calls.media import revived
 from dspy_gepa.program.rollouts.trace import Call
-from dspy_gepa.program.rollouts.words import Said
 
 __all__ = ["PastRun", "revived_run"]
 
@@ -23,8 +22,6 @@ class PastRun:
     prediction: Any
     calls: Sequence[Call]
     calls_by_component: Mapping[str, Sequence[Call]]
-    said: dict[str, Said] = field(default_factory=dict)
-    """Component to what the metric said about it: it is asked once, and paid once."""
 
 
 def revived_run(trace: Trace, program: dspy.Module) -> PastRun | None:

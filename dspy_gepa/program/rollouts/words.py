@@ -23,7 +23,7 @@ from dspy_gepa.program.calls.media import captured, media_kind
 from dspy_gepa.program.rollouts.trace import traceback_text
 from dspy_gepa.reflect.values import text_of
 
-__all__ = ["Said", "in_words"]
+__all__ = ["Said", "in_words", "merged"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _DEEPEST = 20
@@ -67,6 +67,12 @@ def in_words(
     given = set(names.values())
     found = {name: value for name, value in taken.items() if name in given or name not in known}
     return Said(without_base64(text).strip(), found)
+
+
+def merged(text: str, attachments: Mapping[str, object], taken: dict[str, object]) -> str:
+    """The words, with the names that their attachments get among what is taken, which they join."""
+    names = {name: _attached(name, value, taken) for name, value in attachments.items()}
+    return _renamed(text, names)
 
 
 def _told(value: Any, taken: dict[str, object], within: tuple[int, ...]) -> Any:

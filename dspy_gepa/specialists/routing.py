@@ -1,0 +1,127 @@
+"""What routing to specialists brings, in numbers and in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from dspy_gepa.specialists.choosing import (
+    Choice,
+    Gain,
+    Table,
+    cross_fitted,
+    estimates,
+    grown,
+)
+from dspy_gepa.verdict.interval import difference_interval
+
+__all__ = ["Routed", "Routing", "measured", "routed"]
+
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """Whether sending inputs to several members brings more than the best one. One sentence."""
+
+    evidence: bool
+    """Whether the examples, each routed by the others, show a gain. Otherwise the best program is
+    returned."""
+    members: tuple[int, ...]
+    """The members that are routed to, the best over all first; that one alone without evidence."""
+    gain: float = 0.0
+    """What routing brings over the single best, on validation examples that were routed by others.
+    The frontier's score, the best member of each example, says nothing about it."""
+    low: float | None = None
+    """The lower end of its 95 % interval; None where too little was seen."""
+    high: float | None = None
+    """The upper end."""
+    n: int = 0
+    """The validation examples that all of them were run on."""
+    shares: Mapping[int, float] = field(default_factory=dict)
+    """The share of inputs that each member gets."""
+    texts: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    """Each member's texts. Members that were found by a search on what the best one fails have
+    numbers above those of the run."""
+    chooser: str = "nearest"
+    """What chooses; the gain is that of "nearest", or of a function."""
+    rollouts: int = 0
+    """How many rollouts filled members' missing scores."""
+    reason: str = ""
+    """Why nothing was measured; empty where it was."""
+
+    def __str__(self) -> str:
+        """For people."""
+        if self.reason:
+            return f"the single best program: {self.reason}."
+        span = "" if self.low is None else f" (95 %: {self.low:+.3g} to {self.high:+.3g})"
+        what = f"{self.gain:+.3g}{span} over the single best on {self.n} validation examples"
+        if not self.evidence:
+            return (
+                f"the single best program: routing shows {what}, each routed by the others, "
+                "which is no evidence of a gain."
+            )
+        shares = ", ".join(f"{share:.0%} to member {each}" for each, share in self.shares.items())
+        measured = "" if self.chooser in ("nearest", "function") else " with the chooser nearest"
+        return (
+            f"{len(self.members)} specialists: {what}, each routed by the others{measured}; "
+            f"{shares}. The program stores the inputs of these examples, and so does each file "
+            "that it is saved in."
+        )
+
+
+class Routed(NamedTuple):
+    """What routing brings, and what is needed to do it."""
+
+    routing: Routing
+    choice: Choice
+
+
+def measured(routed_scores: Table, single_scores: Table) -> Routing:
+    """What routing brings that was run, against the single best, on the same examples."""
+    gain = Gain(tuple(routed_scores.tolist()), tuple(single_scores.tolist()))
+    if len(gain.routed) < 2:
+        reason = f"there are {len(gain.routed)} validation examples to tell by"
+        return Routing(evidence=False, members=(), reason=reason)
+    interval = difference_interval(gain.single, gain.routed)
+    return Routing(
+        evidence=gain.mean > _ROUNDING,
+        members=(),
+        gain=gain.mean,
+        low=None if interval is None else interval.low,
+        high=None if interval is None else interval.high,
+        n=len(gain.routed),
+    )
+
+
+def routed(scores: Table, likeness: Table, ids: tuple[int, ...], most: int) -> Routed:
+    """The best set of at most so many of these members, and what routing to it brings.
+
+    Args:
+        scores: Members by validation examples, of which only those count that all were run on.
+        likeness: Examples by examples.
+        ids: The members' numbers.
+        most: The most members.
+    """
+    whole = ~np.isnan(scores).any(0)
+    scores, likeness = scores[:, whole], likeness[np.ix_(whole, whole)]
+    count = int(whole.sum())
+    if count < 2:
+        reason = f"its members share {count} validation examples, which tell nothing"
+        best = Choice((0,), 1.0)
+        return Routed(Routing(evidence=False, members=ids[:1], reason=reason), best)
+    choice = grown(scores, likeness, most)
+    gain = cross_fitted(scores, likeness, lambda own, like: grown(own, like, most))
+    found = measured(np.array(gain.routed), np.array(gain.single))
+    is_gain = len(choice.members) > 1 and found.evidence
+    members = choice.members if is_gain else (int(scores.mean(1).argmax()),)
+    chosen = estimates(scores[list(members)], likeness, choice.shrinkage).argmax(0)
+    shares = [float((chosen == place).mean()) for place in range(len(members))]
+    named = tuple(ids[member] for member in members)
+    routing = replace(
+        found, evidence=is_gain, members=named, shares=dict(zip(named, shares, strict=True))
+    )
+    return Routed(routing, Choice(members, choice.shrinkage))

@@ -1,0 +1,339 @@
+"""Specialists: chosen, filled within the budget, routed to where that helps, saved and loaded."""
+
+import asyncio
+import os
+import subprocess
+import sys
+
+import dspy
+import label_task
+import numpy as np
+import pytest
+from scripted_engine import answer, new_texts, scripted_lm
+
+from dspy_gepa import GEPA, Specialists, load_run
+from dspy_gepa.errors import SettingsError
+
+TOPICS = ("bill", "lock")
+
+
+def shown(topic, number):
+    """An example whose words tell its kind, and nothing else."""
+    words = {"bill": "money invoice refund bill", "lock": "door key entry lock"}[topic]
+    code = label_task.CODES[topic]
+    message = f"{words} case{number}"
+    return dspy.Example(message=message, code=code).with_inputs("message")
+
+
+def examples(first, count):
+    return [shown(TOPICS[n % 2], n) for n in range(first, first + count)]
+
+
+TRAIN, VALIDATION, TEST = examples(0, 20), examples(20, 40), examples(60, 40)
+
+
+def forgetful_lm():
+    """A model that writes one rule alone, of the kind that its prompt shows failing."""
+    written = []
+
+    def reply(prompt):
+        topic = TOPICS[len(written) % 2]
+        written.append(topic)
+        return new_texts(prompt, f"Rule {len(written)}: {topic} means {label_task.CODES[topic]}.")
+
+    return scripted_lm(reply)
+
+
+class Counting:
+    """The metric, with its calls."""
+
+    __name__ = "counting"
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, gold, pred, trace=None):
+        self.calls += 1
+        return float(gold.code == pred.code), "It is another code."
+
+
+def compiled(metric=None, lm=None, heldout=None, **settings):
+    """The program and the result."""
+    lm = lm or forgetful_lm()
+    given = {"max_metric_calls": 400, "specialists": 2, "num_threads": 1}
+    given |= {"reflection_lm": lm, "use_merge": False, **settings}
+    optimizer = GEPA(metric or Counting(), **given)
+    with dspy.context(lm=label_task.task_lm()):
+        program = optimizer.compile(
+            dspy.Predict("message -> code"), TRAIN, VALIDATION, heldout=heldout
+        )
+    return program, optimizer.result
+
+
+def score(program, of=TEST):
+    with dspy.context(lm=label_task.task_lm()):
+        return sum(program(message=each.message).code == each.code for each in of) / len(of)
+
+
+def test_two_kinds_of_inputs_get_two_members():
+    """What is said to be gained is gained on inputs that nobody saw."""
+    metric = Counting()
+    program, result = compiled(metric)
+    routing = result.routing
+    assert isinstance(program, Specialists)
+    assert routing.evidence
+    assert len(routing.members) == 2
+    assert sorted(routing.shares.values()) == [0.5, 0.5]
+    assert score(program) == 1.0
+    assert routing.gain == pytest.approx(0.5, abs=0.03)
+    assert 0 < routing.low < routing.gain <= routing.high
+    assert "stores the inputs" in str(routing)
+    assert metric.calls == result.tally.metric_calls <= 400
+
+
+@pytest.mark.parametrize("budget", [60, 90, 120])
+def test_the_limit_holds(budget):
+    """Their missing scores are held for beforehand."""
+    metric = Counting()
+    program, result = compiled(metric, max_metric_calls=budget)
+    assert metric.calls == result.tally.metric_calls <= budget
+    assert str(result.routing)
+    assert score(program) >= 0.0
+
+
+def test_the_plan_shows_them():
+    """One validation set for each beside the first, and one more where all are run."""
+    with dspy.context(lm=label_task.task_lm()):
+        for chooser, count in (("nearest", 80), ("vote", 120)):
+            optimizer = GEPA(Counting(), max_metric_calls=420, specialists=3, chooser=chooser)
+            plan = optimizer.plan(dspy.Predict("message -> code"), TRAIN, VALIDATION, TEST)
+            # And a third of what is left to search with, for what the best one fails.
+            held = count + (420 - 80 - count) // 3
+            assert plan.specialists == held
+            assert plan.forecast.settings.limits.metric_calls == 420 - 80 - held
+            assert f"specialists            up to {held} metric calls more" in str(plan)
+
+
+def test_one_kind_of_input_keeps_the_single_best():
+    """A plain copy of the student comes back, and the sentence says why."""
+    program, result = compiled(lm=label_task.saying("bill means Q7. lock means K2."))
+    assert type(program) is dspy.Predict
+    assert not result.routing.evidence
+    assert result.routing.members == (result.best,)
+    assert str(result.routing).startswith("the single best program")
+
+
+def test_the_verdict_is_on_what_is_returned():
+    """The specialists as a whole are run on the held-out examples."""
+    _, result = compiled(heldout=TEST)
+    assert (result.verdict.kind, result.verdict.best_score) == ("better", 1.0)
+    assert result.verdict.returned == "best"
+
+
+def test_the_same_call_pays_once(tmp_path):
+    """Filled scores are kept, so that a second call asks for nothing."""
+    first, second = Counting(), Counting()
+    program, result = compiled(first, log_dir=tmp_path, heldout=TEST)
+    again, result_again = compiled(second, log_dir=tmp_path, heldout=TEST)
+    assert second.calls == 0
+    assert result_again.tally == result.tally
+    assert result_again.routing.members == result.routing.members
+    assert [p.signature.instructions for _, p in again.named_predictors()] == [
+        p.signature.instructions for _, p in program.named_predictors()
+    ]
+
+
+def test_a_finished_run_gives_them_without_a_rollout(tmp_path):
+    """From the scores that the search left; of a run that was loaded, given its examples."""
+    student = dspy.Predict("message -> code")
+    metric = Counting()
+    # The published search validates every member on all examples.
+    _, result = compiled(metric, specialists=None, search="paper", log_dir=tmp_path)
+    calls = metric.calls
+    assert result.routing is None
+    program = result.specialists(student, most=2)
+    assert metric.calls == calls
+    assert result.routing.evidence
+    assert score(program) == 1.0
+    run = load_run(tmp_path)
+    loaded = run.specialists(student, VALIDATION[::-1], most=2)
+    assert run.result.routing == result.routing
+    assert score(loaded) == 1.0
+    with pytest.raises(SettingsError, match="load_run"):
+        load_run(tmp_path).result.specialists(student)
+    with pytest.raises(SettingsError, match="valset"):
+        run.specialists(student, VALIDATION[1:])
+    for wrong in ({"most": 1}, {"most": True}, {"chooser": "vote"}, {"chooser": "best"}):
+        with pytest.raises(SettingsError):
+            result.specialists(student, **wrong)
+
+
+def test_texts_and_table_are_saved_and_loaded(tmp_path):
+    """By DSPy's own `save` and `load`, into a module that was made from the student alone."""
+    program, _ = compiled()
+    program.save(str(tmp_path / "routed.json"))
+    assert "money invoice" in (tmp_path / "routed.json").read_text()
+    loaded = Specialists(dspy.Predict("message -> code"))
+    loaded.load(str(tmp_path / "routed.json"))
+    assert len(loaded.members) == 2
+    assert score(loaded) == 1.0
+    assert loaded.dump_state() == program.dump_state()
+    loaded.save(str(tmp_path / "again.json"))
+    assert (tmp_path / "again.json").read_text() == (tmp_path / "routed.json").read_text()
+
+
+LOADING = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "dspy_gepa":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+import dspy
+program = dspy.load(sys.argv[1], allow_pickle=True)
+lm = dspy.utils.DummyLM([{"code": "x"}] * 9)
+with dspy.context(lm=lm):
+    print(program(message="money invoice").code, program.chosen(message="a refund of the bill"))
+    print(program.chosen(message="my door key"))
+program.save(sys.argv[2], save_program=True)
+print(dspy.load(sys.argv[2], allow_pickle=True).chosen(message="my door key"))
+assert not any(name.startswith("dspy_gepa") for name in sys.modules)
+"""
+
+
+def test_a_whole_program_is_loaded_without_this_package(tmp_path):
+    """Where importing it fails, it routes as it does here, and can be saved again."""
+    program, _ = compiled()
+    program.save(str(tmp_path / "whole"), save_program=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING, str(tmp_path / "whole"), str(tmp_path / "again")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+    )
+    assert done.returncode == 0, done.stderr
+    bill, lock = program.chosen(message="refund of the bill"), program.chosen(message="door key")
+    assert done.stdout.split() == ["x", str(bill), str(lock), str(lock)]
+
+
+def made(chooser, count=2):
+    """Members that answer with their own rule, without a search."""
+    student = dspy.Predict("message -> code")
+    members = [
+        dspy.Predict(student.signature.with_instructions(f"{topic} means {code}."))
+        for topic, code in [*label_task.CODES.items()][:count]
+    ]
+    table = [("message: money bill", [1.0, 0.0, 0.0]), ("message: door lock", [0.0, 1.0, 0.0])]
+    table = [(words, scores[:count]) for words, scores in table]
+    return Specialists(student, members, table, chooser=chooser)
+
+
+def test_a_function_chooses():
+    """By the inputs, as they were given."""
+    program = made(lambda inputs: int("lock" in inputs["message"]))
+    assert score(program) == 1.0
+
+
+@pytest.mark.parametrize("named", [2, -1, None, "none of them", True, 0.0])
+def test_a_chooser_that_names_no_member_is_named(named):
+    """With what it said and what is allowed."""
+
+    def my_chooser(_inputs):
+        return named
+
+    with pytest.raises(ValueError, match=r"my_chooser returned .*no member.*from 0 to 1"):
+        score(made(my_chooser))
+
+
+def test_a_model_chooses():
+    """It is shown the table as demonstrations; what is no member is an error that names it."""
+    seen = []
+
+    def reply(prompt):
+        if "[[ ## member ## ]]" not in prompt:
+            message = prompt.rsplit("[[ ## message ## ]]", 1)[1]
+            return answer(code="Q7" if "bill" in message else "K2")
+        seen.append(prompt)
+        inputs = prompt.rsplit("[[ ## inputs ## ]]", 1)[1]
+        return answer(member="member 0" if "bill" in inputs else "nobody")
+
+    program = made("lm")
+    with dspy.context(lm=scripted_lm(reply)):
+        assert program(message="a bill").code == "Q7"
+        assert "money bill" in seen[0]
+        assert "scores" not in seen[0]
+        with pytest.raises(ValueError, match="'lm' returned 'nobody'"):
+            program(message="a lock")
+
+
+def test_most_members_or_a_judge_decide():
+    """All are run; of equal votes the better member's answer counts."""
+    with dspy.context(lm=label_task.task_lm()):
+        assert made("vote")(message="a bill").code == "Q7"
+        assert made("vote", 3)(message="a bill").code == "unknown"
+
+    def reply(prompt):
+        if "[[ ## answers ## ]]" in prompt:
+            lines = prompt.rsplit("[[ ## answers ## ]]", 1)[1].splitlines()
+            return answer(best=next(line[0] for line in lines if "code: K2" in line))
+        message = prompt.rsplit("[[ ## message ## ]]", 1)[1]
+        return answer(code="K2" if "lock means" in prompt and "lock" in message else "unknown")
+
+    program = made("judge", 3)
+    assert "judge" in dict(program.named_predictors())
+    with dspy.context(lm=scripted_lm(reply)):
+        assert program(message="a lock").code == "K2"
+
+
+def test_they_can_be_awaited():
+    """As any DSPy program."""
+    program = made("nearest")
+    for chooser in ("nearest", "vote"):
+        program = made(chooser)
+
+        async def asked(program=program):
+            with dspy.context(lm=label_task.async_task_lm()):
+                return await program.acall(message="money bill")
+
+        if hasattr(label_task, "async_task_lm"):
+            assert asyncio.run(asked()).code == "Q7"
+
+
+@pytest.mark.parametrize("chooser", ["vote", "judge", "lm", "nearest"])
+def test_every_chooser_can_be_asked_for(chooser):
+    """What they bring is measured within the budget; the calls are counted."""
+    metric = Counting()
+    _, result = compiled(metric, chooser=chooser)
+    assert result.routing.chooser == chooser
+    assert metric.calls == result.tally.metric_calls <= 400
+    assert str(result.routing)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"specialists": 1},
+        {"specialists": "3"},
+        {"chooser": "nearby"},
+        {"max_bootstrapped_demos": 2},
+        {"max_metric_calls": 40},
+    ],
+)
+def test_what_cannot_be_is_refused(settings):
+    """Before anything is spent."""
+    metric = Counting()
+    with pytest.raises(SettingsError):
+        compiled(metric, **settings)
+    assert metric.calls == 0
+
+
+def test_images_are_not_compared_as_text():
+    """Only what they are counts, and no encoded content is stored."""
+    from dspy_gepa.specialists.module import inputs_as_text
+
+    image = dspy.Image("data:image/png;base64,QUJD")
+    words = inputs_as_text((), {"page": image, "notes": ["a", {"b": 2}], "n": np.int64(3)})
+    assert words == "n: 3\nnotes: a b: 2\npage: <Image>"
