@@ -105,15 +105,13 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             best by its estimate; "pareto" in the paper's search.
         reflection_lm: A `dspy.LM` that rewrites instructions; a strong one pays. Without one,
             the LM that is configured in DSPy when `compile` is called.
-        skip_perfect_score: Whether a minibatch on which every score is the perfect one is not
-            reflected on.
+        skip_perfect_score: Whether a minibatch of perfect scores alone is not reflected on.
         add_format_failure_as_feedback: Whether answers that could not be parsed are shown to
             the reflection LM.
         instruction_proposer: Rewrites in place of our own reflection: DSPy's `ProposalFn`.
         code_proposer: Rewrites the source of `dspy.Flex` modules: DSPy's `CodeProposalFn`. Without
             one, DSPy's own code proposer does, by the reflection LM.
-        repairs: How often such a source that fails goes back with its failure, before it is
-            rejected; not in the paper's search.
+        repairs: How often a source that fails goes back first; never in the paper's search.
         component_selector: "round_robin", "all", a function from a `ComponentView` to names, or
             a function of dspy.GEPA's five arguments. By default "all"; "round_robin" in the
             paper's search, and where `optimize` has "tools" or "fields".

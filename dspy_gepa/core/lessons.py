@@ -90,10 +90,11 @@ def _line(state: RunState, member: int) -> set[int]:
 
 
 def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, Settlement]]:
-    """The newest proposals on the same parent that wrote something new."""
+    """The newest proposals on the same parent that wrote something new; all where all are told."""
     found: list[tuple[int, Settlement]] = []
     parent = candidate_of(state, origin.parent)
-    kinds = ("rejected", "accepted") if state.settings.tells_attempts else ("rejected",)
+    tells_all = state.settings.tells_attempts
+    kinds = ("rejected", "accepted") if tells_all else ("rejected",)
     for ticket in reversed(range(origin.seen)):
         settlement = state.history[ticket]
         is_on_parent = (
@@ -102,7 +103,7 @@ def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, Settlement]]
         if is_on_parent and settlement.verdict.kind in kinds:
             if settlement.candidate != parent:
                 found.append((ticket, settlement))
-            if len(found) == _MOST_ATTEMPTS:
+            if len(found) == _MOST_ATTEMPTS and not tells_all:
                 break
     return found
 

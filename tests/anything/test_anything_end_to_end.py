@@ -99,7 +99,7 @@ def local_lm():
 
     with serve("0.5b", threads=1) as model:
         yield dspy.LM(
-            model.model, api_base=model.api_base, api_key="local", max_tokens=200, cache=False
+            model.model, api_base=model.api_base, api_key="local", max_tokens=80, cache=False
         )
 
 
@@ -130,6 +130,7 @@ def test_every_mode_runs_on_a_real_local_model(local_lm, mode, tmp_path):
             mode=mode,
             reflection_lm=local_lm,
             max_evals=8,
+            max_proposals=1,
             log_dir=str(tmp_path),
             **data,
         )

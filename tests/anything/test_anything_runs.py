@@ -50,6 +50,20 @@ def test_a_single_task_is_climbed():
     assert result.tally.metric_calls == 12
 
 
+def test_a_single_task_tells_of_every_attempt_on_the_text():
+    """Where no change is better, the model sees all that were tried, and what came of each."""
+    prompts = []
+
+    def model(prompt):
+        prompts.append(prompt)
+        return f"```\nvalue: {-50 * len(prompts)}\n```"
+
+    run(value_of, reflection_lm=model, max_evals=12, candidate_selection_strategy="current_best")
+    tried = [f"value: {-50 * n}\n" for n in range(1, len(prompts))]
+    assert len(tried) == 10
+    assert [text for text in tried if text not in prompts[-1]] == []
+
+
 def test_several_problems_each_get_their_best():
     """The best artifact of each problem is told, also one that was rejected as a whole."""
     result = run(distance, dataset=TARGETS, max_evals=100, seed=1)
