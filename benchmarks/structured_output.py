@@ -5,8 +5,8 @@ was expected instead, in our wording for small models. They are asked with our m
 with a schema that the server enforces (`response_format`).
 
 - right: a text is read that has at least one of the values that were expected;
-- asked again: no text can be read, in JSON because it was cut off;
-- wrong: a text is read that has none of them.
+- asked again: no text can be read, in JSON because it was cut off, or it is the current one;
+- wrong: another text is read that has none of them.
 
     python benchmarks/structured_output.py --questions 20 --minutes 15
 """
@@ -113,9 +113,10 @@ FORMS = {"marks": with_marks, "JSON schema": with_schema}
 
 def verdict(asked: Question, text: str) -> str:
     """What became of an answer."""
-    if not text:
+    if text.strip() in ("", asked.current):
         return "asked again"
-    return "right" if any(fact in text for fact in asked.facts) else "wrong"
+    new = [fact for fact in asked.facts if fact not in asked.current]
+    return "right" if any(fact in text for fact in new) else "wrong"
 
 
 def main(given: Sequence[str] | None = None) -> None:

@@ -1,6 +1,6 @@
 """The default search keeps what it reaches in fixed simulated worlds: a quick gate.
 
-The eight worlds were picked because in them each constant that is changed below is worth something;
+The five worlds were picked because in them each constant that is changed below is worth something;
 in the mean over worlds most are not, one by one. So the scores claim nothing about other worlds:
 claims are made on fresh draws, by `benchmarks/fresh_draws.py`. What makes the search better there
 may change the score that is stated here, and the worlds with it.
@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from families import by_ours, by_reference, draw
 
-WORLDS = (5, 6, 9, 11, 17, 23, 30, 34)
+WORLDS = (4, 9, 11, 21, 26)
 COST = 800
-STATED = 0.52
+STATED = 0.475
 
 
 def reached(way=by_ours, **given):
@@ -51,9 +51,9 @@ def test_another_setting_does_not(change):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("_NOISE", 0.06), ("_STEP", 0.5), ("_STEP", 0.005)], ids=str
+    ("name", "value"), [("_NOISE", 0.06), ("_SEED", 0.04), ("_DRIFT", 2.0)], ids=str
 )
 def test_other_variances_do_not(monkeypatch, name, value):
-    """The gate would fail."""
+    """The gate would fail. That of steps is not among them: the run learns it."""
     monkeypatch.setattr(estimate, name, value)
     assert reached() < STATED

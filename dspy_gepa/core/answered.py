@@ -43,6 +43,7 @@ def drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
     return replace(
         with_proposal(state, changed),
         tally=state.tally + reflection.charge,
+        room=min(filter(None, (state.room, reflection.room)), default=0),
         dearest_reflection=state.dearest_reflection.highest(reflection.usage),
         vain=_without(state.vain, ReflectionKey),
     )

@@ -49,10 +49,11 @@ def asked_by(state: RunState, proposal: Proposal) -> Iterator[Request]:
                     asked = Evidence(remark.example, rollout)
                     yield RemarkRequest(evaluation.candidate, remark.component, asked)
         case Reflecting(evaluation, components):
-            yield _question(state, proposal, evaluation, components)
+            question = _question(state, proposal, evaluation, components)
+            yield replace(question, room=state.room)
         case Repairing(evaluation, components, reflection):
             question = _question(state, proposal, evaluation, components)
-            yield replace(question, repairs=reflection.repairs)
+            yield replace(question, repairs=reflection.repairs, room=state.room)
 
 
 def _question(

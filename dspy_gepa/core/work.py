@@ -171,6 +171,9 @@ class ReflectionRequest:
     these replies alone. Empty in the first question."""
     mends: int = 0
     """Above 0 where the candidate is what this proposal made itself and does not run."""
+    room: int = 0
+    """Characters of a prompt that the reflection LM can read, where a longer one was refused in
+    this run; else 0."""
 
     @property
     def key(self) -> RequestKey:
@@ -226,6 +229,8 @@ class ReflectionAnswer:
     """Whether it answers the second question."""
     mends: int = 0
     """As in the request."""
+    room: int = 0
+    """As in the request, with what was learned of it."""
 
     @property
     def key(self) -> ReflectionKey:

@@ -32,6 +32,7 @@ def joined(request: ReflectionRequest, answers: Sequence[ReflectionAnswer]) -> R
         faults=tuple(fault for answer in answers for fault in answer.faults),
         repairs=tuple(repair for answer in answers for repair in answer.repairs),
         is_repair=bool(request.repairs),
+        room=min(filter(None, (answer.room for answer in answers)), default=0),
     )
 
 

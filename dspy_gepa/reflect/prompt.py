@@ -97,17 +97,18 @@ class Room:
     """What is learned of a model's room: the longest prompt that it may be sent."""
 
     def __init__(self) -> None:
-        self._characters: int | None = None
+        self.characters = 0
+        """0 where no prompt was too long."""
 
-    def narrow(self, refused: int) -> None:
-        """A prompt of so many characters was too long."""
-        self._characters = max(LEAST_CHARACTERS, refused // 2)
+    def narrow(self, characters: int) -> None:
+        """No prompt may have more than so many characters; 0 says nothing."""
+        if characters:
+            most = max(LEAST_CHARACTERS, characters)
+            self.characters = min(self.characters or most, most)
 
     def within(self, limits: Limits) -> Limits:
         """The limits, as narrow as the room."""
-        if self._characters is None:
-            return limits
-        most = min(limits.prompt_characters, self._characters)
+        most = min(limits.prompt_characters, self.characters or limits.prompt_characters)
         return replace(limits, prompt_characters=most)
 
 

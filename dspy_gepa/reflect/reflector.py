@@ -111,6 +111,7 @@ class Reflector:
             feedback: Component to example id to feedback on that component alone, where it
                 replaces the feedback on the whole rollout.
         """
+        self.room.narrow(request.room)
         if request.repairs:
             calls = [
                 partial(_Question(self, request, repair.components).repaired, repair)
@@ -174,9 +175,8 @@ class _Question:
             form=form.answer(self.components, adds=self.how.adds, edits=self._offers_edits),
         )
         reply = self.how.ask(Prompt(prompt))
-        return self.answer(
-            reply, self.read(reply, form, is_second=True), is_last=True, about=repair
-        )
+        reading = self.read(reply, form, is_second=True)
+        return self.answer(reply, reading, is_last=True, about=repair)
 
     def brief(self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True) -> Brief:
         """What is said of the components, with their current texts or without."""
@@ -248,19 +248,19 @@ class _Question:
             except PromptTooLong:
                 # It is not known beforehand how much the model can read: half as much is asked, in
                 # place of a repair, and in all that follows.
-                self.how.room.narrow(len(prompt.text))
+                self.how.room.narrow(len(prompt.text) // 2)
                 prompt, form = self._prompt(template, brief_with, feedback)
                 if calls == 2:
                     raise
             else:
                 is_last = is_last or calls == 2
                 answer = self.answer(reply, self.read(reply, form, prompt.media), is_last=is_last)
-                repairs = answer.repairs
+                repairs, room = answer.repairs, self.how.room.characters
                 if repairs and self._gives_one_text(reply, form):
                     repairs = tuple(
                         replace(repairs[0], components=(name,)) for name in self.components
                     )
-                return replace(answer, lm_calls=calls, repairs=repairs)
+                return replace(answer, lm_calls=calls, repairs=repairs, room=room)
         return ReflectionAnswer(
             self.request.ticket, faults=(Fault(self.components, prompt.reason),), lm_calls=calls
         )
@@ -365,10 +365,10 @@ class _Question:
             is_unchanged=reading.is_unchanged,
             is_repair=bool(self.request.repairs),
         )
-        asked = {name for fault in about.faults for name in fault.components} if about else ()
+        told_of = {name for fault in about.faults for name in fault.components} if about else ()
+        asked = [name for name in self.components if name in told_of]
         told = {*reading.texts, *reading.problems}
-        missing = [name for name in self.components if name in (asked or self.components)]
-        missing = [name for name in missing if name not in told]
+        missing = [name for name in asked or self.components if name not in told]
         faults = [
             Fault((name,) if name else tuple(missing), why)
             for name, why in reading.problems.items()

@@ -17,6 +17,8 @@ class Executor(Protocol):
 
     slots: int
     """How many requests it carries out at once. The loop gives it no more."""
+    reflects_beside: bool
+    """Whether reflections take none of these slots, because they do little but wait."""
 
     def submit(self, request: Request) -> None:
         """Begin a request; returns at once."""

@@ -13,6 +13,7 @@ from dspy_gepa.core.search import decisions, evolve, requests, shortage
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import (
     Answer,
+    ReflectionRequest,
     Request,
     RequestKey,
     Setback,
@@ -94,7 +95,7 @@ def run(
                 said = stop
                 continue
             stop = desk.begin(state, is_new=any(map(_makes_work, events)))
-            if stop is None and not executor.in_flight and (state.ending or not desk.waiting):
+            if stop is None and not executor.in_flight and (state.ending or not desk.has_waiting):
                 desk.close()
                 seconds = time.monotonic() - begun_seconds
                 was_interrupted = was_pressed() or state.ending == INTERRUPTED
@@ -112,34 +113,60 @@ class _Desk:
     beginnings: Beginnings | None
     running: dict[RequestKey, Request] = field(default_factory=dict)
     waiting: deque[Request] = field(default_factory=deque)
+    beside: deque[Request] = field(default_factory=deque)
+    """What waits and needs no slot."""
 
     def begin(self, state: RunState, *, is_new: bool) -> Stop | None:
         """Begin what may begin now; or why the run has to end, as nothing may any more."""
         if state.ending:
             self.waiting.clear()
+            self.beside.clear()
             return None
         if time.monotonic() >= self.deadline_seconds:
             limit = state.settings.limits.seconds
             return Stop(f"the budget is used up: {limit:g} seconds have passed")
-        if is_new or not self.waiting:
-            self.waiting = deque(r for r in requests(state) if r.key not in self.running)
-        while self.waiting and self.executor.in_flight < self.pace.allowed:
-            if self.pace.pause_seconds:
-                break
-            if reason := shortage(state, tuple(self.running.values()), self.waiting[0]):
-                return None if self.executor.in_flight else Stop(reason)
-            request = self.waiting.popleft()
-            self.running[request.key] = request
-            if self.beginnings is not None:
-                self.beginnings.begin(request.key)
-            self.executor.submit(request)
+        if is_new or not self.has_waiting:
+            self._line_up(state)
+        for queue in (self.beside, self.waiting):
+            while queue and (queue is self.beside or self._taken < self.pace.allowed):
+                if self.pace.pause_seconds:
+                    return None
+                if reason := shortage(state, tuple(self.running.values()), queue[0]):
+                    return None if self.executor.in_flight else Stop(reason)
+                self._submit(queue.popleft())
         return None
+
+    def _line_up(self, state: RunState) -> None:
+        self.waiting.clear()
+        self.beside.clear()
+        for request in requests(state):
+            if request.key not in self.running:
+                (self.beside if self._is_beside(request) else self.waiting).append(request)
+
+    def _submit(self, request: Request) -> None:
+        self.running[request.key] = request
+        if self.beginnings is not None:
+            self.beginnings.begin(request.key)
+        self.executor.submit(request)
 
     def close(self) -> None:
         """Say what an executor with nothing in flight has given back without beginning it."""
         if self.beginnings is not None:
             for key in self.running:
                 self.beginnings.drop(key)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether something waits to be begun."""
+        return bool(self.waiting or self.beside)
+
+    @property
+    def _taken(self) -> int:
+        """How many slots are taken."""
+        return self.executor.in_flight - sum(map(self._is_beside, self.running.values()))
+
+    def _is_beside(self, request: Request) -> bool:
+        return self.executor.reflects_beside and isinstance(request, ReflectionRequest)
 
     def next_said(
         self, *, is_ending: bool, was_pressed: Callable[[], bool]
@@ -166,7 +193,7 @@ class _Desk:
         if is_ending:
             return None
         waits = []
-        if self.waiting and self.pace.pause_seconds:
+        if self.has_waiting and self.pace.pause_seconds:
             waits.append(self.pace.pause_seconds)
         if self.deadline_seconds < float("inf"):
             waits.append(max(0.0, self.deadline_seconds - time.monotonic()))

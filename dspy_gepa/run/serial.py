@@ -15,6 +15,7 @@ class SerialExecutor:
     """Carries out a request when its answer is asked for."""
 
     slots = 1
+    reflects_beside = False
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker

@@ -6,19 +6,21 @@ import contextvars
 import queue
 import threading
 
-from dspy_gepa.core.work import Answer, Request, Stop
+from dspy_gepa.core.work import Answer, ReflectionRequest, Request, Stop
 from dspy_gepa.run.worker import Worker
 
 __all__ = ["ThreadedExecutor"]
 
 
 class ThreadedExecutor:
-    """Carries out up to `num_threads` requests at once.
+    """Carries out up to `num_threads` rollouts at once, and reflections beside them.
 
     Each request runs in a copy of the context in which the executor was made, so that a
     `dspy.context` around the run holds in every thread. Threads are begun as they are needed and
     are daemons: one that hangs keeps neither the run nor the process from ending.
     """
+
+    reflects_beside = True
 
     def __init__(self, worker: Worker, num_threads: int) -> None:
         self.slots = num_threads
@@ -33,6 +35,10 @@ class ThreadedExecutor:
     def submit(self, request: Request) -> None:
         """Begin a request; returns at once."""
         self._in_flight += 1
+        if isinstance(request, ReflectionRequest):
+            name = f"dspy_gepa-reflection-{request.ticket}"
+            threading.Thread(target=self._answer, args=[request], name=name, daemon=True).start()
+            return
         if self._threads < min(self._in_flight, self.slots):
             self._threads += 1
             name = f"dspy_gepa-{self._threads}"
@@ -74,10 +80,13 @@ class ThreadedExecutor:
 
     def _carry_out(self) -> None:
         while (request := self._requests.get()) is not None:
-            said: Answer | KeyboardInterrupt | None = None
-            try:
-                said = self._context.copy().run(self._worker, request)
-            except KeyboardInterrupt as interrupt:
-                said = interrupt
-            finally:
-                self._answers.put(said)
+            self._answer(request)
+
+    def _answer(self, request: Request) -> None:
+        said: Answer | KeyboardInterrupt | None = None
+        try:
+            said = self._context.copy().run(self._worker, request)
+        except KeyboardInterrupt as interrupt:
+            said = interrupt
+        finally:
+            self._answers.put(said)

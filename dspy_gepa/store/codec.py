@@ -319,6 +319,7 @@ _REFLECTION = Record(
     repairs=_Usual(_many(_REPAIR.codec), ()),
     is_repair=_Usual(_FLAG, value=False),
     mends=_Usual(_WHOLE, 0),
+    room=_Usual(_WHOLE, 0),
 )
 _VERDICT = Record(Verdict, kind=_TEXT, reason=_TEXT)
 _EVALUATION = Record(Evaluation, candidate=_CANDIDATE, examples=_WHOLES)
@@ -377,10 +378,7 @@ _EVENTS = {
     "advanced": Record(Advanced, ticket=_WHOLE, phase=_PHASE),
     "committed": Record(Committed, ticket=_WHOLE, verdict=_VERDICT.codec),
     "ended": Record(
-        Ended,
-        reason=_TEXT,
-        is_breakdown=_Usual(_FLAG, value=False),
-        causes=_Usual(_NAMES, ()),
+        Ended, reason=_TEXT, is_breakdown=_Usual(_FLAG, value=False), causes=_Usual(_NAMES, ())
     ),
 }
 _EVENT = _tagged("event", _EVENTS)

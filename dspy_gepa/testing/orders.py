@@ -57,6 +57,7 @@ class OrderedExecutor:
     """
 
     slots = 1_000_000
+    reflects_beside = False
 
     def __init__(self, worker: Worker, order: Order = oldest_first, *, copies: int = 1) -> None:
         self._worker = worker
@@ -102,6 +103,8 @@ class VirtualTimeExecutor:
 
     Answers come in the order in which they would be ready.
     """
+
+    reflects_beside = False
 
     def __init__(self, worker: Worker, slots: int, duration: Callable[[Request], float]) -> None:
         self.slots = slots

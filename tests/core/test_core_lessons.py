@@ -30,6 +30,7 @@ from dspy_gepa.core.work import (
 from dspy_gepa.run.loop import run
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
+from dspy_gepa.store.codec import decode, encode
 from dspy_gepa.testing.orders import OrderedExecutor, newest_first, shuffled
 from dspy_gepa.testing.strategies import settings, worlds
 from dspy_gepa.testing.witness import Recording, Witness, outcome
@@ -452,3 +453,23 @@ def test_every_question_is_paid_for_once(case):
     assert state.tally.reflection_calls == witness.tally.reflection_calls
     keys = [each.key for each in witness.answers if isinstance(each, ReflectionAnswer)]
     assert len(keys) == len(set(keys))
+
+
+def test_what_a_model_can_read_is_known_after_a_resume():
+    """A refusal of a prompt is paid for once in a run: all later questions are told."""
+    asked = []
+
+    def worker(request):
+        answer = WORLD(request)
+        if isinstance(request, ReflectionRequest):
+            asked.append(request)
+            rooms = {1: 9_000, 2: 12_000, 3: 5_000}
+            answer = replace(answer, room=rooms.get(request.ticket, 0))
+        return answer
+
+    recording = Recording()
+    settings = replace(SETTINGS, limits=Limits(metric_calls=400, proposals=5), window=1)
+    state = run(start(settings, WORLD.student), SerialExecutor(worker), [recording]).state
+    assert [request.room for request in asked] == [0, 9_000, 9_000, 5_000, 5_000]
+    replayed = reduce(evolve, map(decode, map(encode, recording.events)), recording_start(state))
+    assert replayed.room == state.room == 5_000

@@ -6,7 +6,7 @@ import dspy
 from flex_programs import BROKEN, Both, runs_code
 from small_worker import Program
 
-from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
+from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, faults_in_words
 from dspy_gepa.program.components.kinds import parts_of
 from dspy_gepa.program.program import components_of
 from dspy_gepa.program.proposers.reflection import Ruled
@@ -49,9 +49,9 @@ def test_unusable_texts_are_part_of_the_problem():
     texts = {"draft": "Say it.", "final": " ", "other": "text"}
     said = ruled(Program(), texts, components=("draft", "final"), problem="was in a hurry")
     assert said.texts == {"draft": "Say it."}
-    assert said.problem == (
-        "was in a hurry; the text for final cannot be used: the text is empty, and DSPy would put "
-        "its default in place of it; other was not to be rewritten"
+    assert faults_in_words(said.shortfalls) == (
+        "was in a hurry; final: the text cannot be used: the text is empty, and DSPy would put "
+        "its default in place of it; other: it was not to be rewritten"
     )
 
 
@@ -59,7 +59,7 @@ def test_what_is_no_text_is_refused():
     """Whatever it is."""
     said = ruled(Program(), {"final": 5}, components=("final",))
     assert said.texts == {}
-    assert said.problem.endswith("an instruction is text, and this is a int")
+    assert faults_in_words(said.faults).endswith("an instruction is text, and this is a int")
 
 
 def test_a_fixed_part_stays_in_the_text_that_is_used():
@@ -68,7 +68,7 @@ def test_a_fixed_part_stays_in_the_text_that_is_used():
     for text, is_taken in (("Do:\n  a\nEnd.", True), ("Do:\n  a\n  End.", False)):
         said = ruled(student, {"self": text}, components=("self",), frozen=["  a"])
         assert said.texts == ({"self": text} if is_taken else {})
-        assert ("fixed part" in said.problem) != is_taken
+        assert ("fixed part" in faults_in_words(said.faults)) != is_taken
 
 
 @runs_code
@@ -78,4 +78,4 @@ def test_sources_come_back_as_they_are():
     said = ruled(Both(), texts, components=("draft", "code"))
     assert said.texts == {"draft": "Draft.", "code": f"\n{BROKEN}\n"}
     said = ruled(Both(), {"code": " "}, components=("code",))
-    assert "the text for code cannot be used: the source is empty" in said.problem
+    assert "code: the text cannot be used: the source is empty" in faults_in_words(said.faults)

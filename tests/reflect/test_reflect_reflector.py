@@ -425,6 +425,11 @@ def test_a_prompt_that_turns_out_too_long_is_halved_until_it_is_read():
     assert answer.lm_calls == 1
     assert len(sizes) == 3
     assert all(later <= earlier // 2 for earlier, later in pairwise(sizes))
+    # Another process is told by the run what it has learned.
+    sizes.clear()
+    again = Reflector(small)(replace(asked, room=answer.room), {}, {})
+    assert (again.texts, again.room) == (answer.texts, answer.room)
+    assert len(sizes) == 1
 
 
 def test_who_can_read_no_prompt_at_all_is_told():

@@ -1,5 +1,6 @@
 """The loop: listeners, interrupts and breakdowns."""
 
+import threading
 from dataclasses import replace
 from functools import reduce
 
@@ -229,3 +230,27 @@ def test_it_is_told_whether_somebody_ended_the_run():
     finished = run(begin(), SerialExecutor(WORLD))
     again = run(finished.state, SerialExecutor(WORLD))
     assert (broken.is_stopped, finished.is_stopped, again.is_stopped) == (False,) * 3
+
+
+@pytest.mark.parametrize("num_threads", [2, 3])
+def test_a_reflection_takes_no_rollouts_place(num_threads):
+    """While one waits for its model, as many rollouts run at once as were asked for."""
+    together = threading.Barrier(num_threads + 1, timeout=60)
+    begun = threading.Event()
+
+    def worker(request):
+        if isinstance(request, ReflectionRequest):
+            if request.ticket == 3:
+                begun.set()
+                together.wait()
+        elif begun.is_set() and not met.is_set():
+            together.wait()
+            met.set()
+        return WORLD(request)
+
+    met = threading.Event()
+    state = start(replace(SETTINGS, window=8), WORLD.student)
+    finish = run(state, ThreadedExecutor(worker, num_threads))
+    assert met.is_set()
+    assert not finish.state.is_broken
+    assert outcome(finish.state) == outcome(run(state, SerialExecutor(WORLD)).state)

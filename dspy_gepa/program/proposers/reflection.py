@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeAlias
 
 from dspy_gepa.core.rollout import Step, Trace
-from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Repair
+from dspy_gepa.core.work import Evidence, Fault, ReflectionAnswer, ReflectionRequest, Repair
 from dspy_gepa.program.calls.boundary import Raised, settled
 from dspy_gepa.program.calls.outage import outage_in
 from dspy_gepa.program.components.kinds import Part
@@ -47,16 +47,17 @@ class Ruled:
             name: self.rules.judged(name, request.candidate[name], text)
             for name, text in asked.items()
         }
-        problems = [
-            f"the text for {name} cannot be used: {each.reason}"
+        faults = [
+            Fault((name,), f"the text cannot be used: {each.reason}")
             for name, each in judged.items()
             if each.reason
         ]
-        problems += [f"{name} was not to be rewritten" for name in said.texts if name not in asked]
+        others = [name for name in said.texts if name not in asked]
+        faults += [Fault((name,), "it was not to be rewritten") for name in others]
         return replace(
             said,
             texts={name: each.text for name, each in judged.items() if not each.reason},
-            problem="; ".join(filter(None, [said.problem, *problems])),
+            faults=(*said.faults, *faults),
         )
 
 
