@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.events import Event, RolledOut
+from dspy_gepa.core.events import Event, Faltered, RolledOut
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
+from dspy_gepa.core.work import RequestKey
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish, run
@@ -69,6 +70,7 @@ class FurtherRollouts:
         self._known, self.tally = _stored(run_dir)
         self.made = 0
         """How many were made in this call."""
+        self._begun: set[RequestKey] = set()
 
     def of(self, subject: Subject, examples: Sequence[int], left: Limits) -> Outcome:
         """The rollouts of this subject on these examples, those that are missing made now.
@@ -112,6 +114,8 @@ class FurtherRollouts:
 
         def keep(event: Event, state: RunState) -> None:
             self.tally = before + state.tally
+            if isinstance(event, RolledOut | Faltered):
+                self._begun.discard(event.key)
             if isinstance(event, RolledOut):
                 kept = Rollout(event.rollout.score, failure=event.rollout.failure)
                 self._known[self._key(subject, event.key.example)] = kept
@@ -120,10 +124,20 @@ class FurtherRollouts:
 
         try:
             with subject.executing() as executor:
-                return run(start(settings, subject.candidate), executor, [keep])
+                return run(start(settings, subject.candidate), executor, [keep], beginnings=self)
         finally:
             # What was paid for work that could not be carried out counts too.
             self._store()
+
+    def begin(self, key: RequestKey) -> None:
+        """Note that this is begun, so that it counts as spent where the process dies."""
+        self._begun.add(key)
+        self._store()
+
+    def drop(self, key: RequestKey) -> None:
+        """Note that this was not begun after all."""
+        self._begun.discard(key)
+        self._store()
 
     def _key(self, subject: Subject, example: int) -> tuple[str, str]:
         return subject.name, self._names[example]
@@ -135,7 +149,8 @@ class FurtherRollouts:
             [*key, each.score if math.isfinite(each.score) else None, packed(each.failure)]
             for key, each in self._known.items()
         ]
-        self._run_dir.write_text(FILE, dumps({"tally": asdict(self.tally), "rollouts": rows}))
+        tally = self.tally + Tally(rollouts=len(self._begun), metric_calls=len(self._begun))
+        self._run_dir.write_text(FILE, dumps({"tally": asdict(tally), "rollouts": rows}))
 
 
 def _stored(run_dir: RunDir | None) -> tuple[dict[tuple[str, str], Rollout], Tally]:
