@@ -16,7 +16,7 @@ from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
 from dspy_gepa.observe.observer import FanOut, Observer
 from dspy_gepa.program.calls.outage import advice_on
-from dspy_gepa.reflect.reflector import NO_TEXT_IN_REPLY
+from dspy_gepa.reflect.answers import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish, Listener, Stopper, run

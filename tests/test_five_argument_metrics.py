@@ -137,3 +137,20 @@ def test_the_budget_holds_however_often_a_run_is_killed(tmp_path, seed, num_thre
     assert (ends[0], ends[-1]) == (-signal.SIGKILL, 0)
     assert len(real) <= tally.metric_calls <= 90
     assert "final" in real
+
+
+def test_a_metric_that_tells_no_predictors_apart_is_not_asked_for_long():
+    """Where it says of a predictor what it said of the whole, six failures are enough to see it."""
+    asked = {"draft": 0, "final": 0}
+
+    def metric(gold, pred, trace=None, pred_name=None, pred_trace=None):
+        if pred_name is not None:
+            asked[pred_name] += 1
+        topic = next(topic for topic, code in label_task.CODES.items() if code == gold.code)
+        words = "Only a draft." if pred_name == "draft" else f"{topic} means {gold.code}"
+        return dspy.Prediction(score=0.9 * (gold.code == pred.code), feedback=words)
+
+    result = compiled(metric, 0, train=40, max_metric_calls=400, window=1, use_merge=False)
+    reflections = [each for each in result.proposals if each.shown]
+    assert len(reflections) > 6
+    assert asked["final"] < 20 < asked["draft"]

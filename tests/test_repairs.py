@@ -68,3 +68,27 @@ def test_a_repair_that_says_that_nothing_is_to_be_changed_leaves_no_fault():
     best, result, _ = optimized(lambda: "<no_change/>")
     assert best.final.signature.instructions == f"Give the code. {RULES}."
     assert not any(each.faults for each in result.proposals)
+
+
+def test_a_model_that_writes_one_text_is_asked_about_each_instruction_from_then_on():
+    """The question about all of them is asked once in the run; each question has the evidence."""
+    prompts = []
+
+    def reply(prompt):
+        prompts.append(prompt)
+        known = [rule for rule in RULES.split("; ") if rule in prompt]
+        return f"Some rules are missing.\n```\nGive the code. {'; '.join(known)}.\n```"
+
+    optimizer = GEPA(
+        metric=metric,
+        max_metric_calls=150,
+        reflection_lm=scripted_lm(reply),
+        reflection_minibatch_size=3,
+        window=1,
+    )
+    with dspy.context(lm=task_lm()):
+        best = optimizer.compile(Pipeline(), trainset=examples(12), valset=examples(24)[12:])
+    assert all(rule in best.final.signature.instructions for rule in RULES.split("; "))
+    together = [prompt for prompt in prompts if "## draft\n" in prompt and "## final\n" in prompt]
+    assert len(together) == 1 < len(prompts)
+    assert all("# What the program did" in prompt for prompt in prompts)

@@ -150,6 +150,11 @@ class Repair:
     faults: tuple[Fault, ...]
     """What could not be used and why."""
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether it is one of several, each about a part of what was asked about together."""
+        return not {name for f in self.faults for name in f.components} <= set(self.components)
+
 
 @dataclass(frozen=True, slots=True)
 class ReflectionRequest:
@@ -174,6 +179,9 @@ class ReflectionRequest:
     room: int = 0
     """Characters of a prompt that the reflection LM can read, where a longer one was refused in
     this run; else 0."""
+    asks_apart: bool = False
+    """Whether the reflection LM gave one text where it was asked about several components, so that
+    each is asked about by itself."""
 
     @property
     def key(self) -> RequestKey:

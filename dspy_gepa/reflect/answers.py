@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
-from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
+from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionRequest
 
-__all__ = ["added", "joined", "side_by_side"]
+__all__ = ["NO_TEXT_IN_REPLY", "added", "final", "joined", "same", "side_by_side"]
 
 _Result = TypeVar("_Result")
+
+NO_TEXT_IN_REPLY = "the reply could not be used"
+"""Stands in a problem where the reflection LM is at fault, and neither a rule nor the evidence."""
 
 
 def joined(request: ReflectionRequest, answers: Sequence[ReflectionAnswer]) -> ReflectionAnswer:
@@ -52,3 +56,14 @@ def added(current: str, lines: str) -> str:
     # Some models repeat the text that they were to add to.
     repeats = lines.strip().startswith(current.strip())
     return lines if repeats else f"{current.rstrip()}\n\n{lines.strip()}"
+
+
+def same(components: tuple[str, ...]) -> Fault:
+    """That a reply repeats the text of the one component that it is about."""
+    return Fault(components, "it repeats the current text")
+
+
+def final(fault: Fault) -> Fault:
+    """The fault in a reply of which nobody is asked any more."""
+    is_refused = "refused" in fault.reason
+    return fault if is_refused else replace(fault, reason=f"{NO_TEXT_IN_REPLY}: {fault.reason}")

@@ -9,7 +9,7 @@ from functools import partial
 
 from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionRequest, Repair
 from dspy_gepa.errors import WrongType
-from dspy_gepa.reflect.answers import added, joined, side_by_side
+from dspy_gepa.reflect.answers import added, final, joined, same, side_by_side
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.reflect.form import Form
 from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, in_words
@@ -30,10 +30,8 @@ from dspy_gepa.reflect.templates import ADDITION, DIAGNOSIS, REPAIR, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.reflect.values import no_media, sendable, shortened
 
-__all__ = ["NO_TEXT_IN_REPLY", "Reflector"]
+__all__ = ["Reflector"]
 
-NO_TEXT_IN_REPLY = "the reply could not be used"
-"""Stands in a problem where the reflection LM is at fault, and neither a rule nor the evidence."""
 _CONTRASTS = 3
 """Rollouts that went well and are shown beside the minibatch. Our choice: as many as failures that
 a small minibatch holds."""
@@ -114,16 +112,17 @@ class Reflector:
         self.room.narrow(request.room)
         if request.repairs:
             calls = [
-                partial(_Question(self, request, repair.components).repaired, repair)
-                for repair in request.repairs
+                partial(_Question(self, request, r.components).repaired, r, descriptions, feedback)
+                for r in request.repairs
             ]
         else:
             alone = self.templates if self.is_joint else request.components
             together = tuple(name for name in request.components if name not in alone)
-            groups = [together] if together else []
-            groups += [(name,) for name in request.components if name in alone]
+            is_apart = request.asks_apart and self.may_ask_apart and len(together) > 1
+            groups = [] if is_apart or not together else [together]
+            groups += [(name,) for name in request.components if is_apart or name in alone]
             calls = [
-                partial(_Question(self, request, group).first, descriptions, feedback)
+                partial(_Question(self, request, group).first, descriptions, feedback, is_apart)
                 for group in groups
             ]
         return joined(request, side_by_side(calls))
@@ -143,22 +142,32 @@ class _Question:
 
     @property
     def template(self) -> Template:
-        own = self.how.templates.get(self.components[0])
-        return self.how.template if own is None else own
+        return self.how.templates.get(self.components[0], self.how.template)
 
     @property
     def is_diagnosis(self) -> bool:
         return self.how.is_joint and self.components[0] not in self.how.templates
 
     def first(
-        self, descriptions: Mapping[str, str], feedback: Mapping[str, Mapping[int, str]]
+        self,
+        descriptions: Mapping[str, str],
+        feedback: Mapping[str, Mapping[int, str]],
+        is_last: bool = False,  # noqa: FBT001, FBT002 - bound with the others
     ) -> ReflectionAnswer:
         """What is answered to the evidence."""
-        return self.asked(self.template, partial(self.brief, descriptions), feedback)
+        brief = partial(self.brief, descriptions)
+        return self.asked(self.template, brief, feedback, is_last=is_last)
 
-    def repaired(self, repair: Repair) -> ReflectionAnswer:
+    def repaired(
+        self,
+        repair: Repair,
+        descriptions: Mapping[str, str],
+        feedback: Mapping[str, Mapping[int, str]],
+    ) -> ReflectionAnswer:
         """What is answered to the question about a reply that could not be used."""
-        if repair.faults == (_same(self.components),):
+        if repair.is_apart:
+            return self.first(descriptions, feedback, is_last=True)
+        if repair.faults == (same(self.components),):
             # A small model that repeats the text that it sees repeats it again, whatever it is
             # told: it is asked for an addition, without the text in sight. Measured with 1.5
             # billion parameters.
@@ -254,7 +263,8 @@ class _Question:
                     raise
             else:
                 is_last = is_last or calls == 2
-                answer = self.answer(reply, self.read(reply, form, prompt.media), is_last=is_last)
+                reading = self.read(reply, form, prompt.media, is_second=is_last)
+                answer = self.answer(reply, reading, is_last=is_last)
                 repairs, room = answer.repairs, self.how.room.characters
                 if repairs and self._gives_one_text(reply, form):
                     repairs = tuple(
@@ -374,10 +384,10 @@ class _Question:
             for name, why in reading.problems.items()
         ]
         if faults and is_last:
-            return replace(said, faults=tuple(map(_final, faults)))
+            return replace(said, faults=tuple(map(final, faults)))
         is_same = reading.texts and reading.texts == self.current
         if not faults and is_same and not self.is_diagnosis and not is_last:
-            faults, said = [_same(self.components)], replace(said, texts={})
+            faults, said = [same(self.components)], replace(said, texts={})
         repair = Repair(self.components, reply.text, tuple(faults))
         return replace(said, repairs=(repair,) if faults else ())
 
@@ -385,13 +395,3 @@ class _Question:
         """Why something cannot be used, with whose it is where that is not clear."""
         is_of_one = len(self.components) > len(fault.components) == 1
         return f"{fault.components[0]}: {fault.reason}" if is_of_one else fault.reason
-
-
-def _same(components: tuple[str, ...]) -> Fault:
-    return Fault(components, "it repeats the current text")
-
-
-def _final(fault: Fault) -> Fault:
-    """The fault in a reply of which nobody is asked any more."""
-    is_refused = "refused" in fault.reason
-    return fault if is_refused else replace(fault, reason=f"{NO_TEXT_IN_REPLY}: {fault.reason}")

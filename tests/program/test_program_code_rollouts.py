@@ -19,11 +19,9 @@ from flex_programs import (
 from recorded_run import called
 from scripted_engine import AuthError, scripted_lm
 
+from dspy_gepa import GEPA
 from dspy_gepa.core.rollout import Step, Trace
 from dspy_gepa.core.work import (
-    Evidence,
-    ReflectionAnswer,
-    ReflectionRequest,
     RolloutRequest,
     Setback,
 )
@@ -192,22 +190,10 @@ def test_a_program_without_code_has_no_program_trace():
 @runs_code
 def test_a_metric_is_not_asked_about_code_alone():
     """What it said of the rollout is what there is to say; instructions it is asked about."""
-    asked = []
 
     def metric(gold, pred, trace=None, pred_name=None, pred_trace=None):
-        asked.append(pred_name)
         return dspy.Prediction(score=0.0, feedback=f"about {pred_name}")
 
-    told = []
-
-    def reflect(request, descriptions, feedback):
-        told.append(feedback)
-        return ReflectionAnswer(request.ticket)
-
-    student = Both()
-    made = worker(student, metric, reflect)
-    rollout = rolled(student, made=made)
-    candidate, evidence = components_of(student), (Evidence(0, rollout),)
-    made(ReflectionRequest(1, candidate, ("draft", "code"), evidence))
-    assert asked == [None, "draft"]
-    assert told == [{"draft": {0: "about draft"}}]
+    optimizer = GEPA(metric, reflection_lm=scripted_lm("never asked"), max_metric_calls=50)
+    rows = [dspy.Example(question=str(n)).with_inputs("question") for n in range(4)]
+    assert optimizer.plan(Both(), rows).forecast.settings.asked_about == ("draft",)

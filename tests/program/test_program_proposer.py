@@ -13,11 +13,11 @@ from dspy.teleprompt.gepa.instruction_proposal import MultiModalInstructionPropo
 from dspy_versions import since
 from model_server import model_server
 from scripted_engine import AuthError, answer, scripted_lm
-from small_worker import SEED, Program, echo, exact, rolled, worker
+from small_worker import SEED, Program, echo, rolled, worker
 
 from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.rollout import Rollout, Step, Trace
+from dspy_gepa.core.rollout import Remark, Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Setback
 from dspy_gepa.errors import WrongType
 from dspy_gepa.program.calls.media import captured
@@ -485,16 +485,13 @@ def test_several_proposals_at_once_count_their_own_calls():
     assert answers == [ReflectionAnswer(7, {"final": "Say it."}, lm_calls=1)] * 2
 
 
-def test_the_metric_is_asked_for_a_proposer_too():
-    """Feedback on single components reaches the records."""
-
-    def metric(gold, pred, trace=None, pred_name=None, pred_trace=None):
-        if pred_name is None:
-            return exact(gold, pred)
-        return dspy.Prediction(score=exact(gold, pred), feedback=f"about {pred_name}")
-
+def test_what_the_metric_said_of_a_component_reaches_a_proposer():
+    """In the records, in place of what it said of the whole."""
     proposer = Noting()
-    answered = reflected(worker(metric=metric, reflect=CustomProposer(proposer, Program())))
-    assert answered.metric_calls == 2
+    made = worker(reflect=CustomProposer(proposer, Program()))
+    rollouts = [rolled(made, example, traced=True).rollout for example in (0, 2)]
+    said = {"final": Remark("about final")}
+    items = tuple(Evidence(n, each, said) for n, each in zip((0, 2), rollouts, strict=True))
+    made(ReflectionRequest(7, SEED, ("final",), items))
     ((_, dataset, _),) = proposer.shown
     assert [record["Feedback"] for record in dataset["final"]] == ["about final"] * 2

@@ -288,18 +288,15 @@ def test_most_members_or_a_judge_decide():
         assert program(message="a lock").code == "K2"
 
 
-def test_they_can_be_awaited():
+@pytest.mark.parametrize("chooser", ["nearest", "vote"])
+def test_they_can_be_awaited(chooser):
     """As any DSPy program."""
-    program = made("nearest")
-    for chooser in ("nearest", "vote"):
-        program = made(chooser)
 
-        async def asked(program=program):
-            with dspy.context(lm=label_task.async_task_lm()):
-                return await program.acall(message="money bill")
+    async def asked():
+        with dspy.context(lm=label_task.task_lm()):
+            return await made(chooser).acall(message="money bill")
 
-        if hasattr(label_task, "async_task_lm"):
-            assert asyncio.run(asked()).code == "Q7"
+    assert asyncio.run(asked()).code == "Q7"
 
 
 @pytest.mark.parametrize("chooser", ["vote", "judge", "lm", "nearest"])
