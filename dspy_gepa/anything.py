@@ -86,8 +86,8 @@ def optimize_anything(
         max_cost: The most USD, for everything that is asked of models through DSPy.
         max_seconds: After so many nothing more is begun.
         num_threads: Evaluations at once.
-        timeout_seconds: For one evaluation, or one reflection. In this process, a thread that takes
-            longer is left behind.
+        timeout_seconds: For one evaluation; a reflection has as long, and 900 seconds at least. In
+            this process, a thread that takes longer is left behind.
         isolation: "process" for a process of its own for each evaluation, which is ended with all
             that it began when it is over or takes too long.
         memory_mb: The most memory of such a process, beside what there is at its beginning.

@@ -55,6 +55,9 @@ __all__ = ["AnythingOptimization"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
+_REFLECTION_SECONDS = 900.0
+"""Our choice, as for programs."""
+
 _MOST_FAILED = 6
 """After so many artifacts, none of which ever scored, a run ends. Our choice: the first one may
 fail and be mended, and what fails with every text has another cause than the text."""
@@ -203,10 +206,12 @@ class AnythingOptimization:
 
     def _worker(self, evaluate: Evaluate, reflect: Reflect, *, has_begun: bool) -> ArtifactWorker:
         settings = self._evaluation_settings
-        if settings.timeout_seconds is not None and self._isolated is not None:
-            # Checks are made within a reflection, and each of them is ended at its own time.
-            checks = len(self.asked.checks) * len(self.asked.seed)
-            settings = replace(settings, timeout_seconds=settings.timeout_seconds * (1 + checks))
+        if (seconds := settings.timeout_seconds) is not None:
+            # A model thinks for as long as it does, however fast evaluations are. Checks are made
+            # within a reflection, and each of them is ended at its own time.
+            checks = len(self.asked.checks) * len(self.asked.seed) if self._isolated else 0
+            seconds = max(seconds, _REFLECTION_SECONDS) + seconds * checks
+            settings = replace(settings, timeout_seconds=seconds)
         return ArtifactWorker(evaluate, reflect, self._descriptions, settings, has_begun=has_begun)
 
     def _observers(self, equipment: Equipment) -> Iterator[Observer]:

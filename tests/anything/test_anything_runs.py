@@ -759,6 +759,18 @@ def test_a_run_goes_on_from_whatever_of_its_journal_is_left(tmp_path):
         assert asked + again[3] <= again[1].reflection_calls, kept
 
 
+def test_a_model_may_think_longer_than_an_evaluation_may_take():
+    """The limit is that of an evaluation."""
+    model = climber()
+
+    def thinking(prompt):
+        time.sleep(0.3)
+        return model(prompt)
+
+    result = run(value_of, max_evals=3, timeout_seconds=0.2, reflection_lm=thinking)
+    assert result.score == 2.0
+
+
 def test_the_first_ctrl_c_returns_the_best_so_far():
     """What was found is not lost."""
     calls = []
