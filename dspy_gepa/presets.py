@@ -24,7 +24,7 @@ _PAPER_MINIBATCH = 3
 _MINIBATCHES = (3, 5, 8)
 """Our choice: of these sizes, that which gains most is found out in the run."""
 _WINDOW_IN_A_HURRY = 16
-"""Our choice for `prefer="time"`: more of them find no more in the same time in simulation."""
+"""Our choice for `prefer="time"`, not measured against others."""
 _CONTRASTS = 8
 """Runs that went well among which a reflection finds those that are most like its failures."""
 _NOBODY: Mapping[str, tuple[str, ...]] = MappingProxyType({})

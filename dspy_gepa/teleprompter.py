@@ -366,7 +366,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             logger.warning("These arguments of MIPROv2 change nothing here: %s", ", ".join(ignored))
         demos = demo_settings(arguments, teacher)
         if teacher is not None and not demos.is_asked_for:
-            logger.warning("The teacher is not used: it only makes demonstrations, see the README.")
+            logger.warning("The teacher is not used: it only makes demonstrations, see its guide.")
         optimization = Optimization(arguments, student, table, demos)
         self._result = None
         task_model = {} if arguments.task_model is None else {"lm": arguments.task_model}

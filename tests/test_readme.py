@@ -1,4 +1,4 @@
-"""Every block of the README runs, and its commands are those that CI runs."""
+"""Every block of the README and of the guide runs, and its commands are those that CI runs."""
 
 import os
 import re
@@ -12,7 +12,8 @@ from model_server import model_server
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+GUIDE = (ROOT / "dspy_gepa" / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README + GUIDE, re.MULTILINE | re.DOTALL)
 
 REPLY = """<new_text>Money matters have the code Q4.</new_text>
 
@@ -73,3 +74,10 @@ def test_every_extra_that_is_named_exists():
     named = set(re.findall(r'pip install (?:-e )?"[\w.]*\[([\w-]+)\]"', README))
     assert named
     assert named <= set(metadata("dspy_gepa").get_all("Provides-Extra") or ())
+
+
+def test_it_is_read_in_two_minutes():
+    """What takes longer stands in the guide, and every page that is pointed to exists."""
+    assert len(README.splitlines()) <= 150
+    for page in re.findall(r"\]\((?!http)([^)#]+)", README + GUIDE.replace("](../", "](")):
+        assert (ROOT / page).exists(), page
