@@ -57,7 +57,6 @@ logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
 _REFLECTION_SECONDS = 900.0
 """Our choice, as for programs."""
-
 _MOST_FAILED = 6
 """After so many artifacts, none of which ever scored, a run ends. Our choice: the first one may
 fail and be mended, and what fails with every text has another cause than the text."""

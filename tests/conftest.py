@@ -6,7 +6,9 @@ thorough   many random examples; for nightly runs and after changes of the core:
 """
 
 import os
+import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Whole runs are examples here; how long one takes says nothing about it on a shared machine.
@@ -15,3 +17,11 @@ PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("fast", max_examples=40, derandomize=True, database=None, **PATIENT)
 settings.register_profile("thorough", max_examples=1000, database=None, print_blob=True, **PATIENT)
 settings.load_profile(os.environ.get("DSPY_GEPA_TESTS", "fast"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heard():
+    """Also where a shell began the tests in the background, which has Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

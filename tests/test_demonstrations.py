@@ -52,14 +52,6 @@ class Counting:
             self.searched = self.calls
 
 
-@pytest.fixture(autouse=True)
-def _handled():
-    # A process that was begun in the background ignores Ctrl-C.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def interrupt():
     signal.raise_signal(signal.SIGINT)
 
