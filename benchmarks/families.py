@@ -424,7 +424,9 @@ class Simulated:
 
     def _generator(self, *labels: object) -> np.random.Generator:
         written = repr((self.world.seed, *labels)).encode()
-        return np.random.default_rng(int.from_bytes(blake2b(written, digest_size=8).digest()))
+        return np.random.default_rng(
+            int.from_bytes(blake2b(written, digest_size=8).digest(), "big")
+        )
 
 
 @dataclass
