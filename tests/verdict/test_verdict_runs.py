@@ -15,6 +15,11 @@ TRAIN, VALIDATION = label_task.examples(12), label_task.examples(20)[12:]
 HELDOUT = label_task.examples(40)[20:]
 
 
+def copied(example, **changes):
+    """With its inputs, which DSPy's own copies lost before 3.4."""
+    return example.copy(**changes).with_inputs("message")
+
+
 class Counting:
     """The metric, with its calls, those of the search apart; something may happen at a call."""
 
@@ -113,7 +118,7 @@ def test_what_is_better_on_few_by_chance_is_no_evidence():
     """The best is returned, or the seed where that is asked for; `improved` follows."""
     # A text that is right on two of twenty says little.
     lm = label_task.saying("Say unknown. bill means Q7.")
-    held = [label_task.examples(1)[0].copy(message=f"the bill {n}") for n in range(2)]
+    held = [copied(label_task.examples(1)[0], message=f"the bill {n}") for n in range(2)]
     held += [
         dspy.Example(message=f"the lock {n}", code="unknown").with_inputs("message")
         for n in range(18)
@@ -131,7 +136,7 @@ def test_what_is_better_on_few_by_chance_is_no_evidence():
 def test_what_is_worse_is_not_returned():
     """The seed is, and the best stays among the members."""
     lm = label_task.saying("bill means Q7. lock means K2. ship means Z9. leak means M4.")
-    held = [each.copy(code="unknown") for each in HELDOUT]
+    held = [copied(each, code="unknown") for each in HELDOUT]
     program, result = compiled(Counting(), lm, heldout=held)
     assert (result.verdict.kind, result.verdict.returned) == ("worse", "seed")
     assert text_of(program) == result.members[0].candidate["self"]
@@ -236,7 +241,7 @@ def test_a_program_that_crashes_on_them_has_that_for_a_score():
                 raise ValueError("no such code")
             return answer
 
-    held = [each.copy(message=f"held {each.message}", code="unknown") for each in HELDOUT]
+    held = [copied(each, message=f"held {each.message}", code="unknown") for each in HELDOUT]
     metric = Counting()
     optimizer = GEPA(metric, max_metric_calls=120, reflection_lm=label_task.reflection_lm())
     with dspy.context(lm=label_task.task_lm()):
@@ -250,7 +255,7 @@ def test_a_program_that_crashes_on_them_has_that_for_a_score():
     ("heldout", "words"),
     [
         ([TRAIN[3], HELDOUT[0], VALIDATION[1]], ["heldout[0] is trainset[3]", "heldout[2] is val"]),
-        ([TRAIN[3].copy()], ["1 held-out examples", "trainset[3]"]),
+        ([copied(TRAIN[3])], ["1 held-out examples", "trainset[3]"]),
         ([], ["heldout is empty"]),
         (0.0, ["a share between 0 and 1"]),
         (1, ["a share between 0 and 1"]),
@@ -279,7 +284,7 @@ def test_must_pass_examples_are_seen_by_the_search():
 def test_copies_among_them_count_once():
     """The same example twice is no more evidence."""
     metric = Counting()
-    _, result = compiled(metric, heldout=[*HELDOUT, *(each.copy() for each in HELDOUT)])
+    _, result = compiled(metric, heldout=[*HELDOUT, *(copied(each) for each in HELDOUT)])
     assert result.verdict.n == 20
 
 
