@@ -29,10 +29,9 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import dspy
 from blame_world import FAULTS, STEPS, Pipeline, Question, StepsLM, graded, question
-from mailbox_lm import MailboxLM, Usage
+from mailbox_lm import MailboxLM, Usage, reflection_model
 from report import print_table, surroundings, write_record
 from search_efficiency import quiet
-from strong_reflection import reflection_model
 
 from dspy_gepa import GEPA
 from dspy_gepa.core.work import faults_in_words

@@ -15,7 +15,7 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
-__all__ = ["MailboxLM", "Usage"]
+__all__ = ["MailboxLM", "Usage", "reflection_model"]
 
 _CHARACTERS_PER_TOKEN = 4
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -129,3 +129,12 @@ def _content(content: Any) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(part.get("text", f"[{part.get('type')}]") for part in content)
+
+
+def reflection_model(name: str, usage: Usage) -> Any:
+    """The LM that a name stands for; a mailbox is one."""
+    if name.startswith("mailbox:"):
+        lm: Any = MailboxLM(Path(name.partition(":")[2]))
+        lm.callbacks.append(usage)
+        return lm
+    return dspy.LM(name, cache=False, max_tokens=8000, callbacks=[usage])

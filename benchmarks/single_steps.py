@@ -31,9 +31,8 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 from frozen_questions import REPORT, STATES, STEPS, TASKS, TUNE, Place, Question, frozen, place_of
 from house_runs import A0, local_student
-from mailbox_lm import MailboxLM, Usage
+from mailbox_lm import MailboxLM, Usage, reflection_model
 from report import estimate, print_table, surroundings, write_record
-from strong_reflection import reflection_model
 
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, faults_in_words
 from dspy_gepa.program.calls.lm import reflection_asker

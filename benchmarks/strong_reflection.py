@@ -32,11 +32,10 @@ from typing import Any
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
-import dspy
 import numpy as np
 from house_runs import ARMS, Job, local_student, optimized, row_scores
 from house_tasks import HOUSE_TASKS, HouseTask, house_task
-from mailbox_lm import MailboxLM, Usage
+from mailbox_lm import MailboxLM, Usage, reflection_model
 from report import REFERENCE, Estimate, print_table, surroundings, write_record
 
 RESAMPLES = 4_000
@@ -175,15 +174,6 @@ def print_runs(runs: Sequence[dict[str, Any]], against: str) -> None:
     for run in runs:
         if run["problem"]:
             print(f"{run['task']}, {run['seed']}, {run['arm']} failed: {run['problem']}")
-
-
-def reflection_model(name: str, usage: Usage) -> Any:
-    """The LM that a name stands for; a mailbox is one."""
-    if name.startswith("mailbox:"):
-        lm: Any = MailboxLM(Path(name.partition(":")[2]))
-        lm.callbacks.append(usage)
-        return lm
-    return dspy.LM(name, cache=False, max_tokens=8000, callbacks=[usage])
 
 
 def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:

@@ -6,11 +6,12 @@ The reflecting model puts every code that the feedback names into the instructio
 
 import re
 import shutil
+import signal
 
 import dspy
 from scripted_engine import answer, new_texts, scripted_lm
 
-from dspy_gepa.core.events import Committed
+from dspy_gepa.core.events import Committed, Ended
 
 CODES = {"bill": "Q7", "lock": "K2", "ship": "Z9", "leak": "M4"}
 RULE = re.compile(r"\b(\w+ means \w\d)\b")
@@ -94,3 +95,35 @@ def metric(gold, pred, trace=None):
     assert trace is None
     topic = next(topic for topic in CODES if topic in gold.message)
     return float(gold.code == pred.code), f"{topic} means {gold.code}"
+
+
+class Counting:
+    """The metric, with its calls, those of the search apart; something may happen at a call."""
+
+    __name__ = "counting"
+
+    def __init__(self, at=None, happens=None):
+        self.calls = self.searched = 0
+        self._at = at
+        self._happens = happens
+
+    def __call__(self, gold, pred, trace=None):
+        self.calls += 1
+        if self.calls == self._at:
+            self._happens()
+        return float(gold.code == pred.code), self.words(gold)
+
+    def words(self, gold):
+        """What it says of an example."""
+        topic = next(each for each in CODES if each in gold.message)
+        return f"{topic} means {gold.code}"
+
+    def observe(self, event, _state):
+        """Note where the search ends."""
+        if isinstance(event, Ended):
+            self.searched = self.calls
+
+
+def interrupt():
+    """Press Ctrl-C."""
+    signal.raise_signal(signal.SIGINT)

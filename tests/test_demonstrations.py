@@ -1,16 +1,15 @@
 """Demonstrations after the search: within every limit, stopped with it, and never paid twice."""
 
 import json
-import signal
 from types import SimpleNamespace
 
 import dspy
 import label_task
 import pytest
+from label_task import interrupt
 from scripted_engine import answer, scripted_lm
 
 from dspy_gepa import GEPA, demonstrating
-from dspy_gepa.core.events import Ended
 from dspy_gepa.errors import JournalCorrupt, JournalError
 from dspy_gepa.program import demos
 from dspy_gepa.run import loop
@@ -31,29 +30,11 @@ def shown_lm():
     return scripted_lm(reply)
 
 
-class Counting:
-    """The metric, with its calls, those of the search apart; something may happen at a call."""
+class Counting(label_task.Counting):
+    """One that gives nothing away, so that demonstrations have something to bring."""
 
-    __name__ = "counting"
-
-    def __init__(self, at=None, happens=None):
-        self.calls = self.searched = 0
-        self._at = at
-        self._happens = happens
-
-    def __call__(self, gold, pred, trace=None):
-        self.calls += 1
-        if self.calls == self._at:
-            self._happens()
-        return float(gold.code == pred.code), "It is another code."
-
-    def observe(self, event, _state):
-        if isinstance(event, Ended):
-            self.searched = self.calls
-
-
-def interrupt():
-    signal.raise_signal(signal.SIGINT)
+    def words(self, gold):
+        return "It is another code."
 
 
 def compiled(metric, **settings):

@@ -21,7 +21,7 @@ from dspy_gepa import optimize_anything
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mailbox_lm import MailboxLM
+from mailbox_lm import Usage, reflection_model
 
 SEED = '''\
 import math
@@ -62,7 +62,6 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    kind, _, folder = arguments.model.partition(":")
     scores: list[float] = []
 
     def watched(event: Any, _state: Any) -> None:
@@ -77,7 +76,7 @@ def main() -> None:
         SEED,
         evaluate,
         objective=OBJECTIVE,
-        reflection_lm=MailboxLM(Path(folder)) if kind == "mailbox" else arguments.model,
+        reflection_lm=reflection_model(arguments.model, Usage()),
         kind="code",
         isolation="process",
         timeout_seconds=SECONDS,

@@ -246,7 +246,7 @@ def listed(
         return []
     is_table = hasattr(examples, "columns") and hasattr(examples, "to_dict")
     is_no_set = isinstance(examples, (str, bytes, Mapping, dspy.Example)) or is_table
-    if check is None and (is_no_set or not _can_belisted(examples)):
+    if check is None and (is_no_set or not _can_be_listed(examples)):
         rows = f'{name}.to_dict("records")' if is_table else "rows"
         advice = f'Make one: [dspy.Example(**row).with_inputs("question") for row in {rows}].'
         if isinstance(examples, dspy.Example):
@@ -262,7 +262,7 @@ def listed(
     return listed
 
 
-def _can_belisted(examples: object) -> bool:
+def _can_be_listed(examples: object) -> bool:
     """Whether it can be gone through: data sets often only have places, and no iterator."""
     return isinstance(examples, Iterable) or hasattr(type(examples), "__getitem__")
 

@@ -88,6 +88,16 @@ class TestCode:
     SEED = "def f():\n    return 1"
     BETTER = "def f():\n    return 9"
 
+    def result(self, reply, max_evals):
+        return optimize_anything(
+            self.SEED,
+            digits,
+            kind="code",
+            objective="Raise it.",
+            reflection_lm=lambda _prompt: reply,
+            max_evals=max_evals,
+        )
+
     @pytest.mark.parametrize(
         "reply",
         [
@@ -100,28 +110,12 @@ class TestCode:
     def test_the_only_program_is_taken(self, reply):
         """Also beside the current one, a command, what is printed, or all alone."""
         reply = reply.replace("{seed}", self.SEED).replace("{}", self.BETTER)
-        result = optimize_anything(
-            self.SEED,
-            digits,
-            kind="code",
-            objective="Raise it.",
-            reflection_lm=lambda _prompt: reply,
-            max_evals=2,
-        )
-        assert result.optimized_artifact == self.BETTER
+        assert self.result(reply, max_evals=2).optimized_artifact == self.BETTER
 
     def test_two_programs_are_asked_about(self):
         """Neither of them is guessed at."""
         reply = f"```python\n{self.BETTER}\n```\nor\n```python\n{self.BETTER} + 0\n```"
-        result = optimize_anything(
-            self.SEED,
-            digits,
-            kind="code",
-            objective="Raise it.",
-            reflection_lm=lambda _prompt: reply,
-            max_evals=3,
-        )
-        assert result.tally.metric_calls == 1
+        assert self.result(reply, max_evals=3).tally.metric_calls == 1
 
     def test_the_model_is_told_that_it_is_code(self):
         """Of several texts, which of them are."""

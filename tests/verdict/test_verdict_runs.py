@@ -1,14 +1,12 @@
 """The verdict on held-out examples: held in the budget, counted, kept, and what is returned."""
 
-import signal
-
 import dspy
 import label_task
 import pytest
+from label_task import Counting, interrupt
 from scripted_engine import scripted_lm
 
 from dspy_gepa import GEPA, load_run
-from dspy_gepa.core.events import Ended
 from dspy_gepa.errors import JournalCorrupt, SettingsError
 
 TRAIN, VALIDATION = label_task.examples(12), label_task.examples(20)[12:]
@@ -18,32 +16,6 @@ HELDOUT = label_task.examples(40)[20:]
 def copied(example, **changes):
     """With its inputs, which DSPy's own copies lost before 3.4."""
     return example.copy(**changes).with_inputs("message")
-
-
-class Counting:
-    """The metric, with its calls, those of the search apart; something may happen at a call."""
-
-    __name__ = "counting"
-
-    def __init__(self, at=None, happens=None):
-        self.calls = self.searched = 0
-        self._at = at
-        self._happens = happens
-
-    def __call__(self, gold, pred, trace=None):
-        self.calls += 1
-        if self.calls == self._at:
-            self._happens()
-        topic = next(each for each in label_task.CODES if each in gold.message)
-        return float(gold.code == pred.code), f"{topic} means {gold.code}"
-
-    def observe(self, event, _state):
-        if isinstance(event, Ended):
-            self.searched = self.calls
-
-
-def interrupt():
-    signal.raise_signal(signal.SIGINT)
 
 
 def compiled(metric, lm=None, *, heldout=HELDOUT, sets=(TRAIN, VALIDATION), **settings):
