@@ -63,9 +63,9 @@ class RunResult:
     def best(self) -> int:
         """The id of the member that ranks highest, the oldest of those tied.
 
-        By the aggregate metric where there is one, and of equals by the mean score; otherwise as
-        the search ranks members, which is by their estimates, or in the paper's search by their
-        mean scores.
+        By the aggregate metric where there is one, and of equals by the mean score; in the paper's
+        search by the mean score; otherwise by the estimate, of the members whose lead over the seed
+        is sure: see `dspy_gepa.core.selection.Cautious`.
         """
         if self.aggregates:
             ranked = zip(self.aggregates, self.mean_scores, strict=True)

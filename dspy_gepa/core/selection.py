@@ -110,9 +110,9 @@ class Cautious:
     """
 
     deviations: float = 1.44
-    """How many standard deviations of the lead make it sure. Our choice: so many make it 95 % sure
-    by the estimate, and in simulation it is, where no reflection helps; with none, half of such
-    runs return something worse than the seed."""
+    """How many standard deviations of the lead make it sure. Our choice: by the estimate so many
+    make it 92.5 % sure; in simulated worlds where no reflection helps, in 4 % of runs something
+    worse than the seed is returned (`benchmarks/README.md`), and with none in half of them."""
 
     def __call__(self, view: PoolView) -> Vector:
         """One for each member; for the seed its estimate."""

@@ -1,8 +1,8 @@
 """The reflection LM's reply becomes texts, or reasons why it gives none.
 
 The reader knows structure and no words of any language: our marks, else the one element, fence or
-field that can be meant, else it says why it cannot tell. To ask again costs one short call, a wrong
-text a minibatch of rollouts.
+field that can be meant, if enough of the current text's words stand in it, else it says why it
+cannot tell. To ask again costs one short call, a wrong text a minibatch of rollouts.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def read_reply(
         current: Component to its current text, to which edits apply.
         form: The form that was asked for.
         is_truncated: Whether the server says that it was cut off.
-        is_second: Whether nothing but texts was asked for, after a reply that could not be used,
-            so that a text in another form need not go on from the current one.
+        is_second: Whether it was asked for after a reply that could not be used, so that nobody is
+            asked once more: then a text in another form need not go on from the current one.
         unmarked: Reads replies without our marks, where a text may be anything, such as numbers or
             JSON. None where texts are instructions, which are words.
     """
