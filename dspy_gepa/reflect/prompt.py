@@ -31,9 +31,9 @@ __all__ = [
     "Limits",
     "Room",
     "TooLong",
-    "apart",
     "headed",
     "render",
+    "split_shared",
 ]
 
 LEAST_CHARACTERS = 4_000
@@ -348,7 +348,7 @@ def headed(texts: Mapping[str, str]) -> str:
     return "\n\n".join(f"## {name}\n\n{text}" for name, text in texts.items())
 
 
-def apart(descriptions: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+def split_shared(descriptions: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """The lines with which all of several descriptions begin, and what each says beyond them."""
     lines = {name: said.split("\n") for name, said in descriptions.items()}
     together = zip(*lines.values(), strict=False)

@@ -19,9 +19,9 @@ from dspy_gepa.reflect.prompt import (
     Limits,
     Room,
     TooLong,
-    apart,
     headed,
     render,
+    split_shared,
 )
 from dspy_gepa.reflect.records import records_of
 from dspy_gepa.reflect.reply import Reading, Unmarked, read_reply
@@ -200,7 +200,7 @@ class _Question:
             instruction, description = "".join(current.values()), "".join(described.values())
         else:
             instruction = headed(current)
-            shared, described = apart(described)
+            shared, described = split_shared(described)
             description = "\n\n".join(filter(None, [shared, headed(described)]))
         return Brief(
             instruction=instruction if in_sight else "",
