@@ -209,3 +209,20 @@ class TestAsDSPysOwnTestsCallIt:
         assert result.improved
         found = improved.detailed_results.candidates
         assert instructions(found[1]) == {"self": "Updated instruction"}
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_program_that_is_perfect_on_all_examples_is_returned(count):
+    """Also where the seed was right on most of them, so that it leads on few."""
+    known = "Give the code. bill means Q7; lock means K2; ship means Z9"
+    student = dspy.Predict(dspy.Signature("question -> answer", known))
+    rows = [
+        dspy.Example(question=f"Which code has the {topic}, case {n}?", answer=code)
+        for n, (topic, code) in enumerate([("leak", "M4"), *[("bill", "Q7")] * (count - 1)])
+    ]
+    rows = [row.with_inputs("question") for row in rows]
+    optimizer = gepa(Three(), max_metric_calls=60)
+    with dspy.context(lm=task_lm()):
+        improved = optimizer.compile(student, examples(8), rows)
+    assert "perfect score on every validation example" in optimizer.result.stop_reason
+    assert instructions(improved) == {"self": LEARNED}

@@ -104,9 +104,10 @@ class Cautious:
 
     Of many members that are no better than the seed, the one that was luckiest has the highest
     estimate. So a member whose lead over the seed is not sure ranks below the seed, by as much as
-    is not known of its lead. A lead that not one example speaks against is sure: no further
-    evidence could be clearer, however small the steps of the metric are and however few the
-    examples.
+    is not known of its lead. Sure without that is a member that is better than the seed on every
+    example on which both were run, however small the steps of the metric are and however few the
+    examples; and one that has the highest score seen on every validation example, because nothing
+    more can be known of it.
     """
 
     deviations: float = 1.44
@@ -119,8 +120,10 @@ class Cautious:
         found, leads = view.estimates(), view.scores - view.scores[0]
         is_compared = ~np.isnan(leads)
         is_clear = (leads > 0).sum(axis=1) == np.maximum(is_compared.sum(axis=1), 1)
+        highest = np.fmax.reduce(view.scores, axis=None, initial=-inf)
+        is_perfect = (view.scores >= highest).all(axis=1)
         unsure = self.deviations * found.lead_deviations
-        is_sure = is_clear | (found.means - found.means[0] >= unsure)
+        is_sure = is_clear | is_perfect | (found.means - found.means[0] >= unsure)
         ranks: Vector = np.where(is_sure, found.means, found.means - unsure)
         return ranks
 
