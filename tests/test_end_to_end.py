@@ -60,7 +60,7 @@ def test_a_program_is_optimized_on_a_real_local_model(local_lm, tmp_path):
     assert result.tally.metric_calls == len(calls) <= 45
     assert result.tally.reflection_calls >= 1
     estimates = [standing.estimate for standing in result.standings]
-    assert estimates[result.best] == max(estimates)
+    assert estimates[result.best] >= estimates[0]
     sent = [entry for entry in local_lm.history if entry["usage"]]
     assert len(sent) >= len(calls) + result.tally.reflection_calls
 
