@@ -30,6 +30,8 @@ EVERY_ROOM = {
     "result",
     "verdict",
     "specialists",
+    "story",
+    "views",
     "errors",
 }
 MAY_IMPORT = {
@@ -37,8 +39,10 @@ MAY_IMPORT = {
     "errors": set(),
     "reflect": {"core", "errors"},
     "store": {"core", "errors"},
-    "observe": {"core", "errors"},
-    "result": {"core", "errors", "verdict.finding", "specialists.routing"},
+    "story": {"core", "reflect.values", "store.run_dir", "errors"},
+    "views": {"story", "errors"},
+    "observe": {"core", "story", "views", "errors"},
+    "result": {"core", "story", "views", "errors", "verdict.finding", "specialists.routing"},
     "verdict": {"core", "run", "store", "errors"},
     "specialists": {"core", "program.examples", "program.program", "verdict.interval", "errors"},
     "run": {"core", "store", "observe", "errors"},
