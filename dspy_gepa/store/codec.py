@@ -374,7 +374,13 @@ _EVENTS = {
         Remarked, key=_REMARK_KEY, remark=_REMARK.codec, is_asked_for=_Usual(_FLAG, value=True)
     ),
     "reflected": Record(Reflected, reflection=_REFLECTION.codec),
-    "faltered": Record(Faltered, key=_REQUEST_KEY, cause=_TEXT, lost=_Usual(_TALLY.codec, Tally())),
+    "faltered": Record(
+        Faltered,
+        key=_REQUEST_KEY,
+        cause=_TEXT,
+        lost=_Usual(_TALLY.codec, Tally()),
+        is_of_process=_Usual(_FLAG, value=False),
+    ),
     "advanced": Record(Advanced, ticket=_WHOLE, phase=_PHASE),
     "committed": Record(Committed, ticket=_WHOLE, verdict=_VERDICT.codec),
     "ended": Record(
