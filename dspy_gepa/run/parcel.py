@@ -72,9 +72,14 @@ class Parcel:
 def versions() -> dict[str, str]:
     """What has to be equal on both sides, because what travels is read by it."""
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"Python": python} | {
-        name: importlib.metadata.version(name) for name in ("dspy", "dspy_gepa")
-    }
+    return {"Python": python, "dspy": _version("dspy"), "dspy_gepa": _version("dspy_gepa")}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # used from a folder
+        return "without a version"
 
 
 def sendable(value: object, name: str) -> bytes:

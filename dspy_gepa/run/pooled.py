@@ -25,6 +25,10 @@ __all__ = ["DaskPool", "FuturesPool", "Pool", "PooledExecutor", "pool_of"]
 _LOST = "the process that carried it out went away (was it killed, or out of memory?)"
 
 
+_LOOKING_SECONDS = 5.0
+"""How often it is looked whether the pool is still there."""
+
+
 class Pool(Protocol):
     """Processes that carry out tasks. They belong to the user, who closes them."""
 
@@ -41,6 +45,11 @@ class Pool(Protocol):
 
     def beginnings(self, name: str) -> int:
         """How often a task that is over was begun, as far as is known. To be asked once."""
+        ...
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing that was submitted will be heard of any more."""
         ...
 
     def close(self) -> None:
@@ -81,6 +90,11 @@ class FuturesPool:
         """Once: what is lost is not begun again."""
         return 1
 
+    @property
+    def is_gone(self) -> bool:
+        """Never: such an executor ends its futures, whatever happens."""
+        return False
+
     def close(self) -> None:
         """Nothing to do."""
 
@@ -88,8 +102,7 @@ class FuturesPool:
 class DaskPool:
     """A Dask client. Its scheduler begins the tasks of a lost process again, in another one.
 
-    Each task announces that it begins, so that what was lost is counted. What a process does in
-    the few milliseconds between its announcement and its end may not be heard of.
+    Each task announces that it begins, so that what was lost is counted.
     """
 
     begins_again = True
@@ -110,9 +123,15 @@ class DaskPool:
         """How often it announced that it begins."""
         return self._begun.pop(name, 1)
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client was closed, which leaves its futures as they are."""
+        return bool(self._client.status in ("closing", "closed"))
+
     def close(self) -> None:
         """Listen no longer."""
-        self._client.unsubscribe_topic(self._topic)
+        if not self.is_gone:
+            self._client.unsubscribe_topic(self._topic)
 
     def _hear(self, event: tuple[float, str]) -> None:
         self._begun[event[1]] += 1
@@ -121,8 +140,11 @@ class DaskPool:
 def _announced(topic: str, name: str, *task: Any) -> bytes:
     """What came of a task, in a process of Dask's."""
     from distributed import get_worker  # noqa: PLC0415 - an extra, and only there
+    from distributed.utils import sync  # noqa: PLC0415
 
-    get_worker().log_event(topic, name)
+    # Waited for, unlike the worker's own log_event: what is lost a moment later is counted too.
+    worker = get_worker()
+    sync(worker.loop, worker.scheduler.log_event, topic=topic, msg=name)
     return carried_out(*task)
 
 
@@ -182,18 +204,31 @@ class PooledExecutor(ThreadedExecutor):
         if self._held:
             self._in_flight -= 1
             return self._held.pop(next(iter(self._held)))
-        said: Any = super().next_answer(timeout_seconds)
+        said: Any = super().next_answer(self._patience_seconds(timeout_seconds))
+        while said is None and timeout_seconds is None:
+            said = super().next_answer(self._patience_seconds(None))
         if isinstance(said, _Ended):
             said = self._answer_of(said)
         answer: Answer | Stop | None = said
         return answer
 
+    def _patience_seconds(self, most_seconds: float | None) -> float | None:
+        """How long to wait at a time, so that a pool that is gone is noticed."""
+        if not self._futures:
+            return most_seconds
+        if self._pool.is_gone:
+            self._cancel()
+        return _LOOKING_SECONDS if most_seconds is None else min(most_seconds, _LOOKING_SECONDS)
+
     def close(self) -> None:
         """Cancel what has not begun. What runs is not waited for."""
         super().close()
-        for future in self._futures.values():
-            future.cancel()
+        self._cancel()
         self._pool.close()
+
+    def _cancel(self) -> None:
+        for future in list(self._futures.values()):
+            future.cancel()
 
     def _answer_of(self, ended: _Ended) -> Answer:
         """What came of a task; first what was lost on the way to it, where something was."""
@@ -234,9 +269,8 @@ def _unusable(request: RolloutRequest, error: BaseException) -> Setback:
         return Setback(request.key, str(error), error=error)
     is_begun = isinstance(error, BrokenExecutor | CancelledError)
     calls = int(is_begun)
-    why = f"The executor cannot be used any more: {type(error).__name__}: {error}"
-    if isinstance(error, BrokenExecutor):
-        why = f"{why}. Begin another one"
+    said = f"{type(error).__name__}: {error}" if str(error) else "it, or its cluster, went away"
+    why = f"The executor cannot be used any more: {said}"
     return Setback(
         request.key,
         why,
