@@ -30,7 +30,7 @@ REQUEST = RolloutRequest(WORLD.student, 1, traced=False)
 class Recipe:
     """Makes what answers as a world does, and writes a line into a file at each beginning."""
 
-    def __init__(self, world, folder=None, dies_on=None, dies_once=False):
+    def __init__(self, world, folder=None, dies_on=None, *, dies_once=False):
         self.world, self.folder, self.dies_on, self.dies_once = world, folder, dies_on, dies_once
 
     def __call__(self):
@@ -118,7 +118,7 @@ def test_a_dask_cluster_carries_out_what_one_thread_does(dask_client):
 
 
 def test_what_a_cluster_loses_is_counted_and_the_run_is_the_same(dask_client, tmp_path):
-    """A process is killed: the cluster begins its rollouts again, and every beginning is charged."""
+    """A cluster begins the rollouts of a killed process again, and every beginning is charged."""
     folder = tmp_path / "begun"
     folder.mkdir()
     settings = world_settings(proposals=12)
@@ -191,6 +191,10 @@ def test_other_versions_over_there_are_refused_before_anything_is_read():
         carried_out(here, b"not a pickle", b"")
 
 
+def holding(lock):
+    return lambda: lock
+
+
 class Holder:
     def __init__(self, held):
         self.parts = [{"inner": held}]
@@ -200,11 +204,7 @@ class Holder:
     ("value", "place"),
     [
         (Holder(threading.Lock()), r"recipe\.parts\[0\]\['inner'\] \(_thread\.lock\)"),
-        (lambda held=threading.Lock(): held, "recipe"),  # noqa: B008
-        (
-            (lambda lock: lambda: lock)(threading.Lock()),
-            r"recipe \(its variable lock\) \(_thread\.lock\)",
-        ),
+        (holding(threading.Lock()), r"recipe \(its variable lock\) \(_thread\.lock\)"),
         ({"a": (1, (each for each in ()))}, r"recipe\['a'\]\[1\] \(builtins\.generator\)"),
     ],
 )
