@@ -44,7 +44,7 @@ from dspy_gepa.core.proposal import (
 from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionKey, Repair, RequestKey
 from dspy_gepa.errors import JournalCorrupt
-from dspy_gepa.store.plain import Json, packed, unpacked
+from dspy_gepa.values.plain import Json, packed, unpacked
 
 __all__ = ["FORMAT", "OLDER", "RECORDS", "Record", "decode", "decode_key", "encode", "encode_key"]
 

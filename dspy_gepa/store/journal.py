@@ -26,8 +26,8 @@ from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import ENCODED, LARGE, MARK, Blobs
 from dspy_gepa.store.codec import FORMAT, OLDER, decode, decode_key, encode, encode_key
 from dspy_gepa.store.files import flush_folder, unusable
-from dspy_gepa.store.plain import Json, dumps, loads
 from dspy_gepa.store.secret import Redactor
+from dspy_gepa.values.plain import Json, dumps, loads
 
 __all__ = ["FLUSH_SECONDS", "Contents", "Journal", "read_journal", "with_output"]
 
