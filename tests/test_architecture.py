@@ -33,6 +33,8 @@ EVERY_ROOM = {
     "result",
     "verdict",
     "specialists",
+    "story",
+    "views",
     "errors",
 }
 MAY_IMPORT = {
@@ -41,8 +43,10 @@ MAY_IMPORT = {
     "values": {"core.rollout", "errors"},
     "reflect": {"core", "values", "errors"},
     "store": {"core", "values", "errors"},
-    "observe": {"core", "errors"},
-    "result": {"core", "errors", "verdict.finding", "specialists.routing"},
+    "story": {"core", "values", "store.run_dir", "errors"},
+    "views": {"story", "errors"},
+    "observe": {"core", "story", "views", "errors"},
+    "result": {"core", "story", "views", "errors", "verdict.finding", "specialists.routing"},
     "verdict": {"core", "values", "run", "store", "errors"},
     "specialists": {"core", "program.examples", "program.program", "verdict.interval", "errors"},
     "run": {"core", "store", "observe", "errors"},
