@@ -12,7 +12,7 @@ process, by a pool of processes and by a Dask cluster on this machine.
 - "machines": simulated, with the driver's cost as measured: what share of 8 and of 64 machines of
   sixteen threads each one driver keeps busy.
 
-Dask needs the extra dask. Model calls are simulated; the processes, the kills and the clock are not.
+Dask needs the extra dask. Model calls are simulated; processes, kills and the clock are not.
 
     python benchmarks/scale_out.py --json scale_out.json
 """

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import dspy
-from dspy.utils.usage_tracker import UsageTracker
 
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, RolloutRequest
+from dspy_gepa.models.surroundings import Surroundings, tracked
 from dspy_gepa.program.components.kinds import KINDS
 from dspy_gepa.program.copying import reachable
 from dspy_gepa.program.rollouts.metric import Metric
@@ -19,20 +19,6 @@ from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
 from dspy_gepa.run.parcel import CarryOut, Outcome, Parcel, sendable
 
 __all__ = ["ProgramRecipe", "keys_in", "program_parcel"]
-
-_SETTINGS = (
-    "lm",
-    "adapter",
-    "rm",
-    "interpreter_factory",
-    "allow_tool_async_sync_conversion",
-    "max_history_size",
-    "disable_history",
-    "provide_traceback",
-    "track_usage",
-    "warn_on_type_mismatch",
-)
-"""Of DSPy's settings those that say how a program runs; the others belong to one process."""
 
 
 class _Example(NamedTuple):
@@ -54,14 +40,11 @@ class ProgramRecipe:
     metric: Any
     settings: WorkerSettings
     kinds: tuple[str, ...]
-    dspy_settings: Mapping[str, Any]
-    cache: Mapping[str, bool]
-    """DSPy's own switches of its cache, which are no settings."""
+    """By name, because a kind is known by its identity."""
+    surroundings: Surroundings
 
     def __call__(self) -> CarryOut:
         """What carries out rollouts."""
-        if _cache_switches() != self.cache:
-            dspy.configure_cache(**self.cache)
         metric = Metric(self.metric)
         # It is asked about single components by the process that reflects.
         metric.only_score()
@@ -74,8 +57,7 @@ class ProgramRecipe:
 
         def carry_out(request: RolloutRequest, needed: _Example) -> Outcome:
             _current.set(needed)
-            tracker = UsageTracker()
-            with dspy.context(**self.dspy_settings, usage_tracker=tracker):
+            with self.surroundings.entered() as tracker:
                 return Outcome(worker(request), dict(tracker.usage_data))
 
         return carry_out
@@ -106,26 +88,26 @@ def program_parcel(
         SettingsError: something of it cannot be sent. Names it.
     """
     kinds = tuple(kind.name for kind in settings.kinds)
-    own = replace(settings, kinds=(), name_of=str)
-    current = {name: dspy.settings[name] for name in _SETTINGS if name in dspy.settings}
-    # Each by itself first: so that an error names what the user knows.
+    surroundings = Surroundings.here()
+    # Each by itself first, so that an error names what the user knows.
     for name, part in (
-        ("the program", student),
-        ("the metric", metric),
+        ("The program", student),
+        ("The metric", metric),
         ("price", settings.price),
-        ("dspy.settings", current),
+        ("dspy.settings", surroundings.settings),
         ("trainset[0]", examples[0]),
     ):
         sendable(part, name)
-    recipe = ProgramRecipe(student, metric, own, kinds, current, _cache_switches())
+    own = replace(settings, kinds=(), name_of=str)
+    recipe = ProgramRecipe(student, metric, own, kinds, surroundings)
 
     def needs(request: RolloutRequest) -> _Example:
         return _Example(examples[request.example], settings.name_of(request.example))
 
-    def failure(text: str) -> Rollout:
+    def failure(_: RolloutRequest, text: str) -> Rollout:
         return Rollout(score=settings.failure_score, failure=text, metric_calls=1)
 
-    return Parcel(sendable(recipe, "the program"), needs, failure, _tracked)
+    return Parcel(sendable(recipe, "The program"), needs, failure, tracked)
 
 
 def keys_in(student: dspy.Module) -> list[str]:
@@ -135,22 +117,6 @@ def keys_in(student: dspy.Module) -> list[str]:
         models.append(dspy.settings.lm)
     named = [str(lm.model) for lm in models if getattr(lm, "kwargs", {}).get("api_key")]
     return list(dict.fromkeys(named))
-
-
-def _cache_switches() -> dict[str, bool]:
-    return {
-        "enable_disk_cache": bool(dspy.cache.enable_disk_cache),
-        "enable_memory_cache": bool(dspy.cache.enable_memory_cache),
-    }
-
-
-def _tracked(usage: Any) -> None:
-    """Have the caller's own usage tracker see what was used elsewhere."""
-    tracker = dspy.settings.usage_tracker
-    if tracker is not None:
-        for model, entries in (usage or {}).items():
-            for entry in entries:
-                tracker.add_usage(model, entry)
 
 
 def _reflects_elsewhere(request: ReflectionRequest, *_: Any) -> ReflectionAnswer:

@@ -27,7 +27,16 @@ from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest, Setback
 from dspy_gepa.errors import RemoteError, SettingsError
 from dspy_gepa.store.codec import RECORDS
 
-__all__ = ["CarryOut", "Outcome", "Parcel", "carried_out", "received", "sendable", "versions"]
+__all__ = [
+    "CarryOut",
+    "Outcome",
+    "Parcel",
+    "carried_out",
+    "received",
+    "sendable",
+    "task_of",
+    "versions",
+]
 
 CarryOut: TypeAlias = Callable[[RolloutRequest, Any], "Outcome"]
 """From a request, and what it needs of this process, to what came of it."""
@@ -63,8 +72,8 @@ class Parcel:
     """Makes a `CarryOut` in the process that reads it; see `sendable`."""
     needs: Callable[[RolloutRequest], Any]
     """What a request needs of this process, such as its example. It is sent with it."""
-    failure: Callable[[str], Rollout]
-    """The rollout that failed for this reason."""
+    failure: Callable[[RolloutRequest, str], Rollout]
+    """The rollout that was asked for, as failed for this reason."""
     hear: Callable[[Any], None] = lambda _beside: None
     """Is told what came beside an answer, in the thread that reads the answers."""
 
@@ -97,6 +106,12 @@ def sendable(value: object, name: str) -> bytes:
             "it is used (open a connection, a file or a lock at the first call, or leave it out "
             "in __getstate__), or leave out executor= and use threads."
         ) from error
+    return sent
+
+
+def task_of(request: RolloutRequest, needed: object) -> bytes:
+    """A request as it is sent, with what it needs of this process."""
+    sent: bytes = cloudpickle.dumps((request, needed))
     return sent
 
 

@@ -11,12 +11,10 @@ from collections import Counter
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from typing import Any, NamedTuple, Protocol
 
-import cloudpickle
-
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.work import Answer, Request, RolloutAnswer, RolloutRequest, Setback, Stop
 from dspy_gepa.errors import SettingsError, WorkerError
-from dspy_gepa.run.parcel import Parcel, carried_out, received, versions
+from dspy_gepa.run.parcel import Parcel, carried_out, received, task_of, versions
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.run.worker import Worker
 
@@ -184,7 +182,7 @@ class PooledExecutor(ThreadedExecutor):
         if request.key in self._held:
             return  # It is still in flight.
         self._in_flight += 1
-        task = cloudpickle.dumps((request, self._parcel.needs(request)))
+        task = task_of(request, self._parcel.needs(request))
         name = next(self._names)
         try:
             future = self._pool.submit(name, self._here, self._parcel.recipe, task)
@@ -259,7 +257,7 @@ class PooledExecutor(ThreadedExecutor):
             raise error
         if type(error).__name__ == "KilledWorker":
             # Dask's word for a task with which one process after the other went away.
-            return RolloutAnswer(request.key, self._parcel.failure(f"Each time, {_LOST}."))
+            return RolloutAnswer(request.key, self._parcel.failure(request, f"Each time, {_LOST}."))
         return _unusable(request, error)
 
 

@@ -170,8 +170,8 @@ def counting():
 @pytest.mark.parametrize(
     ("given", "place"),
     [
-        ({"student": Holding(threading.Lock())}, r"the program\.index\['store'\]"),
-        ({"metric": counting()}, r"the metric \(its variable lock\)"),
+        ({"student": Holding(threading.Lock())}, r"The program\.index\['store'\]"),
+        ({"metric": counting()}, r"The metric \(its variable lock\)"),
         ({"price": (each for each in ())}, r"price"),
         ({"lm": threading.Lock()}, r"dspy\.settings\['lm'\]"),
     ],

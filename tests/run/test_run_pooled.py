@@ -56,7 +56,7 @@ class Recipe:
         return False
 
 
-def failed(text):
+def failed(_, text):
     return Rollout(score=0.0, failure=text, metric_calls=1)
 
 
