@@ -48,8 +48,8 @@ from dspy_gepa.values.plain import Json, packed, unpacked
 
 __all__ = ["FORMAT", "OLDER", "RECORDS", "Record", "decode", "decode_key", "encode", "encode_key"]
 
-FORMAT = 5
-"""The version of what is written; older ones were never released."""
+FORMAT = 6
+"""The version of what is written; older ones were never released. Format 5 has no times."""
 OLDER = "it does not say what had begun when its process died, nor what the metric said when asked"
 """Why what was written in an older format cannot be carried on."""
 
