@@ -9,6 +9,7 @@ from typing import Any
 from dspy_gepa.arguments import Arguments
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.caution import Cautious
+from dspy_gepa.core.components import in_one_call
 from dspy_gepa.core.gate import strict_improvement
 from dspy_gepa.core.merge import TextMerge, better_text
 from dspy_gepa.core.rungs import Rungs
@@ -96,7 +97,7 @@ def _components(given: Arguments) -> Any:
         return given.component_selector
     # A description is one of many, and mostly not the one at fault.
     is_one_of_many = not {"tools", "fields"}.isdisjoint(given.optimize)
-    return "round_robin" if is_one_of_many or given.search == "paper" else "all"
+    return "round_robin" if is_one_of_many or given.search == "paper" else in_one_call
 
 
 def _paper(given: Arguments) -> dict[str, Any]:
