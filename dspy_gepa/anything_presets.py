@@ -50,13 +50,14 @@ def settings_for_mode(
         chosen["lowest_score"] = float("-inf")
     if asked.inferred_mode == "generalization":
         if not given.skip_perfect_score:
-            chosen |= {"rungs": None, "ranking": by_mean}
+            chosen |= {"rungs": None, "ranking": by_mean, "caution": None}
         return replace(usual, **chosen)
     is_single = asked.inferred_mode == "single_task"
     size = given.reflection_minibatch_size or _PROBLEMS
     chosen |= {
         "rungs": None,
         "ranking": by_mean,
+        "caution": None,
         "sampler": Epochs(1 if is_single else min(size, len(table.train))),
         # What is worse on some problems may be the best on others.
         "remembers_rejected": False,

@@ -8,11 +8,13 @@ from typing import Any
 
 from dspy_gepa.arguments import Arguments
 from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.caution import Cautious
+from dspy_gepa.core.components import in_one_call
 from dspy_gepa.core.gate import strict_improvement
 from dspy_gepa.core.merge import TextMerge, better_text
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs, Looks
-from dspy_gepa.core.selection import Cautious, ProbablyBest
+from dspy_gepa.core.selection import ProbablyBest, by_estimate
 from dspy_gepa.core.state import Settings
 from dspy_gepa.fitting import fitted
 from dspy_gepa.program.examples import ExampleTable
@@ -88,15 +90,14 @@ def is_single_component(given: Arguments) -> bool:
 def _components(given: Arguments) -> Any:
     """Which components a proposal rewrites.
 
-    Our choice for the default search is all of them: feedback mostly says which one is at fault,
-    and one at a time, which costs half the reflections, needed several times the rollouts in
-    simulation.
+    Our choice for the default search is all of them where one reflection call is about all: one at
+    a time needed several times the rollouts in simulation.
     """
     if given.component_selector is not None:
         return given.component_selector
     # A description is one of many, and mostly not the one at fault.
     is_one_of_many = not {"tools", "fields"}.isdisjoint(given.optimize)
-    return "round_robin" if is_one_of_many or given.search == "paper" else "all"
+    return "round_robin" if is_one_of_many or given.search == "paper" else in_one_call
 
 
 def _paper(given: Arguments) -> dict[str, Any]:
@@ -116,7 +117,8 @@ def _default(given: Arguments, limits: Limits, text_merge: TextMerge) -> dict[st
     strategy = given.candidate_selection_strategy
     chosen: dict[str, Any] = {
         "selection": ProbablyBest() if strategy is None else selection(strategy),
-        "ranking": Cautious(),
+        "ranking": by_estimate,
+        "caution": Cautious(),
         "contrasts": _CONTRASTS,
         "remembers_rejected": True,
         "text_merge": text_merge,
