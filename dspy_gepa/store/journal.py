@@ -27,8 +27,8 @@ from dspy_gepa.store.blobs import ENCODED, LARGE, Blobs
 from dspy_gepa.store.codec import FORMAT, encode, encode_key
 from dspy_gepa.store.contents import SEAL, Contents
 from dspy_gepa.store.files import flush_folder, unusable
-from dspy_gepa.store.plain import Json, dumps
 from dspy_gepa.store.secret import Redactor
+from dspy_gepa.values.plain import Json, dumps
 
 __all__ = ["FLUSH_SECONDS", "Journal", "with_output"]
 

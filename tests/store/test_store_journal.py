@@ -12,7 +12,6 @@ from journals import recorded
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Advanced, Committed, Ended, Reflected, RolledOut
-from dspy_gepa.core.media import Media, data_uri
 from dspy_gepa.core.proposal import Settled, Verdict
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import ReflectionAnswer
@@ -21,6 +20,7 @@ from dspy_gepa.store.blobs import LARGE, Blobs
 from dspy_gepa.store.contents import Contents, StoredSession, read_journal
 from dspy_gepa.store.journal import FLUSH_SECONDS, Journal
 from dspy_gepa.store.secret import Redactor
+from dspy_gepa.values.media import Media, data_uri
 
 EVENTS, _ = recorded()
 ROLLED_OUT = RolledOut(RolloutKey("d1", 1), Rollout(0.5))
