@@ -22,6 +22,8 @@ from dspy_gepa.specialists.pool import specialists_later
 from dspy_gepa.store.credentials import credentials
 from dspy_gepa.store.manifest import Manifest
 from dspy_gepa.store.run_dir import read_run
+from dspy_gepa.story.stored import stored_story
+from dspy_gepa.story.story import Story
 from dspy_gepa.verdict.kept import kept_in
 
 __all__ = ["SavedRun", "load_run"]
@@ -35,6 +37,8 @@ class SavedRun:
     """Members, proposals, costs and why it ended; empty `stop_reason` where it has not."""
     manifest: Manifest
     """What the run is: data, seed, settings, models, versions."""
+    story: Story
+    """What happened, as plain values: what every view of the run is made from."""
 
     def program(self, student: dspy.Module, member: int | None = None) -> dspy.Module:
         """A copy of the student with a member's texts; the best member's where none is named.
@@ -100,4 +104,5 @@ def load_run(log_dir: str | os.PathLike[str]) -> SavedRun:
         JournalMismatch: it was written in a format that this version cannot read.
     """
     stored = read_run(Path(log_dir), fields_alone, credentials(os.environ))
-    return SavedRun(RunResult(stored.state, verdict=kept_in(Path(log_dir))), stored.manifest)
+    result = RunResult(stored.state, verdict=kept_in(Path(log_dir)))
+    return SavedRun(result, stored.manifest, stored_story(stored))

@@ -1,0 +1,61 @@
+"""The story of a run as its directory holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dspy_gepa.core.search import evolve
+from dspy_gepa.store.run_dir import StoredRun
+from dspy_gepa.story.building import story_of
+from dspy_gepa.story.facts import NO_OUTCOME, Facts, Outcome
+from dspy_gepa.story.parts import ExampleStory, Setting
+from dspy_gepa.story.story import Story
+from dspy_gepa.story.teller import Teller
+
+__all__ = ["facts_of", "stored_story", "teller_of"]
+
+
+def stored_story(stored: StoredRun, outcome: Outcome = NO_OUTCOME) -> Story:
+    """The story of a stored run, under way, finished or dead."""
+    return story_of(teller_of(stored), facts_of(stored, outcome))
+
+
+def teller_of(stored: StoredRun) -> Teller:
+    """A teller that was told of all that is stored."""
+    state = stored.manifest.begun
+    teller = Teller(state)
+    for event in stored.events:
+        state = evolve(state, event)
+        teller.told(event, state)
+    return teller
+
+
+def facts_of(stored: StoredRun, outcome: Outcome = NO_OUTCOME) -> Facts:
+    """What the directory says beside events."""
+    manifest = stored.manifest
+    return Facts(
+        name=stored.path.absolute().name,
+        models={use: _model(of) for use, of in manifest.models.items()},
+        versions=manifest.versions,
+        settings=tuple(
+            Setting(name=name, value=str(value), is_default=None)
+            for name, value in manifest.settings.items()
+        ),
+        examples={
+            number: ExampleStory(
+                number=number,
+                position=0,
+                is_training=False,
+                is_validation=False,
+                digest=digest,
+            )
+            for number, digest in enumerate(manifest.examples)
+        },
+        outcome=outcome,
+    )
+
+
+def _model(described: object) -> str:
+    if isinstance(described, Mapping):
+        return str(described.get("model", described))
+    return str(described)
