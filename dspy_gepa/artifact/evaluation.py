@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +48,7 @@ class Evaluation:
     """Carries out requests for rollouts where it is called; see `Isolation` for elsewhere."""
 
     evaluator: Evaluator
-    examples: Sequence[Any]
+    examples: Sequence[Any] | Mapping[int, Any]
     settings: EvaluationSettings
 
     def __call__(
