@@ -137,7 +137,7 @@ class Verifying:
         if subjects[0].name == subjects[1].name:
             reason = "the program is as it was given, so there is nothing to compare"
             return replace(unchecked, kind="no evidence of improvement", reason=reason)
-        if finish.was_interrupted:
+        if finish.was_interrupted or self.further.was_interrupted:
             return replace(unchecked, reason="the search was interrupted before")
         seconds, rows = finish.seconds, []
         for subject in subjects:
