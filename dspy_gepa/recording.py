@@ -6,6 +6,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from importlib.metadata import version
@@ -21,6 +22,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Committed, Event
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import SettingsError
+from dspy_gepa.observe.reporting import reported
 from dspy_gepa.program.components.kinds import DEFAULT_KINDS, kinds_in
 from dspy_gepa.program.examples import ExampleTable, listed
 from dspy_gepa.program.program import build, components_of
@@ -36,7 +38,15 @@ from dspy_gepa.story.stored import stored_story
 from dspy_gepa.story.story import Story
 from dspy_gepa.verdict.kept import kept_in
 
-__all__ = ["BestKeeper", "SavedRun", "example_digest", "load_run", "opened", "save_best"]
+__all__ = [
+    "BestKeeper",
+    "SavedRun",
+    "example_digest",
+    "load_run",
+    "opened",
+    "save_best",
+    "story_in",
+]
 
 _PROGRAM = "best_program.json"
 
@@ -54,8 +64,10 @@ def opened(
     outputs: OutputForms | None = None,
     roots: Mapping[str, object] | None = None,
     student: dspy.Module | None = None,
-) -> RunDir:
+) -> AbstractContextManager[RunDir]:
     """The run directory at this path, for this run: a new one, or one to carry on from.
+
+    When it is closed there is a report in it, however the run ended.
 
     Args:
         path: The directory; made where it is not there.
@@ -97,7 +109,8 @@ def opened(
     if outputs is not None:
         forms = {"stored_output": outputs.stored, "restored_output": outputs.restored}
     secrets = credentials(os.environ, {"models": models, **(roots or {})})
-    return RunDir(path, manifest, adopt=adopted, secrets=secrets, **forms)
+    run_dir = RunDir(path, manifest, adopt=adopted, secrets=secrets, **forms)
+    return reported(run_dir, run_dir.path, partial(story_in, run_dir.path))
 
 
 class BestKeeper:
@@ -194,6 +207,15 @@ def load_run(log_dir: str | os.PathLike[str]) -> SavedRun:
     stored = read_run(Path(log_dir), fields_alone, credentials(os.environ))
     result = RunResult(stored.state, verdict=kept_in(Path(log_dir)))
     return SavedRun(result, stored.manifest, stored_story(stored))
+
+
+def story_in(log_dir: str | os.PathLike[str]) -> Story:
+    """What happened in the run of this directory, without secrets: to be passed on.
+
+    Raises:
+        JournalError: see `load_run`.
+    """
+    return stored_story(read_run(Path(log_dir), fields_alone))
 
 
 def save_best(run_dir: RunDir, program: dspy.Module) -> None:

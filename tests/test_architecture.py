@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "store": {"core", "errors"},
     "story": {"core", "reflect.values", "store.run_dir", "errors"},
     "views": {"story", "errors"},
-    "observe": {"core", "story", "views", "errors"},
+    "observe": {"core", "story", "views", "store.files", "errors"},
     "result": {"core", "story", "views", "errors", "verdict.finding", "specialists.routing"},
     "verdict": {"core", "run", "store", "errors"},
     "specialists": {"core", "program.examples", "program.program", "verdict.interval", "errors"},
