@@ -5,8 +5,8 @@ from dspy_gepa.anything_result import AnythingResult
 from dspy_gepa.artifact.output import log
 from dspy_gepa.core.components import ComponentView
 from dspy_gepa.core.selection import PoolView
+from dspy_gepa.judging.feedback import Feedback
 from dspy_gepa.observe.observer import Observer
-from dspy_gepa.program.rollouts.feedback import Feedback
 from dspy_gepa.recording import SavedRun, load_run
 from dspy_gepa.reflect.predicates import (
     copies_no_examples,

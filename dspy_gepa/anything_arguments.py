@@ -21,7 +21,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.gate import Gate
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.calls.usage import Price
+from dspy_gepa.models.usage import Price
 
 __all__ = ["AnythingArguments", "Mode", "SharedArguments"]
 

@@ -32,11 +32,11 @@ from dspy_gepa.equipment import Equipment
 from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError
 from dspy_gepa.fitting import OF_THE_BUDGET
 from dspy_gepa.held_out import evaluated
+from dspy_gepa.models.asking import reflection_asker
+from dspy_gepa.models.media import media_kind
+from dspy_gepa.models.tokens import counted_tokens
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.observe.scores import RangeCheck
-from dspy_gepa.program.calls.lm import reflection_asker
-from dspy_gepa.program.calls.media import media_kind
-from dspy_gepa.program.calls.tokens import counted_tokens
 from dspy_gepa.program.examples import ExampleTable, tabulate
 from dspy_gepa.recording import opened
 from dspy_gepa.reflect.prompt import Limits as PromptLimits

@@ -17,11 +17,11 @@ from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.columns import FRONTIERS, FrontierKind
 from dspy_gepa.core.gate import Gate
 from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.judging.feedback import finite
+from dspy_gepa.models.asking import check_language_model
+from dspy_gepa.models.usage import MEASURED, Price
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import CANDIDATES, trials
-from dspy_gepa.program.calls.lm import check_language_model
-from dspy_gepa.program.calls.usage import MEASURED, Price
-from dspy_gepa.program.rollouts.feedback import finite
 from dspy_gepa.reflect.rules import check_predicates
 from dspy_gepa.reflect.templates import Template
 from dspy_gepa.specialists.pool import check_chooser

@@ -26,8 +26,8 @@ from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import components_of
 from dspy_gepa.run.loop import Finish, run
 from dspy_gepa.store.manifest import digest
-from dspy_gepa.store.plain import dumps, loads, packed, unpacked
 from dspy_gepa.store.run_dir import RunDir
+from dspy_gepa.values.plain import dumps, loads, packed, unpacked
 
 __all__ = ["Demonstrating", "set_aside"]
 

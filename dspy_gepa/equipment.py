@@ -13,15 +13,15 @@ from dspy_gepa.arguments import Arguments
 from dspy_gepa.core.merge import TextMerge
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
+from dspy_gepa.models.asking import reflection_asker
+from dspy_gepa.models.media import media_kind
+from dspy_gepa.models.usage import MEASURED, listed_price, priced
 from dspy_gepa.observe.callbacks import CallbackObserver
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.observe.progress import ProgressLog
 from dspy_gepa.observe.scores import RangeCheck
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
 from dspy_gepa.observe.uncalled import CallCheck
-from dspy_gepa.program.calls.lm import reflection_asker
-from dspy_gepa.program.calls.media import media_kind
-from dspy_gepa.program.calls.usage import MEASURED, listed_price, priced
 from dspy_gepa.program.components.description_templates import (
     ARGUMENT_TEMPLATE,
     FIELD_TEMPLATE,

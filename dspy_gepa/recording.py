@@ -32,10 +32,10 @@ from dspy_gepa.specialists.pool import specialists_later
 from dspy_gepa.store.credentials import credentials
 from dspy_gepa.store.files import write_whole
 from dspy_gepa.store.manifest import Manifest, digest, without_addresses
-from dspy_gepa.store.plain import dumps, packed
 from dspy_gepa.store.run_dir import RunDir, read_run
 from dspy_gepa.story.stored import stored_story
 from dspy_gepa.story.story import Story
+from dspy_gepa.values.plain import dumps, packed
 from dspy_gepa.verdict.kept import kept_in
 
 __all__ = [

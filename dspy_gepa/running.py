@@ -14,8 +14,8 @@ from dspy_gepa.core.membership import without_failures
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
+from dspy_gepa.models.outages import advice_on
 from dspy_gepa.observe.observer import FanOut, Observer
-from dspy_gepa.program.calls.outage import advice_on
 from dspy_gepa.reflect.answers import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.executor import Executor

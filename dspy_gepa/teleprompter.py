@@ -19,10 +19,10 @@ from dspy_gepa.core.selection import Selection
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.gepa_kwargs import KEYS, mapped_gepa_kwargs
+from dspy_gepa.models.usage import Price
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import Plan, auto_budget
 from dspy_gepa.preparing import demo_settings, seeded, tabulated
-from dspy_gepa.program.calls.usage import Price
 from dspy_gepa.program.components.kinds import kinds_for
 from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.strategies import component_selector as as_component_selector

@@ -13,7 +13,7 @@ import dspy
 
 from dspy_gepa.arguments import Arguments
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.calls.tokens import counted_tokens, input_tokens_of
+from dspy_gepa.models.tokens import counted_tokens, input_tokens_of
 from dspy_gepa.program.components.fields import users_outputs
 from dspy_gepa.program.components.kinds import ARGUMENT, TOOL, Part
 from dspy_gepa.program.components.tools import TOOL_MARK
@@ -25,7 +25,7 @@ from dspy_gepa.reflect.predicates import (
 )
 from dspy_gepa.reflect.rules import EVERY_COMPONENT, Rules
 from dspy_gepa.reflect.templates import Template
-from dspy_gepa.reflect.values import text_of
+from dspy_gepa.values.words import text_of
 
 __all__ = [
     "frozen_components",

@@ -12,9 +12,9 @@ from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.frontier import Scores, mean_scores, survivors, tops
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import Member, RunState
-from dspy_gepa.reflect.values import text_of
 from dspy_gepa.story.parts import AnswerStory
 from dspy_gepa.story.story import MemberStory
+from dspy_gepa.values.words import text_of
 
 __all__ = ["Scale", "answer_of", "members_of"]
 

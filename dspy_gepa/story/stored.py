@@ -8,7 +8,7 @@ from dspy_gepa.core.search import evolve
 from dspy_gepa.store.run_dir import StoredRun
 from dspy_gepa.story.building import story_of
 from dspy_gepa.story.facts import NO_OUTCOME, Facts, Outcome
-from dspy_gepa.story.parts import ExampleStory, Setting
+from dspy_gepa.story.parts import ExampleStory, Session, Setting
 from dspy_gepa.story.story import Story
 from dspy_gepa.story.teller import Teller
 
@@ -24,9 +24,12 @@ def teller_of(stored: StoredRun) -> Teller:
     """A teller that was told of all that is stored."""
     state = stored.manifest.begun
     teller = Teller(state)
-    for event in stored.events:
+    openings = {session.first: session.opened_at for session in stored.sessions}
+    for number, (event, at) in enumerate(zip(stored.events, stored.times, strict=True)):
+        if number in openings:
+            teller.opened(openings[number])
         state = evolve(state, event)
-        teller.told(event, state)
+        teller.told(event, state, at)
     return teller
 
 
@@ -51,7 +54,14 @@ def facts_of(stored: StoredRun, outcome: Outcome = NO_OUTCOME) -> Facts:
             )
             for number, digest in enumerate(manifest.examples)
         },
+        sessions=tuple(
+            Session(
+                opened_at=session.opened_at, closed_at=session.closed_at, version=session.version
+            )
+            for session in stored.sessions
+        ),
         outcome=outcome,
+        is_running=stored.is_running,
     )
 
 

@@ -18,8 +18,8 @@ from dspy_gepa.core.work import RequestKey
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish, run
-from dspy_gepa.store.plain import dumps, loads, packed, unpacked
 from dspy_gepa.store.run_dir import RunDir
+from dspy_gepa.values.plain import dumps, loads, packed, unpacked
 
 __all__ = ["FILE", "FurtherRollouts", "Subject"]
 

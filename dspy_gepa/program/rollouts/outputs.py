@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, get_args
 import dspy
 from pydantic import TypeAdapter
 
-from dspy_gepa.core.media import Media
 from dspy_gepa.core.rollout import Opaque
-from dspy_gepa.core.values import entered
-from dspy_gepa.program.calls.boundary import Raised, settled
-from dspy_gepa.program.calls.media import captured, revived
+from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.media import captured, revived
+from dspy_gepa.values.foreign import entered
+from dspy_gepa.values.media import Media
 
 __all__ = ["OutputForms", "fields_alone", "lost_in"]
 

@@ -9,9 +9,9 @@ from typing import Any, SupportsFloat
 
 import dspy
 
-from dspy_gepa.core.media import without_base64
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.rollouts.words import in_words
+from dspy_gepa.judging.words import in_words
+from dspy_gepa.values.media import without_base64
 
 __all__ = ["Feedback", "finite", "objectives_of"]
 

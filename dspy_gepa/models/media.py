@@ -12,8 +12,8 @@ from typing import Any
 
 import dspy
 
-from dspy_gepa.core.media import Media, without_base64
-from dspy_gepa.core.values import entered, str_of
+from dspy_gepa.values.foreign import entered, str_of
+from dspy_gepa.values.media import Media, without_base64
 
 __all__ = ["captured", "content_parts", "media_kind", "revived", "spoken"]
 

@@ -19,6 +19,8 @@ from dspy.utils.exceptions import (
     is_retryable_lm_error,
 )
 
+from dspy_gepa.errors import RemoteError
+
 __all__ = ["Outage", "advice_on", "is_transient", "is_unmistakable", "outage_in"]
 
 _LASTING = (LMAuthError, LMBillingError, LMConfigurationError, LMUnsupportedModelError)
@@ -105,9 +107,12 @@ def _refuses_content(error: dspy.LMError) -> bool:
 
 def _comes_from_sdk(error: BaseException | None, names: frozenset[str]) -> bool:
     # By name: importing these packages takes seconds, and what is not imported was not raised.
+    kinds = [f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__]
+    if isinstance(error, RemoteError):
+        kinds = [*error.kinds]
     return any(
-        kind.__module__.partition(".")[0] in ("openai", "litellm") and kind.__name__ in names
-        for kind in type(error).__mro__
+        kind.partition(".")[0] in ("openai", "litellm") and kind.rpartition(".")[2] in names
+        for kind in kinds
     )
 
 

@@ -22,10 +22,10 @@ from dspy.utils.exceptions import (
     LMUnsupportedModelError,
 )
 
-from dspy_gepa.core.media import without_base64
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.calls.media import content_parts
+from dspy_gepa.models.media import content_parts
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
+from dspy_gepa.values.media import without_base64
 
 __all__ = ["LanguageModel", "ask", "check_language_model", "language_model", "reflection_asker"]
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
-from dspy_gepa.core.media import ENCODED, MORE_LINES, is_encoded
-from dspy_gepa.core.values import entered, is_writable, str_of
+from dspy_gepa.values.foreign import entered, is_writable, str_of
+from dspy_gepa.values.media import ENCODED, MORE_LINES, is_encoded
 
 __all__ = ["LEFT_OUT", "Marks", "left_out", "no_media", "sendable", "shortened", "text_of"]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from dspy_gepa.core.work import Answer, ReflectionAnswer, ReflectionRequest, Request, Setback
 from dspy_gepa.errors import GEPAError, SettingsError
-from dspy_gepa.program.calls.boundary import Raised, settled
-from dspy_gepa.program.calls.outage import Outage, is_transient
-from dspy_gepa.program.calls.patience import TimedOut, within
-from dspy_gepa.program.calls.usage import Meter
-from dspy_gepa.program.rollouts.trace import failure_text
-from dspy_gepa.program.rollouts.watch import Watch
+from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.failures import failure_text
+from dspy_gepa.models.outages import Outage, is_transient
+from dspy_gepa.models.timeouts import TimedOut, within
+from dspy_gepa.models.usage import Meter
+from dspy_gepa.models.watch import Watch
 
 __all__ = ["Account", "metered", "reflected"]
 

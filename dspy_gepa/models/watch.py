@@ -15,8 +15,7 @@ import dspy
 from dspy.utils.callback import BaseCallback
 from dspy.utils.exceptions import AdapterParseError
 
-from dspy_gepa.program.calls.outage import is_unmistakable, outage_in
-from dspy_gepa.program.components.flex import CODE_MODULES
+from dspy_gepa.models.outages import is_unmistakable, outage_in
 
 __all__ = ["NotedCall", "Watch"]
 
@@ -36,9 +35,14 @@ class NotedCall:
 
 
 class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
-    """Notes failed calls, calls of code and outages, in whatever thread of DSPy's they happen."""
+    """Notes failed calls, calls of code and outages, in whatever thread of DSPy's they happen.
 
-    def __init__(self) -> None:
+    Args:
+        code_modules: The classes whose calls are calls of code.
+    """
+
+    def __init__(self, code_modules: tuple[type, ...] = ()) -> None:
+        self._code_modules = code_modules
         self.noted_calls: list[NotedCall] = []
         self._running: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._within_code: dict[int, Any] = {}
@@ -71,10 +75,10 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
 
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Remember what a predictor or a module of code is called with."""
-        if isinstance(instance, (dspy.Predict, *CODE_MODULES)):
+        if isinstance(instance, (dspy.Predict, *self._code_modules)):
             self._running[call_id] = (instance, inputs["kwargs"])
             callers = dspy.settings.caller_modules or ()
-            if any(isinstance(caller, CODE_MODULES) for caller in callers):
+            if any(isinstance(caller, self._code_modules) for caller in callers):
                 self._within_code[id(instance)] = instance
 
     def on_module_end(
@@ -87,7 +91,7 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
         if call_id not in self._running:
             return
         holder, given = self._running.pop(call_id)
-        is_code = isinstance(holder, CODE_MODULES)
+        is_code = isinstance(holder, self._code_modules)
         if not is_code:
             # Code may end well although no model answered it.
             self._note(exception)

@@ -14,8 +14,8 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
 from typing import TypeVar
 
-from dspy_gepa.program.calls.boundary import Raised
-from dspy_gepa.program.calls.patience import TimedOut
+from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.timeouts import TimedOut
 
 __all__ = ["EventLoop"]
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from dspy_gepa.program.calls.boundary import Raised, settled
+from dspy_gepa.models.catching import Raised, settled
 
 __all__ = ["TimedOut", "within"]
 

@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 
 import ujson
 
-from dspy_gepa.core.media import Media, content_of, data_uri, without_base64
 from dspy_gepa.core.rollout import Opaque
-from dspy_gepa.core.values import IN_USER_CODE, entered, is_writable, str_of
 from dspy_gepa.errors import JournalCorrupt
+from dspy_gepa.values.foreign import IN_USER_CODE, entered, is_writable, str_of
+from dspy_gepa.values.media import Media, content_of, data_uri, without_base64
 
 __all__ = ["Json", "dumps", "loads", "packed", "unpacked"]
 

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import dspy
 import pydantic
 
-from dspy_gepa.core.media import without_base64
-from dspy_gepa.core.values import entered, str_of
 from dspy_gepa.errors import WrongType
-from dspy_gepa.program.calls.media import captured, media_kind
-from dspy_gepa.program.rollouts.trace import traceback_text
-from dspy_gepa.reflect.values import text_of
+from dspy_gepa.models.failures import traceback_text
+from dspy_gepa.models.media import captured, media_kind
+from dspy_gepa.values.foreign import entered, str_of
+from dspy_gepa.values.media import without_base64
+from dspy_gepa.values.words import text_of
 
 __all__ = ["Said", "in_words", "merged"]
 

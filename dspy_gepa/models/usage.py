@@ -14,9 +14,9 @@ import dspy
 from dspy.utils.usage_tracker import UsageTracker
 
 from dspy_gepa.core.budget import Usage
-from dspy_gepa.core.media import without_base64
-from dspy_gepa.core.values import str_of
-from dspy_gepa.program.calls.boundary import Raised, settled
+from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.values.foreign import str_of
+from dspy_gepa.values.media import without_base64
 
 __all__ = ["MEASURED", "Meter", "Price", "Priced", "listed_price", "priced"]
 

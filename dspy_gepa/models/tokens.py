@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dspy_gepa.program.calls.boundary import Raised, settled
+from dspy_gepa.models.catching import Raised, settled
 
 __all__ = ["counted_tokens", "input_tokens_of"]
 
