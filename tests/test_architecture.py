@@ -78,7 +78,8 @@ MAY_IMPORT = {
     "demo": {"__init__", "errors"},
     "edge": EVERY_ROOM,
     "__init__": EVERY_ROOM | {"edge"},
-    "__main__": {"demo"},
+    "command": EVERY_ROOM | {"edge", "demo"},
+    "__main__": {"command"},
 }
 # The same for the rooms inside `program`, of each other; what stands beside them knows them all.
 INSIDE_PROGRAM = {
