@@ -12,6 +12,7 @@ import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -24,6 +25,7 @@ from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
 from dspy_gepa.models.outages import advice_on
 from dspy_gepa.observe.observer import FanOut, Observer
+from dspy_gepa.observe.reporting import reported
 from dspy_gepa.presets import OF_THE_BUDGET
 from dspy_gepa.reflect.answers import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
@@ -36,6 +38,7 @@ from dspy_gepa.run.worker import Worker
 from dspy_gepa.store.credentials import credentials
 from dspy_gepa.store.manifest import Manifest, without_addresses
 from dspy_gepa.store.run_dir import RunDir
+from dspy_gepa.story.stored import story_in
 
 __all__ = ["Record", "check", "executor_for", "run", "run_directory"]
 
@@ -75,6 +78,8 @@ def run_directory(
 ) -> AbstractContextManager[RunDir | None]:
     """The run directory at this path: a new one, or one to carry on from. None without a path.
 
+    When it is closed there is a report in it, however the run ended.
+
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.
         JournalError: it cannot be used.
@@ -100,13 +105,14 @@ def run_directory(
     )
     # A larger budget, or a budget in other units, is how a run is carried on.
     adopted = (*(f"limits.{unit.name}" for unit in fields(Limits)), *OF_THE_BUDGET)
-    return RunDir(
+    run_dir = RunDir(
         path,
         manifest,
         adopt=[*adopted, *record.follows_budget],
         secrets=credentials(os.environ, {"models": record.models, **record.roots}),
         **record.output_forms,
     )
+    return reported(run_dir, run_dir.path, partial(story_in, run_dir.path))
 
 
 def run(
