@@ -176,7 +176,7 @@ def test_evaluations_of_artifacts_go_there_too(spawned):
     """The same artifact, score and count as in threads; what is printed comes back as feedback."""
 
     def loud(artifact, example):
-        print("measured", len(artifact))
+        print("measured", len(artifact))  # noqa: T201 - is to be heard
         return score(artifact, example)
 
     def result(**where):
