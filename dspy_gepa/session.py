@@ -32,6 +32,8 @@ from dspy_gepa.result import RunResult
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish, Listener, Stopper
 from dspy_gepa.run.loop import run as run_loop
+from dspy_gepa.run.parcel import Parcel
+from dspy_gepa.run.pooled import PooledExecutor, pool_of
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.run.worker import Worker
@@ -118,9 +120,8 @@ def run_directory(
 def run(
     settings: Settings,
     seed: Candidate,
-    worker: Callable[[RunState], Worker],
+    executor: Callable[[RunState], Executor],
     *,
-    num_threads: int,
     run_dir: RunDir | None = None,
     keeper: Callable[[RunDir], Observer],
     observers: Iterable[Observer] = (),
@@ -133,8 +134,7 @@ def run(
     Args:
         settings: What the search is asked to do.
         seed: The texts to start from.
-        worker: Makes what carries requests out, given the state to carry on from.
-        num_threads: How many requests are carried out at once.
+        executor: Makes what carries requests out, given the state to carry on from.
         run_dir: Where it is kept; carried on from there if something is in it.
         keeper: Makes the observer that keeps the best so far in the run directory.
         observers: Are told of every event.
@@ -157,14 +157,30 @@ def run(
             told.append(keeper(run_dir))
         fan_out = FanOut(told)
         closing.callback(fan_out.close)
-        executor = executor_for(worker(state), num_threads)
-        closing.callback(executor.close)
+        carrying_out = executor(state)
+        closing.callback(carrying_out.close)
         on_state(state)
-        return run_loop(state, executor, [*listeners, fan_out], stoppers, beginnings=beginnings)
+        return run_loop(state, carrying_out, [*listeners, fan_out], stoppers, beginnings=beginnings)
 
 
-def executor_for(worker: Worker, num_threads: int) -> Executor:
-    """Hands requests to this worker, so many at once."""
+def executor_for(
+    worker: Worker, num_threads: int, pool: Any, parcel: Callable[[], Parcel]
+) -> Executor:
+    """Hands requests to this worker, so many at once.
+
+    Args:
+        worker: Carries out what stays in this process.
+        num_threads: How many rollouts are in flight.
+        pool: The `concurrent.futures.Executor` or Dask client that carries out rollouts; None if
+            the worker does.
+        parcel: What a pool is sent.
+
+    Raises:
+        SettingsError: something of it cannot be sent.
+    """
+    if pool is not None:
+        packed = parcel()
+        return PooledExecutor(worker, pool_of(pool), num_threads, packed)
     return SerialExecutor(worker) if num_threads == 1 else ThreadedExecutor(worker, num_threads)
 
 
