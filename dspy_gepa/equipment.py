@@ -219,7 +219,7 @@ class Equipment:
             guidance=given.guidance,
             references=references(given),
             media_kind=media_kind,
-            may_ask_apart=self._may_ask_apart,
+            counts_calls=self._counts_calls,
         )
         made: dict[str, Reflect] = {}
         for kind in {part.kind.name: part.kind for part in parts.values()}.values():
@@ -244,8 +244,7 @@ class Equipment:
     def most_calls(self, components: Sequence[str]) -> int:
         """How often our own reflection asks about these components at most.
 
-        Each question is asked about once more; what is asked about several together, where that
-        is not counted, once more for each of them.
+        Each question is asked about once more, those about single ones among several too.
         """
         own, parts = own_templates(self.arguments, list(self.parts)), self.parts
         joint = [
@@ -253,13 +252,13 @@ class Equipment:
             for name in components
             if name not in own and parts[name].kind.name == INSTRUCTION.name and self._diagnoses
         ]
-        together = 1 + (len(joint) if self._may_ask_apart else 1)
-        return 2 * (len(components) - len(joint)) + (together if joint else 0)
+        saved = max(0, len(joint) - 1) if self._counts_calls else 0
+        return 2 * (len(components) - saved)
 
     @property
-    def _may_ask_apart(self) -> bool:
-        """Whether what is asked about several instructions may be asked anew about each."""
-        return self.arguments.max_reflection_calls is None
+    def _counts_calls(self) -> bool:
+        """Whether what is asked about several instructions is not asked anew about each."""
+        return self.arguments.max_reflection_calls is not None
 
     @property
     def _diagnoses(self) -> bool:

@@ -58,9 +58,22 @@ def asked_by(state: RunState, proposal: Proposal) -> Iterator[Request]:
 
 
 def _asks_apart(state: RunState, proposal: Proposal) -> bool:
-    """As it was known when the proposal began: what others find meanwhile depends on timing."""
-    begun, after = proposal.origin, state.apart_after
-    return isinstance(begun, Mutation) and after is not None and after <= begun.seen
+    """Whether components are asked about one by one, because joint answers named none.
+
+    Our choice: after so many of them in a row, in as many reflections as 2 to that power, and then
+    together again. So one slip costs little, and so does the asking of a model that never names.
+    It is decided by what was known when the proposal began: what others find meanwhile depends on
+    timing.
+    """
+    if not isinstance(proposal.origin, Mutation):
+        return False
+    in_a_row = since = 0
+    for over in reversed(state.history[: proposal.origin.seen]):
+        if over.naming > 0:
+            break
+        in_a_row -= over.naming
+        since += not in_a_row and over.charge.reflection_calls > 0
+    return in_a_row > 0 and since < 2**in_a_row
 
 
 def _question(

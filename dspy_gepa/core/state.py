@@ -164,6 +164,8 @@ class Settlement:
     """What its reflection said of its change, in a sentence; empty where it did not say."""
     faults: tuple[Fault, ...] = ()
     """Why texts are missing that its reflection was to write."""
+    naming: int = 0
+    """As in its reflection's answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +192,6 @@ class RunState:
     """What was really done, by live proposals too, and what was lost."""
     lost: Tally = NOTHING
     """What was paid for work that could not be carried out, or that no proposal asks for."""
-    apart_after: int | None = None
-    """After how many proposals components are asked about one by one: see `ReflectionRequest`."""
     room: int = 0
     """As in `ReflectionRequest`: what a refusal cost to learn is known after a resume too."""
     dearest_rollout: Usage = FREE

@@ -320,6 +320,7 @@ _REFLECTION = Record(
     is_repair=_Usual(_FLAG, value=False),
     mends=_Usual(_WHOLE, 0),
     room=_Usual(_WHOLE, 0),
+    naming=_Usual(_WHOLE, 0),
 )
 _VERDICT = Record(Verdict, kind=_TEXT, reason=_TEXT)
 _EVALUATION = Record(Evaluation, candidate=_CANDIDATE, examples=_WHOLES)
