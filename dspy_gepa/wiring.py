@@ -310,8 +310,8 @@ class Optimization:
     @property
     def _for_specialists(self) -> int:
         """The metric calls that are held for specialists, those of their own searches included."""
-        held = left_for_search(self._limits, verdict_tally(self.table)).metric_calls or 0
-        return held - (self._search_limits.metric_calls or 0)
+        held = left_for_search(self._limits, verdict_tally(self.table)).rollouts_at_most or 0
+        return held - (self._search_limits.rollouts_at_most or 0)
 
     @property
     def _specialists(self) -> Tally:
