@@ -46,7 +46,7 @@ __all__ = ["Record", "check", "executor_for", "run", "run_directory"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
-_TRIAL_METRIC_CALLS = 10
+_TRIAL_ROLLOUTS = 10
 """A budget of no more than so many is a smoke test, whose models may answer anything: that no text
 came of it is said, and is no error. Our choice."""
 
@@ -228,7 +228,7 @@ def check(
         ) from finish.error
     if is_vain:
         last = reflected[-1].verdict.reason
-        if (state.settings.limits.metric_calls or math.inf) <= _TRIAL_METRIC_CALLS:
+        if (state.settings.limits.rollouts_at_most or math.inf) <= _TRIAL_ROLLOUTS:
             logger.warning("The %s is as it was: no reflection gave a text: %s", thing, last)
             return
         advice = (
