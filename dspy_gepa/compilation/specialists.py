@@ -130,16 +130,16 @@ class Specializing:
             for member in wanted[1:]:
                 if not self._filled(pool, member, finish, spent):
                     break
-        found = self._measured(pool, wanted, finish, spent, runs=not interrupted)
+        specialized = self._measured(pool, wanted, finish, spent, runs=not interrupted)
         routing = replace(
-            found.routing,
+            specialized.routing,
             rollouts=self.further.made - made_before,
-            texts={each: dict(pool.members[each]) for each in found.routing.members},
+            texts={each: dict(pool.members[each]) for each in specialized.routing.members},
         )
         if not callable(asked.chooser):
             routing = replace(routing, chooser=asked.chooser)
         logger.info("Specialists: %s", routing)
-        return Specialized(found.program, routing), searched
+        return Specialized(specialized.program, routing), searched
 
     def _sought(self, pool: Pool, finish: Finish, spent: Tally) -> tuple[list[int], Tally, bool]:
         """Specialists that are made on purpose: the numbers, what it took, if it was interrupted.
@@ -156,13 +156,13 @@ class Specializing:
             if len(train) < _FEWEST or len(validation) < _FEWEST:
                 break
             seed = pool.members[pool.best]
-            found = self.search(seed, table.part(train, validation), limits, number)
-            if found is None:
+            second = self.search(seed, table.part(train, validation), limits, number)
+            if second is None:
                 break
-            used, seconds = used + found.state.tally, seconds + found.seconds
-            if found.was_interrupted:
+            used, seconds = used + second.state.tally, seconds + second.seconds
+            if second.was_interrupted:
                 return members[1:], used, True
-            if (member := pool.add(found.state)) is None:
+            if (member := pool.add(second.state)) is None:
                 break
             members.append(member)
         return members[1:], used, False
