@@ -71,9 +71,7 @@ def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -
             chosen[component] = others[-1]
     is_meant = all(
         _goes_on(old := current[name], piece)
-        or (
-            (piece.is_prose or piece.name in current) and len(piece.text) >= len(old)
-        )
+        or ((piece.is_prose or piece.name in current) and len(piece.text) >= len(old))
         or (is_second and not piece.is_code)
         for name, piece in chosen.items()
     )
