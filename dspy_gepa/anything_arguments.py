@@ -64,6 +64,8 @@ class SharedArguments(TypedDict, total=False):
     mlflow_tracking_uri: str | None
     mlflow_experiment_name: str | None
     tracking_key_prefix: str
+    progress: str
+    log_examples: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,7 @@ class AnythingOptimization:
         )
         return replace(settings, anchors=())
 
-    @property
+    @cached_property
     def _equipment(self) -> Equipment:
         """Observers, stoppers and executor as for a program. There is none: an empty one."""
         return Equipment(self.asked.shared, dspy.Module(), self.table)
@@ -121,6 +121,7 @@ class AnythingOptimization:
             if self.asked.shared.window
             else (*OF_THE_BUDGET, "settings.window", "settings.sampler"),
             digest_of=digest,
+            log_examples=self.asked.shared.log_examples,
             roots={"arguments": self.asked},
         )
 
@@ -177,15 +178,6 @@ class AnythingOptimization:
                 "max_seconds or another limit.",
                 settings.limits.metric_calls,
             )
-        logger.info(
-            "optimize_anything: %s, components %s, %d problems to learn from and %d to choose by, "
-            "limits: %s",
-            self.asked.inferred_mode,
-            ", ".join(self.asked.seed),
-            len(self.table.train),
-            len(self.table.validation),
-            settings.limits.listed(),
-        )
 
         def executor(begun: RunState) -> Executor:
             return equipment.executor(
@@ -201,6 +193,7 @@ class AnythingOptimization:
             keeper=lambda kept: ArtifactKeeper(kept, is_lone=self.asked.is_lone),
             executor=executor,
             stoppers=[*equipment.stoppers(), _nothing_scored],
+            telling=equipment.telling,
         )
 
     def _worker(self, evaluate: Evaluate, reflect: Reflect, *, has_begun: bool) -> ArtifactWorker:

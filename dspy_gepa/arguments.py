@@ -20,6 +20,7 @@ from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.judging.feedback import finite
 from dspy_gepa.models.asking import check_language_model
 from dspy_gepa.models.usage import MEASURED, Price
+from dspy_gepa.observe.display import MODES
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.planning import CANDIDATES, trials
 from dspy_gepa.reflect.rules import check_predicates
@@ -106,6 +107,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "edit_mode": EDIT_MODES,
     "reflection_style": REFLECTION_STYLES,
     "if_no_evidence": ("best", "seed"),
+    "progress": MODES,
 }
 
 
@@ -158,6 +160,8 @@ class Arguments:
     window: int | None = None
     prefer: str = "calls"
     rollouts_per_example: int = 1
+    progress: str = "auto"
+    log_examples: bool = True
     observers: Sequence[Observer] = ()
 
     optimize: Sequence[str] = ("instructions", "code")

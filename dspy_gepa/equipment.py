@@ -18,8 +18,9 @@ from dspy_gepa.models.media import media_kind
 from dspy_gepa.models.usage import MEASURED, listed_price, priced
 from dspy_gepa.observe.callbacks import CallbackObserver
 from dspy_gepa.observe.observer import Observer
-from dspy_gepa.observe.progress import ProgressLog
+from dspy_gepa.observe.progress import Progress
 from dspy_gepa.observe.scores import RangeCheck
+from dspy_gepa.observe.telling import Telling
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
 from dspy_gepa.observe.uncalled import CallCheck
 from dspy_gepa.program.components.description_templates import (
@@ -150,7 +151,10 @@ class Equipment:
             self._reflect(),
             WorkerSettings(
                 failure_score=given.failure_score,
-                keep_outputs=given.track_best_outputs or given.aggregate_metric is not None,
+                # A run directory holds them too, to be read by people.
+                keep_outputs=given.track_best_outputs
+                or given.aggregate_metric is not None
+                or given.log_dir is not None,
                 timeout_seconds=self.timeout_seconds,
                 price=given.price,
                 must_know_price=self._needs_price,
@@ -161,10 +165,24 @@ class Equipment:
             ),
         )
 
+    @cached_property
+    def telling(self) -> Telling:
+        """Keeps the story of the run."""
+        return Telling()
+
+    @cached_property
+    def progress(self) -> Progress:
+        """Says what happens while it runs."""
+        predictors = [each for _, each in self.student.named_predictors()]
+        fields = [(p.signature.input_fields, p.signature.output_fields) for p in predictors]
+        shown = [" -> ".join(", ".join(side) for side in sides) for sides in fields]
+        thing = f'"{shown[0]}"' if len(shown) == 1 else f"{len(shown)} predictors" if shown else ""
+        return Progress(self.telling, self.arguments.progress, thing)
+
     def observers(self) -> Iterator[Observer]:
         """Who is told of every event."""
         given = self.arguments
-        yield ProgressLog()
+        yield self.progress
         yield RangeCheck(perfect_score=given.perfect_score, failure_score=given.failure_score)
         yield CallCheck()
         yield from given.observers

@@ -16,27 +16,40 @@ import dspy
 import ujson
 from dspy.utils.saving import get_dependency_versions
 
-from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.budget import Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Committed, Event
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import SettingsError
+from dspy_gepa.observe.observer import attempted
 from dspy_gepa.program.components.kinds import DEFAULT_KINDS, kinds_in
 from dspy_gepa.program.examples import ExampleTable, listed
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.outputs import OutputForms, fields_alone
 from dspy_gepa.result import RunResult
 from dspy_gepa.specialists.pool import specialists_later
+from dspy_gepa.specialists.routing import Routing
 from dspy_gepa.store.credentials import credentials
 from dspy_gepa.store.files import write_whole
 from dspy_gepa.store.manifest import Manifest, digest, without_addresses
+from dspy_gepa.store.outcome import keep_fields, kept_fields
 from dspy_gepa.store.run_dir import RunDir, read_run
-from dspy_gepa.story.stored import stored_story
+from dspy_gepa.story.stored import facts_of, teller_of
 from dspy_gepa.story.story import Story
 from dspy_gepa.values.plain import dumps, packed
+from dspy_gepa.verdict.finding import Verdict
 from dspy_gepa.verdict.kept import kept_in
+from dspy_gepa.views.told import Told
 
-__all__ = ["BestKeeper", "SavedRun", "example_digest", "load_run", "opened", "save_best"]
+__all__ = [
+    "BestKeeper",
+    "SavedRun",
+    "example_digest",
+    "keep_outcome",
+    "load_run",
+    "opened",
+    "save_best",
+]
 
 _PROGRAM = "best_program.json"
 
@@ -54,6 +67,7 @@ def opened(
     outputs: OutputForms | None = None,
     roots: Mapping[str, object] | None = None,
     student: dspy.Module | None = None,
+    log_examples: bool = True,
 ) -> RunDir:
     """The run directory at this path, for this run: a new one, or one to carry on from.
 
@@ -69,6 +83,7 @@ def opened(
         outputs: How answers of the program are kept, where they are.
         roots: Name to object, of all that may hold secrets beside the models.
         student: What of a program tells it from others, beside its texts.
+        log_examples: Whether the examples are described there, in words.
 
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.
@@ -97,7 +112,20 @@ def opened(
     if outputs is not None:
         forms = {"stored_output": outputs.stored, "restored_output": outputs.restored}
     secrets = credentials(os.environ, {"models": models, **(roots or {})})
-    return RunDir(path, manifest, adopt=adopted, secrets=secrets, **forms)
+    run_dir = RunDir(path, manifest, adopt=adopted, secrets=secrets, **forms)
+    if log_examples:
+        problem = "%s takes no description of the examples"
+        described = partial(run_dir.describe, [*map(_sides, table.searched)])
+        attempted(described, problem, run_dir.path)
+    return run_dir
+
+
+def _sides(example: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The inputs of an example and its other fields; of what is no example, itself."""
+    if not isinstance(example, dspy.Example):
+        return {"example": example}, {}
+    inputs = example.inputs()
+    return dict(inputs), {name: of for name, of in example.items() if name not in inputs}
 
 
 class BestKeeper:
@@ -117,16 +145,19 @@ class BestKeeper:
                 self._kept = best
 
 
-@dataclass(frozen=True, slots=True)
-class SavedRun:
+@dataclass(frozen=True, slots=True, repr=False)
+class SavedRun(Told):
     """A run as its directory holds it, under way, finished or dead."""
 
     result: RunResult
     """Members, proposals, costs and why it ended; empty `stop_reason` where it has not."""
     manifest: Manifest
     """What the run is: data, seed, settings, models, versions."""
-    story: Story
-    """What happened, as plain values: what every view of the run is made from."""
+
+    @property
+    def story(self) -> Story:
+        """What happened, as plain values: what every view of the run is made from."""
+        return self.result.story
 
     def program(self, student: dspy.Module, member: int | None = None) -> dspy.Module:
         """A copy of the student with a member's texts; the best member's where none is named.
@@ -192,8 +223,49 @@ def load_run(log_dir: str | os.PathLike[str]) -> SavedRun:
         JournalMismatch: it was written in a format that this version cannot read.
     """
     stored = read_run(Path(log_dir), fields_alone, credentials(os.environ))
-    result = RunResult(stored.state, verdict=kept_in(Path(log_dir)))
-    return SavedRun(result, stored.manifest, stored_story(stored))
+    teller = teller_of(stored)
+    result = RunResult(
+        teller.state,
+        verdict=kept_in(Path(log_dir)),
+        teller=teller,
+        facts=facts_of(stored.manifest, stored),
+    )
+    fields = kept_fields(stored, teller.state)
+    return SavedRun(_with_outcome(result, fields) if fields else result, stored.manifest)
+
+
+def keep_outcome(run_dir: RunDir, result: RunResult) -> None:
+    """Keep in the run directory what became of the search, so that its result can be read again.
+
+    Raises:
+        JournalError: there is no room or no right to write.
+    """
+    routing = None if result.routing is None else asdict(result.routing)
+    fields = {
+        "aggregates": list(result.aggregates),
+        "demonstrations": result.demonstrations,
+        "demo_tally": asdict(result.demo_tally),
+        "further_tally": asdict(result.further_tally),
+        "is_stopped": result.is_stopped,
+        "routing": routing,
+        "verdict": asdict(result.verdict),
+    }
+    keep_fields(run_dir, result.state, fields)
+
+
+def _with_outcome(result: RunResult, fields: Mapping[str, Any]) -> RunResult:
+    routing = fields["routing"]
+    return replace(
+        result,
+        aggregates=tuple(fields["aggregates"]),
+        demonstrations=fields["demonstrations"],
+        demo_tally=Tally(**fields["demo_tally"]),
+        further_tally=Tally(**fields["further_tally"]),
+        is_stopped=fields["is_stopped"],
+        routing=None if routing is None else Routing(**routing),
+        verdict=Verdict(**fields["verdict"]),
+        is_final=True,
+    )
 
 
 def save_best(run_dir: RunDir, program: dspy.Module) -> None:

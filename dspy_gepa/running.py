@@ -16,6 +16,7 @@ from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
 from dspy_gepa.models.outages import advice_on
 from dspy_gepa.observe.observer import FanOut, Observer
+from dspy_gepa.observe.telling import Telling
 from dspy_gepa.reflect.answers import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.executor import Executor
@@ -41,6 +42,7 @@ def searched(
     keeper: Callable[[RunDir], Observer],
     executor: Callable[[RunState], Executor],
     stoppers: Sequence[Stopper],
+    telling: Telling | None = None,
     trial_calls: int = 0,
 ) -> Finish:
     """Run a search to its end, whatever that is: see `check`.
@@ -55,6 +57,7 @@ def searched(
         keeper: Makes the observer that keeps the best so far in the run directory.
         executor: Makes what carries requests out, given the state to carry on from.
         stoppers: May end it after a proposal.
+        telling: Keeps the story of it, for the observers and for the result.
         trial_calls: Calls of the metric beyond one that the first rollout may make.
 
     Raises:
@@ -62,19 +65,22 @@ def searched(
     """
     begun, listeners = start(settings, seed), [_of_states(told)]
     with ExitStack() as closing:
-        observing = list(observers)
+        telling = telling or Telling()
+        observing: list[Observer] = [telling, *observers]
         if run_dir is not None:
             # Before the observers: what happened is written before anybody acts on it.
             begun = run_dir.resumed(settings, trial_calls=trial_calls)
             listeners.append(run_dir.journal)
             observing.append(keeper(run_dir))
-        telling = FanOut(observing)
-        closing.callback(telling.close)
+        telling.begun_with(begun, run_dir)
+        fan = FanOut(observing)
+        closing.callback(fan.close)
         carrying_out = executor(begun)
         closing.callback(carrying_out.close)
         told(begun)
+        fan.begun(begun)
         beginnings = None if run_dir is None else run_dir.journal
-        return run(begun, carrying_out, [*listeners, telling], stoppers, beginnings=beginnings)
+        return run(begun, carrying_out, [*listeners, fan], stoppers, beginnings=beginnings)
 
 
 def check(

@@ -16,7 +16,6 @@ from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.components import ComponentSelector
 from dspy_gepa.core.gate import Gate
 from dspy_gepa.core.selection import Selection
-from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.gepa_kwargs import KEYS, mapped_gepa_kwargs
 from dspy_gepa.models.usage import Price
@@ -126,6 +125,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         log_dir: A run directory, where "~" is your home. What was paid for is kept there, and the
             same call carries on a run that was killed or interrupted, also with a larger budget
             (in the default search not as if it had had that from the beginning).
+        log_examples: Whether examples stand there too, to be read by people.
         track_stats: Whether the returned program carries `detailed_results`. By default where an
             argument that only MIPROv2 has, or `track_best_outputs`, is given.
         use_wandb: Whether the run is logged to Weights & Biases (extra `wandb`).
@@ -150,6 +150,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         specialists: The most members that the returned program sends inputs to, each to that which
             does best on its like; one where this shows no gain: see `result.routing`.
         chooser: Which member is asked: see `Specialists`.
+        progress: "live" (a line that changes, a panel in notebooks), "lines", "off"; "auto" suits.
         observers: Told of every event of the run.
         **mipro: Names of MIPROv2's constructor, see `MIPROv2Arguments`.
 
@@ -218,6 +219,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         rollouts_per_example: int = 1,
         specialists: int | None = None,
         chooser: str | Callable[[Mapping[str, Any]], int] = "nearest",
+        progress: Literal["auto", "live", "lines", "off"] = "auto",
+        log_examples: bool = True,
         observers: Sequence[Observer] = (),
         **mipro: Unpack[MIPROv2Arguments],
     ) -> None:
@@ -371,14 +374,14 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         self._result = None
         task_model = {} if arguments.task_model is None else {"lm": arguments.task_model}
         with dspy.context(**task_model), optimization.run_dir() as run_dir:
-            finish = optimization.search(run_dir, self._keep)
+            finish = optimization.search(run_dir, lambda s: self._keep(optimization.so_far(s)))
             optimization.check(finish)
             program, self._result = optimization.program(finish, run_dir)
         return program
 
-    def _keep(self, state: RunState) -> None:
+    def _keep(self, result: RunResult) -> None:
         """What it cost so far can be read whatever ends the run."""
-        self._result = RunResult(state)
+        self._result = result
 
     def _arguments(self, **named: Any) -> Arguments:
         """What is asked for: `compile`'s arguments first, then `gepa_kwargs`, then our own."""

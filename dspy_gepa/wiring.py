@@ -29,7 +29,7 @@ from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.aggregate import aggregate_scores, check_all_there
 from dspy_gepa.program.rollouts.outputs import OutputForms
 from dspy_gepa.program.unimproved import remarks_on
-from dspy_gepa.recording import BestKeeper, opened, save_best
+from dspy_gepa.recording import BestKeeper, keep_outcome, opened, save_best
 from dspy_gepa.result import RunResult, Specializer
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish
@@ -87,6 +87,7 @@ class Optimization:
             metric=self.equipment.metric.name,
             models=self.equipment.models,
             student=self.student,
+            log_examples=self.arguments.log_examples,
             roots={"program": self.student, "arguments": self.arguments, "demos": self.demos},
             outputs=OutputForms(self.student, warns=self.arguments.aggregate_metric is not None),
             # By default these follow from the budget, which may have been raised.
@@ -110,13 +111,6 @@ class Optimization:
         self._warn_of_texts()
         for warning in filter(None, [self._unasked_budget, self.plan.warning]):
             logger.warning("%s", warning)
-        logger.info(
-            "GEPA: components %s, %d training and %d validation examples, limits: %s",
-            ", ".join(seed),
-            len(self.table.train),
-            len(self.table.validation),
-            settings.limits.listed(),
-        )
         with closing(equipment.worker(self.student)) as worker:
             return searched(
                 settings,
@@ -127,6 +121,7 @@ class Optimization:
                 keeper=lambda kept: BestKeeper(kept, self.student),
                 executor=lambda begun: self._executor(worker, begun),
                 stoppers=equipment.stoppers(),
+                telling=equipment.telling,
                 trial_calls=self._trial.metric_calls,
             )
 
@@ -226,9 +221,10 @@ class Optimization:
         Raises:
             JournalError: the run directory cannot be read or written.
         """
-        result = RunResult(finish.state)
+        result = replace(self.so_far(finish.state), is_stopped=finish.is_stopped)
         if not result.members:
             logger.warning("Stopped before the program was validated: it is returned unchanged.")
+            result = self._concluded(result, run_dir)
             return build(self.student, self._components), result
         if absent := [n for n in self.arguments.directions if n not in result.state.objectives]:
             logger.warning("No rollout of the seed had the objectives %s.", ", ".join(absent))
@@ -239,8 +235,10 @@ class Optimization:
         trying = Demonstrating(
             self.equipment, self.demos, self.settings, self._search_limits, run_dir
         )
-        chosen, score, done = trying.chosen(best, result.mean_scores[result.best], finish)
-        result = replace(result, demo_tally=done, specializer=self._specializer(result))
+        chosen, score, done, said = trying.chosen(best, result.mean_scores[result.best], finish)
+        result = replace(
+            result, demo_tally=done, demonstrations=said, specializer=self._specializer(result)
+        )
         chosen, result = self._checked(chosen, result, finish, run_dir)
         if self.arguments.keeps_stats:
             chosen.detailed_results = detailed_results(
@@ -255,7 +253,21 @@ class Optimization:
         if run_dir is not None:
             problem = "%s takes no copy of the best program, which is returned all the same"
             attempted(partial(save_best, run_dir, chosen), problem, run_dir.path)
-        return chosen, result
+        return chosen, self._concluded(result, run_dir)
+
+    def _concluded(self, result: RunResult, run_dir: RunDir | None) -> RunResult:
+        """The result as what it is from now on: said, and kept where the run is."""
+        result = replace(result, is_final=True)
+        if run_dir is not None:
+            problem = "%s takes no outcome, and tells less of this run than its result does"
+            attempted(partial(keep_outcome, run_dir, result), problem, run_dir.path)
+        self.equipment.progress.done(result.story)
+        return result
+
+    def so_far(self, state: RunState) -> RunResult:
+        """What is known when this state is reached."""
+        telling = self.equipment.telling
+        return RunResult(state, teller=telling.teller, facts=telling.facts)
 
     def _specializer(self, result: RunResult) -> Specializer:
         """How specialists are made of this result later, without another rollout."""

@@ -9,7 +9,7 @@ from functools import partial
 
 from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionRequest, Repair
 from dspy_gepa.errors import WrongType
-from dspy_gepa.reflect.answers import added, final, joined, same, side_by_side
+from dspy_gepa.reflect.answers import added, final, joined, recorded, same, side_by_side
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.reflect.form import Form
 from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, in_words
@@ -185,7 +185,8 @@ class _Question:
         )
         reply = self.how.ask(Prompt(prompt))
         reading = self.read(reply, form, is_second=True)
-        return self.answer(reply, reading, is_last=True, about=repair)
+        answer = self.answer(reply, reading, is_last=True, about=repair)
+        return recorded(answer, self.components, prompt, reply)
 
     def brief(self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True) -> Brief:
         """What is said of the components, with their current texts or without."""
@@ -270,6 +271,7 @@ class _Question:
                     repairs = tuple(
                         replace(repairs[0], components=(name,)) for name in self.components
                     )
+                answer = recorded(answer, self.components, prompt.text, reply)
                 return replace(answer, lm_calls=calls, repairs=repairs, room=room)
         return ReflectionAnswer(
             self.request.ticket, faults=(Fault(self.components, prompt.reason),), lm_calls=calls

@@ -1,0 +1,1 @@
+"""Text, HTML and tables, made from a story; nothing is derived here."""
