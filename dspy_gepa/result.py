@@ -64,10 +64,11 @@ class RunResult(Told):
         teller = self.teller
         if teller is None:
             teller = Teller(self.state)
-        return story_of(teller, replace(self.facts, outcome=self._outcome))
+        return story_of(teller, replace(self.facts, outcome=self.outcome))
 
     @property
-    def _outcome(self) -> Outcome:
+    def outcome(self) -> Outcome:
+        """What became of the search, as its story has it."""
         if not self.members:
             return Outcome(is_final=self.is_final, is_stopped=self.is_stopped)
         return Outcome(
@@ -109,7 +110,7 @@ class RunResult(Told):
 
         By the aggregate metric where there is one, and of equals by the mean score; in the paper's
         search by the mean score; otherwise by the estimate, of the members whose lead over the seed
-        is sure: see `dspy_gepa.core.selection.Cautious`.
+        is sure: see `dspy_gepa.core.caution.Cautious`.
         """
         if self.aggregates:
             ranked = zip(self.aggregates, self.mean_scores, strict=True)

@@ -51,16 +51,12 @@ def asked_by(state: RunState, proposal: Proposal) -> Iterator[Request]:
                     yield RemarkRequest(evaluation.candidate, remark.component, asked)
         case Reflecting(evaluation, components):
             question = _question(state, proposal, evaluation, components)
-            yield replace(question, room=state.room, asks_apart=_asks_apart(state, proposal))
+            begun = proposal.origin
+            is_apart = isinstance(begun, Mutation) and state.asks_apart(begun.seen)
+            yield replace(question, room=state.room, asks_apart=is_apart)
         case Repairing(evaluation, components, reflection):
             question = _question(state, proposal, evaluation, components)
             yield replace(question, repairs=reflection.repairs, room=state.room)
-
-
-def _asks_apart(state: RunState, proposal: Proposal) -> bool:
-    """As it was known when the proposal began: what others find meanwhile depends on timing."""
-    begun, after = proposal.origin, state.apart_after
-    return isinstance(begun, Mutation) and after is not None and after <= begun.seen
 
 
 def _question(

@@ -181,8 +181,8 @@ class ReflectionRequest:
     """Characters of a prompt that the reflection LM can read, where a longer one was refused in
     this run; else 0."""
     asks_apart: bool = False
-    """Whether the reflection LM gave one text where it was asked about several components, so that
-    each is asked about by itself."""
+    """Whether the reflection LM did not say whose text it wrote where it was asked about several
+    components, so that each is asked about by itself: see `naming`."""
 
     @property
     def key(self) -> RequestKey:
@@ -260,6 +260,9 @@ class ReflectionAnswer:
     """Every prompt and its reply, in order."""
     seconds: float = field(default=0.0, compare=False)
     """How long it took."""
+    naming: int = 0
+    """Of a question about several components: 1 where it was said whose the texts are, -1 where it
+    was not, also when that was asked for; else 0."""
 
     @property
     def key(self) -> ReflectionKey:
@@ -284,6 +287,7 @@ class ReflectionAnswer:
             is_unchanged=self.is_unchanged and not first.texts,
             faults=(*first.faults, *still, *self.faults),
             repairs=(),
+            naming=self.naming or first.naming,
         )
 
     @property

@@ -45,7 +45,8 @@ class Progress:
         thing: str = "",
         display: Callable[[str], Display | None] = display_for,
     ) -> None:
-        self._telling = telling
+        self.telling = telling
+        """Knows the story so far."""
         self._mode = mode
         self._thing = thing
         self._make_display = display
@@ -58,7 +59,7 @@ class Progress:
     def begun(self, state: RunState) -> None:
         """Show that the run begins, and keep showing that it is alive."""
         self._display = self._make_display(self._mode)
-        teller = self._telling.teller
+        teller = self.telling.teller
         if self._display is None or teller is None:
             return
         for line in _header(state, teller, self._thing):
@@ -67,7 +68,7 @@ class Progress:
 
     def __call__(self, event: Event, state: RunState) -> None:
         """Show what people are told of an event."""
-        teller = self._telling.teller
+        teller = self.telling.teller
         if self._display is None or teller is None:
             return
         if isinstance(event, Faltered):
@@ -85,10 +86,10 @@ class Progress:
 
         Where nothing can be drawn, say now and then that it is still at work.
         """
-        display, teller = self._display, self._telling.teller
+        display, teller = self._display, self.telling.teller
         if display is None or teller is None or self._over.is_set():
             return
-        at = self._telling.now()
+        at = self.telling.now()
         if display.has_status:
             with self._lock:
                 display.status(status_of(now_of(teller, at)))
@@ -116,7 +117,7 @@ class Progress:
         return COLUMNS if self._display is not None and self._display.has_status else None
 
     def _line(self, text: str) -> None:
-        self._spoke_at = self._telling.now()
+        self._spoke_at = self.telling.now()
         if self._display is not None:
             with self._lock:
                 self._display.line(text)

@@ -45,6 +45,8 @@ def joined(request: ReflectionRequest, answers: Sequence[ReflectionAnswer]) -> R
         is_repair=bool(request.repairs),
         room=min(filter(None, (answer.room for answer in answers)), default=0),
         exchanges=tuple(exchange for answer in answers for exchange in answer.exchanges),
+        # One of the questions at most is about several components.
+        naming=sum(answer.naming for answer in answers),
     )
 
 

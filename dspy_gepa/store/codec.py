@@ -219,6 +219,7 @@ _REFLECTION = Record(
     room=Usual(_WHOLE, 0),
     exchanges=Usual(many(_EXCHANGE.codec), ()),
     seconds=Usual(_NUMBER, 0.0),
+    naming=Usual(_WHOLE, 0),
 )
 _VERDICT = Record(Verdict, kind=_TEXT, reason=_TEXT)
 _EVALUATION = Record(Evaluation, candidate=_CANDIDATE, examples=_WHOLES)

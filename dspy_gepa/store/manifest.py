@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, get_args
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.caution import Cautious
 from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.search import start
-from dspy_gepa.core.selection import Cautious, Ranking, by_estimate, by_mean
+from dspy_gepa.core.selection import Ranking, by_estimate, by_mean
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.store.secret import public
@@ -79,8 +80,8 @@ class Manifest:
     def begun(self) -> RunState:
         """The state before the first event, sufficient to apply stored events to.
 
-        Its strategies are not the run's, but for the ranking and what members are compared on: it
-        can be read, not carried on.
+        Its strategies are not the run's, but for what chooses the best and what members are
+        compared on: it can be read, not carried on.
         """
         recorded = self.settings
         settings = Settings(
@@ -90,6 +91,7 @@ class Manifest:
             seed=self.seed,
             anchors=self.anchors,
             ranking=_ranking(str(recorded.get("ranking"))),
+            caution=_caution(str(recorded.get("caution"))),
             writes_seed=recorded.get("writes_seed") is True,
             frontier=_frontier(recorded.get("frontier")),
             minimized=_names(recorded.get("minimized")),
@@ -207,8 +209,6 @@ def without_addresses(text: str) -> str:
 
 def _ranking(recorded: str) -> Ranking:
     """The ranking that a run was recorded with; the mean where it was one of the user's own."""
-    if cautious := re.fullmatch(r"Cautious\(deviations=([\d.]+)\)", recorded):
-        return Cautious(float(cautious[1]))
     return by_estimate if recorded == by_estimate.__qualname__ else by_mean
 
 
@@ -233,6 +233,12 @@ def _number(recorded: object, default: float) -> float:
         return float(str(recorded))
     except ValueError:
         return default
+
+
+def _caution(recorded: str) -> Cautious | None:
+    """The caution that a run was recorded with; none where it was one of the user's own."""
+    cautious = re.fullmatch(r"Cautious\(deviations=([\d.]+)\)", recorded)
+    return Cautious(float(cautious[1])) if cautious else None
 
 
 def _numbers(stored: Json) -> dict[str, float]:

@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from dspy_gepa.core.search import evolve
+from dspy_gepa.core.state import RunState
 from dspy_gepa.store.example_file import Described
 from dspy_gepa.store.manifest import Manifest
-from dspy_gepa.store.run_dir import StoredRun
-from dspy_gepa.story.facts import Facts
-from dspy_gepa.story.parts import ExampleStory, Session, Setting
+from dspy_gepa.store.outcome import kept_fields
+from dspy_gepa.store.run_dir import StoredRun, read_run
+from dspy_gepa.story.building import story_of
+from dspy_gepa.story.facts import NO_OUTCOME, Facts, Outcome
+from dspy_gepa.story.parts import Check, ExampleStory, Session, Setting, Spending
+from dspy_gepa.story.story import Story
 from dspy_gepa.story.teller import Teller
+from dspy_gepa.values.answers import fields_alone
 
-__all__ = ["facts_of", "teller_of"]
+__all__ = ["facts_of", "outcome_of", "stored_story", "story_in", "teller_of"]
+
+
+def stored_story(stored: StoredRun) -> Story:
+    """The story of a stored run, under way, finished or dead."""
+    teller = teller_of(stored)
+    facts = facts_of(stored.manifest, stored)
+    return story_of(teller, replace(facts, outcome=outcome_of(stored, teller.state)))
+
+
+def story_in(log_dir: str | os.PathLike[str]) -> Story:
+    """What happened in the run of this directory, without secrets: to be passed on.
+
+    Raises:
+        JournalError: there is no run, or it cannot be read.
+        JournalCorrupt: what is stored was changed.
+    """
+    return stored_story(read_run(Path(log_dir), fields_alone))
 
 
 def teller_of(stored: StoredRun) -> Teller:
@@ -75,6 +101,24 @@ def facts_of(
         ),
         is_running=stored is None or stored.is_running,
     )
+
+
+def outcome_of(stored: StoredRun, state: RunState) -> Outcome:
+    """What became of the search that ended in this state; nothing where that is not known.
+
+    Raises:
+        JournalCorrupt: what is stored of it was changed.
+    """
+    fields: Mapping[str, Any] = kept_fields(stored, state).get("story", {})
+    if not fields:
+        return NO_OUTCOME
+    parts = {
+        "check": Check(**fields["check"]),
+        "for_demonstrations": Spending(**fields["for_demonstrations"]),
+        "afterwards": Spending(**fields["afterwards"]),
+        "aggregates": tuple(fields["aggregates"]),
+    }
+    return Outcome(**{**fields, **parts})
 
 
 def _model(described: object) -> str:

@@ -1,1 +1,1 @@
-"""Text, HTML and tables, made from a story; nothing is derived here."""
+"""A story formatted for people: text, HTML. Nothing is derived here that a story could say."""
