@@ -50,6 +50,7 @@ def optimize_anything(
     max_cost: float | None = None,
     max_seconds: float | None = None,
     num_threads: int | None = None,
+    executor: Any = None,
     timeout_seconds: float | None = 900.0,
     isolation: str | None = None,
     memory_mb: int | None = None,
@@ -131,6 +132,7 @@ def optimize_anything(
         max_cost: The most USD, for everything that is asked of models through DSPy.
         max_seconds: After so many nothing more is begun.
         num_threads: Evaluations at once.
+        executor: Carries out evaluations in other processes, as in `GEPA`; not with `isolation`.
         timeout_seconds: For one evaluation; a reflection has as long, and 900 seconds at least. In
             this process, a thread that takes longer is left behind.
         isolation: "process" for a process of its own for each evaluation, which is ended with all
@@ -251,6 +253,7 @@ def optimize_anything(
             ),
             execution=Execution(
                 num_threads=num_threads,
+                executor=executor,
                 timeout_seconds=timeout_seconds,
                 log_dir=log_dir,
             ),

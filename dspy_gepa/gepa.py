@@ -128,6 +128,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         num_threads: Rollouts in flight at once; as DSPy is configured where it is None. The
             result does not depend on it. With 1 and without `timeout_seconds`, programs run in the
             thread that calls `compile`, and asynchronous ones, always, on one event loop.
+        executor: Carries out rollouts in other processes: a `concurrent.futures.Executor`, such as
+            `ProcessPoolExecutor` with spawn, or a `dask.distributed.Client`. It is not closed.
+            `num_threads` is how many are in flight there.
         failure_score: The score where the program or the metric fails on an example.
         perfect_score: The highest score of the metric, which cannot be improved on; a score above
             it is learned from like any other. None where no score is known to be the highest.
@@ -218,6 +221,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         use_merge: bool = True,
         max_merge_invocations: int | None = 5,
         num_threads: int | None = None,
+        executor: Any = None,
         failure_score: float = 0.0,
         perfect_score: float | None = 1.0,
         log_dir: str | os.PathLike[str] | None = None,
@@ -313,6 +317,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             ),
             execution=Execution(
                 num_threads=num_threads,
+                executor=executor,
                 timeout_seconds=timeout_seconds,
                 log_dir=log_dir,
             ),

@@ -16,7 +16,6 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.components.kinds import DEFAULT_KINDS, kinds_in
 from dspy_gepa.program.examples import listed
 from dspy_gepa.program.program import build, components_of
-from dspy_gepa.program.rollouts.outputs import fields_alone
 from dspy_gepa.result import RunResult
 from dspy_gepa.specialists.pool import specialists_later
 from dspy_gepa.store.credentials import credentials
@@ -24,6 +23,7 @@ from dspy_gepa.store.manifest import Manifest
 from dspy_gepa.store.run_dir import read_run
 from dspy_gepa.story.stored import stored_story
 from dspy_gepa.story.story import Story
+from dspy_gepa.values.answers import fields_alone
 from dspy_gepa.verdict.kept import kept_in
 
 __all__ = ["SavedRun", "load_run"]

@@ -12,6 +12,7 @@ import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -24,24 +25,28 @@ from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
 from dspy_gepa.models.outages import advice_on
 from dspy_gepa.observe.observer import FanOut, Observer
+from dspy_gepa.observe.reporting import reported
 from dspy_gepa.presets import OF_THE_BUDGET
 from dspy_gepa.reflect.answers import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish, Listener, Stopper
 from dspy_gepa.run.loop import run as run_loop
+from dspy_gepa.run.parcel import Parcel
+from dspy_gepa.run.pooled import PooledExecutor, pool_of
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.run.worker import Worker
 from dspy_gepa.store.credentials import credentials
 from dspy_gepa.store.manifest import Manifest, without_addresses
 from dspy_gepa.store.run_dir import RunDir
+from dspy_gepa.story.stored import story_in
 
 __all__ = ["RunIdentity", "check", "executor_for", "run", "run_directory"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
-_TRIAL_METRIC_CALLS = 10
+_TRIAL_ROLLOUTS = 10
 """A budget of no more than so many is a smoke test, whose models may answer anything: that no text
 came of it is said, and is no error. Our choice."""
 
@@ -75,6 +80,8 @@ def run_directory(
 ) -> AbstractContextManager[RunDir | None]:
     """The run directory at this path: a new one, or one to carry on from. None without a path.
 
+    When it is closed there is a report in it, however the run ended.
+
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.
         JournalError: it cannot be used.
@@ -100,21 +107,21 @@ def run_directory(
     )
     # A larger budget, or a budget in other units, is how a run is carried on.
     adopted = (*(f"limits.{unit.name}" for unit in fields(Limits)), *OF_THE_BUDGET)
-    return RunDir(
+    run_dir = RunDir(
         path,
         manifest,
         adopt=[*adopted, *identity.follows_budget],
         secrets=credentials(os.environ, {"models": identity.models, **identity.roots}),
         **identity.output_forms,
     )
+    return reported(run_dir, run_dir.path, partial(story_in, run_dir.path))
 
 
 def run(
     settings: Settings,
     seed: Candidate,
-    worker: Callable[[RunState], Worker],
+    executor: Callable[[RunState], Executor],
     *,
-    num_threads: int,
     run_dir: RunDir | None = None,
     keeper: Callable[[RunDir], Observer],
     observers: Iterable[Observer] = (),
@@ -127,8 +134,7 @@ def run(
     Args:
         settings: What the search is asked to do.
         seed: The texts to start from.
-        worker: Makes what carries requests out, given the state to carry on from.
-        num_threads: How many requests are carried out at once.
+        executor: Makes what carries requests out, given the state to carry on from.
         run_dir: Where it is kept; carried on from there if something is in it.
         keeper: Makes the observer that keeps the best so far in the run directory.
         observers: Are told of every event.
@@ -151,14 +157,30 @@ def run(
             all_observers.append(keeper(run_dir))
         fan_out = FanOut(all_observers)
         closing.callback(fan_out.close)
-        executor = executor_for(worker(state), num_threads)
-        closing.callback(executor.close)
+        carrying_out = executor(state)
+        closing.callback(carrying_out.close)
         on_state(state)
-        return run_loop(state, executor, [*listeners, fan_out], stoppers, beginnings=beginnings)
+        return run_loop(state, carrying_out, [*listeners, fan_out], stoppers, beginnings=beginnings)
 
 
-def executor_for(worker: Worker, num_threads: int) -> Executor:
-    """Hands requests to this worker, so many at once."""
+def executor_for(
+    worker: Worker, num_threads: int, pool: Any, parcel: Callable[[], Parcel]
+) -> Executor:
+    """Hands requests to this worker, so many at once.
+
+    Args:
+        worker: Carries out what stays in this process.
+        num_threads: How many rollouts are in flight.
+        pool: The `concurrent.futures.Executor` or Dask client that carries out rollouts; None if
+            the worker does.
+        parcel: What a pool is sent.
+
+    Raises:
+        SettingsError: something of it cannot be sent.
+    """
+    if pool is not None:
+        packed = parcel()
+        return PooledExecutor(worker, pool_of(pool), num_threads, packed)
     return SerialExecutor(worker) if num_threads == 1 else ThreadedExecutor(worker, num_threads)
 
 
@@ -206,7 +228,7 @@ def check(
         ) from finish.error
     if is_vain:
         last = reflected[-1].verdict.reason
-        if (state.settings.limits.metric_calls or math.inf) <= _TRIAL_METRIC_CALLS:
+        if (state.settings.limits.rollouts_at_most or math.inf) <= _TRIAL_ROLLOUTS:
             logger.warning("The %s is as it was: no reflection gave a text: %s", thing, last)
             return
         advice = (

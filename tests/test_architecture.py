@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "store": SHARED,
     "story": {*SHARED, "store.run_dir"},
     "views": {"story", "errors"},
-    "observe": {"core", "story", "views", "errors"},
+    "observe": {"core", "story", "views", "store.files", "errors"},
     "run": {"core", "store", "observe", "errors"},
     "models": {*SHARED, "reflect.exchange"},
     "judging": {*SHARED, "models"},
@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "presets": {*SHARED, "config", "program.examples"},
     "session": {
         *SHARED, "models.outages", "observe", "presets", "reflect.answers", "result", "run",
-        "store",
+        "store", "story.stored",
     },
     "assembly": {
         *SHARED, "config", "models", "observe", "program", "reflect", "run", "store",
@@ -81,7 +81,9 @@ MAY_IMPORT = {
         "specialists.module",
     },
     "demo": {"__init__", "errors"},
-    "__main__": {"demo"},
+    # The command line reads what runs left, and knows the doors.
+    "command": {*SHARED, "demo", "observe", "program", "saved_run", "store", "story", "views"},
+    "__main__": {"command"},
 }  # fmt: skip
 INSTALL = "dspy_gepa.compat.install"
 """The one module that knows a door: it puts it in the place of DSPy's."""

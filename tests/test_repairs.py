@@ -70,25 +70,103 @@ def test_a_repair_that_says_that_nothing_is_to_be_changed_leaves_no_fault():
     assert not any(each.faults for each in result.proposals)
 
 
-def test_a_model_that_writes_one_text_is_asked_about_each_instruction_from_then_on():
-    """The question about all of them is asked once in the run; each question has the evidence."""
-    prompts = []
+FORMS = {
+    "a fence": "Some rules are missing.\n```\n{}\n```",
+    "marks without a name": "<diagnosis>\nRules.\n</diagnosis>\n<new_text>\n{}\n</new_text>",
+    "a field": '{{"reasoning": "Rules are missing.", "instruction": "{}"}}',
+}
+
+
+def nameless(form, prompts, names_from=None):
+    """A model that writes one text in this form, whatever it is asked, up to some prompt."""
 
     def reply(prompt):
         prompts.append(prompt)
         known = [rule for rule in RULES.split("; ") if rule in prompt]
-        return f"Some rules are missing.\n```\nGive the code. {'; '.join(known)}.\n```"
+        text = f"Given the fields `message`, produce the fields `code`. {'; '.join(known)}."
+        if names_from is not None and len(prompts) >= names_from:
+            return f'<new_text component="final">\n{text}\n</new_text>'
+        return form.format(text)
 
+    return scripted_lm(reply)
+
+
+def improved(lm, **limits):
+    """The program after a run with this reflection LM, and the result."""
     optimizer = GEPA(
         metric=metric,
-        max_metric_calls=150,
-        reflection_lm=scripted_lm(reply),
+        reflection_lm=lm,
         reflection_minibatch_size=3,
         window=1,
+        **{"max_metric_calls": 150, **limits},
     )
     with dspy.context(lm=task_lm()):
         best = optimizer.compile(Pipeline(), trainset=examples(12), valset=examples(24)[12:])
+    return best, optimizer.result
+
+
+def together(prompts):
+    """Which of the prompts ask about both components, and about no reply."""
+    return [
+        number
+        for number, prompt in enumerate(prompts)
+        if "## draft\n" in prompt and "## final\n" in prompt and "# The reply" not in prompt
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_model_that_names_no_component_is_asked_about_each_instruction(form):
+    """After it was asked for the names, once in a few proposals; each has the evidence."""
+    prompts = []
+    best, result = improved(nameless(form, prompts))
     assert all(rule in best.final.signature.instructions for rule in RULES.split("; "))
-    together = [prompt for prompt in prompts if "## draft\n" in prompt and "## final\n" in prompt]
-    assert len(together) == 1 < len(prompts)
-    assert all("# What the program did" in prompt for prompt in prompts)
+    assert together(prompts) == [0]
+    assert "# The reply" in prompts[1]
+    assert all("# What the program did" in prompt for prompt in prompts[2:])
+    assert result.tally.reflection_calls == len(prompts)
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("most", [2, 3, 5, 8, 12])
+def test_a_model_that_names_no_component_works_within_any_number_of_calls(form, most):
+    """Each proposal has one text at least, and the limit is kept."""
+    prompts = []
+    _, result = improved(nameless(form, prompts), max_reflection_calls=most)
+    assert len(prompts) == result.tally.reflection_calls <= most
+    verdicts = [each.verdict.kind for each in result.proposals if each.shown]
+    assert len(verdicts) >= min(most // 2, 3)
+    assert "failed" not in verdicts
+
+
+def paid(result):
+    """The calls of each proposal's reflection, where there were any."""
+    counts = [over.charge.reflection_calls for over in result.state.history]
+    return list(filter(None, counts))
+
+
+def test_a_model_that_names_no_component_is_asked_about_all_of_them_ever_more_seldom():
+    """After the first failure in two proposals apart, after the second in four, and so on; a name
+    that is given at last counts at once, and a resumed run knows all of it."""
+    asked = []
+
+    def reply(prompt):
+        asked.append(prompt)
+        text = f"Given the fields `message`, produce the fields `code`. Try {len(asked)}."
+        is_named = len(together(asked)) >= 4 and "## draft" in prompt
+        return f"<new_text{' component=' * is_named}{'final' * is_named}>\n{text}\n</new_text>"
+
+    limits = {"max_metric_calls": 500, "max_reflection_calls": None}
+    _, result = improved(scripted_lm(reply), **limits)
+    once, apart = [4], [2]
+    expected = [*once, *apart * 2, *once, *apart * 4, *once, *apart * 8]
+    assert paid(result)[: len(expected)] == expected
+    assert set(paid(result)[len(expected) :]) == {1}
+
+
+def test_one_slip_is_asked_about_once_and_changes_nothing_after_it():
+    """The repair names a component, so all are asked about together to the end of the run."""
+    prompts = []
+    best, result = improved(nameless(FORMS["a fence"], prompts, names_from=2))
+    assert all(rule in best.final.signature.instructions for rule in RULES.split("; "))
+    assert together(prompts) == [number for number in range(len(prompts)) if number != 1]
+    assert [each.verdict.kind for each in result.proposals].count("failed") == 0

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import dspy
 
 from dspy_gepa.config.config import Config
 from dspy_gepa.config.execution import Execution
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.models.usage import listed_price, priced
+from dspy_gepa.run.pooled import begins_again
 
-__all__ = ["check_prices", "must_know_price", "num_threads", "timeout_seconds"]
+__all__ = [
+    "KEPT_BACK",
+    "check_prices",
+    "kept_back",
+    "must_know_price",
+    "num_threads",
+    "timeout_seconds",
+    "without_kept_back",
+]
 
+KEPT_BACK = (
+    "%d of the calls are kept back, for rollouts that are begun again if their process is lost."
+)
 _TIMEOUT_SECONDS = 900.0
 """Our choice: longer than agents mostly take, and short enough not to lose a night."""
 
@@ -21,6 +35,26 @@ _TIMEOUT_SECONDS = 900.0
 def num_threads(execution: Execution) -> int:
     """How many rollouts run at once."""
     return execution.num_threads or dspy.settings.num_threads or 1
+
+
+def kept_back(execution: Execution, limits: Limits) -> int:
+    """The calls that are kept back for rollouts which a pool makes twice, so that limits hold.
+
+    Only if the pool begins again by itself what a lost process did: as many as are in flight.
+    """
+    if limits.rollouts_at_most is None or not begins_again(execution.executor):
+        return 0
+    return min(num_threads(execution), limits.rollouts_at_most // 4)
+
+
+def without_kept_back(execution: Execution, limits: Limits) -> Limits:
+    """The limits without what is kept back."""
+    kept = kept_back(execution, limits)
+    return replace(
+        limits,
+        metric_calls=None if limits.metric_calls is None else limits.metric_calls - kept,
+        rollouts=None if limits.rollouts is None else limits.rollouts - kept,
+    )
 
 
 def timeout_seconds(execution: Execution) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dspy_gepa.assembly.execution import kept_back, num_threads, without_kept_back
 from dspy_gepa.compilation.demonstrations import set_aside
 from dspy_gepa.compilation.reflection import most_reflection_calls
 from dspy_gepa.compilation.specialists import second_search, specialists_tally
@@ -37,6 +38,10 @@ class Allowance:
     """What is held for the verdict."""
     specialists: int
     """The metric calls that are held for specialists, those of their own searches included."""
+    in_flight: int
+    """How many rollouts may be in flight at once."""
+    kept_back: int
+    """The calls that are kept back for what a pool of processes begins twice."""
     unasked: str
     """That there is a budget which nobody gave, if other limits may be taken for one."""
 
@@ -67,19 +72,26 @@ def allowance_for(task: Task, rules: Rules) -> Allowance:
             calls += calls // 2
         calls += held.metric_calls
         unasked = "" if budget.auto else _unasked(budget.other_limits, budget.size, calls)
-    whole = replace(budget.other_limits, metric_calls=calls)
+        whole = replace(budget.other_limits, metric_calls=calls)
+        kept = 0
+    else:
+        execution = task.config.execution
+        asked_for = replace(budget.other_limits, metric_calls=calls)
+        whole, kept = without_kept_back(execution, asked_for), kept_back(execution, asked_for)
     check_held(whole, held)
     search = left_for_search(whole, held)
     if asked.specialists is not None:
         search = left_for_search(search, second_search(search))
-    without_verdict = left_for_search(whole, verdict).metric_calls or 0
+    without_verdict = left_for_search(whole, verdict).rollouts_at_most or 0
     return Allowance(
         whole=whole,
         search=search,
         demos=set_aside(task.demos, task.table, search),
         trial=Tally(metric_calls=1) if task.metric.is_unsure else NOTHING,
         verdict=verdict,
-        specialists=without_verdict - (search.metric_calls or 0) if asked.specialists else 0,
+        specialists=without_verdict - (search.rollouts_at_most or 0) if asked.specialists else 0,
+        in_flight=kept or num_threads(task.config.execution),
+        kept_back=kept,
         unasked=unasked,
     )
 

@@ -17,7 +17,7 @@ from dspy_gepa.assembly.best_program import (
     example_digest,
     save_best,
 )
-from dspy_gepa.assembly.execution import check_prices
+from dspy_gepa.assembly.execution import KEPT_BACK, check_prices
 from dspy_gepa.assembly.observers import observers_for
 from dspy_gepa.compilation.allowance import (
     Allowance,
@@ -98,7 +98,7 @@ class Compilation:
             JournalError: the run directory holds another run, or cannot be used.
         """
         with self.run_directory() as run_dir:
-            runner = runner_for(self.task, self.rules)
+            runner = runner_for(self.task, self.rules, self.allowance.in_flight)
             finish = self.searched(runner, run_dir, on_state)
             self._check(finish, runner)
             return self._handed_over(finish, runner, run_dir)
@@ -147,6 +147,8 @@ class Compilation:
         self._warn_of_texts()
         for warning in filter(None, [self.allowance.unasked, self.plan.warning]):
             logger.warning("%s", warning)
+        if kept := self.allowance.kept_back:
+            logger.info(KEPT_BACK, kept)
         logger.info(
             "GEPA: components %s, %d training and %d validation examples, limits: %s",
             ", ".join(task.seed),
@@ -158,8 +160,7 @@ class Compilation:
             return run(
                 settings,
                 task.seed,
-                partial(self._ready, worker),
-                num_threads=runner.num_threads,
+                lambda state: runner.executor(self._ready(worker, state), task.student),
                 run_dir=run_dir,
                 keeper=lambda kept: BestKeeper(kept, task.student),
                 observers=observers_for(task.config, task.customization.callbacks),
@@ -268,7 +269,7 @@ class Compilation:
         second = compilation_of(self.task.again(config, seed, table))
         logger.info("Specialist %d is searched for, on what the members so far fail.", number)
         with second.run_directory() as run_dir:
-            runner = runner_for(second.task, second.rules)
+            runner = runner_for(second.task, second.rules, second.allowance.in_flight)
             finish = second.searched(runner, run_dir, lambda _state: None)
         if finish.state.is_broken:
             logger.warning("The search for it stopped: %s", finish.state.ending)

@@ -65,7 +65,7 @@ def reflection_for(task: Task, rules: Rules) -> Reflect:
         guidance=asked.guidance,
         references=references(asked.references),
         media_kind=media_kind,
-        may_ask_apart=_may_ask_apart(task.config),
+        counts_calls=_counts_calls(task.config),
     )
     made: dict[str, Reflect] = {}
     for kind in {part.kind.name: part.kind for part in parts.values()}.values():
@@ -99,8 +99,7 @@ def most_reflection_calls(
 ) -> int:
     """How often our own reflection asks about these components at most.
 
-    Each question is asked about once more; what is asked about several together, where that
-    is not counted, once more for each of them.
+    Each question is asked about once more, those about single ones among several too.
     """
     own = own_templates(config.reflection.reflection_template, list(parts))
     joint = [
@@ -110,13 +109,13 @@ def most_reflection_calls(
         and parts[name].kind.name == INSTRUCTION.name
         and config.reflection.diagnoses
     ]
-    together = 1 + (len(joint) if _may_ask_apart(config) else 1)
-    return 2 * (len(components) - len(joint)) + (together if joint else 0)
+    saved = max(0, len(joint) - 1) if _counts_calls(config) else 0
+    return 2 * (len(components) - saved)
 
 
-def _may_ask_apart(config: Config) -> bool:
-    """Whether what is asked about several instructions may be asked anew about each."""
-    return config.budget.max_reflection_calls is None
+def _counts_calls(config: Config) -> bool:
+    """Whether what is asked about several instructions is not asked anew about each."""
+    return config.budget.max_reflection_calls is not None
 
 
 def rules_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -9,19 +10,23 @@ from typing import Any
 
 import dspy
 
-from dspy_gepa.assembly.execution import must_know_price, num_threads, timeout_seconds
+from dspy_gepa.assembly.execution import must_know_price, timeout_seconds
 from dspy_gepa.compilation.reflection import reflection_for
 from dspy_gepa.compilation.task import Task
 from dspy_gepa.models.usage import MEASURED
 from dspy_gepa.program.components.kinds import parts_of
 from dspy_gepa.program.proposers.reflection import Reflect
+from dspy_gepa.program.remote import keys_in, program_parcel
 from dspy_gepa.program.rollouts.entry import entry_of
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
 from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.run.executor import Executor
+from dspy_gepa.run.parcel import Parcel
 from dspy_gepa.session import executor_for
 
 __all__ = ["Runner", "models_of", "runner_for"]
+
+logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,32 @@ class Runner:
         """What carries out rollouts of this program, for as long as that takes."""
         with (
             closing(self.worker(program)) as worker,
-            closing(executor_for(worker, self.num_threads)) as executor,
+            closing(self.executor(worker, program)) as executor,
         ):
             yield executor
+
+    def executor(self, worker: ProgramWorker, program: dspy.Module) -> Executor:
+        """Hands requests to this worker of a program, or to the executor that was given.
+
+        Raises:
+            SettingsError: something of the program cannot be sent there.
+        """
+        return executor_for(
+            worker,
+            self.num_threads,
+            self.task.config.execution.executor,
+            lambda: self._parcel(program),
+        )
+
+    def _parcel(self, program: dspy.Module) -> Parcel:
+        if named := keys_in(program):
+            logger.warning(
+                "The executor is sent keys that were given to models: %s. Leave them out, and set "
+                "them in the environment of its processes.",
+                ", ".join(named),
+            )
+        task = self.task
+        return program_parcel(program, task.score, self.settings, task.table.examples)
 
     @property
     def thread_advice(self) -> str:
@@ -57,6 +85,11 @@ class Runner:
                 "Have the program open it."
             )
         given, seconds = self.task.config.execution, self.settings.timeout_seconds
+        if given.executor is not None:
+            return (
+                " Rollouts run in processes of the executor: what they need has to be there, and "
+                "be made there. Try without executor= whether the program fails here, too."
+            )
         reasons = {
             f"num_threads={self.num_threads}": self.num_threads > 1,
             f"timeout_seconds={given.timeout_seconds}": seconds is not None
@@ -72,8 +105,13 @@ class Runner:
         )
 
 
-def runner_for(task: Task, rules: Rules) -> Runner:
+def runner_for(task: Task, rules: Rules, num_threads: int) -> Runner:
     """How the programs of this task are run, with the models that are configured now.
+
+    Args:
+        task: What is to be improved.
+        rules: What new texts are held to.
+        num_threads: How many rollouts are in flight.
 
     Raises:
         SettingsError: there is no model that could reflect.
@@ -91,7 +129,7 @@ def runner_for(task: Task, rules: Rules) -> Runner:
         measured=tuple(name for name in config.scores.directions if name in MEASURED),
         name_of=task.table.name_of,
     )
-    return Runner(task, reflection_for(task, rules), settings, num_threads(config.execution))
+    return Runner(task, reflection_for(task, rules), settings, num_threads)
 
 
 def models_of(task: Task) -> Mapping[str, Any]:

@@ -119,18 +119,17 @@ class Specializing:
             most=asked.specialists or 2,
             chooser=asked.chooser,
         )
-        searched, interrupted = NOTHING, finish.was_interrupted
-        wanted = [best]
-        if not interrupted and self._filled(pool, best, finish, spent):
-            sought, searched, interrupted = self._sought(pool, finish, spent)
+        self.further.was_interrupted |= finish.was_interrupted
+        searched, wanted = NOTHING, [best]
+        if self._filled(pool, best, finish, spent) and not self.further.was_interrupted:
+            sought, searched = self._sought(pool, finish, spent)
             wanted += sought
         spent += searched
         wanted = [*wanted, *(each for each in pool.useful if each not in wanted)][: pool.most]
-        if not interrupted:
-            for member in wanted[1:]:
-                if not self._filled(pool, member, finish, spent):
-                    break
-        specialized = self._measured(pool, wanted, finish, spent, runs=not interrupted)
+        for member in wanted[1:]:
+            if not self._filled(pool, member, finish, spent):
+                break
+        specialized = self._measured(pool, wanted, finish, spent)
         routing = replace(
             specialized.routing,
             rollouts=self.further.made - made_before,
@@ -141,8 +140,8 @@ class Specializing:
         logger.info("Specialists: %s", routing)
         return Specialized(specialized.program, routing), searched
 
-    def _sought(self, pool: Pool, finish: Finish, spent: Tally) -> tuple[list[int], Tally, bool]:
-        """Specialists that are made on purpose: the numbers, what it took, if it was interrupted.
+    def _sought(self, pool: Pool, finish: Finish, spent: Tally) -> tuple[list[int], Tally]:
+        """Specialists that are made on purpose: the numbers, and what it took.
 
         Each is searched for from the best one, on what none so far does well.
         """
@@ -160,12 +159,11 @@ class Specializing:
             if second is None:
                 break
             used, seconds = used + second.state.tally, seconds + second.seconds
-            if second.was_interrupted:
-                return members[1:], used, True
-            if (member := pool.add(second.state)) is None:
+            self.further.was_interrupted |= second.was_interrupted
+            if second.was_interrupted or (member := pool.add(second.state)) is None:
                 break
             members.append(member)
-        return members[1:], used, False
+        return members[1:], used
 
     @property
     def _held(self) -> Tally:
@@ -174,13 +172,13 @@ class Specializing:
         return specialists_tally(asked.specialists, len(validation), asked.chooser)
 
     def _measured(
-        self, pool: Pool, wanted: Sequence[int], finish: Finish, spent: Tally, *, runs: bool
+        self, pool: Pool, wanted: Sequence[int], finish: Finish, spent: Tally
     ) -> Specialized:
         """What the members bring by the chooser that was asked for."""
         if pool.chooser not in ALL_RUN:
             return pool.specialized(pool.candidates)
         members = [each for each in wanted if not np.isnan(pool.scores[each]).any()]
-        if runs and len(members) > 1:
+        if len(members) > 1 and not self.further.was_interrupted:
             return self._run_all(pool, members, finish, spent)
         reason = "there are no other members that could be run"
         return pool.without_evidence(Routing(evidence=False, members=(), reason=reason))

@@ -57,8 +57,8 @@ def check_held(limits: Limits, held: Tally) -> None:
         raise SettingsError(
             f"{held.metric_calls} metric calls are held for what follows the search: seed and "
             "result once on each held-out example, and for each specialist beside the first one "
-            f"the validation set. {unit}={getattr(limits, unit)} leaves nothing for the search. "
-            "Give a larger budget, fewer held-out examples or fewer specialists."
+            f"the validation set. max_{unit}={getattr(limits, unit)} leaves nothing for the "
+            "search. Give a larger budget, fewer held-out examples or fewer specialists."
         )
 
 
@@ -137,7 +137,7 @@ class Verifying:
         if subjects[0].name == subjects[1].name:
             reason = "the program is as it was given, so there is nothing to compare"
             return replace(unchecked, kind="no evidence of improvement", reason=reason)
-        if finish.was_interrupted:
+        if finish.was_interrupted or self.further.was_interrupted:
             return replace(unchecked, reason="the search was interrupted before")
         seconds, rows = finish.seconds, []
         for subject in subjects:

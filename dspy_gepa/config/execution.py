@@ -10,19 +10,21 @@ from typing import Any
 from dspy_gepa.config.checks import amount, are, check_type, folder, set_checked, whole
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.observe.observer import Observer
+from dspy_gepa.run.pooled import check_pool
 
 __all__ = ["Execution", "Tracking"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """Threads, patience and the run directory.
+    """Threads, processes, patience and the run directory.
 
     Raises:
         SettingsError: an argument is wrong.
     """
 
     num_threads: int | None = None
+    executor: Any = None
     timeout_seconds: float | str | None = "auto"
     log_dir: str | os.PathLike[str] | None = None
     """As a text with the home directory in place of "~", once it is checked."""
@@ -33,6 +35,8 @@ class Execution:
             num_threads=whole("num_threads", self.num_threads, 1),
             log_dir=folder("log_dir", self.log_dir),
         )
+        if self.executor is not None:
+            check_pool(self.executor)
         if not isinstance(self.timeout_seconds, str) or self.timeout_seconds != "auto":
             set_checked(self, timeout_seconds=amount("timeout_seconds", self.timeout_seconds))
 

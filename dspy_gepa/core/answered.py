@@ -39,7 +39,7 @@ def drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
         diagnosis=whole.diagnosis,
         lesson=whole.lesson,
         faults=whole.shortfalls,
-        asks_apart=proposal.asks_apart or any(repair.is_apart for repair in reflection.repairs),
+        naming=whole.naming,
     )
     return replace(
         with_proposal(state, changed),

@@ -8,6 +8,7 @@ call costs in tokens and USD is known afterwards only: see `Limits.afford`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -100,17 +101,26 @@ class Limits:
         given = [limit for limit in (self.metric_calls, self.rollouts) if limit is not None]
         return min(given, default=None)
 
+    @property
+    def rollouts_in_words(self) -> str:
+        """The same with the unit that allows no more."""
+        most = self.rollouts_at_most
+        return (
+            f"{most} {unit_in_words('rollouts' if most != self.metric_calls else 'metric_calls')}"
+        )
+
     def obstacle(self, *, used: Tally, more: Tally) -> str:
         """The unit of which there is not enough for more; empty where all suffice.
 
-        What model calls will cost is not known: there, something must be left.
+        The one that lacks most where there are several. What model calls will cost is not known:
+        there, something must be left.
         """
-        needed = used + more
+        needed, lacking = used + more, dict[str, float]()
         for name in ("metric_calls", "rollouts", "reflection_calls", "proposals"):
-            limit = getattr(self, name)
-            if limit is not None and getattr(needed, name) > limit:
-                return name
-        return self._used_up(used.usage)
+            limit, count = getattr(self, name), getattr(needed, name)
+            if limit is not None and count > limit:
+                lacking[name] = count / limit if limit else math.inf
+        return max(lacking, key=lambda name: lacking[name], default=self._used_up(used.usage))
 
     def left(self, used: Tally, *, seconds: float = 0.0) -> Limits:
         """What is left of them after this."""

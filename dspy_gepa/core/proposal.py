@@ -270,7 +270,7 @@ class Proposal:
     """What its reflection said goes wrong and why; empty before, or where it did not say."""
     lesson: str = ""
     """What its reflection said of its change, in a sentence; likewise."""
-    asks_apart: bool = False
-    """Whether the reflection LM gave one text where it was asked about several components."""
+    naming: int = 0
+    """As in its reflection's answer."""
     faults: tuple[Fault, ...] = ()
     """Why texts are missing that its reflection was to write."""

@@ -285,12 +285,6 @@ def _commitment(state: RunState, first: Proposal) -> Committed | None:
     return Committed(first.ticket, verdict)
 
 
-def _apart_after(state: RunState, committed: Proposal) -> int | None:
-    if state.apart_after is None and committed.asks_apart:
-        return len(state.history) + 1
-    return state.apart_after
-
-
 def _begun(ticket: int, origin: Origin, phase: Phase) -> Proposal:
     return _entered(Proposal(ticket, origin, phase), phase)
 
@@ -354,6 +348,7 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
         first.diagnosis,
         first.lesson,
         first.faults,
+        first.naming,
     )
     members = measured(state, first)
     if verdict.kind == "accepted":
@@ -362,7 +357,6 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
         state,
         live=tuple(rest),
         history=state.history.plus(settlement),
-        apart_after=_apart_after(state, first),
         members=members,
         charged=charged,
         streaks=streaks,

@@ -166,6 +166,8 @@ class Settlement:
     """What its reflection said of its change, in a sentence; empty where it did not say."""
     faults: tuple[Fault, ...] = ()
     """Why texts are missing that its reflection was to write."""
+    naming: int = 0
+    """As in its reflection's answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +194,6 @@ class RunState:
     """What was really done, by live proposals too, and what was lost."""
     lost: Tally = NOTHING
     """What was paid for work that could not be carried out, or that no proposal asks for."""
-    apart_after: int | None = None
-    """After how many proposals components are asked about one by one: see `ReflectionRequest`."""
     room: int = 0
     """As in `ReflectionRequest`: what a refusal cost to learn is known after a resume too."""
     dearest_rollout: Usage = FREE
@@ -239,11 +239,23 @@ class RunState:
         return objective_names(filter(None, self.validated(self.members[0].candidate)))
 
     def asks_apart(self, seen: int) -> bool:
-        """Whether components are asked about one by one, as the first `seen` proposals showed.
+        """Whether components are asked about one by one, because joint answers named none.
 
-        What others find meanwhile depends on timing.
+        Our choice: after so many of them in a row, in as many reflections as 2 to that power, and
+        then together again. So one slip costs little, and so does the asking of a model that never
+        names.
+
+        Args:
+            seen: How many proposals were over when the one in question began: what others find
+                meanwhile depends on timing.
         """
-        return self.apart_after is not None and self.apart_after <= seen
+        in_a_row = since = 0
+        for over in reversed(self.history[:seen]):
+            if over.naming > 0:
+                break
+            in_a_row -= over.naming
+            since += not in_a_row and over.charge.reflection_calls > 0
+        return in_a_row > 0 and since < 2**in_a_row
 
     def dearest(self, key: RequestKey) -> Usage:
         """What such work is expected to cost: the most that one of its kind did."""

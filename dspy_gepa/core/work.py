@@ -180,8 +180,8 @@ class ReflectionRequest:
     """Characters of a prompt that the reflection LM can read, where a longer one was refused in
     this run; else 0."""
     asks_apart: bool = False
-    """Whether the reflection LM gave one text where it was asked about several components, so that
-    each is asked about by itself."""
+    """Whether the reflection LM did not say whose text it wrote where it was asked about several
+    components, so that each is asked about by itself: see `naming`."""
 
     @property
     def key(self) -> RequestKey:
@@ -239,6 +239,9 @@ class ReflectionAnswer:
     """As in the request."""
     room: int = 0
     """As in the request, with what was learned of it."""
+    naming: int = 0
+    """Of a question about several components: 1 where it was said whose the texts are, -1 where it
+    was not, also when that was asked for; else 0."""
 
     @property
     def key(self) -> ReflectionKey:
@@ -263,6 +266,7 @@ class ReflectionAnswer:
             is_unchanged=self.is_unchanged and not first.texts,
             faults=(*first.faults, *still, *self.faults),
             repairs=(),
+            naming=self.naming or first.naming,
         )
 
     @property

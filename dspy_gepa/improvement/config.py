@@ -68,6 +68,11 @@ class AnythingArguments:
             raise SettingsError(
                 f'isolation={self.isolation!r} was given; allowed: None, "process".'
             )
+        if self.isolation is not None and self.config.execution.executor is not None:
+            raise SettingsError(
+                'isolation="process" and executor= were both given: evaluations run in processes '
+                "of their own here, or in those of the executor. Give one of the two."
+            )
         if self.memory_mb is not None and self.isolation is None:
             raise SettingsError('memory_mb needs isolation="process": a thread has no such limit.')
         if self.isolation is not None:

@@ -18,8 +18,16 @@ from dspy_gepa.artifact.isolation.limits import ProcessLimits
 from dspy_gepa.artifact.output import watched_output
 from dspy_gepa.artifact.page import IMPROVEMENT, UNCHANGED_IF, ArtifactPage
 from dspy_gepa.artifact.reading import kept, unmarked
+from dspy_gepa.artifact.remote import evaluation_parcel
 from dspy_gepa.artifact.worker import ArtifactWorker, Evaluate, Reflect
-from dspy_gepa.assembly.execution import check_prices, num_threads, timeout_seconds
+from dspy_gepa.assembly.execution import (
+    KEPT_BACK,
+    check_prices,
+    kept_back,
+    num_threads,
+    timeout_seconds,
+    without_kept_back,
+)
 from dspy_gepa.assembly.observers import observers_for
 from dspy_gepa.assembly.texts import frozen_components, own_templates, prompt_tokens, references
 from dspy_gepa.config.config import Config
@@ -42,6 +50,7 @@ from dspy_gepa.reflect.prompt import Limits as PromptLimits
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.result import RunResult
+from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish
 from dspy_gepa.session import RunIdentity, check, executor_for, run, run_directory
 from dspy_gepa.store.manifest import digest
@@ -75,6 +84,8 @@ class Improvement:
     """Evaluations and checks in processes of their own; None if that is not asked for."""
     reflect: Reflect
     """Writes better texts."""
+    in_flight: int
+    """How many evaluations may be in flight at once."""
     callbacks: Sequence[Observer]
     stoppers: Sequence[Callable[[RunState], str]]
 
@@ -140,12 +151,22 @@ class Improvement:
         return run(
             settings,
             asked.seed,
-            lambda state: self._worker(evaluate, self.reflect, has_begun=bool(state.known)),
-            num_threads=num_threads(self.config.execution),
+            lambda state: self._executor(evaluate, self.reflect, has_begun=bool(state.known)),
             run_dir=run_dir,
             keeper=lambda kept: ArtifactKeeper(kept, is_lone=asked.is_lone),
             observers=observers_for(self.config, self.callbacks, has_range=has_range),
             stoppers=[*self.stoppers, _nothing_scored],
+        )
+
+    def _executor(self, evaluate: Evaluate, reflect: Reflect, *, has_begun: bool) -> Executor:
+        execution = self.config.execution
+        return executor_for(
+            self._worker(evaluate, reflect, has_begun=has_begun),
+            self.in_flight,
+            execution.executor,
+            lambda: evaluation_parcel(
+                self.evaluation, prints=self.asked.capture_stdio, has_begun=has_begun
+            ),
         )
 
     def _worker(self, evaluate: Evaluate, reflect: Reflect, *, has_begun: bool) -> ArtifactWorker:
@@ -213,8 +234,7 @@ class Improvement:
             if run_dir is not None:
                 store_rollouts(run_dir, known)
 
-        worker = self._worker(evaluate, _never, has_begun=True)
-        executor = executor_for(worker, num_threads(self.config.execution))
+        executor = self._executor(evaluate, _never, has_begun=True)
         wanted = [(each, n) for each in (seed, best) for n in self.table.anchors]
         try:
             done = evaluated(executor, wanted, dict(known), keep)
@@ -250,10 +270,13 @@ def improvement_of(
     """
     config, seed = asked.shared, asked.seed
     frozen = frozen_components(config.texts.frozen, tuple(seed))
+    limits = replace(config.budget.other_limits, metric_calls=config.budget.max_metric_calls)
+    if kept := kept_back(config.execution, limits):
+        logger.info(KEPT_BACK, kept)
     settings = settings_for_mode(
         asked,
         table,
-        replace(config.budget.other_limits, metric_calls=config.budget.max_metric_calls),
+        without_kept_back(config.execution, limits),
         selection=selection,
         components=components,
         frozen=frozen,
@@ -269,6 +292,7 @@ def improvement_of(
         evaluation=evaluation,
         isolated=isolated,
         reflect=_reflector(asked, table, isolated),
+        in_flight=kept or num_threads(config.execution),
         callbacks=callbacks,
         stoppers=stoppers,
     )

@@ -37,6 +37,8 @@ def joined(request: ReflectionRequest, answers: Sequence[ReflectionAnswer]) -> R
         repairs=tuple(repair for answer in answers for repair in answer.repairs),
         is_repair=bool(request.repairs),
         room=min(filter(None, (answer.room for answer in answers)), default=0),
+        # One of the questions at most is about several components.
+        naming=sum(answer.naming for answer in answers),
     )
 
 

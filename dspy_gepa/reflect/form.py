@@ -63,14 +63,30 @@ class Form:
             blocks.append(self._block("edit", block, example))
         return "\n".join(blocks)
 
-    def diagnosis(self) -> str:
-        """The form of what comes before the texts."""
-        return self._block("diagnosis", "(what goes wrong and why, and what works and has to stay)")
-
-    def lesson(self) -> str:
-        """The form of what comes after the texts."""
-        return self._block(
+    def diagnosed(self, components: Sequence[str], *, edits: bool, unchanged_if: str) -> str:
+        """How to answer with a diagnosis, with new texts for some of these components, or none."""
+        several = (
+            f" Give a block for each component that is at fault, of {', '.join(components)}; the "
+            "others keep their texts."
+            if len(components) > 1
+            else ""
+        )
+        small = (
+            f" For a small change of a long text, write {self.mark('edit')} blocks in place of "
+            f"{self.mark('new_text')}."
+            if edits
+            else ""
+        )
+        before = self._block(
+            "diagnosis", "(what goes wrong and why, and what works and has to stay)"
+        )
+        after = self._block(
             "lesson", "(in one sentence, what you assume to be true with this change)"
+        )
+        return (
+            f"Answer in this form, each mark alone on its line.{several}{small} If {unchanged_if}, "
+            f"say so in the diagnosis and write {self.no_change} in place of the new text.\n\n"
+            f"{before}\n{self.answer(components, edits=edits)}\n{after}"
         )
 
     @property

@@ -38,7 +38,6 @@ a small minibatch holds."""
 _EDITS_FROM = 2_000
 """Characters of a text from which on edits are offered. Our choice: of one that is shorter the
 whole is soon written, and every model can do that."""
-_ANSWER_FORM = "Answer in this form, each mark alone on its line."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,8 @@ class Reflector:
     is_joint: bool = True
     """Whether the template asks about all components at once, with a diagnosis first; otherwise
     about one."""
-    may_ask_apart: bool = True
-    """Whether a reply that cannot be used may be asked about once for each component."""
+    counts_calls: bool = False
+    """Whether each question is asked about once more and no oftener, because calls are limited."""
     adds: bool = False
     """Whether what the LM writes is added to the current text, and does not replace it."""
     limits: Limits = DEFAULT_LIMITS
@@ -118,11 +117,11 @@ class Reflector:
         else:
             alone = self.templates if self.is_joint else request.components
             together = tuple(name for name in request.components if name not in alone)
-            is_apart = request.asks_apart and self.may_ask_apart and len(together) > 1
-            groups = [] if is_apart or not together else [together]
-            groups += [(name,) for name in request.components if is_apart or name in alone]
+            joint = _Question(self, request, together)
+            groups = joint.parts if request.asks_apart and together else [together] * bool(together)
+            groups += [(name,) for name in request.components if name in alone]
             calls = [
-                partial(_Question(self, request, group).first, descriptions, feedback, is_apart)
+                partial(_Question(self, request, group).first, descriptions, feedback)
                 for group in groups
             ]
         return joined(request, side_by_side(calls))
@@ -148,11 +147,18 @@ class _Question:
     def is_diagnosis(self) -> bool:
         return self.how.is_joint and self.components[0] not in self.how.templates
 
+    @property
+    def parts(self) -> list[tuple[str, ...]]:
+        """What is asked about apart: each component, or one of them, in turn, if calls count."""
+        one = self.components[self.request.ticket % len(self.components)]
+        return [(one,)] if self.how.counts_calls else [(name,) for name in self.components]
+
     def first(
         self,
         descriptions: Mapping[str, str],
         feedback: Mapping[str, Mapping[int, str]],
-        is_last: bool = False,  # noqa: FBT001, FBT002 - bound with the others
+        *,
+        is_last: bool = False,
     ) -> ReflectionAnswer:
         """What is answered to the evidence."""
         brief = partial(self.brief, descriptions)
@@ -173,7 +179,7 @@ class _Question:
             # billion parameters.
             adding = replace(self, how=replace(self.how, adds=True, templates={}))
             brief = partial(adding.brief, {}, in_sight=False)
-            return adding.asked(ADDITION, brief, {}, is_last=True)
+            return adding.asked(ADDITION, brief, {}, is_last=True, is_second=True)
         _, form = self._prompt(self.template, partial(self.brief, {}), {})
         current = headed({name: sendable(text) for name, text in self.current.items()})
         prompt = REPAIR.format(
@@ -185,7 +191,15 @@ class _Question:
         )
         reply = self.how.ask(Prompt(prompt))
         reading = self.read(reply, form, is_second=True)
-        return self.answer(reply, reading, is_last=True, about=repair)
+        answer = self.answer(reply, reading, is_last=True, about=repair)
+        if not all(self._is_nameless(each, form) for each in (repair.reply, reply.text)):
+            return answer
+        calls = [
+            partial(replace(self, components=one).first, descriptions, feedback, is_last=True)
+            for one in self.parts
+        ]
+        apart = joined(self.request, side_by_side(calls))
+        return replace(apart, lm_calls=apart.lm_calls + 1, naming=-1)
 
     def brief(self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True) -> Brief:
         """What is said of the components, with their current texts or without."""
@@ -217,26 +231,10 @@ class _Question:
         return not self.how.adds and max(map(len, self.current.values())) >= _EDITS_FROM
 
     def _form_of_answer(self, form: Form) -> str:
-        components = self.components
-        answer = form.answer(components, adds=self.how.adds, edits=self._offers_edits)
         if not self.is_diagnosis:
-            return answer
-        several = (
-            f" Give a block for each component that is at fault, of {', '.join(components)}; the "
-            "others keep their texts."
-            if len(components) > 1
-            else ""
-        )
-        edits = (
-            f" For a small change of a long text, write {form.mark('edit')} blocks in place of "
-            f"{form.mark('new_text')}."
-            if self._offers_edits
-            else ""
-        )
-        return (
-            f"{_ANSWER_FORM}{several}{edits} If {self.how.unchanged_if}, say so in the diagnosis "
-            f"and write {form.no_change} in place of the new text.\n\n"
-            f"{form.diagnosis()}\n{answer}\n{form.lesson()}"
+            return form.answer(self.components, adds=self.how.adds, edits=self._offers_edits)
+        return form.diagnosed(
+            self.components, edits=self._offers_edits, unchanged_if=self.how.unchanged_if
         )
 
     def asked(
@@ -246,6 +244,7 @@ class _Question:
         feedback: Mapping[str, Mapping[int, str]],
         *,
         is_last: bool = False,
+        is_second: bool = False,
     ) -> ReflectionAnswer:
         """What is answered to a prompt of this template, which the model is able to read."""
         prompt, form = self._prompt(template, brief_with, feedback)
@@ -262,25 +261,26 @@ class _Question:
                 if calls == 2:
                     raise
             else:
-                is_last = is_last or calls == 2
-                reading = self.read(reply, form, prompt.media, is_second=is_last)
-                answer = self.answer(reply, reading, is_last=is_last)
-                repairs, room = answer.repairs, self.how.room.characters
-                if repairs and self._gives_one_text(reply, form):
-                    repairs = tuple(
-                        replace(repairs[0], components=(name,)) for name in self.components
-                    )
-                return replace(answer, lm_calls=calls, repairs=repairs, room=room)
+                reading = self.read(reply, form, prompt.media, is_second=is_second)
+                answer = self.answer(reply, reading, is_last=is_last or calls == 2)
+                if answer.repairs and self.how.counts_calls and self._is_nameless(reply.text, form):
+                    # One more call gives a text more surely than the name of one.
+                    apart = [replace(answer.repairs[0], components=one) for one in self.parts]
+                    answer = replace(answer, repairs=tuple(apart), naming=-1)
+                return replace(answer, lm_calls=calls, room=self.how.room.characters)
         return ReflectionAnswer(
             self.request.ticket, faults=(Fault(self.components, prompt.reason),), lm_calls=calls
         )
 
-    def _gives_one_text(self, reply: Reply, form: Form) -> bool:
-        """Whether it gives one text, in a form of its own: some models do, whatever is asked."""
-        if len(self.components) == 1 or not self.how.may_ask_apart or form.marks_in(reply.text):
+    def _is_nameless(self, reply: str, form: Form) -> bool:
+        """Whether it does not say of which of several components its one text is.
+
+        Some models write one text, whatever they are asked.
+        """
+        if len(self.components) == 1 or read_reply(reply, self.current, form).texts:
             return False
         alone = replace(self, components=self.components[:1])
-        return bool(read_reply(reply.text, alone.current, form, is_second=True).texts)
+        return bool(read_reply(reply, alone.current, form, is_second=True).texts)
 
     def _prompt(
         self,
@@ -374,6 +374,7 @@ class _Question:
             lesson=reading.lesson,
             is_unchanged=reading.is_unchanged,
             is_repair=bool(self.request.repairs),
+            naming=int(len(self.components) > 1 and bool(reading.texts)),
         )
         told_of = {name for fault in about.faults for name in fault.components} if about else ()
         asked = [name for name in self.components if name in told_of]

@@ -1,23 +1,29 @@
 """The reflection LM's reply becomes texts, or reasons why it gives none.
 
-The reader knows structure and no words of any language: our marks, else the one element, fence or
-field that can be meant, if enough of the current text's words stand in it, else it says why it
-cannot tell. To ask again costs one short call, a wrong text a minibatch of rollouts.
+The reader knows structure and no words of any language: our marks, else the one piece that the
+reply sets apart and that goes on from the current text, else it says why it cannot tell. To ask
+again costs one short call, a wrong text a minibatch of rollouts.
 """
 
 from __future__ import annotations
 
 import html
-import json
 import re
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from dspy_gepa.reflect.edits import Edit, edited, read_edits
 from dspy_gepa.reflect.form import PLACEHOLDERS, Form
-from dspy_gepa.reflect.overlap import share_of_words
+from dspy_gepa.reflect.pieces import (
+    fences,
+    in_other_form,
+    is_placeholder,
+    pieces_of,
+    trimmed,
+    unfenced,
+)
 
 __all__ = ["Reading", "Unmarked", "fences", "read_reply", "trimmed", "unusable"]
 
@@ -35,27 +41,12 @@ _END_OF_REASONING = re.compile(
     re.IGNORECASE,
 )
 _TURN_END = re.compile(r"(?:<\|[\w ]+\|>|</s>|<end_of_turn>)\s*\Z")
-_ELEMENT_MARK = re.compile(
-    r"^[ \t*]*<([A-Za-z][\w.-]*)(?:\s[^<>]*)?>|</([A-Za-z][\w.-]*)>[ \t*]*$", re.MULTILINE
-)
-_FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*$", re.MULTILINE)
-_PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
-"""What a fence around prose is called; other names are those of programming languages."""
 _QUOTES = " \"'`\u201c\u201d\u2018\u2019\\/"
 _NAMED = re.compile(
     r"\bcomponent\s*=\s*(?:\\?[\"\u201c](.*?)\\?[\"\u201d]|'(.*)'|(\S+))", re.IGNORECASE
 )
-_PLACEHOLDER = re.compile(r"[(\[{<][^\n()\[\]{}<>]*[)\]}>]\.?")
-"""A line in brackets: what a form has in place of a text, ours and those that models make up."""
 _GAP = re.compile(r"^[ \t]*(?:\.\.\.|\u2026)[ \t]*[(\[].*[)\]][ \t]*$", re.MULTILINE)
 """A line that stands for what is not written out."""
-_FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
-"""How DSPy's chat adapter writes a field."""
-_YAML_BLOCK = re.compile(r"[\w -]+:[ \t]*\|[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
-_LEAST_INHERITED = 1 / 3
-"""Of the words of the current text. Our choice: where nothing says that a text is meant as the new
-one, that it goes on from the current one does. Rewrites mostly keep more; errors of servers, and
-answers to the program's task, less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +118,19 @@ def read_reply(
         texts, problems[""] = {}, f"{where}, so it is unclear what ends where"
     if texts or problems or "no_change" in words:
         return Reading(texts, problems, not (texts or problems), diagnosis, lesson)
-    found = {} if blocks else (unmarked or _in_other_form)(answer, current)
-    least = 0 if is_second or not is_prose else _LEAST_INHERITED
+    if not blocks and unmarked is None:
+        for piece in pieces_of(answer):
+            if form.mark("new_text")[:-1] in piece.text:
+                return read_reply(piece.text, current, form, is_truncated=is_truncated)
+        unmarked = partial(in_other_form, is_second=is_second)
+    found = {} if blocks or unmarked is None else unmarked(answer, current)
     texts = {name: text for name, text in found.items() if not unusable(text, is_prose=is_prose)}
-    if texts and all(_goes_on(current[name], own, least) for name, own in texts.items()):
+    if texts:
         return Reading(texts)
     why = "it was cut off, so it has to be shorter" if is_truncated else ""
     why = why if answer.strip() else "it is empty"
     why = why or f"no new text stands between {form.pair('new_text')}"
     return Reading({}, {"": why}, diagnosis=diagnosis, lesson=lesson)
-
-
-def _goes_on(current: str, text: str, least: float) -> bool:
-    """Whether so much of the current text is in the new one, where there is any."""
-    return not current.strip() or share_of_words(current, text) >= least
 
 
 def unusable(text: str, *, is_prose: bool = True) -> str:
@@ -225,9 +215,7 @@ def _from_blocks(
             problems[name] = f"the mark <{block.tag}> is not closed"
         elif block.tag == "edit":
             edits.setdefault(name, []).extend(read_edits(block.text))
-        elif not _is_placeholder(
-            text := _bare(block.text, current[name], form, is_prose=is_prose), is_prose=is_prose
-        ):
+        elif not _is_placeholder(text := _bare(block.text, current[name], form), is_prose=is_prose):
             if wholes.get(name, text) != text:
                 problems[name] = "there are several new texts for it, which differ"
             elif name not in wholes:
@@ -255,10 +243,10 @@ def _gap(text: str, current: str) -> str:
 
 def _is_placeholder(text: str, *, is_prose: bool) -> bool:
     """Whether it stands for a text; what is no prose may well be a line in brackets itself."""
-    return bool(_PLACEHOLDER.fullmatch(text)) if is_prose else text in PLACEHOLDERS
+    return is_placeholder(text) if is_prose else text in PLACEHOLDERS
 
 
-def _bare(block: str, current: str, form: Form, *, is_prose: bool) -> str:
+def _bare(block: str, current: str, form: Form) -> str:
     """The text of a block without what encloses all of it: a fence, CDATA, the same marks again."""
     text = trimmed(block)
     if quoted := re.fullmatch(r"<!\[CDATA\[(.*)\]\]>", text, re.DOTALL):
@@ -266,7 +254,7 @@ def _bare(block: str, current: str, form: Form, *, is_prose: bool) -> str:
     inner, _ = _blocks(text, form)
     if len(inner) == 1 and (inner[0].start, inner[0].end) == (0, len(text)):
         return trimmed(inner[0].text) if inner[0].tag == "new_text" else "()"
-    return _unfenced(text, current, is_prose=is_prose)
+    return unfenced(text, current)
 
 
 def _component(attributes: str, current: Mapping[str, str]) -> str | None:
@@ -277,73 +265,3 @@ def _component(attributes: str, current: Mapping[str, str]) -> str | None:
     name = next(filter(None, named.groups()), "").strip(_QUOTES)
     alike = [each for each in current if each.casefold() == name.casefold()]
     return name if name in current else alike[0] if len(alike) == 1 else None
-
-
-def _in_other_form(answer: str, current: Mapping[str, str]) -> dict[str, str]:
-    """The texts of a reply without our marks, where only one reading is possible."""
-    fenced = list(fences(answer))
-    inside = fenced[0][1] if len(fenced) == 1 else answer
-    if (fields := _fields_of(inside)) is not None:
-        if len(fields) == len(current) == 1:
-            fields = dict(zip(current, fields.values(), strict=True))
-        named = {name: fields[name] for name in current if name in fields}
-        return {name: trimmed(text) for name, text in named.items() if isinstance(text, str)}
-    marks = list(_ELEMENT_MARK.finditer(answer))
-    text = ""
-    if len(marks) == 2 and marks[0][1] and marks[0][1] == marks[1][2]:
-        element = answer[marks[0].end() : marks[1].start()]
-        # A fence beside it leaves open which of the two is meant.
-        if len(fenced) == len(list(fences(element))):
-            text = _unfenced(trimmed(element), "")
-    elif len(fenced) == 1 and not marks and fenced[0][0] in _PROSE:
-        text = trimmed(inside)
-    is_text = text and len(current) == 1 and not _PLACEHOLDER.fullmatch(text)
-    return dict.fromkeys(current, text) if is_text else {}
-
-
-def _fields_of(written: str) -> Mapping[str, object] | None:
-    """The fields of JSON, of one block of YAML or of DSPy's own form; None where it is neither."""
-    written = written.strip()
-    if block := _YAML_BLOCK.fullmatch(written):
-        return {"": textwrap.dedent(block[1])}
-    pieces = _FIELD_HEADER.split(written)
-    if len(pieces) > 1 and not pieces[0].strip():
-        fields = dict(zip(pieces[1::2], pieces[2::2], strict=True))
-        return {name: text for name, text in fields.items() if name != "completed"}
-    try:
-        found = json.loads(written, strict=False)
-    except (ValueError, RecursionError):  # the latter where it nests a thousand times
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def fences(text: str) -> Iterator[tuple[str, str, int, int]]:
-    """The outermost fences: what they are called, what stands in them, and where they stand.
-
-    One with a name opens, one without closes what is open, as far as its marks are as many.
-    """
-    opened: list[re.Match[str]] = []
-    for mark in _FENCE.finditer(text):
-        closes = opened and not mark[2] and mark[1].startswith(opened[-1][1])
-        if not closes:
-            opened.append(mark)
-            continue
-        first = opened.pop()
-        if not opened:
-            inside = text[first.end() + 1 : mark.start()]
-            yield first[2].casefold(), inside, first.start(), mark.end()
-
-
-def _unfenced(text: str, current: str, *, is_prose: bool = True) -> str:
-    """The text without a fence around all of it, where the current text has none."""
-    for name, inside, start, end in fences(text):
-        if (start, end) == (0, len(text)) and not _FENCE.match(current.strip()):
-            return trimmed(inside) if name in _PROSE or not is_prose else text
-    return text
-
-
-def trimmed(text: str) -> str:
-    """The text without blank lines around it."""
-    if "\n" not in text:
-        return text.strip()
-    return re.sub(r"\A(?:[ \t]*\n)+|\s+\Z", "", text)

@@ -6,6 +6,7 @@ Reflections are few and long and want what is known here, so they stay.
 from __future__ import annotations
 
 import itertools
+import logging
 import uuid
 from collections import Counter
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
@@ -13,12 +14,22 @@ from typing import Any, NamedTuple, Protocol
 
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.work import Answer, Request, RolloutAnswer, RolloutRequest, Setback, Stop
-from dspy_gepa.errors import SettingsError, WorkerError
+from dspy_gepa.errors import SettingsError, WorkerError, WrongType
 from dspy_gepa.run.parcel import Parcel, carried_out, received, task_of, versions
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.run.worker import Worker
 
-__all__ = ["DaskPool", "FuturesPool", "Pool", "PooledExecutor", "pool_of"]
+__all__ = [
+    "DaskPool",
+    "FuturesPool",
+    "Pool",
+    "PooledExecutor",
+    "begins_again",
+    "check_pool",
+    "pool_of",
+]
+
+logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
 _LOST = "the process that carried it out went away (was it killed, or out of memory?)"
 
@@ -29,9 +40,6 @@ _LOOKING_SECONDS = 5.0
 
 class Pool(Protocol):
     """Processes that carry out tasks. They belong to the user, who closes them."""
-
-    begins_again: bool
-    """Whether a task whose process goes away is begun again by itself, in another process."""
 
     def submit(self, name: str, *task: Any) -> Future[bytes]:
         """Have `carried_out(*task)` called in one of the processes.
@@ -50,32 +58,42 @@ class Pool(Protocol):
         """Whether nothing that was submitted will be heard of any more."""
         ...
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nobody who could carry out a task at the moment."""
+        ...
+
     def close(self) -> None:
         """Listen no longer."""
         ...
 
 
-def pool_of(executor: Any) -> Pool:
-    """The pool behind what the user gave.
+def check_pool(executor: Any) -> None:
+    """Nothing, if rollouts can be given to it.
 
     Raises:
-        SettingsError: it is no `concurrent.futures.Executor` and no Dask client.
+        WrongType: it is no `concurrent.futures.Executor` and no Dask client.
     """
-    if isinstance(executor, Executor):
-        return FuturesPool(executor)
-    if hasattr(executor, "subscribe_topic") and hasattr(executor, "get_executor"):
-        return DaskPool(executor)
-    raise SettingsError(
-        f"executor={executor!r:.200} was given, and a concurrent.futures.Executor is needed, such "
-        "as ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn')), or a "
-        "dask.distributed.Client."
-    )
+    if not (isinstance(executor, Executor) or begins_again(executor)):
+        raise WrongType(
+            f"executor={executor!r:.200} was given, and a concurrent.futures.Executor is needed, "
+            "such as ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn')), or a "
+            "dask.distributed.Client."
+        )
+
+
+def begins_again(executor: Any) -> bool:
+    """Whether it begins what a lost process did again by itself: a Dask client does."""
+    return hasattr(executor, "subscribe_topic") and hasattr(executor, "get_executor")
+
+
+def pool_of(executor: Any) -> Pool:
+    """The pool behind what the user gave: see `check_pool`."""
+    return DaskPool(executor) if begins_again(executor) else FuturesPool(executor)
 
 
 class FuturesPool:
     """Any `concurrent.futures.Executor`. Where it loses a process, it is no pool any more."""
-
-    begins_again = False
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -93,6 +111,11 @@ class FuturesPool:
         """Never: such an executor ends its futures, whatever happens."""
         return False
 
+    @property
+    def is_idle(self) -> bool:
+        """Never: it has processes, or ends its futures."""
+        return False
+
     def close(self) -> None:
         """Nothing to do."""
 
@@ -102,8 +125,6 @@ class DaskPool:
 
     Each task announces that it begins, so that what was lost is counted.
     """
-
-    begins_again = True
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -125,6 +146,11 @@ class DaskPool:
     def is_gone(self) -> bool:
         """Whether the client was closed, which leaves its futures as they are."""
         return bool(self._client.status in ("closing", "closed"))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the cluster has no workers."""
+        return not self.is_gone and not self._client.nthreads()
 
     def close(self) -> None:
         """Listen no longer."""
@@ -171,6 +197,7 @@ class PooledExecutor(ThreadedExecutor):
         self._here = versions()
         self._names = map(str, itertools.count())
         self._futures: dict[str, Future[bytes]] = {}
+        self._has_warned = False
         self._held: dict[RolloutKey, Answer] = {}
         """Answers that are told after what was lost on the way to them."""
 
@@ -204,6 +231,12 @@ class PooledExecutor(ThreadedExecutor):
             return self._held.pop(next(iter(self._held)))
         said: Any = super().next_answer(self._patience_seconds(timeout_seconds))
         while said is None and timeout_seconds is None:
+            if self._futures and self._pool.is_idle and not self._has_warned:
+                self._has_warned = True
+                logger.warning(
+                    "The executor's cluster has no workers: %d rollouts wait for one.",
+                    len(self._futures),
+                )
             said = super().next_answer(self._patience_seconds(None))
         if isinstance(said, _Ended):
             said = self._answer_of(said)

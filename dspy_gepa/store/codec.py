@@ -231,10 +231,9 @@ def _kind_of_key(stored: Json) -> type:
 
 
 _OUTPUT = _Codec(lambda value: packed(_fields_of(value)), unpacked)
-_TEXT, _FLAG = _leaf(_exact_text, str), _leaf(bool, bool)
+_TEXT, _FLAG, _FIELDS = _leaf(_exact_text, str), _leaf(bool, bool), _leaf(dict, dict)
 _USUALLY_NOT = _Usual(_FLAG, value=False)
 _WHOLE, _NUMBER = _leaf(operator.index, int), _leaf(float, float, int)
-_FIELDS = _leaf(dict, dict)
 _WHOLES, _NAMES = _many(_WHOLE), _many(_TEXT)
 _PAIR = _fixed(lambda *pair: pair, _TEXT, _TEXT)
 _PAIR_KEY, _TRIAL_KEY = (_fixed(RolloutKey, _TEXT, *[_WHOLE] * n) for n in (1, 2))
@@ -322,6 +321,7 @@ _REFLECTION = Record(
     is_repair=_USUALLY_NOT,
     mends=_Usual(_WHOLE, 0),
     room=_Usual(_WHOLE, 0),
+    naming=_Usual(_WHOLE, 0),
 )
 _VERDICT = Record(Verdict, kind=_TEXT, reason=_TEXT)
 _EVALUATION = Record(Evaluation, candidate=_CANDIDATE, examples=_WHOLES)

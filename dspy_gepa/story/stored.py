@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from dspy_gepa.core.search import evolve
-from dspy_gepa.store.run_dir import StoredRun
+from dspy_gepa.store.run_dir import StoredRun, read_run
 from dspy_gepa.story.building import story_of
 from dspy_gepa.story.facts import NO_OUTCOME, Facts, Outcome
 from dspy_gepa.story.parts import ExampleStory, Session, Setting
 from dspy_gepa.story.story import Story
 from dspy_gepa.story.teller import Teller
+from dspy_gepa.values.answers import fields_alone
 
-__all__ = ["facts_of", "stored_story", "teller_of"]
+__all__ = ["facts_of", "stored_story", "story_in", "teller_of"]
 
 
 def stored_story(stored: StoredRun, outcome: Outcome = NO_OUTCOME) -> Story:
     """The story of a stored run, under way, finished or dead."""
     return story_of(teller_of(stored), facts_of(stored, outcome))
+
+
+def story_in(log_dir: str | os.PathLike[str]) -> Story:
+    """What happened in the run of this directory, without secrets: to be passed on.
+
+    Raises:
+        JournalError: there is no run, or it cannot be read.
+        JournalCorrupt: what is stored was changed.
+    """
+    return stored_story(read_run(Path(log_dir), fields_alone))
 
 
 def teller_of(stored: StoredRun) -> Teller:

@@ -52,18 +52,21 @@ def test_the_form_repeated_as_it_is_is_no_answer(components, edits, adds, number
     """What it has in place of texts stands in brackets, and never becomes an instruction."""
     form = Form(number)
     answer = form.answer(components, adds=adds, edits=edits)
-    said = f"{form.diagnosis()}\n{answer}\n{form.lesson()}"
-    reading = read_reply(said, dict.fromkeys(components, "Label it."), form)
-    assert reading.texts == {}
-    assert reading.problems
-    assert not reading.is_unchanged
+    whole = form.diagnosed(components, edits=edits, unchanged_if="it is right")
+    assert adds or answer in whole
+    for said in (answer, whole[whole.index("<diagnosis") :]):
+        reading = read_reply(said, dict.fromkeys(components, "Label it."), form)
+        assert reading.texts == {}
+        assert reading.problems
+        assert not reading.is_unchanged
 
 
 @pytest.mark.parametrize("number", [1, 7])
 def test_the_form_filled_in_is_read(number):
     """Who puts a text in the place of each bracket has answered."""
     form = Form(number)
-    said = "\n".join([form.diagnosis(), form.answer(COMPONENTS, edits=True), form.lesson()])
+    whole = form.diagnosed(COMPONENTS, edits=True, unchanged_if="it is right")
+    said = whole[whole.index("<diagnosis") :]
     filled = (
         said.replace("(what goes wrong and why, and what works and has to stay)", "The code.")
         .replace("(the whole new text)", "Draft K3.")

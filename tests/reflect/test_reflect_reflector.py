@@ -90,7 +90,7 @@ def test_one_question_is_about_all_components():
     """A proposal for a program of five predictors is one call, whatever is changed."""
     lm = Script(f"<diagnosis>\nc.\n</diagnosis>\n{marked('Do c well.', 'c')}")
     answer = Reflector(lm)(request(*"abcde", candidate=FIVE), {}, {})
-    assert answer == ReflectionAnswer(4, {"c": "Do c well."}, lm_calls=1, diagnosis="c.")
+    assert answer == ReflectionAnswer(4, {"c": "Do c well."}, lm_calls=1, diagnosis="c.", naming=1)
     (prompt,) = lm.prompts
     for name, text in FIVE.items():
         assert f"## {name}\n\n{text}" in prompt
@@ -250,32 +250,77 @@ def test_a_repair_is_told_the_exact_reason(reply, reason):
     assert any(line.startswith("- ") and reason in line for line in lm.prompts[1].splitlines())
 
 
-@pytest.mark.parametrize(
-    "text", ['{{"new_instruction": "{}"}}', "```\n{}\n```", "[[ ## improved ## ]]\n{}"]
+NAMELESS = (
+    "<new_text>\n{}\n</new_text>",
+    '{{"new_instruction": "{}"}}',
+    "```\n{}\n```",
+    "[[ ## improved ## ]]\n{}",
 )
-def test_who_writes_one_text_whatever_is_asked_is_asked_about_each_component(text):
-    """Such a model answers one question with one text; whose it is, is then known."""
-    lm = Script(*map(text.format, ("A.", "Label K3.", "Reply K3.")))
+KEPT = "Label the message. Reply to it. K3."
+"""A text that goes on from either of the current ones."""
+
+
+@pytest.mark.parametrize("text", NAMELESS)
+def test_a_text_that_is_nobodys_is_asked_about_once_and_stays_a_slip_if_it_is_named_then(text):
+    """One short call, and the next question is about all components again."""
+    lm = Script(text.format(KEPT), marked(KEPT, "label"))
     first, second = asked_twice(Reflector(lm), request("label", "reply"))
-    assert [repair.components for repair in first.repairs] == [("label",), ("reply",)]
-    assert sorted(second.texts) == ["label", "reply"]
-    assert sorted(second.texts.values()) == ["Label K3.", "Reply K3."]
-    assert second.lm_calls == 2
-
-
-@pytest.mark.parametrize("reply", ["I can't help.", "", marked("K3."), '{"label": "", "x": "K3"}'])
-def test_other_replies_are_asked_about_once(reply):
-    """Where nothing is said, or in our form, one question is about all of it."""
-    first, _ = asked_twice(Reflector(Script(reply, "<no_change/>")), request("label", "reply"))
     assert [repair.components for repair in first.repairs] == [("label", "reply")]
+    assert (first.naming, second.naming, second.lm_calls) == (0, 1, 1)
+    assert second.texts == {"label": KEPT}
 
 
-def test_who_counts_reflection_calls_is_asked_at_most_twice():
-    """Each question is asked about once more, and no more than that."""
-    lm = Script('{"new_instruction": "A."}', marked("Label K3.", "label"))
-    reflector = Reflector(lm, may_ask_apart=False)
-    _, second = asked_twice(reflector, request("label", "reply"))
-    assert second.texts == {"label": "Label K3."}
+@pytest.mark.parametrize("text", NAMELESS)
+def test_who_names_no_component_when_asked_for_it_is_asked_about_each(text):
+    """Such a model answers one question with one text; whose it is, is then known."""
+    lm = Script(*[text.format(KEPT)] * 4)
+    first, second = asked_twice(Reflector(lm), request("label", "reply"))
+    assert second.texts == {"label": KEPT, "reply": KEPT}
+    assert (first.lm_calls, second.lm_calls, second.after(first).naming) == (1, 3, -1)
+    assert "message: refund" not in lm.prompts[1]
+    assert all("message: refund" in prompt for prompt in lm.prompts[2:])
+
+
+@pytest.mark.parametrize("text", NAMELESS)
+def test_where_calls_count_the_second_one_is_about_one_component(text):
+    """It gives a text more surely than the name of one; each question is asked about once more."""
+    lm = Script(*[text.format(KEPT)] * 2)
+    first, second = asked_twice(Reflector(lm, counts_calls=True), request("label", "reply"))
+    assert [repair.components for repair in first.repairs] == [("label",)]
+    assert second.texts == {"label": KEPT}
+    assert (first.naming, second.lm_calls, second.shortfalls) == (-1, 1, ())
+
+
+@pytest.mark.parametrize(
+    ("counts", "asked"), [(True, [("label",)]), (False, [("label",), ("reply",)])]
+)
+def test_who_is_asked_apart_is_asked_once_more_as_anybody_is(counts, asked):
+    """A text in a form of its own is compared with the current one as always."""
+    lm = Script(*["```\nOops: 502 gateway error, try later again.\n```"] * 4)
+    reflector = Reflector(lm, counts_calls=counts)
+    first = reflector(request("label", "reply", asks_apart=True), {}, {})
+    assert (first.texts, first.naming) == ({}, 0)
+    assert [repair.components for repair in first.repairs] == asked
+    assert len(lm.prompts) == len(asked)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["I can't help.", "", '{"label": "", "x": "K3"}', marked("K3.", "label"), "<no_change/>"],
+)
+def test_who_says_nothing_or_names_one_does_not_count_as_naming_none(reply):
+    """Nor where nothing comes after it."""
+    first, second = asked_twice(Reflector(Script(reply, "Hm.")), request("label", "reply"))
+    said = second.after(first) if second else first
+    assert said.naming == ("K3." in reply)
+
+
+def test_a_component_asked_about_apart_changes_with_the_proposal():
+    """So that all have their turn where calls count."""
+    reflector = Reflector(Script(*[marked("K3.")] * 4), counts_calls=True)
+    asked = request("label", "reply", asks_apart=True)
+    texts = [reflector(replace(asked, ticket=ticket), {}, {}).texts for ticket in range(4)]
+    assert [list(one) for one in texts] == [["label"], ["reply"]] * 2
 
 
 def test_every_reason_is_a_line_of_its_own():

@@ -99,8 +99,20 @@ def test_a_text_in_another_form_is_taken_where_it_goes_on_from_the_current_one(r
     assert (reading.texts, reading.problems) == taken
     reading = read_reply(reply, ONE, is_second=True)
     assert (reading.texts, reading.problems) == taken
-    for unlike in ("Label it.", "Say which of the codes of the house it is: K1, K2 or K3."):
-        assert read_reply(reply, {"label": unlike}).problems
+    unlike = "Say which of the codes of the house it is: K1, K2 or K3."
+    assert read_reply(reply, {"label": unlike}).problems
+
+
+@pytest.mark.parametrize("reply", IN_OTHER_FORM.values(), ids=IN_OTHER_FORM)
+def test_a_text_that_goes_on_from_nothing_is_taken_where_the_reply_sets_it_apart(reply):
+    """By a fence for prose, from other words, or by the component's name, and says no less than
+    the current text. DSPy's short default instruction proves nothing of a text."""
+    current = {"label": "Given the fields `mail`, produce `code`."}
+    is_apart = "Done." in reply and "```" in reply and "<" not in reply
+    reading = read_reply(reply, current)
+    assert reading.texts == ({"label": TEXT} if is_apart or '"label"' in reply else {})
+    assert read_reply(reply, current, is_second=True).texts == {"label": TEXT}
+    assert not read_reply(reply, {"label": "Say which code it is. " * 9}, is_second=True).texts
 
 
 NO_INSTRUCTIONS = {
@@ -331,7 +343,13 @@ def form_and_reply(*texts):
         f"{form.mark('new_text', name)}\n{text}\n</{form.names[1]}>"
         for name, text in zip(TWO, texts, strict=False)
     ]
-    return form, "\n".join([form.diagnosis(), *blocks, form.lesson()])
+    before, after = marked_with(form, "diagnosis"), marked_with(form, "lesson")
+    return form, "\n".join([before, *blocks, after])
+
+
+def marked_with(form, tag):
+    """A block of the form that says something."""
+    return form.mark(tag) + "\nIt is K3.\n" + form.mark(tag).replace("<", "</")
 
 
 def without_blank_lines_around(text):

@@ -1,5 +1,6 @@
 """Rollouts in the processes of a pool: the same run, an exact count, and errors that say what."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -250,3 +251,27 @@ def test_what_a_program_answered_and_cannot_travel_is_told_in_words():
     rollout = there(with_a_lock).rollout
     assert rollout.score == 1.0
     assert "lock" in str(rollout.output)
+
+
+def test_a_cluster_without_workers_is_said_and_goes_on_when_one_comes(caplog):
+    """Nothing can be carried out, and nobody has to guess why."""
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    logging.getLogger("dspy").propagate = True
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        executor = executor_over(client, Recipe(WORLD))
+        executor.submit(REQUEST)
+
+        class Grows(logging.Handler):
+            def emit(self, record):
+                if "no workers" in record.getMessage():
+                    cluster.scale(1)
+
+        logging.getLogger("dspy.teleprompt.dspy_gepa").addHandler(grows := Grows())
+        answer = executor.next_answer()
+        logging.getLogger("dspy.teleprompt.dspy_gepa").removeHandler(grows)
+        executor.close()
+    assert isinstance(answer, RolloutAnswer)
+    assert "no workers: 1 rollouts wait" in caplog.text

@@ -80,7 +80,7 @@ def test_nothing_is_loaded_from_elsewhere():
     assert re.findall(r"https?:|//|src=|url\(|@import", page.split("</style>")[1]) == []
     assert page.count("<script") == page.count("<style") == 1
     assert page.count("sha256-") == 2
-    assert "default-src 'none'" in page
+    assert "default-src &#39;none&#39;" in page
 
 
 def test_links_lead_to_numbers_only():

@@ -1,0 +1,204 @@
+"""The texts that a reply sets apart in forms that nobody asked for: fences, elements, fields.
+
+What tells a new text from talk about it in any language is where it stands, and what it has of the
+current one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+__all__ = ["fences", "in_other_form", "is_placeholder", "pieces_of", "trimmed", "unfenced"]
+
+_ELEMENT_MARK = re.compile(
+    r"^[ \t*]*<([A-Za-z][\w.-]*)(?:\s[^<>]*)?>|</([A-Za-z][\w.-]*)>[ \t*]*$", re.MULTILINE
+)
+_FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+-]*)[^\n`]*$", re.MULTILINE)
+_PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
+"""What a fence around prose is called; other names are those of programming languages."""
+_PLACEHOLDER = re.compile(r"[(\[{<][^\n()\[\]{}<>]*[)\]}>]\.?")
+"""A line in brackets: what a form has in place of a text, ours and those that models make up."""
+_FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
+"""How DSPy's chat adapter writes a field."""
+_YAML_FIELD = re.compile(
+    r"([\w -]+):[ \t]*(?:([|>])[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)|([^\n]*)(?:\n+|\Z))"
+)
+_RUN = 12
+"""Bytes in a row that two texts share because one goes on from the other: two words of English,
+four characters of Chinese."""
+_LEAST_INHERITED = 0.4
+"""Of the bytes of the current text. Our choice: where nothing says that a text is meant as the new
+one, that it goes on from the current one does. Rewrites mostly keep more; talk about the current
+text, errors of servers, and answers to the program's task, less."""
+
+
+class Piece(NamedTuple):
+    """A text that a reply sets apart, by a fence, an element or a field."""
+
+    name: str
+    text: str
+    is_prose: bool = False
+    """Whether it stands in a fence for prose beside other words, which sets it apart from them."""
+    is_code: bool = False
+    """Whether it stands in a fence that is named for a language."""
+
+
+def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -> dict[str, str]:
+    """The texts of a reply without our marks, where only one reading is likely.
+
+    What goes on from the current text is meant as the new one, if it comes last: reasons come
+    before what they are for. Else what is in a fence of its own or has the component's name is, if
+    it says no less than the current text.
+    """
+    pieces = [
+        piece
+        for piece in pieces_of(answer)
+        if not is_placeholder(piece.text) and piece.name not in ("diagnosis", "lesson")
+    ]
+    chosen = {piece.name: piece for piece in pieces if piece.name in current}
+    if len(current) == 1 and not chosen:
+        ((component, old),) = current.items()
+        others = [piece for piece in pieces if piece.text != old.strip()] or pieces
+        if any(_goes_on(old, each) for each in others[:-1]):
+            return {}
+        if len(others) == 1 or (others and _goes_on(old, others[-1])):
+            chosen[component] = others[-1]
+    is_meant = all(
+        _goes_on(old := current[name], piece)
+        or (
+            (piece.is_prose or piece.name in current or (is_second and not piece.is_code))
+            and len(piece.text) >= len(old)
+        )
+        for name, piece in chosen.items()
+    )
+    return {name: piece.text for name, piece in chosen.items()} if is_meant else {}
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether it is a line in brackets, as forms have them in place of a text."""
+    return bool(_PLACEHOLDER.fullmatch(text))
+
+
+def _inherited(current: str, text: str) -> float:
+    """Which part of the current text stands in the other one too, in runs of some length."""
+    old, new = (" ".join(each.casefold().split()).encode() for each in (current, text))
+    run = min(_RUN, len(old))
+    runs = {new[start : start + run] for start in range(len(new) - run + 1)}
+    shared = [old[start : start + run] in runs for start in range(len(old) - run + 1)]
+    covered = sum(any(shared[max(0, place - run + 1) : place + 1]) for place in range(len(old)))
+    return covered / max(1, len(old))
+
+
+def _goes_on(current: str, piece: Piece) -> bool:
+    """Whether it goes on from the current text; a part of code, or code with it, does not."""
+    begins_alike = piece.text[:_RUN] == current.strip()[:_RUN]
+    is_whole = begins_alike or not piece.is_code
+    return is_whole and _inherited(current, piece.text) >= _LEAST_INHERITED
+
+
+def pieces_of(answer: str) -> list[Piece]:
+    """What a reply sets apart, in order: fields, else elements, else fences."""
+    fenced = list(fences(answer))
+    elements = list(_elements(answer))
+    alone = elements[0].text if len(elements) == 1 else answer
+    alone = fenced[0][1] if len(fenced) == 1 else alone
+    if (fields := _fields_of(alone)) is not None:
+        return [Piece(name, trimmed(text)) for name, text in fields]
+    if elements:
+        # A fence beside them leaves open which is meant, and so do elements beside text in one.
+        inside = sum(len(list(fences(element.text))) for element in elements)
+        if any(map(_ELEMENT_MARK.search, texts := [element.text for element in elements])):
+            is_one = len(texts) == 1 and _ELEMENT_MARK.match(texts[0])
+            return pieces_of(texts[0]) if is_one else []
+        pieces = [Piece(name, unfenced(text)) for name, text, *_ in elements]
+        return pieces if inside == len(fenced) else []
+    has_talk = any(answer.strip() != answer[start:end] for _, _, start, end in fenced)
+    return [
+        Piece(name, trimmed(inside), has_talk and name in _PROSE, name not in _PROSE)
+        for name, inside, _, _ in fenced
+    ]
+
+
+def _elements(text: str) -> Iterator[Piece]:
+    """The outermost elements that begin a line and end one; those of one name nest."""
+    opened: re.Match[str] | None = None
+    depth = 0
+    for mark in _ELEMENT_MARK.finditer(text):
+        if opened is None or opened[1] == (mark[1] or mark[2]):
+            opened = opened or (mark if mark[1] else None)
+            depth += 1 if mark[1] else -1 if opened else 0
+            if opened and not depth:
+                yield Piece(opened[1], trimmed(text[opened.end() : mark.start()]))
+                opened = None
+
+
+def _fields_of(written: str) -> list[tuple[str, str]] | None:
+    """The texts in JSON, in YAML with a block or in DSPy's own form, with their names.
+
+    None where it is none of these.
+    """
+    written = written.strip()
+    pieces = _FIELD_HEADER.split(written)
+    if len(pieces) > 1 and not pieces[0].strip():
+        fields = zip(pieces[1::2], pieces[2::2], strict=True)
+        return [(name, text) for name, text in fields if name != "completed"]
+    try:
+        found = json.loads(written, strict=False)
+    except (ValueError, RecursionError):  # the latter where it nests a thousand times
+        return _yaml_fields(written)
+    return list(_leaves(found)) if isinstance(found, (dict, list)) else None
+
+
+def _leaves(found: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """The texts in a JSON value, with the names of their fields."""
+    if isinstance(found, str):
+        yield name, found
+    for own, each in found.items() if isinstance(found, dict) else ():
+        yield from _leaves(each, own)
+
+
+def _yaml_fields(written: str) -> list[tuple[str, str]] | None:
+    """The fields of YAML that has a text in a block; None where it is anything else."""
+    fields, place, has_block = [], 0, False
+    while found := _YAML_FIELD.match(written, place):
+        text = textwrap.dedent(found[3] or found[4] or "")
+        folded = re.sub(r"(?<=\S)\n(?=\S)", " ", text)
+        fields.append((found[1], folded if found[2] == ">" else text))
+        place, has_block = found.end(), has_block or bool(found[2])
+    return fields if has_block and place == len(written) else None
+
+
+def fences(text: str) -> Iterator[tuple[str, str, int, int]]:
+    """The outermost fences: what they are called, what stands in them, and where they stand.
+
+    One with a name opens, one without closes what is open, as far as its marks are as many.
+    """
+    opened: list[re.Match[str]] = []
+    for mark in _FENCE.finditer(text):
+        closes = opened and not mark[2] and mark[1].startswith(opened[-1][1])
+        if not closes:
+            opened.append(mark)
+            continue
+        first = opened.pop()
+        if not opened:
+            inside = text[first.end() + 1 : mark.start()]
+            yield first[2].casefold(), inside, first.start(), mark.end()
+
+
+def unfenced(text: str, current: str = "") -> str:
+    """The text without a fence around all of it, where the current text has none."""
+    for _, inside, start, end in fences(text):
+        if (start, end) == (0, len(text)) and not _FENCE.match(current.strip()):
+            return trimmed(inside)
+    return text
+
+
+def trimmed(text: str) -> str:
+    """The text without blank lines around it."""
+    if "\n" not in text:
+        return text.strip()
+    return re.sub(r"\A(?:[ \t]*\n)+|\s+\Z", "", text)
