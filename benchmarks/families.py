@@ -31,7 +31,7 @@ import numpy as np
 from gepa import optimize
 from gepa.core.adapter import EvaluationBatch
 
-from dspy_gepa.arguments import Arguments
+from dspy_gepa.config.config import Config
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Committed, Event
@@ -489,7 +489,7 @@ def settings_in(world: World, *, metric_calls: int, seed: int, **given: Any) -> 
     """What the search is asked to do, as `GEPA` would ask it."""
     numbers = tuple(range(world.train + world.validation))
     return settings_for(
-        Arguments(metric=len, seed=seed, perfect_score=world.perfect_score, **given),
+        Config().with_arguments({"seed": seed, "perfect_score": world.perfect_score, **given}),
         ExampleTable((), numbers[: world.train], numbers[world.train :]),
         Limits(metric_calls=metric_calls),
         feedback_calls=0,

@@ -39,7 +39,8 @@ from dspy_gepa.core.proposal import (
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import ReflectionAnswer
 from dspy_gepa.store.blobs import Blobs
-from dspy_gepa.store.journal import FLUSH_SECONDS, Journal, read_journal
+from dspy_gepa.store.contents import read_journal
+from dspy_gepa.store.journal import FLUSH_SECONDS, Journal
 from dspy_gepa.store.secret import Redactor
 
 VALIDATION = tuple(range(1000))

@@ -35,7 +35,7 @@ from mailbox_lm import MailboxLM, Usage, reflection_model
 from report import estimate, print_table, surroundings, write_record
 
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, faults_in_words
-from dspy_gepa.program.calls.lm import reflection_asker
+from dspy_gepa.models.asking import reflection_asker
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.reflect.templates import TRANSCRIPTION, Template
 

@@ -54,7 +54,8 @@ from search_efficiency import CountedMetric, quiet
 from worlds import WORLDS, Steps, Task, World, instructions
 
 from dspy_gepa import GEPA
-from dspy_gepa.arguments import Arguments
+from dspy_gepa.config.config import Config
+from dspy_gepa.config.search import Search as SearchConfig
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.search import start
@@ -161,7 +162,7 @@ def settings_of(search: Search, budget: int, seed: int, window: int | None = Non
     """What the search is asked to do, as `GEPA` would ask it."""
     numbers = tuple(range(TRAIN + VALIDATION))
     return settings_for(
-        Arguments(metric=len, search=search, window=window, seed=seed),
+        Config(search=SearchConfig(search=search, window=window, seed=seed)),
         ExampleTable((), numbers[:TRAIN], numbers[TRAIN:]),
         Limits(metric_calls=budget),
         feedback_calls=0,

@@ -2,7 +2,7 @@
 
 import sys
 
-from dspy_gepa.demo.cli import main
+from dspy_gepa.command.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import dspy
-from typing_extensions import Unpack
 
-from dspy_gepa.anything_arguments import AnythingArguments, Mode, SharedArguments
-from dspy_gepa.anything_result import AnythingResult
-from dspy_gepa.anything_wiring import AnythingOptimization
 from dspy_gepa.artifact.isolated import MOST_PROCESSES
 from dspy_gepa.artifact.reading import Kind
+from dspy_gepa.compat.callbacks import CallbackObserver
+from dspy_gepa.compat.gepa_config import mapped_config
+from dspy_gepa.compat.names import check_names, keywords_of
+from dspy_gepa.compat.strategies import component_selector as as_component_selector
+from dspy_gepa.compat.strategies import selection as as_selection
+from dspy_gepa.compat.strategies import stopper
+from dspy_gepa.config.budget import Budget
+from dspy_gepa.config.config import Config
+from dspy_gepa.config.execution import Execution, Tracking
+from dspy_gepa.config.search import Scores, Search
+from dspy_gepa.config.texts import Frozen, Reflection, TextRules
+from dspy_gepa.core.columns import FrontierKind
+from dspy_gepa.core.components import ComponentSelector
+from dspy_gepa.core.gate import Gate
+from dspy_gepa.core.selection import Selection
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.gepa_config import mapped_config
+from dspy_gepa.improvement.config import AnythingArguments, Mode, listed
+from dspy_gepa.improvement.improvement import Improvement, improvement_of, tabulated
+from dspy_gepa.improvement.result import AnythingResult
+from dspy_gepa.models.usage import Price
 from dspy_gepa.observe.observer import Observer
 
 __all__ = ["optimize_anything"]
@@ -35,6 +50,7 @@ def optimize_anything(
     max_cost: float | None = None,
     max_seconds: float | None = None,
     num_threads: int | None = None,
+    executor: Any = None,
     timeout_seconds: float | None = 900.0,
     isolation: str | None = None,
     memory_mb: int | None = None,
@@ -44,7 +60,7 @@ def optimize_anything(
     repairs: int = 1,
     checks: Sequence[Callable[[str], Any]] = (),
     kind: Kind | Mapping[str, Kind] = "text",
-    log_dir: str | None = None,
+    log_dir: str | os.PathLike[str] | None = None,
     seed: int | None = 0,
     window: int | None = None,
     observers: Sequence[Observer] = (),
@@ -52,7 +68,37 @@ def optimize_anything(
     seed_candidate: str | Mapping[str, str] | None = None,
     test_set: Iterable[Any] | None = None,
     batch_evaluator: Callable[..., Any] | None = None,
-    **shared: Unpack[SharedArguments],
+    max_rollouts: int | None = None,
+    max_reflection_calls: int | None = None,
+    max_proposals: int | None = None,
+    max_total_tokens: int | None = None,
+    price: Price | None = None,
+    frozen: Frozen = (),
+    constraints: str | Sequence[str] = (),
+    invariants: Sequence[Callable[[str, str, str], Any]] = (),
+    guidance: str = "",
+    references: Mapping[str, str] | Sequence[str | os.PathLike[str]] = (),
+    reflection_template: Any = None,
+    objectives: Mapping[str, str] | Sequence[str] = (),
+    frontier_type: FrontierKind = "instance",
+    perfect_score: float | None = None,
+    skip_perfect_score: bool | None = None,
+    reflection_minibatch_size: int | None = None,
+    candidate_selection_strategy: str | Selection | Any = None,
+    component_selector: str | ComponentSelector | Any = None,
+    gate: Gate | None = None,
+    use_merge: bool = True,
+    max_merge_invocations: int | None = 5,
+    callbacks: Sequence[Any] = (),
+    stop_callbacks: Sequence[Callable[[Any], bool]] = (),
+    use_wandb: bool = False,
+    wandb_api_key: str | None = None,
+    wandb_init_kwargs: Mapping[str, Any] | None = None,
+    use_mlflow: bool = False,
+    mlflow_tracking_uri: str | None = None,
+    mlflow_experiment_name: str | None = None,
+    tracking_key_prefix: str = "gepa/",
+    **unknown: Any,
 ) -> AnythingResult:
     """The best artifact that was found, with its score and what that cost.
 
@@ -86,6 +132,7 @@ def optimize_anything(
         max_cost: The most USD, for everything that is asked of models through DSPy.
         max_seconds: After so many nothing more is begun.
         num_threads: Evaluations at once.
+        executor: Carries out evaluations in other processes, as in `GEPA`; not with `isolation`.
         timeout_seconds: For one evaluation; a reflection has as long, and 900 seconds at least. In
             this process, a thread that takes longer is left behind.
         isolation: "process" for a process of its own for each evaluation, which is ended with all
@@ -109,7 +156,38 @@ def optimize_anything(
         seed_candidate: gepa's name of `artifact`.
         test_set: gepa's name of `testset`.
         batch_evaluator: gepa's; refused.
-        **shared: Names that mean what they mean in `GEPA`, see `SharedArguments`.
+        max_rollouts: A limit in evaluations; like all that follow, it means what it does in `GEPA`.
+        max_reflection_calls: A limit in calls of the reflection LM.
+        max_proposals: A limit in attempts at a new artifact.
+        max_total_tokens: A limit in tokens of all model calls.
+        price: From a model's name and a call's usage to USD or None.
+        frozen: Texts, or parts of them, that are never rewritten.
+        constraints: What every new text has to comply with, in words.
+        invariants: Functions of name, old and new text that return False or a reason to refuse it.
+        guidance: Advice for the reflection LM, in words.
+        references: Texts for it to consult.
+        reflection_template: Its prompt.
+        objectives: Name to "max" or "min", for what `objective_scores` hold.
+        frontier_type: What members are compared on.
+        perfect_score: The highest score, which cannot be improved on. By default none is known.
+        skip_perfect_score: Whether problems with that score are left out of reflections, which by
+            default they are if it is named.
+        reflection_minibatch_size: Problems that a proposal learns from.
+        candidate_selection_strategy: How the artifact that is rewritten is chosen.
+        component_selector: Which texts a proposal rewrites.
+        gate: Whether a new artifact is validated, by the scores on the minibatch.
+        use_merge: Whether artifacts are merged.
+        max_merge_invocations: How many merges are tried at most.
+        callbacks: Objects with hooks that were written for the gepa package.
+        stop_callbacks: Functions that were written for it, asked after every proposal.
+        use_wandb: Whether the run is logged to Weights & Biases.
+        wandb_api_key: For that; never stored.
+        wandb_init_kwargs: For that.
+        use_mlflow: Whether the run is logged to MLflow.
+        mlflow_tracking_uri: For that.
+        mlflow_experiment_name: For that.
+        tracking_key_prefix: What the names of what is logged begin with.
+        **unknown: Refused, with the names that may be meant.
 
     Raises:
         SettingsError: an argument is wrong; nothing was spent.
@@ -123,42 +201,99 @@ def optimize_anything(
             "batch_evaluator is not supported: give evaluator=, which is called for several "
             "examples at once with num_threads=."
         )
-    own = {
-        "artifact": _one_of("artifact", artifact, "seed_candidate", seed_candidate),
-        "evaluator": evaluator,
-        "objective": objective,
-        "background": background,
-        "mode": mode,
-        "dataset": dataset,
-        "valset": valset,
-        "testset": _one_of("testset", testset, "test_set", test_set),
-        "max_evals": max_evals,
-        "max_cost": max_cost,
-        "isolation": isolation,
-        "memory_mb": memory_mb,
-        "max_processes": max_processes,
-        "capture_stdio": capture_stdio,
-        "failure_score": failure_score,
-        "repairs": repairs,
-        "checks": checks,
-        "kind": kind,
-    }
-    given = {
-        "reflection_lm": reflection_lm,
-        "max_seconds": max_seconds,
-        "num_threads": num_threads,
-        "timeout_seconds": timeout_seconds,
-        "log_dir": log_dir,
-        "seed": seed,
-        "window": window,
-        "observers": observers,
-    }
-    own, given = mapped_config(config, own, {**given, **shared})
-    optimization = AnythingOptimization(AnythingArguments(**own, given=given))
-    with optimization.evaluating() as evaluate, optimization.run_dir() as run_dir:
-        finish = optimization.search(evaluate, run_dir, lambda _state: None)
-        optimization.check(finish)
-        return optimization.result(finish, evaluate, run_dir)
+    check_names(unknown, keywords_of(optimize_anything), "optimize_anything")
+    asked = AnythingArguments(
+        artifact=_one_of("artifact", artifact, "seed_candidate", seed_candidate),
+        evaluator=evaluator,
+        objective=objective,
+        background=background,
+        mode=mode,
+        dataset=listed("dataset", dataset),
+        valset=listed("valset", valset),
+        testset=listed("testset", _one_of("testset", testset, "test_set", test_set)),
+        max_evals=max_evals,
+        max_cost=max_cost,
+        isolation=isolation,
+        memory_mb=memory_mb,
+        max_processes=max_processes,
+        capture_stdio=capture_stdio,
+        failure_score=failure_score,
+        perfect_score=perfect_score,
+        skip_perfect_score=skip_perfect_score,
+        checks=checks,
+        kind=kind,
+        config=Config(
+            budget=Budget(
+                max_rollouts=max_rollouts,
+                max_reflection_calls=max_reflection_calls,
+                max_proposals=max_proposals,
+                max_total_tokens=max_total_tokens,
+                max_seconds=max_seconds,
+                price=price,
+            ),
+            search=Search(
+                seed=seed,
+                reflection_minibatch_size=reflection_minibatch_size,
+                candidate_selection_strategy=candidate_selection_strategy,
+                component_selector=component_selector,
+                gate=gate,
+                frontier_type=frontier_type,
+                use_merge=use_merge,
+                max_merge_invocations=max_merge_invocations,
+                window=window,
+            ),
+            scores=Scores(objectives=objectives),
+            texts=TextRules(frozen=frozen, constraints=constraints, invariants=invariants),
+            reflection=Reflection(
+                reflection_lm=reflection_lm,
+                guidance=guidance,
+                references=references,
+                reflection_template=reflection_template,
+                repairs=repairs,
+            ),
+            execution=Execution(
+                num_threads=num_threads,
+                executor=executor,
+                timeout_seconds=timeout_seconds,
+                log_dir=log_dir,
+            ),
+            tracking=Tracking(
+                observers=observers,
+                callbacks=callbacks,
+                stop_callbacks=stop_callbacks,
+                use_wandb=use_wandb,
+                wandb_api_key=wandb_api_key,
+                wandb_init_kwargs=wandb_init_kwargs,
+                use_mlflow=use_mlflow,
+                mlflow_tracking_uri=mlflow_tracking_uri,
+                mlflow_experiment_name=mlflow_experiment_name,
+                tracking_key_prefix=tracking_key_prefix,
+            ),
+        ),
+    )
+    usual = AnythingArguments(artifact=None, evaluator=None)
+    mapped = mapped_config(config, asked.arguments, usual.arguments)
+    improvement = _improvement(asked.with_arguments(mapped))
+    with improvement.evaluating() as evaluate, improvement.run_directory() as run_dir:
+        finish = improvement.search(evaluate, run_dir)
+        improvement.check(finish)
+        return improvement.result(finish, evaluate, run_dir)
+
+
+def _improvement(asked: AnythingArguments) -> Improvement:
+    """What is asked for, with what was written for another package as values of ours."""
+    search, tracking = asked.config.search, asked.config.tracking
+    parent, components = search.candidate_selection_strategy, search.component_selector
+    table = tabulated(asked)
+    examples = table.examples
+    return improvement_of(
+        asked,
+        table,
+        selection=None if parent is None else as_selection(parent),
+        components=None if components is None else as_component_selector(components, examples),
+        callbacks=[CallbackObserver(each, examples) for each in tracking.callbacks],
+        stoppers=[stopper(each) for each in tracking.stop_callbacks],
+    )
 
 
 def _one_of(name: str, value: Any, other_name: str, other: Any) -> Any:

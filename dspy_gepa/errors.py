@@ -5,6 +5,7 @@ GEPAError
 |   +-- WrongType (TypeError)
 +-- MetricError (ValueError)          a metric returned something that is no score
 +-- WorkerError (RuntimeError)        the run stopped: a model or its server cannot be used
++-- RemoteError (RuntimeError)        stands for an error in a process of an executor
 +-- ReflectionError (RuntimeError)    the run stopped: no reflection ever gave a usable text
 +-- JournalError (OSError)            a run directory cannot be used: no room, no right, in use
 |   +-- JournalCorrupt (ValueError)      what is stored in it is damaged; names the line
@@ -22,6 +23,7 @@ __all__ = [
     "MetricError",
     "MissingExtra",
     "ReflectionError",
+    "RemoteError",
     "SettingsError",
     "WorkerError",
     "WrongType",
@@ -79,6 +81,23 @@ class WorkerError(GEPAError, RuntimeError):
     def __init__(self, message: str, *, program: object = None) -> None:
         super().__init__(message)
         self.program = program
+
+
+class RemoteError(GEPAError, RuntimeError):
+    """Stands for an error that was raised in a process of an executor and cannot be sent as it is.
+
+    `kinds` are the full names of its class and of the classes above that.
+    """
+
+    kinds: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, error: BaseException) -> "RemoteError":
+        """One that stands for this error."""
+        kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
+        made = cls(f"{kinds[0]}: {error}")
+        made.kinds = tuple(kinds)
+        return made
 
 
 class ReflectionError(GEPAError, RuntimeError):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from dspy_gepa.arguments import Arguments
-from dspy_gepa.core.budget import Limits
+from dspy_gepa.config.config import Config
+from dspy_gepa.core.budget import NOTHING, Limits, Tally
+from dspy_gepa.core.caution import Cautious
+from dspy_gepa.core.components import ComponentSelector, in_one_call, round_robin
 from dspy_gepa.core.gate import strict_improvement
 from dspy_gepa.core.merge import TextMerge, better_text
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs, Looks
-from dspy_gepa.core.selection import Cautious, ProbablyBest
+from dspy_gepa.core.selection import SELECTIONS, ProbablyBest, Selection, by_estimate
 from dspy_gepa.core.state import Settings
-from dspy_gepa.fitting import fitted
 from dspy_gepa.program.examples import ExampleTable
-from dspy_gepa.program.strategies import component_selector, selection
 
-__all__ = ["is_single_component", "settings_for"]
+__all__ = ["OF_THE_BUDGET", "is_single_component", "settings_for"]
+
+OF_THE_BUDGET = ("settings.rungs", "settings.feedback_calls")
+"""The settings that follow from a small budget, so that they may differ in a run carried on."""
 
 _PAPER_MINIBATCH = 3
 _MINIBATCHES = (3, 5, 8)
@@ -31,10 +35,12 @@ _NOBODY: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 def settings_for(
-    given: Arguments,
+    config: Config,
     table: ExampleTable,
     limits: Limits,
     *,
+    selection: Selection | None = None,
+    components: ComponentSelector | None = None,
     feedback_calls: int,
     asked_about: tuple[str, ...] = (),
     reflection_calls: int,
@@ -42,12 +48,14 @@ def settings_for(
     frozen: tuple[str, ...] = (),
     owners: Mapping[str, tuple[str, ...]] = _NOBODY,
 ) -> Settings:
-    """What the search is asked to do, where arguments leave it open by the search's own choice.
+    """What the search is asked to do, by the search's own choice if that is left open.
 
     Args:
-        given: The arguments.
+        config: What was asked for.
         table: Training and validation examples.
         limits: The budget.
+        selection: How a parent is chosen; by the search's own choice if it is None.
+        components: Which components are rewritten; likewise.
         feedback_calls: Of how many components a proposal has the metric asked, an example.
         asked_about: Those that it can be asked about.
         reflection_calls: The most calls of the reflection LM that a proposal makes.
@@ -55,89 +63,92 @@ def settings_for(
         frozen: Components that are never rewritten.
         owners: For components that are not called themselves, those whose calls are theirs.
     """
-    chosen = _paper(given) if given.search == "paper" else _default(given, limits, text_merge)
-    fit = fitted(limits, table, chosen.get("rungs"), feedback_calls, seed=given.seed or 0)
+    search, scores = config.search, config.scores
+    chosen = (
+        _paper(config, selection)
+        if search.search == "paper"
+        else _default(config, limits, selection, text_merge)
+    )
+    seed = search.seed or 0
+    fit = _fitted(limits, table, chosen.get("rungs"), feedback_calls, seed=seed)
     return Settings(
         **{**chosen, "rungs": fit.rungs},
         train=table.train,
         validation=table.validation,
         limits=limits,
-        seed=given.seed or 0,
-        components=component_selector(_components(given), table.examples),
+        seed=seed,
+        components=components or _components(config),
         anchors=table.anchors,
         frozen=frozen,
         owners=owners,
-        minimized=tuple(name for name, way in given.directions.items() if way == "min"),
-        frontier=given.frontier_type,
-        skip_perfect_score=given.skip_perfect_score,
-        perfect_score=1.0 if given.perfect_score is None else given.perfect_score,
-        lowest_score=given.failure_score,
+        minimized=tuple(name for name, way in scores.directions.items() if way == "min"),
+        frontier=search.frontier_type,
+        skip_perfect_score=scores.skip_perfect_score,
+        perfect_score=1.0 if scores.perfect_score is None else scores.perfect_score,
+        lowest_score=scores.failure_score,
         feedback_calls=fit.feedback_calls,
         asked_about=asked_about,
         reflection_calls=reflection_calls,
-        use_merge=given.use_merge and given.max_merge_invocations is not None,
-        max_merge_invocations=given.max_merge_invocations or 0,
+        use_merge=search.use_merge and search.max_merge_invocations is not None,
+        max_merge_invocations=search.max_merge_invocations or 0,
     )
 
 
-def is_single_component(given: Arguments) -> bool:
+def is_single_component(config: Config) -> bool:
     """Whether a proposal rewrites one component at a time."""
-    return bool(_components(given) == "round_robin")
+    asked = config.search.component_selector
+    return asked == "round_robin" or (asked is None and _components(config) is round_robin)
 
 
-def _components(given: Arguments) -> Any:
-    """Which components a proposal rewrites.
+def _components(config: Config) -> ComponentSelector:
+    """Which components a proposal rewrites if nothing is asked for.
 
-    Our choice for the default search is all of them: feedback mostly says which one is at fault,
-    and one at a time, which costs half the reflections, needed several times the rollouts in
-    simulation.
+    Our choice for the default search is all of them where one reflection call is about all: one at
+    a time needed several times the rollouts in simulation.
     """
-    if given.component_selector is not None:
-        return given.component_selector
     # A description is one of many, and mostly not the one at fault.
-    is_one_of_many = not {"tools", "fields"}.isdisjoint(given.optimize)
-    return "round_robin" if is_one_of_many or given.search == "paper" else "all"
+    is_one_of_many = not {"tools", "fields"}.isdisjoint(config.texts.optimize)
+    return round_robin if is_one_of_many or config.search.search == "paper" else in_one_call
 
 
-def _paper(given: Arguments) -> dict[str, Any]:
+def _paper(config: Config, selection: Selection | None) -> dict[str, Any]:
     """The published algorithm."""
+    search = config.search
     return {
-        "sampler": Epochs(given.reflection_minibatch_size or _PAPER_MINIBATCH),
-        "selection": selection(given.candidate_selection_strategy or "pareto"),
-        "gate": given.gate or strict_improvement,
-        "window": given.window or 1,
+        "sampler": Epochs(search.reflection_minibatch_size or _PAPER_MINIBATCH),
+        "selection": selection or SELECTIONS["pareto"],
+        "gate": search.gate or strict_improvement,
+        "window": search.window or 1,
     }
 
 
-def _default(given: Arguments, limits: Limits, text_merge: TextMerge) -> dict[str, Any]:
+def _default(
+    config: Config, limits: Limits, selection: Selection | None, text_merge: TextMerge
+) -> dict[str, Any]:
     """Validation in rungs, parents and winner by estimate."""
-    is_in_a_hurry = given.prefer == "time"
-    window = given.window or (_WINDOW_IN_A_HURRY if is_in_a_hurry else _window(limits))
-    strategy = given.candidate_selection_strategy
+    search, scores = config.search, config.scores
+    is_in_a_hurry = search.prefer == "time"
     chosen: dict[str, Any] = {
-        "selection": ProbablyBest() if strategy is None else selection(strategy),
-        "ranking": Cautious(),
+        "selection": selection or ProbablyBest(),
+        "ranking": by_estimate,
+        "caution": Cautious(),
         "contrasts": _CONTRASTS,
         "remembers_rejected": True,
         "text_merge": text_merge,
-        "window": window,
+        "window": search.window or (_WINDOW_IN_A_HURRY if is_in_a_hurry else _window(limits)),
+        "gate": search.gate or strict_improvement,
     }
-    if given.frontier_type == "instance" and given.aggregate_metric is None:
+    if search.frontier_type == "instance" and scores.aggregate_metric is None:
         # Otherwise members are compared by what is taken over the whole validation set.
         chosen["rungs"] = Rungs()
-    size = given.reflection_minibatch_size
-    if not given.skip_perfect_score:
+    size = search.reflection_minibatch_size
+    if not scores.skip_perfect_score:
         # Then no score says that an example is right, and there are no failures to look for.
-        chosen |= {
-            "sampler": Epochs(size or _PAPER_MINIBATCH),
-            "gate": given.gate or strict_improvement,
-        }
-        return chosen
+        return chosen | {"sampler": Epochs(size or _PAPER_MINIBATCH)}
     return chosen | {
         "sampler": Looks(),
         "minibatch_sizes": (size,) if size else _MINIBATCHES,
         "stops_early": not is_in_a_hurry,
-        "gate": given.gate or strict_improvement,
     }
 
 
@@ -150,3 +161,52 @@ def _window(limits: Limits) -> int:
     """
     most = limits.rollouts_at_most
     return 2 if most is None else min(max(most // 400, 1), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """How a search is begun."""
+
+    rungs: Rungs | None
+    """On how many validation examples; None where on all of them."""
+    feedback_calls: int
+    """The most metric calls that a reflection makes an example; with 0 none is asked for."""
+
+
+def _fitted(
+    limits: Limits, table: ExampleTable, rungs: Rungs | None, feedback_calls: int, *, seed: int
+) -> _Fit:
+    """The same if a proposal that looks at one example fits; else less, so that one does.
+
+    Smoke tests and first tries have such budgets, and want to see the whole way once: an example
+    looked at, its rewrite compared on it and validated.
+
+    First the program is validated on fewer examples before its first rewrite, and that on as many.
+    Where even one is too many, the metric is not asked about single components.
+    """
+    asked = _Fit(rungs, feedback_calls)
+    order = table.validation if rungs is None else rungs.order(table.validation, seed=seed)
+    for calls in dict.fromkeys((feedback_calls, 0)):
+        most = len(order) if rungs is None else min(rungs.seed, len(order))
+        for count in range(most, 0, -1):
+            smaller = rungs
+            if rungs is not None and count < most:
+                smaller = replace(rungs, seed=count, first=min(rungs.first, count))
+            first = count if smaller is None else min(smaller.first, count)
+            needed = _least(table, order[:count], order[:first], calls)
+            if not limits.obstacle(used=NOTHING, more=needed):
+                return _Fit(smaller, calls)
+            if rungs is None:
+                break
+    return asked
+
+
+def _least(
+    table: ExampleTable, validated: tuple[int, ...], first: tuple[int, ...], feedback_calls: int
+) -> Tally:
+    """What the seed's validation and one proposal need that looks at one example, at most."""
+    train = set(table.train)
+    looked = int(not train <= set(validated))
+    gated = int(not train <= set(first))
+    rollouts = len(validated) + looked + gated + len(first) + 2 * len(table.anchors)
+    return Tally(rollouts=rollouts, metric_calls=rollouts + feedback_calls)

@@ -65,7 +65,7 @@ class RunResult:
 
         By the aggregate metric where there is one, and of equals by the mean score; in the paper's
         search by the mean score; otherwise by the estimate, of the members whose lead over the seed
-        is sure: see `dspy_gepa.core.selection.Cautious`.
+        is sure: see `dspy_gepa.core.caution.Cautious`.
         """
         if self.aggregates:
             ranked = zip(self.aggregates, self.mean_scores, strict=True)

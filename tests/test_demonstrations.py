@@ -9,7 +9,8 @@ import pytest
 from label_task import interrupt
 from scripted_engine import answer, scripted_lm
 
-from dspy_gepa import GEPA, demonstrating
+from dspy_gepa import GEPA
+from dspy_gepa.compilation import demonstrations
 from dspy_gepa.errors import JournalCorrupt, JournalError
 from dspy_gepa.program import demos
 from dspy_gepa.run import loop
@@ -168,7 +169,7 @@ def test_the_seconds_hold_for_both(more, monkeypatch):
     compiled(whole)
     metric = Counting()
     clock = SimpleNamespace(monotonic=lambda: float(metric.calls))
-    for module in (loop, demos, demonstrating):
+    for module in (loop, demos, demonstrations):
         monkeypatch.setattr(module, "time", clock)
     program, _ = compiled(metric, max_seconds=float(whole.searched + more))
     assert metric.searched == whole.searched

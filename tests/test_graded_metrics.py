@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from dspy_gepa.arguments import Arguments
+from dspy_gepa.config.config import Config
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
@@ -48,7 +48,7 @@ def lessons_kept(score, *, metric_calls=400, **given):
     """How many lessons the text holds that is returned."""
     numbers = tuple(range(TRAIN + VALIDATION))
     settings = settings_for(
-        Arguments(metric=len, **given),
+        Config().with_arguments(given),
         ExampleTable((), numbers[:TRAIN], numbers[TRAIN:]),
         Limits(metric_calls=metric_calls),
         feedback_calls=0,

@@ -99,7 +99,7 @@ def test_a_run_without_a_member_has_no_program(finished, tmp_path):
     folder, *_ = finished
     shutil.copytree(folder, tmp_path / "early")
     journal = tmp_path / "early" / "events.jsonl"
-    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:4]))
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:6]))
     saved = load_run(tmp_path / "early")
     assert (len(saved.result.members), saved.result.tally.rollouts > 0) == (0, True)
     with pytest.raises(SettingsError, match="the run has 0 members"):

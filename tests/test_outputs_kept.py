@@ -14,7 +14,7 @@ import pytest
 from dspy_gepa import GEPA, load_run
 from dspy_gepa.errors import JournalError
 from dspy_gepa.program.rollouts.outputs import OutputForms, lost_in
-from dspy_gepa.store.plain import dumps, loads, packed, unpacked
+from dspy_gepa.values.plain import dumps, loads, packed, unpacked
 
 
 class Topic(enum.Enum):

@@ -39,7 +39,7 @@ def test_changed_constants_do_not(monkeypatch):
     """The gate would fail: where parents are drawn ten times as wide, with five times fewer
     revalidations, and with other variances. Runs differ with the last digit of a score, and so with
     the version of numpy, so that three of the five are enough. The variance of steps is not among
-    them: the run learns it."""
+    them, because the run learns it: `tests/core/test_core_estimate.py` notices that one."""
     changes = [
         lambda settings: replace(settings, selection=ProbablyBest(5.0)),
         lambda settings: replace(settings, rungs=Rungs(share=0.1)),

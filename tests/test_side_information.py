@@ -15,9 +15,9 @@ from dspy_gepa import GEPA
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import RolledOut
 from dspy_gepa.core.work import Evidence, ReflectionRequest
-from dspy_gepa.program.calls.lm import reflection_asker
-from dspy_gepa.program.calls.media import captured, media_kind
-from dspy_gepa.program.rollouts.feedback import Feedback
+from dspy_gepa.judging.feedback import Feedback
+from dspy_gepa.models.asking import reflection_asker
+from dspy_gepa.models.media import captured, media_kind
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.store.run_dir import read_run
 

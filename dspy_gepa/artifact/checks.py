@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from dspy_gepa.errors import WrongType
-from dspy_gepa.program.calls.boundary import Raised, settled
-from dspy_gepa.program.rollouts.trace import failure_text
+from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.failures import failure_text
 
 __all__ = ["CarryOut", "Refused", "as_predicates", "refusal"]
 

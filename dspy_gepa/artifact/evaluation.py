@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +14,13 @@ from dspy_gepa.artifact.returned import Judged, judged
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import MetricError
-from dspy_gepa.program.calls.boundary import Raised
-from dspy_gepa.program.calls.outage import Outage
-from dspy_gepa.program.calls.patience import TimedOut, within
-from dspy_gepa.program.calls.usage import Meter, Price
-from dspy_gepa.program.rollouts.account import Account, metered
-from dspy_gepa.program.rollouts.trace import traceback_text
-from dspy_gepa.program.rollouts.watch import Watch
+from dspy_gepa.models.account import Account, metered
+from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.failures import traceback_text
+from dspy_gepa.models.outages import Outage
+from dspy_gepa.models.timeouts import TimedOut, within
+from dspy_gepa.models.usage import Meter, Price
+from dspy_gepa.models.watch import Watch
 
 __all__ = ["Evaluation", "EvaluationSettings", "failed"]
 
@@ -48,7 +48,7 @@ class Evaluation:
     """Carries out requests for rollouts where it is called; see `Isolation` for elsewhere."""
 
     evaluator: Evaluator
-    examples: Sequence[Any]
+    examples: Sequence[Any] | Mapping[int, Any]
     settings: EvaluationSettings
 
     def __call__(

@@ -12,7 +12,7 @@ from typing import Any
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.calls.loops import run_to_end
+from dspy_gepa.models.awaiting import run_to_end
 
 __all__ = ["LONE", "Evaluator"]
 

@@ -14,7 +14,7 @@ from dspy_gepa.reflect.page import Asked
 from dspy_gepa.reflect.prompt import TooLong
 from dspy_gepa.reflect.templates import NONE_YET, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
-from dspy_gepa.reflect.values import Marks, no_media, sendable, shortened, text_of
+from dspy_gepa.values.words import Marks, no_media, sendable, shortened, text_of
 
 __all__ = ["FIRST", "IMPROVEMENT", "UNCHANGED_IF", "ArtifactPage"]
 

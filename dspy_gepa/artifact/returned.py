@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 from dspy_gepa.artifact.evaluator import LONE
-from dspy_gepa.core.media import Media, data_uri, without_base64
-from dspy_gepa.core.values import entered
 from dspy_gepa.errors import MetricError
-from dspy_gepa.program.calls.media import captured
-from dspy_gepa.program.rollouts.feedback import finite, objectives_of
-from dspy_gepa.program.rollouts.words import Said, in_words
+from dspy_gepa.judging.feedback import finite, objectives_of
+from dspy_gepa.judging.words import Said, in_words
+from dspy_gepa.models.media import captured
+from dspy_gepa.values.foreign import entered
+from dspy_gepa.values.media import Media, data_uri, without_base64
 
 __all__ = ["Judged", "judged"]
 

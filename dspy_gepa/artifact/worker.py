@@ -12,8 +12,8 @@ from typing import Protocol, TypeAlias
 
 from dspy_gepa.artifact.evaluation import EvaluationSettings
 from dspy_gepa.core.work import Answer, ReflectionAnswer, ReflectionRequest, Request, RolloutRequest
-from dspy_gepa.program.calls.usage import Meter
-from dspy_gepa.program.rollouts.account import Account, metered, reflected
+from dspy_gepa.models.account import Account, metered, reflected
+from dspy_gepa.models.usage import Meter
 
 __all__ = ["ArtifactWorker", "Evaluate", "Reflect"]
 

@@ -51,29 +51,12 @@ def asked_by(state: RunState, proposal: Proposal) -> Iterator[Request]:
                     yield RemarkRequest(evaluation.candidate, remark.component, asked)
         case Reflecting(evaluation, components):
             question = _question(state, proposal, evaluation, components)
-            yield replace(question, room=state.room, asks_apart=_asks_apart(state, proposal))
+            begun = proposal.origin
+            is_apart = isinstance(begun, Mutation) and state.asks_apart(begun.seen)
+            yield replace(question, room=state.room, asks_apart=is_apart)
         case Repairing(evaluation, components, reflection):
             question = _question(state, proposal, evaluation, components)
             yield replace(question, repairs=reflection.repairs, room=state.room)
-
-
-def _asks_apart(state: RunState, proposal: Proposal) -> bool:
-    """Whether components are asked about one by one, because joint answers named none.
-
-    Our choice: after so many of them in a row, in as many reflections as 2 to that power, and then
-    together again. So one slip costs little, and so does the asking of a model that never names.
-    It is decided by what was known when the proposal began: what others find meanwhile depends on
-    timing.
-    """
-    if not isinstance(proposal.origin, Mutation):
-        return False
-    in_a_row = since = 0
-    for over in reversed(state.history[: proposal.origin.seen]):
-        if over.naming > 0:
-            break
-        in_a_row -= over.naming
-        since += not in_a_row and over.charge.reflection_calls > 0
-    return in_a_row > 0 and since < 2**in_a_row
 
 
 def _question(

@@ -96,7 +96,8 @@ def _after_rolling(
         return Settled(parent, Verdict("skipped", reason))
     evidence = tuple(map(Evidence, evaluation.examples, rollouts))
     pool = _pool(state, proposal.ticket, origin.seen)
-    view = ComponentView(pool, origin.parent, parent, origin.turn, called, evidence)
+    is_apart = state.asks_apart(origin.seen)
+    view = ComponentView(pool, origin.parent, parent, origin.turn, called, evidence, is_apart)
     chosen = settings.components(view)
     components = tuple(component for component in chosen if component in called)
     if not components:

@@ -14,7 +14,14 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.work import Evidence
 
-__all__ = ["COMPONENT_SELECTORS", "ComponentSelector", "ComponentView", "every", "round_robin"]
+__all__ = [
+    "COMPONENT_SELECTORS",
+    "ComponentSelector",
+    "ComponentView",
+    "every",
+    "in_one_call",
+    "round_robin",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,9 @@ class ComponentView:
     """The components that were called on the minibatch, in the program's order; never empty."""
     evidence: tuple[Evidence, ...]
     """The parent's rollouts on the minibatch."""
+    is_asked_apart: bool = False
+    """Whether a reflection call is about one component, so that each one that is rewritten costs a
+    call."""
 
 
 ComponentSelector: TypeAlias = Callable[[ComponentView], tuple[str, ...]]
@@ -49,6 +59,15 @@ def round_robin(view: ComponentView) -> tuple[str, ...]:
 def every(view: ComponentView) -> tuple[str, ...]:
     """All components that were called."""
     return view.called
+
+
+def in_one_call(view: ComponentView) -> tuple[str, ...]:
+    """All components that were called where one reflection call is about all; else one of them.
+
+    Our choice: feedback mostly says which one is at fault, and asking about all of them at once
+    costs no more. From a model that answers about one at a time, each would be a call.
+    """
+    return round_robin(view) if view.is_asked_apart else every(view)
 
 
 COMPONENT_SELECTORS: dict[str, ComponentSelector] = {"round_robin": round_robin, "all": every}

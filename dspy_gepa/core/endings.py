@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.choices import candidate_of
 from dspy_gepa.core.proposal import Merge, Mutation
+from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import RunState, Settlement
-from dspy_gepa.core.streaks import in_order
+from dspy_gepa.core.streaks import Record, Suspicion, in_order
 from dspy_gepa.core.work import RolloutRequest
 
 __all__ = ["Breakdown", "breakdown", "obstacle", "trial", "vain_reflections"]
@@ -70,15 +71,31 @@ def _on_the_way(state: RunState) -> Breakdown | None:
         return None
     if not state.members and _is_mended(state):
         return None
-    for cause, request in _trials(state):
-        found = state.known.get(request.key)
-        if found is not None and found.is_broken:
+    for suspicion in _suspicions(state):
+        failures = _confirmed(state, suspicion)
+        if failures is not None and len(failures) >= suspicion.enough:
+            causes = _recent_causes(state) | {failure.cause for failure in failures}
             return Breakdown(
-                "it failed many times in a row, and then on an example on which it had not failed "
-                f"before: {found.failure}",
-                tuple(sorted({cause, found.cause})),
+                f"it failed many times in a row, and then {len(failures)} times on examples on "
+                f"which it had not failed before: {failures[-1].failure}",
+                tuple(sorted(causes)),
             )
     return None
+
+
+def _recent_causes(state: RunState) -> set[str]:
+    """The causes since whose first failure there were fewer successes than a streak has failures.
+
+    As answers came, because things break down at some moment: what was under way then may have
+    succeeded later. A cause that is older is one of the texts' own, whose failures are results.
+    """
+    succeeded, first = 0, dict[str, int]()
+    for rollout in state.known.values():
+        succeeded += not rollout.failure
+        if rollout.is_broken:
+            first.setdefault(rollout.cause, succeeded)
+    latest = succeeded - state.settings.max_failures_in_a_row
+    return {cause for cause, earlier in first.items() if earlier > latest}
 
 
 def _is_mended(state: RunState) -> bool:
@@ -96,29 +113,38 @@ def trial(state: RunState) -> RolloutRequest | None:
     """What is to be tried again before anything else, because it had succeeded; mostly nothing."""
     if not state.live or state.broken < state.settings.max_failures_in_a_row:
         return None
-    for _, request in _trials(state):
-        if (found := state.known.get(request.key)) is None:
+    for suspicion in _suspicions(state):
+        failures = _confirmed(state, suspicion)
+        if failures is None:
+            continue
+        if len(failures) >= suspicion.enough:
+            return None
+        following = next((key for key in suspicion.trials() if key not in state.known), None)
+        if following is not None:
             is_over = state.settings.limits.obstacle(used=state.committed, more=_ONE_TRIAL)
-            return None if is_over else request
-        if found.is_broken:
-            return None  # one says enough
+            assert suspicion.witness is not None
+            candidate, (_, example, trial_number) = suspicion.witness.candidate, following
+            again = RolloutRequest(candidate, example, traced=False, trial=trial_number)
+            return None if is_over else again
     return None
 
 
-def _trials(state: RunState) -> Iterator[tuple[str, RolloutRequest]]:
-    """What has to be tried again, in order, each with the cause of the failures before it."""
+def _suspicions(state: RunState) -> list[Suspicion]:
+    """Those that the first proposal under way gives, in order."""
     done = in_order(state.live[0], state.known, state.charged)
-    least = state.settings.max_failures_in_a_row
-    for cause, position, succeeded in state.streaks.after(done, least)[1]:
-        if succeeded is not None:
-            candidate, example, _ = succeeded
-        else:
-            # Until it is answered nothing else is asked for, so that it is always the same.
-            first, rollout = next(iter(state.known.items()))
-            if rollout.failure:
-                continue
-            candidate, example = candidate_of(state, 0), first.example
-        yield cause, RolloutRequest(candidate, example, traced=False, trial=position)
+    _, found = state.streaks.after(done, state.settings.max_failures_in_a_row)
+    # Until it is answered nothing else is asked for, so that the first one is always the same.
+    key, rollout = next(iter(state.known.items()))
+    first = None if rollout.failure else Record(candidate_of(state, 0), (key.example,), 1)
+    return [replace(each, witness=each.witness or first) for each in found]
+
+
+def _confirmed(state: RunState, suspicion: Suspicion) -> list[Rollout] | None:
+    """The trials that failed for what the streak did; None where one succeeded."""
+    tried = [state.known[key] for key in takewhile(state.known.__contains__, suspicion.trials())]
+    if not suspicion.witness or any(not rollout.failure for rollout in tried):
+        return None
+    return [rollout for rollout in tried if suspicion.is_confirmed_by(rollout)]
 
 
 def obstacle(state: RunState) -> str:

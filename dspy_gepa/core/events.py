@@ -72,6 +72,8 @@ class Faltered:
     """In words, for people."""
     lost: Tally = NOTHING
     """What was paid for nothing."""
+    is_of_process: bool = False
+    """As in the `Setback`."""
 
 
 @dataclass(frozen=True, slots=True)

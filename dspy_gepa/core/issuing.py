@@ -26,7 +26,7 @@ from dspy_gepa.core.proposal import (
 from dspy_gepa.core.results import place_of
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.sampling import SampleView
-from dspy_gepa.core.selection import Cautious, PoolView, by_estimate
+from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.sizing import Trial, chosen_size, in_rollouts
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.streams import stream
@@ -44,20 +44,30 @@ def next_proposal(state: RunState) -> tuple[Begun, str]:
 
 
 def completion(state: RunState) -> Begun | None:
-    """The best member on validation examples that it was not run on, where the search is over.
+    """A finalist on validation examples that it was not run on, where the search is over.
 
-    None where it was run on all, or where all of them are too many for the budget.
+    None where they were run on all, or where all of them are too many for the budget.
+    """
+    for member in _finalists(state):
+        begun, limits = _revalidation(state, member), state.settings.limits
+        if begun is not None and not limits.obstacle(used=state.committed, more=begun[0].hold):
+            return begun
+    return None
+
+
+def _finalists(state: RunState) -> tuple[int, ...]:
+    """Between whom the choice is: the member that ranks highest, and what would be returned now.
+
+    They differ where the lead of the first is not sure; then both have to be known better, the
+    first one first. None where no member is to be run on the whole validation set.
     """
     if not state.members or not _is_completed(state):
-        return None
-    begun = _revalidation(state, state.best)
-    if begun is None or state.settings.limits.obstacle(used=state.committed, more=begun[0].hold):
-        return None
-    return begun
+        return ()
+    return tuple(dict.fromkeys((state.leader, state.best)))
 
 
 def _is_completed(state: RunState) -> bool:
-    """Whether the winner is to be run on the whole validation set."""
+    """Whether what is returned is to be run on the whole validation set."""
     rungs, most = state.settings.rungs, state.settings.limits.rollouts_at_most
     if rungs is None:
         return False
@@ -65,10 +75,9 @@ def _is_completed(state: RunState) -> bool:
 
 
 def _reserve(state: RunState) -> Tally:
-    """What completing the winner will take."""
-    if not state.members or not _is_completed(state):
-        return Tally()
-    missing = int(np.isnan(state.members[state.best].scores).sum())
+    """What completing the finalists will take."""
+    finalists = [state.members[member].scores for member in _finalists(state)]
+    missing = sum(int(np.isnan(scores).sum()) for scores in finalists)
     return Tally(rollouts=missing, metric_calls=missing)
 
 
@@ -259,10 +268,7 @@ def _merge(state: RunState) -> Begun | None:
     if not isinstance(last.origin, Mutation) or len(earlier) >= settings.max_merge_invocations:
         return None
     scores = state.scores
-    # Caution is for what is returned: by it an ancestor would be better than what came of it.
-    is_cautious = isinstance(settings.ranking, Cautious)
-    ranking = by_estimate if is_cautious else settings.ranking
-    means = ranking(state.pool(ticket)).tolist()
+    means = settings.ranking(state.pool(ticket)).tolist()
     plan = plan_merge(
         [
             Lineage(member.candidate, member.parents, mean)

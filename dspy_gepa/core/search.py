@@ -169,7 +169,8 @@ def evolve(state: RunState, event: Event) -> RunState:  # noqa: PLR0911 - one fo
         case Reflected(reflection):
             return drafted(state, reflection)
         case Faltered(key, _, lost):
-            vain = {**state.vain, key: state.vain.get(key, 0) + 1}
+            attempts = state.vain.get(key, 0) + (not event.is_of_process)
+            vain = {**state.vain, key: attempts}
             return replace(state, tally=state.tally + lost, lost=state.lost + lost, vain=vain)
         case Committed(_, verdict):
             return _committed(state, verdict)
@@ -189,8 +190,8 @@ def _heard(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
             if _is_awaited(state, said.key):
                 yield Reflected(said)
         case Setback(key, cause, is_lasting):
-            yield Faltered(key, cause, said.lost)
-            attempts = state.vain.get(key, 0) + 1
+            yield Faltered(key, cause, said.lost, said.is_of_process)
+            attempts = state.vain.get(key, 0) + (not said.is_of_process)
             if state.ending or not _is_awaited(state, key):
                 return
             if is_lasting or attempts >= state.settings.max_setbacks_in_a_row:

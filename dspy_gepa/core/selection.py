@@ -27,7 +27,6 @@ from dspy_gepa.core.frontier import (
 
 __all__ = [
     "SELECTIONS",
-    "Cautious",
     "ClimbOrWalk",
     "EpsilonGreedy",
     "PoolView",
@@ -96,36 +95,6 @@ def by_mean(view: PoolView) -> Vector:
 def by_estimate(view: PoolView) -> Vector:
     """The members' estimated mean scores, which may have been run on different examples."""
     return view.estimates().means
-
-
-@dataclass(frozen=True, slots=True)
-class Cautious:
-    """The members' estimates, of those that are surely better than the seed.
-
-    Of many members that are no better than the seed, the one that was luckiest has the highest
-    estimate. So a member whose lead over the seed is not sure ranks below the seed, by as much as
-    is not known of its lead. Sure without that is a member that is better than the seed on every
-    example on which both were run, however small the steps of the metric are and however few the
-    examples; and one that has the highest score seen on every validation example, because nothing
-    more can be known of it.
-    """
-
-    deviations: float = 1.44
-    """How many standard deviations of the lead make it sure. Our choice: by the estimate so many
-    make it 92.5 % sure; in simulated worlds where no reflection helps, in 4 % of runs something
-    worse than the seed is returned (`benchmarks/README.md`), and with none in half of them."""
-
-    def __call__(self, view: PoolView) -> Vector:
-        """One for each member; for the seed its estimate."""
-        found, leads = view.estimates(), view.scores - view.scores[0]
-        is_compared = ~np.isnan(leads)
-        is_clear = (leads > 0).sum(axis=1) == np.maximum(is_compared.sum(axis=1), 1)
-        highest = np.fmax.reduce(view.scores, axis=None, initial=-inf)
-        is_perfect = (view.scores >= highest).all(axis=1)
-        unsure = self.deviations * found.lead_deviations
-        is_sure = is_clear | is_perfect | (found.means - found.means[0] >= unsure)
-        ranks: Vector = np.where(is_sure, found.means, found.means - unsure)
-        return ranks
 
 
 def pareto(view: PoolView, random: Random) -> int:

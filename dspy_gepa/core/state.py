@@ -68,7 +68,9 @@ class Settings:
     """How validation is spread over a member's life; None where a member is run on all examples
     before it becomes one."""
     ranking: Ranking = by_mean
-    """How good members are, to choose the best."""
+    """How good members are."""
+    caution: Ranking | None = None
+    """How they rank to be returned, where that is not the same."""
     window: int = 1
     """How many proposals are under way at once; 1 is the published algorithm."""
     selection: Selection = pareto
@@ -236,6 +238,21 @@ class RunState:
             return ()
         return objective_names(filter(None, self.validated(self.members[0].candidate)))
 
+    def asks_apart(self, seen: int) -> bool:
+        """Whether components are asked about one by one, as the first `seen` proposals showed.
+
+        What others find meanwhile depends on timing. Our choice: after so many joint answers in a
+        row that named none, in as many reflections as 2 to that power, and then together again.
+        So one slip costs little, and so does the asking of a model that never names any.
+        """
+        in_a_row = since = 0
+        for over in reversed(self.history[:seen]):
+            if over.naming > 0:
+                break
+            in_a_row -= over.naming
+            since += not in_a_row and over.charge.reflection_calls > 0
+        return in_a_row > 0 and since < 2**in_a_row
+
     def dearest(self, key: RequestKey) -> Usage:
         """What such work is expected to cost: the most that one of its kind did."""
         if isinstance(key, RolloutKey):
@@ -274,11 +291,6 @@ class RunState:
         )
 
     @property
-    def ranks(self) -> Vector:
-        """How good each member is, by which the best is chosen."""
-        return self.settings.ranking(self.pool(len(self.history)))
-
-    @property
     def standings(self) -> tuple[Standing, ...]:
         """How good each member is by everything that is known, with an interval."""
         pool = self.pool(len(self.history))
@@ -286,12 +298,22 @@ class RunState:
 
     @property
     def best(self) -> int:
+        """The id of the member that is returned, the oldest of those tied.
+
+        Raises:
+            ValueError: there is no member yet.
+        """
+        choice = self.settings.caution or self.settings.ranking
+        return int(np.argmax(choice(self.pool(len(self.history)))))
+
+    @property
+    def leader(self) -> int:
         """The id of the member that ranks highest, the oldest of those tied.
 
         Raises:
             ValueError: there is no member yet.
         """
-        return int(np.argmax(self.ranks))
+        return int(np.argmax(self.settings.ranking(self.pool(len(self.history)))))
 
     def origins(self) -> Iterator[Origin]:
         """How each proposal began, the newest first."""

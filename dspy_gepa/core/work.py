@@ -303,6 +303,8 @@ class Setback:
     """What model calls cost all the same."""
     retry_after_seconds: float = 0.0
     """How long the server asks to be left alone."""
+    is_of_process: bool = False
+    """Whether the process that carried it out went away, which says nothing about any model."""
     error: BaseException | None = field(default=None, compare=False)
 
     @property

@@ -17,6 +17,7 @@ from numbers import Number
 
 import dspy
 
+from dspy_gepa.judging.feedback import Feedback
 from dspy_gepa.metrics.fields import (
     MISSING,
     answer_in,
@@ -27,7 +28,6 @@ from dspy_gepa.metrics.fields import (
     scored_nothing,
     text_of,
 )
-from dspy_gepa.program.rollouts.feedback import Feedback
 
 __all__ = ["F1", "ExactMatch"]
 

@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 import dspy
 
 from dspy_gepa.errors import MetricError, SettingsError
+from dspy_gepa.judging.feedback import Feedback
 from dspy_gepa.metrics.fields import (
     MISSING,
     answer_in,
@@ -17,7 +18,6 @@ from dspy_gepa.metrics.fields import (
     scored_nothing,
     text_of,
 )
-from dspy_gepa.program.rollouts.feedback import Feedback
 
 __all__ = ["Classification"]
 

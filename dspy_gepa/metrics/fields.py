@@ -14,8 +14,8 @@ import pydantic
 import pydantic_core
 
 from dspy_gepa.errors import MetricError
-from dspy_gepa.program.rollouts.feedback import Feedback
-from dspy_gepa.program.rollouts.trace import fields_of
+from dspy_gepa.judging.feedback import Feedback
+from dspy_gepa.judging.fields import fields_of
 
 __all__ = [
     "MISSING",

@@ -11,7 +11,7 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.rollouts.feedback import Feedback
+from dspy_gepa.judging.feedback import Feedback
 
 __all__ = ["Judge"]
 

@@ -13,8 +13,8 @@ import pydantic
 import pydantic_core
 
 from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.judging.feedback import Feedback
 from dspy_gepa.metrics.fields import MISSING, answer_in, field_of, quoted, scored_nothing
-from dspy_gepa.program.rollouts.feedback import Feedback
 
 __all__ = ["ValidAgainst", "ValidJSON"]
 

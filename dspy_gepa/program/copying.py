@@ -17,7 +17,7 @@ import dspy
 
 from dspy_gepa.errors import SettingsError
 
-__all__ = ["copied"]
+__all__ = ["copied", "reachable"]
 
 _REFUSALS = (
     ArithmeticError,
@@ -46,7 +46,7 @@ def copied(program: dspy.Module) -> dspy.Module:
     Raises:
         SettingsError: the program refuses to be copied.
     """
-    reached: list[Any] = list(_reachable(program))
+    reached: list[Any] = list(reachable(program))
     shared = {id(each): each for each in reached if _is_model(each)}
     memo = dict(shared)
     try:
@@ -74,7 +74,7 @@ def _is_model(each: object) -> bool:
     )
 
 
-def _reachable(program: dspy.Module) -> Iterator[object]:
+def reachable(program: dspy.Module) -> Iterator[object]:
     """Everything that a deep copy would visit, once each, without what models consist of."""
     seen: dict[int, object] = {}
     pending: list[object] = [program]

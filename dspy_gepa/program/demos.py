@@ -14,8 +14,8 @@ from dspy.teleprompt import BootstrapFewShot
 
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.streams import stream
-from dspy_gepa.program.calls.boundary import Raised, settled
-from dspy_gepa.program.calls.usage import Meter
+from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.usage import Meter
 from dspy_gepa.program.copying import copied
 from dspy_gepa.program.rollouts.metric import Metric
 

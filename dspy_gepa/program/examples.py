@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.calls.boundary import settled
+from dspy_gepa.models.catching import settled
 
 __all__ = ["ExampleTable", "Shelf", "listed", "tabulate"]
 

@@ -29,12 +29,15 @@ from dspy_gepa.core.work import (
     RolloutRequest,
 )
 from dspy_gepa.errors import MetricError
-from dspy_gepa.program.calls.boundary import Raised
-from dspy_gepa.program.calls.loop import EventLoop
-from dspy_gepa.program.calls.media import captured
-from dspy_gepa.program.calls.outage import Outage
-from dspy_gepa.program.calls.patience import within
-from dspy_gepa.program.calls.usage import Meter, Price
+from dspy_gepa.models.account import Account, metered, reflected
+from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.event_loop import EventLoop
+from dspy_gepa.models.failures import failure_cause, failure_text
+from dspy_gepa.models.media import captured
+from dspy_gepa.models.outages import Outage
+from dspy_gepa.models.timeouts import within
+from dspy_gepa.models.usage import Meter, Price
+from dspy_gepa.models.watch import Watch
 from dspy_gepa.program.components.kinds import (
     CODE,
     DEFAULT_KINDS,
@@ -44,20 +47,12 @@ from dspy_gepa.program.components.kinds import (
 )
 from dspy_gepa.program.program import build, describe
 from dspy_gepa.program.proposers.reflection import Reflect
-from dspy_gepa.program.rollouts.account import Account, metered, reflected
 from dspy_gepa.program.rollouts.entry import Entry, entry_of
 from dspy_gepa.program.rollouts.metric import Judgement, Metric
 from dspy_gepa.program.rollouts.past_run import PastRun, revived_run
 from dspy_gepa.program.rollouts.recent import Recent
 from dspy_gepa.program.rollouts.remarks import with_remarks
-from dspy_gepa.program.rollouts.trace import (
-    Call,
-    Predictors,
-    Recording,
-    failure_cause,
-    failure_text,
-)
-from dspy_gepa.program.rollouts.watch import Watch
+from dspy_gepa.program.rollouts.trace import Call, Predictors, Recording
 
 __all__ = ["ProgramWorker", "WorkerSettings"]
 

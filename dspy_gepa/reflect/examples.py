@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from dspy_gepa.reflect.records import Call, Record, Turn
-from dspy_gepa.reflect.values import LEFT_OUT, Marks, left_out, shortened, text_of
+from dspy_gepa.values.words import LEFT_OUT, Marks, left_out, shortened, text_of
 
 __all__ = ["Block", "block_of", "has_words", "worded"]
 

@@ -15,7 +15,7 @@ from dspy_gepa.reflect.exchange import Prompt
 from dspy_gepa.reflect.records import Record
 from dspy_gepa.reflect.templates import DIAGNOSIS, NONE_YET, REMARKS, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
-from dspy_gepa.reflect.values import (
+from dspy_gepa.values.words import (
     Marks,
     left_out,
     no_media,

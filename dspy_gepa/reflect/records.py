@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
-from dspy_gepa.reflect.values import text_of
+from dspy_gepa.values.words import text_of
 
 __all__ = ["Call", "Record", "Turn", "alike", "records_of"]
 

@@ -28,7 +28,7 @@ from dspy_gepa.reflect.reply import Reading, Unmarked, read_reply
 from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.reflect.templates import ADDITION, DIAGNOSIS, REPAIR, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
-from dspy_gepa.reflect.values import no_media, sendable, shortened
+from dspy_gepa.values.words import no_media, sendable, shortened
 
 __all__ = ["Reflector"]
 

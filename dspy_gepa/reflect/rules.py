@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
-from dspy_gepa.core.values import IN_USER_CODE
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.reflect.predicates import Facts
 from dspy_gepa.reflect.tokens import estimated_tokens
+from dspy_gepa.values.foreign import IN_USER_CODE
 
 __all__ = ["EVERY_COMPONENT", "Judged", "Part", "Predicate", "Rules", "check_predicates"]
 

@@ -181,7 +181,9 @@ class _Desk:
             return Stop(INTERRUPTED)
         if said is None or isinstance(said, Stop):
             return said
-        self.running.pop(said.key, None)
+        if self.running.pop(said.key, None) is None:
+            # What was lost on the way to this answer was told before it.
+            self.waiting = deque(each for each in self.waiting if each.key != said.key)
         if isinstance(said, Setback):
             self.pace.set_back(said)
         else:

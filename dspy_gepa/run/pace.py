@@ -63,6 +63,8 @@ class Pace:
 
     def set_back(self, setback: Setback) -> None:
         """Note that a request was not carried out. Those that ran beside it count once."""
+        if setback.is_of_process:
+            return  # No server is busy.
         now_seconds = self._clock()
         pause_seconds = min(setback.retry_after_seconds, _LONGEST_PAUSE_SECONDS)
         if now_seconds >= self._resumes_seconds:

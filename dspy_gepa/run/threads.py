@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
+from typing import Any
 
 from dspy_gepa.core.work import Answer, ReflectionRequest, Request, Stop
 from dspy_gepa.run.worker import Worker
@@ -27,8 +28,7 @@ class ThreadedExecutor:
         self._worker = worker
         self._context = contextvars.copy_context()
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Answer | Stop | KeyboardInterrupt | None]
-        self._answers = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._threads = 0
         self._in_flight = 0
 
@@ -52,6 +52,7 @@ class ThreadedExecutor:
             KeyboardInterrupt: a worker raised it.
             RuntimeError: a worker raised something else, which it must not.
         """
+        said: Answer | Stop | KeyboardInterrupt | None
         try:
             said = self._answers.get(timeout=timeout_seconds)
         except queue.Empty:

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["SHRINKAGES", "Choice", "Gain", "cross_fitted", "estimates", "grown", "settled"]
+from dspy_gepa.core.streams import stream
+
+__all__ = ["SHRINKAGES", "Choice", "Gain", "cross_fitted", "estimates", "grown"]
 
 Table = np.ndarray[Any, np.dtype[np.float64]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -21,8 +23,9 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 SHRINKAGES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """How much likeness it takes to move an estimate half the way from a member's mean. Which of these
 is used, the scores decide."""
-_FOLDS = 60
-"""In so many parts examples are left out, one by one where there are no more. Our choice."""
+_PARTS, _TURNS = 10, 6
+"""In so many parts examples are left out, and so many times. Our choice."""
+_ROUNDING = 1e-9
 
 
 class Choice(NamedTuple):
@@ -40,7 +43,7 @@ class Gain:
     routed: tuple[float, ...]
     """The score that each example gets by routing."""
     single: tuple[float, ...]
-    """And by the single best, whose lead over the others counts as far as it is no chance."""
+    """And by the single best, of whose lead over the others luck is taken off."""
 
     @property
     def mean(self) -> float:
@@ -65,46 +68,45 @@ def estimates(scores: Table, likeness: Table, shrinkage: float) -> Table:
     return expected
 
 
-def _left_out(scores: Table, likeness: Table, shrinkage: float) -> tuple[Table, Table]:
-    """Each example's estimates and the members' means, both without that example."""
+class _LeftOut(NamedTuple):
+    """What is expected of each member on each example by all others."""
+
+    scores: Table
+    expected: Table
+    """Shrinkages by members by examples."""
+    means: Table
+    """The members' means without each example."""
+
+
+def _left_out(scores: Table, likeness: Table) -> _LeftOut:
     known = ~np.isnan(scores)
     filled = np.where(known, scores, 0.0)
     counts = known.sum(1)[:, None] - known
     means = (filled.sum(1)[:, None] - filled) / np.maximum(counts, 1)
     alone = likeness * (1 - np.eye(len(likeness)))
     weights = known.astype(float) @ alone.T
-    sums = filled @ alone.T
-    return means + (sums - means * weights) / (weights + shrinkage), means
+    moved = filled @ alone.T - means * weights
+    shrinkages = np.array(SHRINKAGES)[:, None, None]
+    return _LeftOut(scores, means + moved / (weights + shrinkages), means)
 
 
-def _gain_left_out(scores: Table, likeness: Table, shrinkage: float) -> float:
-    """The gain where each example is routed by all others, over examples that all were run on."""
-    whole = ~np.isnan(scores).any(0)
-    if whole.sum() < 2:
-        return 0.0
-    found, means = _left_out(scores, likeness, shrinkage)
-    columns = np.arange(scores.shape[1])
-    routed, single = scores[found.argmax(0), columns], scores[means.argmax(0), columns]
-    return float((routed - single)[whole].mean())
+def _settled(left: _LeftOut, members: Sequence[int]) -> tuple[float, float]:
+    """The shrinkage that predicts best which of these members leads where, and the gain with it.
 
-
-def _error_left_out(scores: Table, likeness: Table, shrinkage: float) -> float:
-    """How far estimates of one member's lead over another are off, squared."""
-    whole = ~np.isnan(scores).any(0)
+    Each example is routed by all others; those count that all of the members were run on.
+    """
+    own = left.scores[list(members)]
+    whole = ~np.isnan(own).any(0)
     if not whole.any():
-        return 0.0
-    found, _ = _left_out(scores, likeness, shrinkage)
-    off = (found - scores)[:, whole]
-    return float(((off - off.mean(0)) ** 2).mean())
-
-
-def settled(scores: Table, likeness: Table, members: Sequence[int]) -> Choice:
-    """These members with the shrinkage that predicts best which of them leads where."""
-    own = scores[list(members)]
-    best = min(SHRINKAGES, key=lambda each: _error_left_out(own, likeness, each))
-    means = np.nanmean(own, axis=1)
-    order = sorted(range(len(members)), key=lambda place: (-means[place], members[place]))
-    return Choice(tuple(members[place] for place in order), best)
+        return SHRINKAGES[0], 0.0
+    expected = left.expected[:, list(members)][:, :, whole]
+    off = expected - own[:, whole]
+    place = int(((off - off.mean(1, keepdims=True)) ** 2).mean((1, 2)).argmin())
+    columns = np.flatnonzero(whole)
+    routed = own[expected[place].argmax(0), columns]
+    single = own[left.means[list(members)][:, whole].argmax(0), columns]
+    gain = float((routed - single).mean()) if len(columns) > 1 else 0.0
+    return SHRINKAGES[place], gain
 
 
 def grown(
@@ -120,49 +122,68 @@ def grown(
         least: A member that was run on fewer examples with the others is not looked at.
     """
     known = ~np.isnan(scores)
-    if first is None:
-        sums = np.where(known, scores, 0.0).sum(1)
-        means = np.where(known.any(1), sums / np.maximum(known.sum(1), 1), -np.inf)
-        first = int(means.argmax())
-    chosen, reached = [first], 0.0
-    shrinkage = SHRINKAGES[-1]
+    sums = np.where(known, scores, 0.0).sum(1)
+    means = np.where(known.any(1), sums / np.maximum(known.sum(1), 1), -np.inf)
+    chosen, reached = [int(means.argmax()) if first is None else first], 0.0
+    shrinkage, left = SHRINKAGES[-1], _left_out(scores, likeness)
     while len(chosen) < most:
         trials = []
         for member in range(len(scores)):
             together = known[[*chosen, member]].all(0).sum()
             if member in chosen or together < least:
                 continue
-            trial = settled(scores, likeness, [*chosen, member])
-            gain = _gain_left_out(scores[list(trial.members)], likeness, trial.shrinkage)
-            trials.append((gain, -member, trial.shrinkage))
+            best, gain = _settled(left, [*chosen, member])
+            trials.append((gain, -member, best))
         if not trials or max(trials)[0] <= reached:
             break
         reached, negative, shrinkage = max(trials)
         chosen.append(-negative)
-    if len(chosen) == 1:
-        return Choice((first,), shrinkage)
-    return settled(scores, likeness, chosen)
+    order = sorted(chosen, key=lambda member: (-means[member], member))
+    return Choice(tuple(order), shrinkage)
 
 
 def cross_fitted(scores: Table, likeness: Table, choose: Callable[[Table, Table], Choice]) -> Gain:
-    """What routing brings on examples that neither choice nor estimates have seen."""
+    """What routing brings on examples that neither choice nor estimates have seen.
+
+    Examples are left out in parts, again and again in other parts; members, estimates and the
+    single best are all chosen by the rest. Where two members are nearly equal, leaving out examples
+    that one is right on makes the other the single best, which is then wrong on just these. In the
+    mean over sets of examples that is no error, but in one set it may double the gain or hide it.
+    So the single best of the parts counts as far as routing goes up and down with it, and for the
+    rest the best over all, without what is luck of its lead.
+    """
     count = scores.shape[1]
-    folds = min(count, _FOLDS)
-    sent, best = np.empty(count, dtype=int), int(scores.mean(1).argmax())
-    places = np.arange(count)
-    for fold in range(folds):
-        inside = places % folds != fold
-        outside = places[~inside]
-        choice = choose(scores[:, inside], likeness[np.ix_(inside, inside)])
-        members = np.array(choice.members)
-        found = estimates(
-            scores[np.ix_(members, inside)], likeness[np.ix_(outside, inside)], choice.shrinkage
-        )
-        sent[outside] = members[found.argmax(0)]
-    routed = scores[sent, places]
-    # What is sent to the single best gains nothing, and nothing is told by it.
-    single = scores[best] - np.where(sent == best, 0.0, _luck(scores)[best])
-    return Gain(tuple(routed.tolist()), tuple(single.tolist()))
+    parts = min(count, _PARTS)
+    routed, single = np.zeros(count), np.zeros(count)
+    leads = []
+    for turn in range(_TURNS):
+        order = list(range(count))
+        stream(turn, "parts to leave out").shuffle(order)
+        for part in range(parts):
+            outside = np.array(order[part::parts])
+            inside = np.setdiff1d(np.arange(count), outside)
+            choice = choose(scores[:, inside], likeness[np.ix_(inside, inside)])
+            members = np.array(choice.members)
+            found = estimates(
+                scores[np.ix_(members, inside)], likeness[np.ix_(outside, inside)], choice.shrinkage
+            )
+            reached = scores[members[found.argmax(0)], outside]
+            best = scores[scores[:, inside].mean(1).argmax(), outside]
+            routed[outside] += reached
+            single[outside] += best
+            usual = scores[:, outside].mean()
+            leads.append((best.mean() - usual, reached.mean() - usual))
+    share = _share_that_follows(np.array(leads))
+    overall = int(scores.mean(1).argmax())
+    single = share * single / _TURNS + (1 - share) * (scores[overall] - _luck(scores)[overall])
+    return Gain(tuple((routed / _TURNS).tolist()), tuple(single.tolist()))
+
+
+def _share_that_follows(leads: Table) -> float:
+    """How much of the ups and downs in the first column the second one has, from 0 to 1."""
+    first, second = (leads - leads.mean(0)).T
+    varies = float(first @ first)
+    return min(1.0, max(0.0, float(first @ second) / varies)) if varies > _ROUNDING else 1.0
 
 
 def _luck(scores: Table) -> Table:
@@ -170,9 +191,7 @@ def _luck(scores: Table) -> Table:
 
     The means are moved together as far as twice the chance parts them, twice because the spread
     of a few means is itself uncertain (our choice): the one that is chosen for
-    being highest is mostly lucky. Leaving out the example that is looked at, as is done for
-    routing, would not do: where two members each do well on one half, the one that is right on it
-    looks worse without it, and routing twice as good.
+    being highest is mostly lucky.
     """
     members, count = scores.shape
     means = scores.mean(1)

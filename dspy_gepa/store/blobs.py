@@ -9,10 +9,10 @@ import hashlib
 import re
 from pathlib import Path
 
-from dspy_gepa.core.media import content_of, data_uri
 from dspy_gepa.errors import JournalCorrupt, JournalError
 from dspy_gepa.store.files import unusable, write_whole
-from dspy_gepa.store.plain import Json, dumps, loads
+from dspy_gepa.values.media import content_of, data_uri
+from dspy_gepa.values.plain import Json, dumps, loads
 
 __all__ = ["ENCODED", "LARGE", "MARK", "Blobs"]
 

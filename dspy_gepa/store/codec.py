@@ -1,7 +1,6 @@
 """Events as JSON values and back: `decode(encode(event)) == event`, to the last bit.
 
-The format is the table below, field by field; a change of the core changes nothing here by itself.
-A field that has the value named in the table as usual is left out of the file.
+The format is the table below, so that no change of the core changes it; usual values are left out.
 """
 
 from __future__ import annotations
@@ -44,12 +43,12 @@ from dspy_gepa.core.proposal import (
 from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionKey, Repair, RequestKey
 from dspy_gepa.errors import JournalCorrupt
-from dspy_gepa.store.plain import Json, packed, unpacked
+from dspy_gepa.values.plain import Json, packed, unpacked
 
 __all__ = ["FORMAT", "OLDER", "RECORDS", "Record", "decode", "decode_key", "encode", "encode_key"]
 
-FORMAT = 5
-"""The version of what is written; older ones were never released."""
+FORMAT = 6
+"""The version of what is written; older ones were never released. Format 5 has no times."""
 OLDER = "it does not say what had begun when its process died, nor what the metric said when asked"
 """Why what was written in an older format cannot be carried on."""
 
@@ -232,6 +231,7 @@ def _kind_of_key(stored: Json) -> type:
 
 _OUTPUT = _Codec(lambda value: packed(_fields_of(value)), unpacked)
 _TEXT, _FLAG = _leaf(_exact_text, str), _leaf(bool, bool)
+_USUALLY_NOT = _Usual(_FLAG, value=False)
 _WHOLE, _NUMBER = _leaf(operator.index, int), _leaf(float, float, int)
 _FIELDS = _leaf(dict, dict)
 _WHOLES, _NAMES = _many(_WHOLE), _many(_TEXT)
@@ -265,6 +265,7 @@ _TALLY = Record(
     total_tokens=_Usual(_WHOLE, 0),
     usd=_Usual(_NUMBER, 0.0),
 )
+_LOST = _Usual(_TALLY.codec, Tally())
 _STEP = Record(
     Step,
     component=_TEXT,
@@ -286,7 +287,7 @@ _ROLLOUT = Record(
     objectives=_Usual(_FIELDS, {}),
     attachments=_Usual(_FIELDS, {}),
     failure=_Usual(_TEXT, ""),
-    is_broken=_Usual(_FLAG, value=False),
+    is_broken=_USUALLY_NOT,
     cause=_Usual(_TEXT, ""),
     metric_calls=_Usual(_WHOLE, 1),
     usage=_Usual(_USAGE.codec, Usage()),
@@ -314,10 +315,10 @@ _REFLECTION = Record(
     usage=_Usual(_USAGE.codec, Usage()),
     diagnosis=_Usual(_TEXT, ""),
     lesson=_Usual(_TEXT, ""),
-    is_unchanged=_Usual(_FLAG, value=False),
+    is_unchanged=_USUALLY_NOT,
     faults=_Usual(_FAULTS, ()),
     repairs=_Usual(_many(_REPAIR.codec), ()),
-    is_repair=_Usual(_FLAG, value=False),
+    is_repair=_USUALLY_NOT,
     mends=_Usual(_WHOLE, 0),
     room=_Usual(_WHOLE, 0),
     naming=_Usual(_WHOLE, 0),
@@ -375,12 +376,12 @@ _EVENTS = {
         Remarked, key=_REMARK_KEY, remark=_REMARK.codec, is_asked_for=_Usual(_FLAG, value=True)
     ),
     "reflected": Record(Reflected, reflection=_REFLECTION.codec),
-    "faltered": Record(Faltered, key=_REQUEST_KEY, cause=_TEXT, lost=_Usual(_TALLY.codec, Tally())),
+    "faltered": Record(
+        Faltered, key=_REQUEST_KEY, cause=_TEXT, lost=_LOST, is_of_process=_USUALLY_NOT
+    ),
     "advanced": Record(Advanced, ticket=_WHOLE, phase=_PHASE),
     "committed": Record(Committed, ticket=_WHOLE, verdict=_VERDICT.codec),
-    "ended": Record(
-        Ended, reason=_TEXT, is_breakdown=_Usual(_FLAG, value=False), causes=_Usual(_NAMES, ())
-    ),
+    "ended": Record(Ended, reason=_TEXT, is_breakdown=_USUALLY_NOT, causes=_Usual(_NAMES, ())),
 }
 _EVENT = _tagged("event", _EVENTS)
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from dspy_gepa.core.values import IN_USER_CODE
 from dspy_gepa.store.secret import names_secret
+from dspy_gepa.values.foreign import IN_USER_CODE
 
 __all__ = ["credentials"]
 

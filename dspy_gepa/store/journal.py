@@ -4,8 +4,9 @@ A line is handed to the system in one write before anything follows from its eve
 process loses nothing that was answered. A loss of power loses at most the rollouts and remarks that
 were answered within `FLUSH_SECONDS` after the last flush; all else is flushed when it happens.
 
-Lines that are no events say what is begun, so that what was paid for without an answer is known
-where the process dies meanwhile.
+Every line but the header says when it was written. Lines that are no events say what is begun, so
+that what was paid for without an answer is known where the process dies meanwhile, and when a
+session was opened and closed.
 """
 
 from __future__ import annotations
@@ -15,69 +16,26 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
-from dspy_gepa.core.events import Event, Faltered, Reflected, Remarked, RolledOut
+from dspy_gepa.core.events import Event, Remarked, RolledOut
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import RequestKey
-from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
-from dspy_gepa.store.blobs import ENCODED, LARGE, MARK, Blobs
-from dspy_gepa.store.codec import FORMAT, OLDER, decode, decode_key, encode, encode_key
+from dspy_gepa.errors import JournalError
+from dspy_gepa.store.blobs import ENCODED, LARGE, Blobs
+from dspy_gepa.store.codec import FORMAT, encode, encode_key
+from dspy_gepa.store.contents import SEAL, Contents
 from dspy_gepa.store.files import flush_folder, unusable
-from dspy_gepa.store.plain import Json, dumps, loads
 from dspy_gepa.store.secret import Redactor
+from dspy_gepa.values.plain import Json, dumps
 
-__all__ = ["FLUSH_SECONDS", "Contents", "Journal", "read_journal", "with_output"]
+__all__ = ["FLUSH_SECONDS", "Journal", "with_output"]
 
 FLUSH_SECONDS = 0.1
 """The least time between two flushes for rollouts alone. Our choice: a flush takes milliseconds."""
 _LONGEST_SHARE = 20
 """On slow disks rollouts alone are flushed less often: at most this fraction of the time."""
-
-_BEGINNING = b'{"journal":"dspy_gepa"'
-_SEAL = ',"crc":"%08x"}'
-_SEAL_LENGTH = len(_SEAL % 0)
-_READERS = {FORMAT: decode}
-"""By format version; an event of an older one is read as what it means today."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What stands in a journal."""
-
-    fingerprint: str = ""
-    """Of the run that it belongs to; empty where nothing was written yet."""
-    events: list[Event] = field(default_factory=list)
-    """Those that hold, in order: what a `reopen` took back is left out."""
-    under_way: tuple[RequestKey, ...] = ()
-    """What was begun and has no answer: the process died meanwhile, or is still at it."""
-    size: int = 0
-    """Bytes up to the end of the last line that was written whole."""
-    checksum: int = 0
-    """Of all those lines."""
-
-
-def read_journal(path: Path, blobs: Blobs, redact: Redactor) -> Contents:
-    """The journal's content, without a last line that was only written in part.
-
-    Changes nothing, so another process may be writing. Secrets that are known are put back in.
-
-    Raises:
-        JournalCorrupt: a line was changed. Names it.
-        JournalMismatch: it is in a format that this version cannot read. Names it.
-        JournalError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return _read(path, file, blobs, redact)
-    except FileNotFoundError:
-        return Contents()
-    except JournalError:
-        raise
-    except OSError as error:
-        raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 class Journal:
@@ -90,7 +48,9 @@ class Journal:
         blobs: Takes what is too large for a line.
         redact: Puts references in place of secrets in what is written.
         stored_output: From a program's answer to what is kept of it.
+        version: Of this package, for the line that opens a session.
         clock: Seconds, for the pace of flushing.
+        now: Seconds since the epoch, for the time of every line.
 
     Raises:
         JournalError: there is no room or no right to write.
@@ -105,20 +65,27 @@ class Journal:
         redact: Redactor,
         *,
         stored_output: Callable[[object], object] = lambda output: output,
+        version: str = "",
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
         self._blobs = blobs
         self._redact = redact
         self._stored_output = stored_output
         self._clock = clock
+        self._now = now
+        self.at_seconds = round(now(), 3)
+        """When the last line was written, in seconds since the epoch."""
+        self._session: dict[str, Json] | None = {"session": "opened", "version": version}
         self._size, self._checksum = contents.size, contents.checksum
         self._problem: OSError | None = None
         self._next_flush_seconds = clock()
         self._descriptor: int | None = _opened(path, self._size)
         try:
             if not self._size:
-                self._write({"journal": "dspy_gepa", "format": FORMAT, "fingerprint": fingerprint})
+                fields = {"journal": "dspy_gepa", "format": FORMAT, "fingerprint": fingerprint}
+                self._seal(fields)
                 flush_folder(path.parent)
             self.flush()
         except OSError as error:
@@ -200,12 +167,22 @@ class Journal:
             return
         try:
             if self._problem is None:
+                if self._session is None:
+                    self._write({"session": "closed"})
                 self.flush()
         finally:
             os.close(self._descriptor)
             self._descriptor = None
 
     def _write(self, fields: dict[str, Json]) -> None:
+        # What is only read again is left as it was: a session is opened by what it writes.
+        if (opened := self._session) is not None:
+            self._seal({**opened, "at": _milliseconds(self.at_seconds)})
+            self._session = None
+        self.at_seconds = max(round(self._now(), 3), self.at_seconds)
+        self._seal({**fields, "at": _milliseconds(self.at_seconds)})
+
+    def _seal(self, fields: dict[str, Json]) -> None:
         if self._descriptor is None:
             raise JournalError(f"{self._path} is closed.")
         if self._problem is not None:
@@ -218,7 +195,7 @@ class Journal:
             body = dumps(self._blobs.thinned(fields))
         unsealed = body[:-1].encode()
         checksum = zlib.crc32(unsealed, self._checksum)
-        line = unsealed + (_SEAL % checksum).encode() + b"\n"
+        line = unsealed + (SEAL % checksum).encode() + b"\n"
         try:
             _write_all(self._descriptor, line)
         except OSError as error:
@@ -228,6 +205,11 @@ class Journal:
             raise unusable(self._path, "takes no more", error) from error
         self._size += len(line)
         self._checksum = checksum
+
+
+def _milliseconds(seconds: float) -> int:
+    # A whole number has as many digits at any time, so that a line is as long.
+    return round(seconds * 1000)
 
 
 def with_output(event: Event, form: Callable[[object], object]) -> Event:
@@ -257,100 +239,3 @@ def _write_all(descriptor: int, line: bytes) -> None:
     rest = memoryview(line)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
-
-
-def _read(path: Path, file: BinaryIO, blobs: Blobs, redact: Redactor) -> Contents:
-    fingerprint, size, checksum = "", 0, 0
-    told = _Told(decode)
-    for number, line in enumerate(file, start=1):
-        if number == 1:
-            told = _Told(_reader(path, line))
-        content = _unsealed(line, checksum)
-        if content is None:
-            is_last = not file.read(1)
-            if is_last and (number > 1 or _is_begun(line)):
-                break
-            raise JournalCorrupt(
-                f"{path}, line {number} is damaged, and lines follow it: something else than a "
-                "run wrote here. Restore the file from a copy, or give the run another log_dir."
-            )
-        try:
-            if f'"{MARK}"'.encode() in line:
-                content = redact.shown(blobs.whole(content))
-            elif redact.has_references(line):
-                content = redact.shown(content)
-            if number == 1:
-                fingerprint = str(content.get("fingerprint"))
-            else:
-                told.take(content)
-        except JournalCorrupt as error:
-            raise JournalCorrupt(f"{path}, line {number}: {error}") from None
-        size += len(line)
-        checksum = int(line[-11:-3], 16)
-    return Contents(fingerprint, told.events, tuple(told.under_way), size, checksum)
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What the lines so far say."""
-
-    read_event: Callable[[Json], Event]
-    events: list[Event] = field(default_factory=list)
-    under_way: dict[RequestKey, None] = field(default_factory=dict)
-
-    def take(self, content: dict[str, Json]) -> None:
-        """Take note of a line."""
-        if "begun" in content:
-            self.under_way[decode_key(content["begun"])] = None
-        elif "dropped" in content:
-            self.under_way.pop(decode_key(content["dropped"]), None)
-        elif "reopened" in content:
-            self._add(content["reopened"], content["events"])
-        else:
-            self._add(len(self.events), [content])
-
-    def _add(self, kept: int, stored: list[Json]) -> None:
-        added = [*map(self.read_event, stored)]
-        self.events[kept:] = added
-        for event in added:
-            if (key := _answered(event)) is not None:
-                self.under_way.pop(key, None)
-
-
-def _answered(event: Event) -> RequestKey | None:
-    """The request that an event says is over; None where it says that of none."""
-    if isinstance(event, Reflected):
-        return event.reflection.key
-    return event.key if isinstance(event, RolledOut | Remarked | Faltered) else None
-
-
-def _is_begun(line: bytes) -> bool:
-    """Whether this is a part of our header, and not the content of some other file."""
-    # After a loss of power a file can have its length already, and zeros for content.
-    written = line.strip(b"\0")
-    return written.startswith(_BEGINNING) or _BEGINNING.startswith(written)
-
-
-def _unsealed(line: bytes, checksum: int) -> dict[str, Json] | None:
-    """What a line holds without its seal; None where it is not as it was written."""
-    unsealed, seal = line[: -_SEAL_LENGTH - 1], line[-_SEAL_LENGTH - 1 :]
-    if seal != (_SEAL % zlib.crc32(unsealed, checksum)).encode() + b"\n":
-        return None
-    content = loads(unsealed + b"}")
-    return content if isinstance(content, dict) else None
-
-
-def _reader(path: Path, header: bytes) -> Callable[[Json], Event]:
-    """How to read events in the format that the header names."""
-    try:
-        fields = loads(header)
-    except JournalCorrupt:
-        return decode  # it is damaged, which its seal shows
-    version = fields.get("format") if isinstance(fields, dict) else None
-    if isinstance(version, int) and version not in _READERS:
-        raise JournalMismatch(
-            f"{path} is in format {version!r:.20}, and this version of dspy_gepa reads "
-            f"{sorted(_READERS)}{f': {OLDER}' if version < FORMAT else ''}. Use the version that "
-            "wrote it, or another log_dir."
-        )
-    return _READERS[version] if isinstance(version, int) else decode

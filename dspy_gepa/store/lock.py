@@ -11,7 +11,7 @@ from pathlib import Path
 from dspy_gepa.errors import JournalError
 from dspy_gepa.store.files import unusable
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "is_held"]
 
 _held_here: dict[str, Lock] = {}
 """By path. Of two runs in one process the system's lock may stop neither."""
@@ -43,6 +43,21 @@ class Lock:
             if _held_here.get(self._name) is self:
                 del _held_here[self._name]
                 os.close(self.descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds this lock, here or in another process; takes it for no longer."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        _lock(descriptor)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _locked(path: Path) -> int:

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.caution import Cautious
 from dspy_gepa.core.search import start
-from dspy_gepa.core.selection import Cautious, Ranking, by_estimate, by_mean
+from dspy_gepa.core.selection import Ranking, by_estimate, by_mean
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import JournalCorrupt
-from dspy_gepa.store.plain import Json, dumps, packed, unpacked
 from dspy_gepa.store.secret import public
+from dspy_gepa.values.plain import Json, dumps, packed, unpacked
 
 __all__ = ["Difference", "Manifest", "digest", "without_addresses"]
 
@@ -76,7 +77,8 @@ class Manifest:
     def begun(self) -> RunState:
         """The state before the first event, sufficient to apply stored events to.
 
-        Its strategies are not the run's, but for the ranking: it can be read, not carried on.
+        Its strategies are not the run's, but for what chooses the best: it can be read, not carried
+        on.
         """
         settings = Settings(
             train=self.train,
@@ -84,6 +86,7 @@ class Manifest:
             limits=Limits(**dict[str, Any](self.limits)),
             seed=self.seed,
             ranking=_ranking(str(self.settings.get("ranking"))),
+            caution=_caution(str(self.settings.get("caution"))),
             writes_seed=self.settings.get("writes_seed") is True,
         )
         return start(settings, self.candidate, self.first)
@@ -194,9 +197,13 @@ def without_addresses(text: str) -> str:
 
 def _ranking(recorded: str) -> Ranking:
     """The ranking that a run was recorded with; the mean where it was one of the user's own."""
-    if cautious := re.fullmatch(r"Cautious\(deviations=([\d.]+)\)", recorded):
-        return Cautious(float(cautious[1]))
     return by_estimate if recorded == by_estimate.__qualname__ else by_mean
+
+
+def _caution(recorded: str) -> Cautious | None:
+    """The caution that a run was recorded with; none where it was one of the user's own."""
+    cautious = re.fullmatch(r"Cautious\(deviations=([\d.]+)\)", recorded)
+    return Cautious(float(cautious[1])) if cautious else None
 
 
 def _numbers(stored: Json) -> dict[str, float]:

@@ -135,6 +135,8 @@ class _Broken:
     """Of failed rollouts."""
     reflections: frozenset[int]
     """Tickets."""
+    late: frozenset[RolloutKey] = frozenset()
+    """Rollouts that were under way at the end, and failed after it for whatever cause."""
 
     @classmethod
     def at(cls, begun: RunState, events: Sequence[Event], end: int) -> _Broken | None:
@@ -143,7 +145,9 @@ class _Broken:
         if not isinstance(ended, Ended) or not ended.is_breakdown:
             return None
         if ended.causes:
-            return cls(frozenset(ended.causes), frozenset())
+            late = (event for event in events[end:] if isinstance(event, RolledOut))
+            failed = frozenset(event.key for event in late if event.rollout.is_broken)
+            return cls(frozenset(ended.causes), frozenset(), failed)
         state = replace(replayed(begun, events[:end]), vain={})
         # Otherwise it was something from outside that it ended for.
         is_by_itself = decide(state, None)[:1] == (ended,)
@@ -165,8 +169,8 @@ class _Broken:
 
     def _has(self, event: Event) -> bool:
         match event:
-            case RolledOut(_, rollout):
-                return rollout.is_broken and rollout.cause in self.causes
+            case RolledOut(key, rollout):
+                return rollout.is_broken and (rollout.cause in self.causes or key in self.late)
             case Reflected(reflection):
                 return reflection.ticket in self.reflections
         return False

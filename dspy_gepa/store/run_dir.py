@@ -22,13 +22,14 @@ from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import Blobs
+from dspy_gepa.store.contents import Contents, StoredSession, read_journal
 from dspy_gepa.store.files import remove_unfinished, unusable, write_whole
-from dspy_gepa.store.journal import Contents, Journal, read_journal, with_output
-from dspy_gepa.store.lock import Lock
+from dspy_gepa.store.journal import Journal, with_output
+from dspy_gepa.store.lock import Lock, is_held
 from dspy_gepa.store.manifest import Manifest
-from dspy_gepa.store.plain import loads
 from dspy_gepa.store.resume import is_past_seed, reopening, replayed, unanswered
 from dspy_gepa.store.secret import Redactor
+from dspy_gepa.values.plain import loads
 
 __all__ = ["RunDir", "StoredRun", "read_run"]
 
@@ -59,6 +60,12 @@ class StoredRun:
     path: Path
     manifest: Manifest
     events: tuple[Event, ...]
+    times: tuple[float | None, ...] = ()
+    """When each event was written, in seconds since the epoch; None where that was not kept."""
+    sessions: tuple[StoredSession, ...] = ()
+    """Who wrote, in order."""
+    is_running: bool = False
+    """Whether a process is writing."""
 
     @property
     def state(self) -> RunState:
@@ -94,7 +101,14 @@ def read_run(
     contents = read_journal(folder / _JOURNAL, Blobs(folder / _BLOBS), redact)
     _check_fingerprint(folder, manifest, contents)
     events = tuple(with_output(event, output) for event in contents.events)
-    return StoredRun(folder, manifest, events)
+    return StoredRun(
+        folder,
+        manifest,
+        events,
+        tuple(contents.times),
+        contents.sessions,
+        is_held(folder / _LOCK),
+    )
 
 
 @final
@@ -172,6 +186,7 @@ class RunDir:
             blobs,
             self.redact,
             stored_output=stored_output,
+            version=manifest.versions.get("dspy_gepa", ""),
         )
         # After the journal: a manifest without one says that something was lost.
         if not self._events:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from dspy_gepa.store.plain import Json, dumps
+from dspy_gepa.values.plain import Json, dumps
 
 __all__ = ["Redactor", "names_secret", "public"]
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.caution import Cautious
 from dspy_gepa.core.components import ComponentView, every, round_robin
 from dspy_gepa.core.frontier import Scores
 from dspy_gepa.core.gate import Gate, Margin, at_least_as_good, strict_improvement
@@ -18,7 +19,6 @@ from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Epochs, Looks
 from dspy_gepa.core.selection import (
     SELECTIONS,
-    Cautious,
     PoolView,
     ProbablyBest,
     Ranking,
@@ -53,7 +53,7 @@ __all__ = [
 
 
 _SELECTIONS: list[Selection] = [*SELECTIONS.values(), SoftEstimate(), ProbablyBest()]
-_RANKINGS: list[Ranking] = [by_mean, by_estimate, Cautious()]
+_RANKINGS: list[Ranking] = [by_mean, by_estimate]
 _GATES: list[Gate] = [strict_improvement, at_least_as_good, Margin()]
 
 
@@ -214,6 +214,7 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         window=draw(st.integers(1, 6)),
         selection=draw(st.sampled_from(_SELECTIONS)),
         ranking=draw(st.sampled_from(_RANKINGS)),
+        caution=draw(st.sampled_from((None, Cautious()))),
         components=draw(st.sampled_from((round_robin, every))),
         gate=draw(st.sampled_from(_GATES)),
         skip_perfect_score=draw(st.booleans()),

@@ -18,8 +18,8 @@ from dspy_gepa.core.work import RequestKey
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish, run
-from dspy_gepa.store.plain import dumps, loads, packed, unpacked
 from dspy_gepa.store.run_dir import RunDir
+from dspy_gepa.values.plain import dumps, loads, packed, unpacked
 
 __all__ = ["FILE", "FurtherRollouts", "Subject"]
 
@@ -70,6 +70,8 @@ class FurtherRollouts:
         self._known, self.tally = _stored(run_dir)
         self.made = 0
         """How many were made in this call."""
+        self.was_interrupted = False
+        """Whether the keyboard stopped something after the search, so that nothing more begins."""
         self._begun: set[RequestKey] = set()
 
     def of(self, subject: Subject, examples: Sequence[int], left: Limits) -> Outcome:
@@ -82,7 +84,7 @@ class FurtherRollouts:
         """
         missing = [each for each in examples if self._key(subject, each) not in self._known]
         # What is known is had for nothing, also where no more can be paid.
-        fitting = tuple(missing)[: left.rollouts_at_most]
+        fitting = () if self.was_interrupted else tuple(missing)[: left.rollouts_at_most]
         finish = self._run(subject, fitting, left) if fitting else None
         found = {
             example: self._known[key]
@@ -90,7 +92,9 @@ class FurtherRollouts:
             if (key := self._key(subject, example)) in self._known
         }
         if finish is None:
-            return Outcome(found, "the budget is used up" if missing else "")
+            reason = "it was interrupted" if self.was_interrupted else "the budget is used up"
+            return Outcome(found, reason if missing else "")
+        self.was_interrupted |= finish.was_interrupted
         problem = "" if len(found) == len(examples) else finish.state.ending or "it was stopped"
         if problem and finish.error is not None:
             problem = f"{problem} ({finish.error})"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dspy_gepa.errors import JournalCorrupt
-from dspy_gepa.store.plain import dumps, loads, packed, unpacked
+from dspy_gepa.values.plain import dumps, loads, packed, unpacked
 from dspy_gepa.verdict.finding import NO_HELDOUT, Verdict
 
 __all__ = ["FILE", "as_text", "kept_in"]

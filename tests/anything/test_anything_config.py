@@ -12,20 +12,17 @@ from gepa.optimize_anything import (
     TrackingConfig,
 )
 
-from dspy_gepa import gepa_config
+from dspy_gepa.compat import gepa_config
+from dspy_gepa.compat.gepa_config import mapped_config
 from dspy_gepa.core.gate import at_least_as_good
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.gepa_config import mapped_config
+from dspy_gepa.improvement.config import AnythingArguments
 
-OWN = {"max_evals": None, "capture_stdio": False}
-GIVEN = {"reflection_lm": None, "seed": 0, "log_dir": None, "num_threads": None}
+USUAL = AnythingArguments(artifact=None, evaluator=None).arguments
 
 
-def mapped(config, own=OWN, given=GIVEN):
-    own, given = mapped_config(config, own, given)
-    everything = {**own, **given}
-    usual = {**OWN, **GIVEN}
-    return {name: value for name, value in everything.items() if value != usual.get(name)}
+def mapped(config, **given):
+    return given | mapped_config(config, USUAL | given, USUAL)
 
 
 def test_defaults_say_nothing():
@@ -116,9 +113,9 @@ def test_what_cannot_be_had_is_refused_with_what_comes_nearest(config, said):
 def test_what_is_given_twice_is_refused():
     """Unless both say the same."""
     config = {"engine": {"max_metric_calls": 7}}
-    assert mapped(config, {**OWN, "max_evals": 7}) == {"max_evals": 7}
+    assert mapped(config, max_evals=7) == {"max_evals": 7}
     with pytest.raises(SettingsError, match=r"max_evals= and config.engine.max_metric_calls"):
-        mapped(config, {**OWN, "max_evals": 8})
+        mapped(config, max_evals=8)
 
 
 @pytest.mark.parametrize(

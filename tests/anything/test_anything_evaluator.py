@@ -12,8 +12,8 @@ from dspy_gepa import Feedback
 from dspy_gepa.artifact.evaluator import Evaluator
 from dspy_gepa.artifact.returned import judged
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.media import Media
 from dspy_gepa.errors import MetricError, SettingsError, WrongType
+from dspy_gepa.values.media import Media
 
 TEXT = Candidate.of({"artifact": "abc"})
 

@@ -1,12 +1,22 @@
 """Which components are rewritten."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
+from test_core_choices import Task, by_length, play
 
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.components import COMPONENT_SELECTORS, ComponentView, every, round_robin
+from dspy_gepa.core.components import (
+    COMPONENT_SELECTORS,
+    ComponentView,
+    every,
+    in_one_call,
+    round_robin,
+)
 from dspy_gepa.core.selection import PoolView
+from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionRequest, Repair
 from dspy_gepa.testing.conformance import check_component_selector
 from dspy_gepa.testing.strategies import component_views
 
@@ -34,3 +44,35 @@ def test_round_robin_takes_the_next_that_was_called(called, chosen):
 def test_all_takes_what_was_called():
     """`all` means all that were called, not all that there are."""
     assert every(ComponentView(POOL, 0, ABC, 0, ("a", "c"), ())) == ("a", "c")
+
+
+def test_all_are_taken_as_long_as_one_call_is_about_all():
+    """Where each would be a call of its own, they take turns."""
+    view = ComponentView(POOL, 0, ABC, 0, ("a", "c"), ())
+    assert in_one_call(view) == ("a", "c")
+    apart = [replace(view, turn=turn, is_asked_apart=True) for turn in range(3)]
+    assert [in_one_call(each) for each in apart] == [("a",), ("c",), ("c",)]
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_a_model_of_one_text_is_asked_about_one_component_a_proposal(window):
+    """From the first proposal on that was begun after that was seen; a user's own selector is
+    heeded all the same."""
+
+    class OneText(Task):
+        def __call__(self, request):
+            if not isinstance(request, ReflectionRequest):
+                return super().__call__(request)
+            asked.append((request.asks_apart, request.components))
+            if request.asks_apart or request.repairs:
+                return replace(super().__call__(request), is_repair=bool(request.repairs))
+            fault = Fault("a text for no component", request.components)
+            repairs = tuple(Repair((name,), "a text", (fault,)) for name in request.components)
+            return ReflectionAnswer(request.ticket, repairs=repairs, lm_calls=1, naming=-1)
+
+    chosen = {in_one_call: {("a",), ("b",)}, every: {("a", "b")}}
+    for components, expected in chosen.items():
+        asked = []
+        play(OneText(by_length), limit=80, window=window, components=components)
+        assert {names for is_apart, names in asked if is_apart} == expected
+        assert {names for is_apart, names in asked if not is_apart} == {("a", "b")}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.caution import Cautious
 from dspy_gepa.core.components import every
 from dspy_gepa.core.estimate import estimated, standings
 from dspy_gepa.core.gate import Margin, at_least_as_good, examples_to_decide, strict_improvement
@@ -17,7 +18,7 @@ from dspy_gepa.core.proposal import Mutation, Revalidation
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Looks, SampleView, epoch_minibatch
 from dspy_gepa.core.search import start
-from dspy_gepa.core.selection import Cautious, PoolView, SoftEstimate, by_estimate
+from dspy_gepa.core.selection import PoolView, SoftEstimate, by_estimate
 from dspy_gepa.core.sizing import Trial, chosen_size
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.streams import stream

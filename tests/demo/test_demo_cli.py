@@ -99,7 +99,7 @@ def test_a_missing_extra_exits_with_2(tmp_path):
     """Without the run-time the line says what to install."""
     code = (
         "import sys; sys.modules['xllamacpp'] = None\n"
-        "from dspy_gepa.demo.cli import main\n"
+        "from dspy_gepa.command.main import main\n"
         "sys.exit(main(['demo', '--local-model', '0.5b']))"
     )
     done = subprocess.run(

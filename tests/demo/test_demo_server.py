@@ -74,7 +74,7 @@ def test_without_the_run_time_the_extra_is_named():
 def test_importing_loads_neither_run_time_nor_weights():
     """Importing the demo is free of the extra's packages."""
     code = (
-        "import sys, dspy_gepa.demo.cli\n"
+        "import sys, dspy_gepa.command.main\n"
         "print([m for m in sys.modules if 'llamacpp' in m or '_part1' in m])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ import pytest
 from scripted_engine import answer, scripted_lm
 
 from dspy_gepa import GEPA
+from dspy_gepa.judging.feedback import Feedback
 from dspy_gepa.metrics import F1, Classification, ExactMatch, Judge, ValidAgainst, ValidJSON
-from dspy_gepa.program.rollouts.feedback import Feedback
 
 
 class Number(pydantic.BaseModel):

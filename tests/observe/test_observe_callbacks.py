@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dspy_gepa.compat.callbacks import CallbackObserver
+from dspy_gepa.compat.hooks import HOOKS
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, Setback
 from dspy_gepa.errors import ReflectionError, WorkerError, WrongType
-from dspy_gepa.observe.callbacks import CallbackObserver
-from dspy_gepa.observe.hooks import HOOKS
 from dspy_gepa.observe.observer import FanOut
 from dspy_gepa.run.loop import run
 from dspy_gepa.run.serial import SerialExecutor

@@ -2,11 +2,11 @@
 
 from gepa.core import callbacks
 
+from dspy_gepa.compat.callbacks import CallbackObserver
+from dspy_gepa.compat.hooks import HOOKS
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.observe.callbacks import CallbackObserver
-from dspy_gepa.observe.hooks import HOOKS
 from dspy_gepa.run.loop import run
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.worlds import ChanceWorld

@@ -23,12 +23,12 @@ from gepa.strategies.candidate_selector import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dspy_gepa.compat.strategies import SearchView
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import columns
 from dspy_gepa.core.frontier import coverage, mean_scores, survivors, tops
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.selection import EpsilonGreedy, PoolView, TopKPareto, current_best
-from dspy_gepa.program.strategies import SearchView
 from dspy_gepa.testing.strategies import pool_views, score_matrices
 
 SEEDS = st.integers(0, 999)

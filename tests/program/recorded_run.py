@@ -9,8 +9,8 @@ import dspy
 from scripted_engine import answer
 
 from dspy_gepa.core.rollout import Step, Trace
-from dspy_gepa.program.calls.boundary import Raised
-from dspy_gepa.program.calls.loop import EventLoop
+from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.event_loop import EventLoop
 from dspy_gepa.program.rollouts.entry import entry_of
 from dspy_gepa.program.rollouts.trace import Predictors, Recording
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.rollouts.feedback import Feedback
-from dspy_gepa.program.rollouts.words import Said, in_words
+from dspy_gepa.judging.feedback import Feedback
+from dspy_gepa.judging.words import Said, in_words
 
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGA"

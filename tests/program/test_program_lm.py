@@ -19,8 +19,8 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.program.calls.lm import ask, language_model, reflection_asker
-from dspy_gepa.program.calls.media import captured
+from dspy_gepa.models.asking import ask, language_model, reflection_asker
+from dspy_gepa.models.media import captured
 from dspy_gepa.reflect.exchange import Prompt, Reply
 from dspy_gepa.reflect.reflector import Reflector
 

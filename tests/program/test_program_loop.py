@@ -6,9 +6,9 @@ from contextvars import ContextVar
 
 import pytest
 
-from dspy_gepa.program.calls.boundary import Raised
-from dspy_gepa.program.calls.loop import EventLoop
-from dspy_gepa.program.calls.patience import TimedOut
+from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.event_loop import EventLoop
+from dspy_gepa.models.timeouts import TimedOut
 
 SOON_SECONDS = 0.05
 

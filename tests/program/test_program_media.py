@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_gepa.core.media import Media, content_of, without_base64
-from dspy_gepa.program.calls.media import captured, content_parts, media_kind, revived, spoken
+from dspy_gepa.models.media import captured, content_parts, media_kind, revived, spoken
+from dspy_gepa.values.media import Media, content_of, without_base64
 
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGA"

@@ -17,10 +17,10 @@ from metric_shapes import FORWARDING, GIVEN, SHAPES
 from scripted_engine import answer, scripted_lm
 
 from dspy_gepa.errors import MetricError, SettingsError, WrongType
+from dspy_gepa.judging.feedback import Feedback
+from dspy_gepa.judging.words import Said
 from dspy_gepa.metrics import F1, Classification, ExactMatch, Judge, ValidJSON
-from dspy_gepa.program.rollouts.feedback import Feedback
 from dspy_gepa.program.rollouts.metric import Judgement, Metric
-from dspy_gepa.program.rollouts.words import Said
 
 GOLD = dspy.Example(question="What is 1+1?", answer="2").with_inputs("question")
 RIGHT = dspy.Prediction(answer="2")

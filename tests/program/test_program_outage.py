@@ -8,7 +8,7 @@ import openai
 import pytest
 from dspy.utils import exceptions as dspy_errors
 
-from dspy_gepa.program.calls.outage import is_transient, is_unmistakable, outage_in
+from dspy_gepa.models.outages import is_transient, is_unmistakable, outage_in
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/")
 

@@ -12,8 +12,8 @@ from small_worker import SEED, Counted, Program, echo, exact, rolled, worker
 from dspy_gepa import GEPA
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest
-from dspy_gepa.program.calls.boundary import Raised
-from dspy_gepa.program.calls.patience import TimedOut, within
+from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.timeouts import TimedOut, within
 
 SOON_SECONDS = 0.05
 

@@ -20,7 +20,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Remark, Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Setback
 from dspy_gepa.errors import WrongType
-from dspy_gepa.program.calls.media import captured
+from dspy_gepa.models.media import captured
 from dspy_gepa.program.proposers.proposer import CustomProposer
 
 has_proposer = since("3.4.1", "InstructionProposer")

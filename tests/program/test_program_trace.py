@@ -13,10 +13,11 @@ from recorded_run import called, echo, recorded, step
 from scripted_engine import scripted_lm
 
 from dspy_gepa.core.rollout import Trace
-from dspy_gepa.program.calls.loop import EventLoop
+from dspy_gepa.judging.fields import fields_of
+from dspy_gepa.models.event_loop import EventLoop
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.entry import entry_of
-from dspy_gepa.program.rollouts.trace import Predictors, Recording, fields_of
+from dspy_gepa.program.rollouts.trace import Predictors, Recording
 
 
 class Twins(dspy.Module):

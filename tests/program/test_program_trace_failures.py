@@ -13,7 +13,7 @@ from recorded_run import called, echo, recorded, step
 from scripted_engine import ContextLengthError, answer, scripted_lm
 
 from dspy_gepa.core.rollout import Step, Trace
-from dspy_gepa.program.rollouts.trace import failure_text
+from dspy_gepa.models.failures import failure_text
 
 
 @pytest.mark.parametrize("ending", [SystemExit(1), asyncio.CancelledError()], ids=repr)

@@ -15,7 +15,7 @@ from small_worker import EXAMPLES, Counted, Program, echo, exact, rolled, worker
 from dspy_gepa.core.budget import FREE, Usage
 from dspy_gepa.core.work import RolloutAnswer, Setback
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.program.calls.usage import Meter, listed_price
+from dspy_gepa.models.usage import Meter, listed_price
 
 MODEL = "scripted/model"
 PER_CALL = Usage(total_tokens=2)

@@ -20,8 +20,8 @@ from dspy_gepa.core.work import (
     RemarkRequest,
     Setback,
 )
-from dspy_gepa.program.calls.media import captured
-from dspy_gepa.program.rollouts.feedback import Feedback
+from dspy_gepa.judging.feedback import Feedback
+from dspy_gepa.models.media import captured
 from dspy_gepa.reflect.records import records_of
 
 

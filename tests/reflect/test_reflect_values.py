@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_gepa.reflect.values import LEFT_OUT, Marks, shortened, text_of
+from dspy_gepa.values.words import LEFT_OUT, Marks, shortened, text_of
 
 
 class Picture:
@@ -50,7 +50,7 @@ def kind_of(value):
 def test_values_do_not_depend_on_the_process():
     """Sets and addresses are written alike under every hash seed."""
     code = (
-        "from dspy_gepa.reflect.values import text_of;"
+        "from dspy_gepa.values.words import text_of;"
         "print(text_of({'a': {'x', 'y', 'z', 'w'}, 'b': object()}), text_of(object()))"
     )
     written = {

@@ -31,6 +31,7 @@ def manifest_of(world=WORLD, run_settings=SETTINGS, **others):
         "settings": {
             "window": run_settings.window,
             "ranking": getattr(run_settings.ranking, "__qualname__", repr(run_settings.ranking)),
+            "caution": repr(run_settings.caution),
         },
     }
     return Manifest(**{**known, **others})

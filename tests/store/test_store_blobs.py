@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_gepa.core.media import data_uri
 from dspy_gepa.errors import JournalCorrupt, JournalError
 from dspy_gepa.store.blobs import LARGE, Blobs
-from dspy_gepa.store.plain import dumps
+from dspy_gepa.values.media import data_uri
+from dspy_gepa.values.plain import dumps
 
 DOCUMENT = "ж" * LARGE
 

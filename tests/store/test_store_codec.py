@@ -24,9 +24,9 @@ from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.run.loop import run
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.store.codec import RECORDS, decode, encode
-from dspy_gepa.store.plain import dumps, loads
 from dspy_gepa.testing.witness import Recording
 from dspy_gepa.testing.worlds import ChanceWorld
+from dspy_gepa.values.plain import dumps, loads
 
 # Of any type and value that the annotations allow: texts with surrogates, exact numbers.
 TEXTS = st.text(st.characters(), max_size=8)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from itertools import pairwise
 
 import pytest
@@ -11,14 +12,15 @@ from journals import recorded
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Advanced, Committed, Ended, Reflected, RolledOut
-from dspy_gepa.core.media import Media, data_uri
 from dspy_gepa.core.proposal import Settled, Verdict
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import ReflectionAnswer
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import LARGE, Blobs
-from dspy_gepa.store.journal import FLUSH_SECONDS, Contents, Journal, read_journal
+from dspy_gepa.store.contents import Contents, StoredSession, read_journal
+from dspy_gepa.store.journal import FLUSH_SECONDS, Journal
 from dspy_gepa.store.secret import Redactor
+from dspy_gepa.values.media import Media, data_uri
 
 EVENTS, _ = recorded()
 ROLLED_OUT = RolledOut(RolloutKey("d1", 1), Rollout(0.5))
@@ -64,14 +66,18 @@ def test_what_was_appended_is_read(tmp_path):
 
 
 def test_every_line_is_json(lines):
-    """A header, then one line an event: any tool that knows JSON lines reads it."""
-    header, *events = map(json.loads, lines)
+    """A header, then one line an event between those of the session, each with its time: any tool
+    that knows JSON lines reads it."""
+    header, opened, *events, closed = map(json.loads, lines)
     assert (header["journal"], header["format"], header["fingerprint"]) == (
         "dspy_gepa",
-        5,
+        6,
         "print",
     )
     assert len(events) == len(EVENTS)
+    assert (opened["session"], closed["session"]) == ("opened", "closed")
+    times = [line["at"] for line in (opened, *events, closed)]
+    assert times == sorted(times)
 
 
 def test_a_journal_that_is_not_there_is_empty(tmp_path):
@@ -89,7 +95,7 @@ def test_a_torn_end_is_cut_off(tmp_path_factory, lines, data):
     size = data.draw(st.integers(0, len(content)))
     zeros = data.draw(st.sampled_from((0, 1, 4096)))
     (folder / "events.jsonl").write_bytes(content[:size] + bytes(zeros))
-    whole = max(0, content[:size].count(b"\n") - 1)
+    whole = max(0, content[:size].count(b"\n") - 2)
     assert read(folder).events == EVENTS[:whole]
     assert (folder / "events.jsonl").stat().st_size == size + zeros  # reading changes nothing
     journal = opened(folder)
@@ -135,6 +141,49 @@ def test_a_file_of_somebody_else_is_not_touched(tmp_path):
     assert (tmp_path / "events.jsonl").read_text() == "my notes"
 
 
+def test_events_have_times_and_sessions(tmp_path):
+    """What was appended when, by which version, and how often the run was carried on: a process
+    that died has not closed its session, and one that only looked has none."""
+    first = opened(tmp_path, version="1.0", now=lambda: 1000.0)
+    first.append(COMMITTED)
+    contents = read(tmp_path)
+    assert contents.sessions == (StoredSession(1000.0, "1.0", 0),)
+    first.close()
+    opened(tmp_path, version="1.1", now=lambda: 1500.0).close()
+    second = opened(tmp_path, version="1.2", now=iter([2000.0, 2000.5, 2001.0, 2001.0]).__next__)
+    second.append(ROLLED_OUT)
+    second.append(COMMITTED)
+    second.close()
+    contents = read(tmp_path)
+    assert contents.times == [1000.0, 2000.5, 2001.0]
+    assert contents.sessions == (
+        StoredSession(1000.0, "1.0", 0, 1000.0),
+        StoredSession(2000.0, "1.2", 1, 2001.0),
+    )
+
+
+def test_what_takes_the_place_of_other_events_came_when_it_came(tmp_path):
+    """An answer that is only told anew keeps its time, and no time goes backwards."""
+    journal = opened(tmp_path, now=iter([0.0, 1.0, 2.0, 3.0, 9.0, 9.0]).__next__)
+    for event in (ROLLED_OUT, COMMITTED, Ended("stopped")):
+        journal.append(event)
+    journal.reopen(0, [ROLLED_OUT, COMMITTED])
+    journal.close()
+    assert read(tmp_path).times == [1.0, 1.0]
+
+
+def test_a_journal_without_times_is_read(tmp_path):
+    """Format 5 had neither times nor sessions; what it says holds, and may be carried on."""
+    body = b'{"journal":"dspy_gepa","format":5,"fingerprint":"print"'
+    line = body + b',"crc":"%08x"}\n' % zlib.crc32(body)
+    (tmp_path / "events.jsonl").write_bytes(line)
+    journal = opened(tmp_path)
+    journal.append(COMMITTED)
+    journal.close()
+    contents = read(tmp_path)
+    assert (contents.events, contents.fingerprint) == ([COMMITTED], "print")
+
+
 @pytest.mark.parametrize("version", [0, 1, 99])
 def test_another_version_is_refused_by_its_number(tmp_path, version):
     """Whatever its lines look like."""
@@ -149,7 +198,7 @@ def test_a_line_that_is_whole_but_no_event_is_named(tmp_path):
     written(folder, [COMMITTED, Ended("x" * LARGE), COMMITTED])
     (blob,) = (folder / "blobs").iterdir()
     blob.unlink()
-    with pytest.raises(JournalCorrupt, match=r"events\.jsonl, line 3: .* is missing"):
+    with pytest.raises(JournalCorrupt, match=r"events\.jsonl, line 4: .* is missing"):
         read(folder)
 
 
@@ -158,7 +207,7 @@ def test_media_lies_beside_the_journal(tmp_path):
     image = Media("image", data_uri("image/png", b"pixels"))
     trace = Trace({"page": image}, {"seen": [image]}, (Step("a", {"page": image}, {}),))
     rollout = Rollout(0.5, attachments={"page": image}, trace=trace, output=image)
-    (*_, line) = written(tmp_path, [RolledOut(RolloutKey("d1", 1), rollout)])
+    (*_, line, _) = written(tmp_path, [RolledOut(RolloutKey("d1", 1), rollout)])
     assert b"base64" not in line
     (event,) = read(tmp_path).events
     found = event.rollout

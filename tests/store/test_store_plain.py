@@ -12,12 +12,12 @@ import ujson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_gepa.core.media import Media, data_uri
 from dspy_gepa.core.rollout import Opaque, Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence
 from dspy_gepa.errors import JournalCorrupt
-from dspy_gepa.reflect.values import text_of
-from dspy_gepa.store.plain import dumps, loads, packed, unpacked
+from dspy_gepa.values.media import Media, data_uri
+from dspy_gepa.values.plain import dumps, loads, packed, unpacked
+from dspy_gepa.values.words import text_of
 
 SCALARS = st.one_of(
     st.none(),

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from journals import SETTINGS, WORLD, carried_on, recorded
 
 from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.caution import Cautious
 from dspy_gepa.core.events import Ended, RolledOut
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.search import decide, evolve, requests, start
-from dspy_gepa.core.selection import Cautious, by_estimate
+from dspy_gepa.core.selection import by_estimate
 from dspy_gepa.core.work import Setback, Stop
 from dspy_gepa.run.loop import run
 from dspy_gepa.run.serial import SerialExecutor
@@ -194,7 +195,7 @@ BY_SEARCH = {
     "means": (WORLD, MEANS),
     "objectives": (JudgedWorld(names=WORLD.names), replace(MEANS, frontier="objective")),
     "rungs": (WORLD, replace(MEANS, rungs=RUNGS, ranking=by_estimate)),
-    "cautious": (WORLD, replace(MEANS, rungs=RUNGS, ranking=Cautious(0.7))),
+    "cautious": (WORLD, replace(MEANS, rungs=RUNGS, ranking=by_estimate, caution=Cautious(0.7))),
 }
 LARGER = {"adopt": ["limits.metric_calls"]}
 

@@ -16,7 +16,7 @@ from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest, Setback
 from dspy_gepa.errors import MetricError, WorkerError
 from dspy_gepa.store.codec import RECORDS
-from dspy_gepa.store.plain import dumps, loads, packed, unpacked
+from dspy_gepa.values.plain import dumps, loads, packed, unpacked
 
 __all__ = [
     "CheckRequest",

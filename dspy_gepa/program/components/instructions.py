@@ -9,7 +9,7 @@ import inspect
 from typing import Any
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.program.calls.boundary import Raised, settled
+from dspy_gepa.models.catching import Raised, settled
 from dspy_gepa.program.components.flex import CODE_MODULES
 from dspy_gepa.program.components.part import Found, Kind, sendable
 

@@ -13,7 +13,7 @@ import dspy
 from dspy_gepa.core.rollout import Rollout, Step
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import WrongType
-from dspy_gepa.program.calls.lm import language_model
+from dspy_gepa.models.asking import language_model
 from dspy_gepa.program.components.flex import CODE_SIGNATURE, PRIMITIVES_CATALOG, task_context
 from dspy_gepa.program.proposers.proposer import (
     CallCounter,
@@ -22,7 +22,7 @@ from dspy_gepa.program.proposers.proposer import (
     checked_texts,
     signature_of,
 )
-from dspy_gepa.reflect.values import shortened, text_of
+from dspy_gepa.values.words import shortened, text_of
 
 __all__ = ["CodeProposer"]
 

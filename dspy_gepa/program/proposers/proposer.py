@@ -17,13 +17,13 @@ from dspy.teleprompt.gepa import instruction_proposal
 from dspy.teleprompt.gepa.instruction_proposal import MultiModalInstructionProposer
 from dspy.utils.callback import BaseCallback
 
-from dspy_gepa.core.media import without_base64
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import WrongType
-from dspy_gepa.program.calls.lm import language_model
-from dspy_gepa.program.calls.media import revived, spoken
+from dspy_gepa.models.asking import language_model
+from dspy_gepa.models.media import revived, spoken
 from dspy_gepa.reflect.answers import side_by_side
 from dspy_gepa.reflect.records import Call, Record, records_of
+from dspy_gepa.values.media import without_base64
 
 __all__ = [
     "CallCounter",

@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 from dspy_gepa.core.rollout import Step, Trace
 from dspy_gepa.core.work import Evidence, Fault, ReflectionAnswer, ReflectionRequest, Repair
-from dspy_gepa.program.calls.boundary import Raised, settled
-from dspy_gepa.program.calls.outage import outage_in
+from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.failures import failure_text
+from dspy_gepa.models.outages import outage_in
 from dspy_gepa.program.components.kinds import Part
-from dspy_gepa.program.rollouts.trace import failure_text
 from dspy_gepa.reflect.answers import joined, side_by_side
 from dspy_gepa.reflect.rules import Rules
 

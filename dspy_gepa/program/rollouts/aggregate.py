@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 
 import dspy
 
-from dspy_gepa.core.media import without_base64
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import JournalError
-from dspy_gepa.program.calls.boundary import Raised, settled
+from dspy_gepa.models.catching import Raised, settled
 from dspy_gepa.program.rollouts.outputs import lost_in
+from dspy_gepa.values.media import without_base64
 
 __all__ = ["AggregateMetric", "aggregate_scores", "check_all_there"]
 

@@ -15,15 +15,16 @@ from typing import Any
 
 import dspy
 
-from dspy_gepa.core.media import without_base64
 from dspy_gepa.errors import MetricError
-from dspy_gepa.program.calls.boundary import Raised, settled
-from dspy_gepa.program.calls.media import spoken
-from dspy_gepa.program.calls.outage import outage_in
-from dspy_gepa.program.rollouts.feedback import finite, objectives_of
+from dspy_gepa.judging.feedback import finite, objectives_of
+from dspy_gepa.judging.fields import fields_of
+from dspy_gepa.judging.words import Said, in_words
+from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.media import spoken
+from dspy_gepa.models.outages import outage_in
 from dspy_gepa.program.rollouts.parameters import arguments_of
-from dspy_gepa.program.rollouts.trace import Call, fields_of
-from dspy_gepa.program.rollouts.words import Said, in_words
+from dspy_gepa.program.rollouts.trace import Call
+from dspy_gepa.values.media import without_base64
 
 __all__ = ["Judgement", "Metric"]
 

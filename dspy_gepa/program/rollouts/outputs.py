@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, get_args
 import dspy
 from pydantic import TypeAdapter
 
-from dspy_gepa.core.media import Media
 from dspy_gepa.core.rollout import Opaque
-from dspy_gepa.core.values import entered
-from dspy_gepa.program.calls.boundary import Raised, settled
-from dspy_gepa.program.calls.media import captured, revived
+from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.media import captured, revived
+from dspy_gepa.values.foreign import entered
+from dspy_gepa.values.media import Media
 
-__all__ = ["OutputForms", "fields_alone", "lost_in"]
+__all__ = ["OutputForms", "lost_in"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
@@ -102,16 +102,6 @@ class OutputForms:
             return revived(value)
         made = settled(lambda: self._types[kind].validate_python(value))
         return Opaque(str(value)) if isinstance(made, Raised) else made
-
-
-def fields_alone(stored: object) -> object:
-    """The answer without types, for who has no program."""
-    match stored:
-        case ("prediction", dict() as fields):
-            return {name: kept[1] for name, kept in fields.items()}
-        case ("other", (_, value)):
-            return value
-    return stored
 
 
 def lost_in(output: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 
 from dspy_gepa.core.rollout import Opaque, Trace
-from dspy_gepa.program.calls.media import revived
+from dspy_gepa.models.media import revived
 from dspy_gepa.program.rollouts.trace import Call
 
 __all__ = ["PastRun", "revived_run"]

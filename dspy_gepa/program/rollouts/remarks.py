@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dspy_gepa.core.work import Evidence, ReflectionRequest
-from dspy_gepa.program.rollouts.words import merged
+from dspy_gepa.judging.words import merged
 
 __all__ = ["with_remarks"]
 

@@ -7,55 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import sysconfig
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
-from dspy_gepa.core.media import without_base64
 from dspy_gepa.core.rollout import Step, Trace
-from dspy_gepa.program.calls.boundary import Raised
-from dspy_gepa.program.calls.loop import EventLoop
-from dspy_gepa.program.calls.media import captured
-from dspy_gepa.program.calls.patience import within
+from dspy_gepa.judging.fields import fields_of
+from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.event_loop import EventLoop
+from dspy_gepa.models.failures import failure_text, most_read_reply, unreadable_reply
+from dspy_gepa.models.media import captured
+from dspy_gepa.models.timeouts import within
+from dspy_gepa.models.watch import NotedCall, Watch
 from dspy_gepa.program.components.flex import CODE_MODULES
 from dspy_gepa.program.components.kinds import parts_of
 from dspy_gepa.program.rollouts.entry import Entry
-from dspy_gepa.program.rollouts.watch import NotedCall, Watch
 
-__all__ = [
-    "Call",
-    "Predictors",
-    "Recording",
-    "failure_cause",
-    "failure_text",
-    "fields_of",
-    "traceback_text",
-]
+__all__ = ["Call", "Predictors", "Recording"]
 
 Call: TypeAlias = "tuple[dspy.Predict, dict[str, Any], dspy.Prediction]"
 """Predictor, its inputs and its output: an item of DSPy's own trace."""
-
-_LONGEST_MESSAGE = 1_000
-"""Characters of an exception's message that a failure text keeps."""
-_LONGEST_REPLY = 500
-"""Characters of an unreadable reply in a failure text; its step keeps the whole."""
-_FRAMES = 5
-"""Calls of the user's own code that a traceback names: the innermost ones."""
-_INSTALLED = tuple(
-    Path(sysconfig.get_path(name)).resolve()
-    for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
-_OURS = (
-    Path(__file__).resolve().parents[1],
-    Path(__file__).resolve().parents[2] / "artifact",
-    Path(dspy.__file__).resolve().parent,
-)
 
 
 class Predictors:
@@ -129,7 +103,7 @@ class Recording:
     def __init__(self, program: dspy.Module, predictors: Predictors) -> None:
         self.calls: list[Call] = _Calls()
         """Calls that gave an output, in the order in which they finished: DSPy's own trace."""
-        self.watch = Watch()
+        self.watch = Watch(CODE_MODULES)
         self._program = program
         self._predictors = predictors
         self._inputs: Mapping[str, Any] = {}
@@ -211,40 +185,6 @@ class Recording:
         return None if component is None else _failed_step(component, {}, error)
 
 
-def fields_of(output: object) -> dict[str, Any]:
-    """Field name to value, of whatever a program answers; empty for None."""
-    if output is None:
-        return {}
-    if isinstance(output, (dspy.Example, Mapping)):
-        return {str(name): value for name, value in output.items()}
-    return {"output": output}
-
-
-def failure_text(error: BaseException) -> str:
-    """What went wrong, for a reader who cannot see the program: kind, message and place."""
-    if isinstance(error, AdapterParseError):
-        reply = _shortened(_most_read(error).lm_response, _LONGEST_REPLY)
-        return f"{_unreadable(error)} The model's raw reply: {reply}"
-    frames = _own_frames(error)
-    return _kind_and_message(error) + (f" (in {_told(frames[-1])})" if frames else "")
-
-
-def failure_cause(error: BaseException) -> str:
-    """What went wrong and where, without what differs from one example to the next."""
-    kind, frames = type(error), _own_frames(error)
-    place = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
-    return f"{kind.__module__}.{kind.__qualname__}{place}"
-
-
-def traceback_text(error: BaseException) -> str:
-    """Kind, message and the calls that led to it, outermost first; then what it was raised from."""
-    lines = [_kind_and_message(error)]
-    lines += [f"  in {_told(frame)}" for frame in _own_frames(error)[-_FRAMES:]]
-    if error.__cause__ is not None and error.__cause__ is not error:
-        lines.append(f"raised from {failure_text(error.__cause__)}")
-    return "\n".join(lines)
-
-
 @contextmanager
 def _no_more_than_failing() -> Iterator[None]:
     """Have a program that exits, or is cancelled, fail: neither may end our thread."""
@@ -257,54 +197,6 @@ def _no_more_than_failing() -> Iterator[None]:
 def _failed_step(component: str, inputs: Mapping[str, Any], error: BaseException) -> Step:
     shown = captured(dict(inputs))
     if isinstance(error, AdapterParseError):
-        reply = str(_most_read(error).lm_response)
-        return Step(component, shown, {}, failure=_unreadable(error), reply=reply)
+        reply = str(most_read_reply(error).lm_response)
+        return Step(component, shown, {}, failure=unreadable_reply(error), reply=reply)
     return Step(component, shown, {}, failure=failure_text(error))
-
-
-def _unreadable(error: AdapterParseError) -> str:
-    found = ", ".join(_most_read(error).parsed_result or ()) or "none"
-    expected = ", ".join(error.signature.output_fields)
-    return f"The reply could not be read. Output fields expected: {expected}; found: {found}."
-
-
-def _most_read(error: AdapterParseError) -> AdapterParseError:
-    """Of the attempts to read a reply, the one that found most.
-
-    DSPy asks again in another format where the first reply cannot be read, and reports the last.
-    """
-    attempts, cause = [error], error.__context__
-    while isinstance(cause, AdapterParseError):
-        attempts.append(cause)
-        cause = cause.__context__
-    return max(attempts, key=lambda attempt: len(attempt.parsed_result or ()))
-
-
-def _kind_and_message(error: BaseException) -> str:
-    message = _shortened(str(error), _LONGEST_MESSAGE)
-    return ": ".join(filter(None, [type(error).__name__, message]))
-
-
-def _own_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """The calls of the user's own code, or else those of whatever is neither ours nor DSPy's."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not _lies_in(frame.filename, _OURS)
-    ]
-    return [frame for frame in frames if not _lies_in(frame.filename, _INSTALLED)] or frames
-
-
-def _told(frame: traceback.FrameSummary) -> str:
-    source = f": {frame.line}" if frame.line else ""
-    return f"{frame.name}, line {frame.lineno} of {Path(frame.filename).name}{source}"
-
-
-def _lies_in(filename: str, folders: tuple[Path, ...]) -> bool:
-    path = Path(filename).resolve()
-    return filename.startswith("<frozen") or any(path.is_relative_to(each) for each in folders)
-
-
-def _shortened(text: str, limit: int) -> str:
-    text = without_base64(str(text)).strip()
-    return text if len(text) <= limit else f"{text[:limit]} [...]"

@@ -1,0 +1,1 @@
+"""What a run needs, made from its configuration, for both doors."""

@@ -1,0 +1,47 @@
+"""`dspy-gepa`: finds the command and says what went wrong in one line.
+
+Exit codes: 0 done, 1 a comparison found a regression, 2 wrong usage or an unreadable directory, 130
+Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from dspy_gepa.command import reading, reporting
+from dspy_gepa.demo import cli as demo
+from dspy_gepa.errors import GEPAError, readable
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="dspy-gepa", description="Better instructions for DSPy programs."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for room in (reading, reporting, demo):
+        room.add_to(commands)
+    given = parser.parse_args(arguments)
+    try:
+        code: int = given.run(given)
+        sys.stdout.flush()
+    except GEPAError as error:
+        return _failed(error)
+    except KeyboardInterrupt:
+        print("\ndspy-gepa: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever reads has seen enough. Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _failed(error: GEPAError) -> int:
+    print(f"dspy-gepa: {readable(str(error))}", file=sys.stderr)
+    return 2

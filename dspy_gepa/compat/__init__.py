@@ -1,0 +1,5 @@
+"""Everything that imitates: the names and shapes of dspy.GEPA, the gepa package and MIPROv2.
+
+Only the two doors, `gepa.py` and `anything.py`, come in here: they turn what was written for
+another optimizer into values of ours, so that the rest of the package knows one way of each thing.
+"""

@@ -1,0 +1,219 @@
+"""Demonstrations after the search: found, validated, and kept where they help.
+
+They take no more than the search has left of the limits. What came of them is kept in the run
+directory, beside the journal, so that the same call does not pay for them again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
+
+import dspy
+
+from dspy_gepa.compilation.runner import Runner
+from dspy_gepa.core.budget import NOTHING, Limits, Tally
+from dspy_gepa.core.search import start
+from dspy_gepa.core.state import Settings
+from dspy_gepa.errors import JournalCorrupt
+from dspy_gepa.program.demos import DemoSettings, demonstrated, demos_of, with_demos
+from dspy_gepa.program.examples import ExampleTable
+from dspy_gepa.program.program import components_of
+from dspy_gepa.run.loop import Finish, run
+from dspy_gepa.store.manifest import digest
+from dspy_gepa.store.run_dir import RunDir
+from dspy_gepa.values.plain import dumps, loads, packed, unpacked
+
+__all__ = ["Demonstrating", "set_aside"]
+
+logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
+
+_FILE = "demonstrations.json"
+
+
+def set_aside(demos: DemoSettings, table: ExampleTable, limits: Limits) -> Tally:
+    """What of these limits is set aside for demonstrations; nothing where none are tried.
+
+    None are tried where less would be left than it takes to validate the program, nor where tokens
+    or USD are limited: what DSPy's own bootstrapping costs in them cannot be held to a limit.
+    """
+    tried, validation = demos.most_examples(len(table.train)), len(table.validation)
+    if not tried or limits.asks_for_usage:
+        return NOTHING
+    needed = Tally(rollouts=tried + validation, metric_calls=tried + validation)
+    least = Tally(rollouts=validation, metric_calls=validation)
+    return NOTHING if limits.obstacle(used=needed, more=least) else needed
+
+
+class Chosen(NamedTuple):
+    """The program with or without demonstrations."""
+
+    program: dspy.Module
+    score: float
+    """Its mean validation score."""
+    tally: Tally
+    """What was done to find and to validate demonstrations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    """What came of demonstrations, as a run directory keeps it."""
+
+    subject: str = ""
+    """A digest of the program that they are for, and of what was asked for. Empty where nothing
+    came of it that holds, because it was interrupted or something was out of order."""
+    tally: Tally = NOTHING
+    """What was done for them, in all attempts."""
+    demos: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """For each predictor."""
+    score: float | None = None
+    """The mean on the validation examples with them; None where there are none."""
+    problem: str = ""
+    """Why there are none."""
+
+
+@dataclass(frozen=True)
+class Demonstrating:
+    """How demonstrations are tried on the program that a search has found."""
+
+    runner: Runner
+    settings: Settings
+    """Of the search."""
+    limits: Limits
+    """Of the search and of this together."""
+    run_dir: RunDir | None
+    """Where what comes of it is kept."""
+
+    def chosen(self, best: dspy.Module, score: float, finish: Finish) -> Chosen:
+        """This program with demonstrations, where its validation score rises by them.
+
+        Args:
+            best: The program with the best texts.
+            score: Its mean validation score.
+            finish: How the search for them ended.
+
+        Raises:
+            JournalError: the run directory cannot be read or written.
+        """
+        if not self.runner.task.demos.is_asked_for:
+            return Chosen(best, score, NOTHING)
+        record, subject = self._stored(), self._subject(best)
+        if record.subject == subject:
+            kept = {name: [dspy.Example(**one) for one in of] for name, of in record.demos.items()}
+            program = with_demos(best, kept)
+        else:
+            left = self.limits.left(finish.state.tally + record.tally, seconds=finish.seconds)
+            if hindrance := self._hindrance(finish, left):
+                logger.warning("No demonstrations are tried: %s.", hindrance)
+                return Chosen(best, score, record.tally)
+            # Where the process dies meanwhile, all that was set aside counts as spent.
+            needed = self._needed
+            self._store(_Record(tally=record.tally + needed))
+            program, new = self._tried(best, subject, left)
+            record = replace(new, tally=record.tally + new.tally)
+            self._store(record)
+        if record.score is None:
+            logger.warning("No demonstrations: %s", record.problem)
+            return Chosen(best, score, record.tally)
+        is_better = record.score > score
+        logger.info(
+            "Demonstrations: %.3f against %.3f without, %s",
+            record.score,
+            score,
+            "kept" if is_better else "left out",
+        )
+        return Chosen(program if is_better else best, max(record.score, score), record.tally)
+
+    @property
+    def _needed(self) -> Tally:
+        """What was set aside for them."""
+        return set_aside(self.runner.task.demos, self.runner.task.table, self.limits)
+
+    def _hindrance(self, finish: Finish, left: Limits) -> str:
+        """Why none are tried; empty where they are."""
+        needed = self._needed
+        if needed == NOTHING or left.obstacle(used=NOTHING, more=needed):
+            return "the budget does not allow for them"
+        return f"the search was stopped ({finish.state.ending})" if finish.is_stopped else ""
+
+    def _tried(self, best: dspy.Module, subject: str, left: Limits) -> tuple[dspy.Module, _Record]:
+        """The program with demonstrations, and what came of them."""
+        begun_seconds, task = time.monotonic(), self.runner.task
+        found = demonstrated(
+            best,
+            task.student,
+            task.learned,
+            task.metric,
+            task.demos,
+            seed=self.settings.seed,
+            seconds=left.seconds,
+        )
+        if found.problem:
+            subject = subject if found.is_final else ""
+            return best, _Record(subject=subject, tally=found.tally, problem=found.problem)
+        seconds = time.monotonic() - begun_seconds
+        finish = self._validated(found.program, left.left(found.tally, seconds=seconds))
+        state, done = finish.state, found.tally + finish.state.tally
+        if finish.is_stopped or state.is_broken:
+            problem = f"they could not be validated: {state.ending}"
+            return best, _Record(tally=done, problem=problem)
+        reached = float(state.scores.mean())
+        demos = demos_of(found.program)
+        return found.program, _Record(subject=subject, tally=done, demos=demos, score=reached)
+
+    def _validated(self, program: dspy.Module, left: Limits) -> Finish:
+        """How a run ends that validates a program on all validation examples and no more."""
+        settings = replace(self.settings, limits=replace(left, proposals=0), rungs=None)
+        candidate = components_of(program, self.runner.task.kinds)
+        with self.runner.executing(program) as executor:
+            return run(start(settings, candidate), executor)
+
+    def _subject(self, best: dspy.Module) -> str:
+        """A digest of what demonstrations are made for and by. Data and metric are the run's."""
+        demos = self.runner.task.demos
+        teacher = demos.teacher
+        told = {} if teacher is None else teacher.named_predictors()
+        return digest(
+            {
+                "texts": [each.signature.instructions for _, each in best.named_predictors()],
+                "teacher": [(name, each.signature.instructions) for name, each in told],
+                "teacher settings": {
+                    name: str(getattr(value, "model", value))
+                    for name, value in demos.teacher_settings.items()
+                },
+                "asked for": [demos.bootstrapped, demos.labeled, demos.metric_threshold],
+            }
+        )
+
+    def _stored(self) -> _Record:
+        if self.run_dir is None or (text := self.run_dir.read_text(_FILE)) is None:
+            return _Record()
+        try:
+            stored = loads(text)
+            return _Record(
+                subject=str(stored["subject"]),
+                tally=Tally(**stored["tally"]),
+                demos=unpacked(stored["demos"]),
+                score=stored["score"],
+                problem=str(unpacked(stored["problem"])),
+            )
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise JournalCorrupt(
+                f"{self.run_dir.path / _FILE} holds no demonstrations: {error}. Remove it to have "
+                "them made anew."
+            ) from None
+
+    def _store(self, record: _Record) -> None:
+        if self.run_dir is None:
+            return
+        fields = {
+            "subject": record.subject,
+            "tally": asdict(record.tally),
+            "demos": packed(record.demos),
+            "score": record.score,
+            "problem": packed(record.problem),
+        }
+        self.run_dir.write_text(_FILE, dumps(fields))

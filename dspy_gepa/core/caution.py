@@ -1,0 +1,76 @@
+"""Which members are surely better than the seed, so that one of them is returned in its place.
+
+Of many members that are no better than the seed, the one that was luckiest has the highest
+estimate. How good members are is another question, and `Ranking` answers that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import comb, inf
+from statistics import NormalDist
+
+import numpy as np
+
+from dspy_gepa.core.frontier import Flags, Scores, Vector
+from dspy_gepa.core.selection import PoolView
+
+__all__ = ["Cautious"]
+
+_TRIFLE = 1e-9
+"""As a share of the span of scores: so little is no difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cautious:
+    """The members' estimates, of those that are surely better than the seed.
+
+    A member whose lead over the seed is not sure ranks below the seed, by as much as is not known
+    of its lead. There are three ways to be sure, because none of them sees everything:
+
+    - The estimated lead is so many standard deviations.
+    - The member is better than the seed on so many more validation examples than it is worse on
+      that chance would hardly do that for any of all members (a sign test; examples on which both
+      score the same say nothing). That shows steps which are small and never fail, before it is
+      known how little of a score is chance.
+    - The member has the highest score seen on every validation example, and these are so many that
+      no member would be expected to have that by tossing coins: nothing more can be known of it.
+    """
+
+    deviations: float = 1.44
+    """How many standard deviations of the lead make it sure. Our choice: by the estimate so many
+    make it 92.5 % sure. What it costs and spares is in `benchmarks/README.md`."""
+
+    def __call__(self, view: PoolView) -> Vector:
+        """One for each member; for the seed its estimate."""
+        found, others = view.estimates(), max(1, len(view.scores) - 1)
+        unsure = self.deviations * found.lead_deviations
+        by_chance = others * _by_chance(view.scores, _TRIFLE * view.span)
+        is_sure = found.means - found.means[0] >= unsure
+        is_sure |= by_chance <= 1 - NormalDist().cdf(self.deviations)
+        if others <= 2.0 ** (view.scores.shape[1] - 1):
+            is_sure |= _is_perfect(view.scores)
+        ranks: Vector = np.where(is_sure, found.means, found.means - unsure)
+        return ranks
+
+
+def _is_perfect(scores: Scores) -> Flags:
+    """Which members have the highest score that was seen, on every example."""
+    highest = np.fmax.reduce(scores, axis=None, initial=-inf)
+    is_perfect: Flags = (scores >= highest).all(axis=1)
+    return is_perfect
+
+
+def _by_chance(scores: Scores, trifle: float) -> Vector:
+    """For every member, how probably one like the seed is better on so many of the examples."""
+    better = (scores > scores[0] + trifle).sum(axis=1).tolist()
+    worse = (scores < scores[0] - trifle).sum(axis=1).tolist()
+    return np.array([_heads(*counts) for counts in zip(better, worse, strict=True)])
+
+
+@lru_cache(maxsize=4096)
+def _heads(heads: int, tails: int) -> float:
+    """How probably so many coins show at least so many heads."""
+    coins = heads + tails
+    return sum(comb(coins, count) for count in range(heads, coins + 1)) / (1 << coins)

@@ -1,0 +1,1 @@
+"""What was said of an answer: scores, feedback of any kind, objectives."""

@@ -1,0 +1,98 @@
+"""What carrying out one request has cost, also where it came to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from dspy_gepa.core.work import Answer, ReflectionAnswer, ReflectionRequest, Request, Setback
+from dspy_gepa.errors import GEPAError, SettingsError
+from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.failures import failure_text
+from dspy_gepa.models.outages import Outage, is_transient
+from dspy_gepa.models.timeouts import TimedOut, within
+from dspy_gepa.models.usage import Meter
+from dspy_gepa.models.watch import Watch
+
+__all__ = ["Account", "metered", "reflected"]
+
+
+@dataclass
+class Account:
+    """What carrying out one request has cost so far."""
+
+    meter: Meter
+    metric_calls: int = 0
+    rollouts: int = 0
+    lm_calls: int = 0
+
+    def count_metric_call(self) -> None:
+        """Count a call of the user's metric; before it is made, as it may never come back."""
+        self.metric_calls += 1
+
+
+def metered(request: Request, meter: Meter, answer: Callable[[Account], Answer]) -> Answer:
+    """The answer, given an account; a `Setback` where it raises or its cost cannot be told."""
+    account = Account(meter)
+    with meter.around():
+        said = settled(lambda: answer(account))
+    if not isinstance(said, Raised) and not meter.unknown:
+        return said
+    return _setback(request, said, account)
+
+
+def reflected(
+    request: ReflectionRequest,
+    reflect: Callable[[], ReflectionAnswer],
+    account: Account,
+    timeout_seconds: float | None,
+) -> ReflectionAnswer:
+    """What a reflection says, or why it says nothing, with the calls that this took.
+
+    Raises:
+        Outage: its model cannot be used.
+    """
+    metric_calls, watch = account.metric_calls, Watch()
+    with watch.around([]):
+        said = within(timeout_seconds, reflect)
+    error = said.error if isinstance(said, Raised) else None
+    is_without_result = isinstance(said, ReflectionAnswer) and not (
+        said.texts or said.repairs or said.is_unchanged
+    )
+    if outage := watch.outage(error, is_without_result=is_without_result):
+        account.lm_calls = watch.lm_calls
+        raise Outage from outage
+    if isinstance(said, Raised):
+        problem = f"The reflection raised {failure_text(said.error)}"
+        # Who has taken too long has asked at least once, whatever is seen of it.
+        asked = max(watch.lm_calls, int(isinstance(said.error, TimedOut)))
+        said = ReflectionAnswer(request.ticket, problem=problem, lm_calls=asked)
+    return replace(
+        said,
+        metric_calls=said.metric_calls + metric_calls,
+        lm_calls=max(said.lm_calls, watch.lm_calls),
+        is_repair=bool(request.repairs),
+        mends=request.mends,
+    )
+
+
+def _setback(request: Request, answer: Answer | Raised, account: Account) -> Setback:
+    """Why the request could not be carried out, and what that cost."""
+    error: BaseException | None
+    if isinstance(answer, Raised):
+        error = answer.error.__cause__ if isinstance(answer.error, Outage) else answer.error
+    else:
+        error = SettingsError(account.meter.unknown)
+    assert error is not None
+    asked_seconds = getattr(error, "retry_after", None)
+    return Setback(
+        request.key,
+        cause=str(error) if isinstance(error, GEPAError) else failure_text(error),
+        is_lasting=not is_transient(error),
+        metric_calls=account.metric_calls,
+        rollouts=account.rollouts,
+        lm_calls=account.lm_calls,
+        usage=account.meter.usage,
+        retry_after_seconds=asked_seconds if isinstance(asked_seconds, (int, float)) else 0.0,
+        error=error,
+    )

@@ -1,0 +1,121 @@
+"""Infrastructure failures, told apart from what a candidate did wrong.
+
+A wrong key, an unknown model or a dead server says nothing about a text, so it is never a score.
+"""
+
+from __future__ import annotations
+
+import dspy
+from dspy.utils.exceptions import (
+    ContextWindowExceededError,
+    LMAuthError,
+    LMBillingError,
+    LMConfigurationError,
+    LMError,
+    LMInvalidRequestError,
+    LMProviderError,
+    LMRateLimitError,
+    LMUnsupportedModelError,
+    is_retryable_lm_error,
+)
+
+from dspy_gepa.errors import RemoteError
+
+__all__ = ["Outage", "advice_on", "is_transient", "is_unmistakable", "outage_in"]
+
+_LASTING = (LMAuthError, LMBillingError, LMConfigurationError, LMUnsupportedModelError)
+_OF_THE_REQUEST = (ContextWindowExceededError, LMInvalidRequestError)
+"""What another example may not meet: servers say in many ways that a prompt is too long. Where all
+meet it, the run stops because every example fails."""
+_TRANSIENT_SDK_ERRORS = frozenset(
+    {
+        "APIConnectionError",
+        "APITimeoutError",
+        "InternalServerError",
+        "RateLimitError",
+        "ServiceUnavailableError",
+        "Timeout",
+    }
+)
+_BUSY_SDK_ERRORS = frozenset({"RateLimitError"})
+_LASTING_SDK_ERRORS = frozenset({"AuthenticationError", "NotFoundError", "PermissionDeniedError"})
+_REFUSED_CONTENT = frozenset({"content_filter", "content_policy_violation"})
+_NO_MODEL = ("No LM is loaded", "LM must be ")
+
+
+class Outage(Exception):
+    """A model or its server cannot be used; `__cause__` holds why. Never leaves the worker."""
+
+
+def outage_in(error: BaseException | None) -> BaseException | None:
+    """The infrastructure failure that this error is or was raised from; None where there is none.
+
+    Exceptions that were merely being handled do not count: a program may have worked around them.
+    """
+    while error is not None:
+        if _is_outage(error):
+            return error
+        error = error.__cause__
+    return None
+
+
+def advice_on(error: BaseException) -> str:
+    """What to do about it, a sentence with a space before it; empty where it says that itself."""
+    if isinstance(error, LMBillingError):
+        return " See what is left of the account's quota, then run again."
+    if isinstance(error, LMRateLimitError) or _comes_from_sdk(error, _BUSY_SDK_ERRORS):
+        return " Ask the server less at once, by a lower num_threads, or later, then run again."
+    is_of_a_model = _comes_from_sdk(error, _TRANSIENT_SDK_ERRORS | _LASTING_SDK_ERRORS)
+    if isinstance(error, LMError) or is_of_a_model:
+        return (
+            " Check the model's name, its key and that its server can be reached, then run again."
+        )
+    return ""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed a little later."""
+    is_retryable = isinstance(error, Exception) and is_retryable_lm_error(error)
+    # What is of no other kind is mostly a reply that was cut off or garbled on its way.
+    is_retryable = is_retryable or type(error) is LMProviderError
+    return is_retryable or _comes_from_sdk(error, _TRANSIENT_SDK_ERRORS)
+
+
+def is_unmistakable(error: BaseException) -> bool:
+    """Whether it can have nothing to do with what the model was asked."""
+    return (
+        isinstance(error, _LASTING)
+        or is_transient(error)
+        or _comes_from_sdk(error, _LASTING_SDK_ERRORS)
+        or _lacks_a_model(error)
+    )
+
+
+def _is_outage(error: BaseException) -> bool:
+    if isinstance(error, LMError):
+        is_of_the_request = isinstance(error, _OF_THE_REQUEST) and not isinstance(error, _LASTING)
+        return not is_of_the_request and not _refuses_content(error)
+    return is_unmistakable(error)
+
+
+def _refuses_content(error: dspy.LMError) -> bool:
+    """Whether the provider judged this one text, which another example may not trigger."""
+    return error.provider_code in _REFUSED_CONTENT or _comes_from_sdk(
+        getattr(error.__cause__, "__cause__", None), frozenset({"ContentPolicyViolationError"})
+    )
+
+
+def _comes_from_sdk(error: BaseException | None, names: frozenset[str]) -> bool:
+    # By name: importing these packages takes seconds, and what is not imported was not raised.
+    kinds = [f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__]
+    if isinstance(error, RemoteError):
+        kinds = [*error.kinds]
+    return any(
+        kind.partition(".")[0] in ("openai", "litellm") and kind.rpartition(".")[2] in names
+        for kind in kinds
+    )
+
+
+def _lacks_a_model(error: BaseException) -> bool:
+    # DSPy raises a plain ValueError where no LM, or none that can be called, is configured.
+    return type(error) is ValueError and str(error).startswith(_NO_MODEL)

@@ -1,0 +1,55 @@
+"""Writes `report.html` into the run directory when a run is over, however that came about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from dspy_gepa.observe.observer import attempted
+from dspy_gepa.store.files import write_whole
+from dspy_gepa.story.story import Story
+from dspy_gepa.views.page.page import page_of
+
+__all__ = ["REPORT", "reported", "write_report"]
+
+REPORT = "report.html"
+
+Kept = TypeVar("Kept")
+
+
+@contextmanager
+def reported(
+    kept: AbstractContextManager[Kept], folder: Path, story: Callable[[], Story]
+) -> Iterator[Kept]:
+    """What is given, and a report once it is closed: at the end, on Ctrl-C and on a breakdown.
+
+    Args:
+        kept: A run directory that is open for writing.
+        folder: Where that is.
+        story: Reads what happened from there; without secrets, because reports are passed on.
+    """
+    try:
+        with kept as opened:
+            yield opened
+    finally:
+        problem = "%s takes no report; dspy-gepa report makes one later"
+        attempted(partial(_write_of_begun, story, folder), problem, folder)
+
+
+def _write_of_begun(story: Callable[[], Story], folder: Path) -> None:
+    found = story()
+    if found.proposals:
+        write_report(found, folder / REPORT)
+
+
+def write_report(story: Story, path: Path) -> Path:
+    """Write the page of a run, whole or not at all.
+
+    Raises:
+        JournalError: there is no room or no right to.
+    """
+    write_whole(path, page_of(story).encode())
+    return path

@@ -1,0 +1,285 @@
+"""One run of anything: its directory, start, observers, executor, loop, and a broken end.
+
+Nothing here knows what is improved: a worker carries requests out, examples are numbers.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.endings import vain_reflections
+from dspy_gepa.core.membership import without_failures
+from dspy_gepa.core.search import start
+from dspy_gepa.core.state import RunState, Settings
+from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
+from dspy_gepa.models.outages import advice_on
+from dspy_gepa.observe.observer import FanOut, Observer
+from dspy_gepa.observe.reporting import reported
+from dspy_gepa.presets import OF_THE_BUDGET
+from dspy_gepa.reflect.answers import NO_TEXT_IN_REPLY
+from dspy_gepa.result import RunResult
+from dspy_gepa.run.executor import Executor
+from dspy_gepa.run.loop import Finish, Listener, Stopper
+from dspy_gepa.run.loop import run as run_loop
+from dspy_gepa.run.parcel import Parcel
+from dspy_gepa.run.pooled import PooledExecutor, pool_of
+from dspy_gepa.run.serial import SerialExecutor
+from dspy_gepa.run.threads import ThreadedExecutor
+from dspy_gepa.run.worker import Worker
+from dspy_gepa.store.credentials import credentials
+from dspy_gepa.store.manifest import Manifest, without_addresses
+from dspy_gepa.store.run_dir import RunDir
+from dspy_gepa.story.stored import story_in
+
+__all__ = ["Record", "check", "executor_for", "run", "run_directory"]
+
+logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
+
+_TRIAL_METRIC_CALLS = 10
+"""A budget of no more than so many is a smoke test, whose models may answer anything: that no text
+came of it is said, and is no error. Our choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run directory is told of a run, so that it knows the same one again."""
+
+    seed: Candidate
+    """The texts that it starts from."""
+    examples: tuple[str, ...]
+    """A digest of each example, in order."""
+    anchors: tuple[int, ...] = ()
+    """Examples that stand beside training and validation sets."""
+    metric: str
+    """The metric's name."""
+    models: Mapping[str, Any]
+    """What each model is used for, and the model."""
+    described: Mapping[str, object] = field(default_factory=dict)
+    """What else tells the run from another."""
+    roots: Mapping[str, object] = field(default_factory=dict)
+    """Name to object, of all that may hold secrets beside the models."""
+    follows_budget: tuple[str, ...] = ()
+    """Settings that follow from the budget, so that they may differ when a run is carried on."""
+    output_forms: Mapping[str, Any] = field(default_factory=dict)
+    """How answers are kept and made again, as `RunDir` takes it."""
+
+
+def run_directory(
+    path: str | None, settings: Settings, record: Record
+) -> AbstractContextManager[RunDir | None]:
+    """The run directory at this path: a new one, or one to carry on from. None without a path.
+
+    When it is closed there is a report in it, however the run ended.
+
+    Raises:
+        JournalMismatch: the directory holds another run. Lists the differences.
+        JournalError: it cannot be used.
+    """
+    if path is None:
+        return nullcontext()
+    manifest = Manifest(
+        candidate=record.seed,
+        examples=record.examples,
+        train=settings.train,
+        validation=settings.validation,
+        first=settings.first_examples,
+        anchors=record.anchors,
+        limits=_given(settings.limits),
+        seed=settings.seed,
+        settings={**_by_name(settings), "metric": record.metric, **record.described},
+        models={use: _described(model) for use, model in record.models.items()},
+        versions={
+            "dspy_gepa": version("dspy_gepa"),
+            "dspy": version("dspy"),
+            "python": platform.python_version(),
+        },
+    )
+    # A larger budget, or a budget in other units, is how a run is carried on.
+    adopted = (*(f"limits.{unit.name}" for unit in fields(Limits)), *OF_THE_BUDGET)
+    run_dir = RunDir(
+        path,
+        manifest,
+        adopt=[*adopted, *record.follows_budget],
+        secrets=credentials(os.environ, {"models": record.models, **record.roots}),
+        **record.output_forms,
+    )
+    return reported(run_dir, run_dir.path, partial(story_in, run_dir.path))
+
+
+def run(
+    settings: Settings,
+    seed: Candidate,
+    executor: Callable[[RunState], Executor],
+    *,
+    run_dir: RunDir | None = None,
+    keeper: Callable[[RunDir], Observer],
+    observers: Iterable[Observer] = (),
+    stoppers: Sequence[Stopper] = (),
+    on_state: Callable[[RunState], None] = lambda _state: None,
+    trial_calls: int = 0,
+) -> Finish:
+    """Run a search to its end, whatever that is: see `check`.
+
+    Args:
+        settings: What the search is asked to do.
+        seed: The texts to start from.
+        executor: Makes what carries requests out, given the state to carry on from.
+        run_dir: Where it is kept; carried on from there if something is in it.
+        keeper: Makes the observer that keeps the best so far in the run directory.
+        observers: Are told of every event.
+        stoppers: May end it after a proposal.
+        on_state: Is told of every state, so that the last one is known also if a strategy, the
+            journal or the second Ctrl-C raises.
+        trial_calls: Calls of the metric beyond one that the first rollout may make.
+
+    Raises:
+        JournalError: the run directory cannot be used.
+    """
+    state, beginnings = start(settings, seed), None
+    listeners: list[Listener] = [lambda _event, new_state: on_state(new_state)]
+    with ExitStack() as closing:
+        told = list(observers)
+        if run_dir is not None:
+            # Before the observers: what happened is written before anybody acts on it.
+            state, beginnings = run_dir.resumed(settings, trial_calls=trial_calls), run_dir.journal
+            listeners.append(run_dir.journal)
+            told.append(keeper(run_dir))
+        fan_out = FanOut(told)
+        closing.callback(fan_out.close)
+        carrying_out = executor(state)
+        closing.callback(carrying_out.close)
+        on_state(state)
+        return run_loop(state, carrying_out, [*listeners, fan_out], stoppers, beginnings=beginnings)
+
+
+def executor_for(
+    worker: Worker, num_threads: int, pool: Any, parcel: Callable[[], Parcel]
+) -> Executor:
+    """Hands requests to this worker, so many at once.
+
+    Args:
+        worker: Carries out what stays in this process.
+        num_threads: How many rollouts are in flight.
+        pool: The `concurrent.futures.Executor` or Dask client that carries out rollouts; None if
+            the worker does.
+        parcel: What a pool is sent.
+
+    Raises:
+        SettingsError: something of it cannot be sent.
+    """
+    if pool is not None:
+        packed = parcel()
+        return PooledExecutor(worker, pool_of(pool), num_threads, packed)
+    return SerialExecutor(worker) if num_threads == 1 else ThreadedExecutor(worker, num_threads)
+
+
+def check(
+    finish: Finish,
+    *,
+    log_dir: str | None,
+    program: Callable[[Candidate], object],
+    thing: str,
+    advice: str = "",
+) -> None:
+    """Nothing, if the run came to a result.
+
+    Args:
+        finish: How it ended.
+        log_dir: Where it is kept.
+        program: What an error hands over of the best candidate.
+        thing: What is improved, in a word.
+        advice: What may help if the program or the metric failed everywhere.
+
+    Raises:
+        MetricError: the metric or the evaluator returned something that is no score.
+        WorkerError: a model or its server cannot be used, or the program or the metric.
+        ReflectionError: no reflection ever gave a usable text.
+    """
+    state, result = finish.state, RunResult(finish.state)
+    sound = _sound_best(state)
+    best = None if sound is None else program(sound)
+    if isinstance(finish.error, MetricError):
+        finish.error.program = best
+        raise finish.error
+    kept = (
+        f" What was paid for is in {log_dir}: the same call carries on."
+        if log_dir is not None
+        else " With log_dir=... a later call could carry on."
+    )
+    reflected = [proposal for proposal in result.proposals if proposal.shown]
+    is_vain = result.failed == len(reflected) > 0
+    if state.is_broken and not (is_vain and vain_reflections(state) and not state.causes):
+        advice = advice if finish.error is None else advice_on(finish.error)
+        raise WorkerError(
+            f"The run stopped because its work cannot be carried out: {state.ending}\n"
+            f"{state.tally.metric_calls} metric calls were made until then.{advice}{kept}",
+            program=best,
+        ) from finish.error
+    if is_vain:
+        last = reflected[-1].verdict.reason
+        if (state.settings.limits.metric_calls or math.inf) <= _TRIAL_METRIC_CALLS:
+            logger.warning("The %s is as it was: no reflection gave a text: %s", thing, last)
+            return
+        advice = (
+            " Try a stronger reflection_lm, or one with a larger max_tokens."
+            if NO_TEXT_IN_REPLY in last
+            else ""
+        )
+        raise ReflectionError(
+            f"None of {result.failed} reflections gave a usable text, so there is nothing to "
+            f"return but the {thing} as it was. The last one: {last}.{advice}"
+            f"{kept if state.is_broken else ''}",
+            program=best,
+        ) from finish.error
+
+
+def _sound_best(state: RunState) -> Candidate | None:
+    """The best by what was scored before anything broke down; None if nothing was."""
+    if not state.members:
+        return None
+    return state.members[replace(state, members=without_failures(state)).best].candidate
+
+
+def _given(limits: Limits) -> dict[str, float]:
+    return {name: limit for name, limit in asdict(limits).items() if limit is not None}
+
+
+def _by_name(settings: Settings) -> dict[str, object]:
+    """Everything that decides what happens: functions by their names, objects by what they show."""
+    left_out = {"train", "validation", "anchors", "limits", "seed"}
+    return {
+        name: value if _is_plain(value) else _name(value)
+        for name in settings.__dataclass_fields__
+        if name not in left_out
+        for value in [getattr(settings, name)]
+    }
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON has it as a number."""
+    return isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _name(strategy: object) -> str:
+    return str(getattr(strategy, "__qualname__", None) or without_addresses(repr(strategy)))
+
+
+def _described(model: Any) -> dict[str, object]:
+    """A model by its name and how it answers; where it is served may change from run to run."""
+    kwargs = getattr(model, "kwargs", {})
+    kept = ("temperature", "max_tokens", "top_p", "reasoning_effort")
+    return {
+        "model": str(getattr(model, "model", None) or _name(model)),
+        **{name: kwargs[name] for name in kept if kwargs.get(name) is not None},
+    }

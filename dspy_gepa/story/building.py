@@ -1,0 +1,168 @@
+"""From notes and a state to the story: the only place where plain values are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Literal
+
+from dspy_gepa.core.state import RunState
+from dspy_gepa.story.facts import NO_FACTS, Facts
+from dspy_gepa.story.members import Scale, members_of
+from dspy_gepa.story.parts import (
+    PURPOSES,
+    ComponentStory,
+    ExampleStory,
+    Spending,
+    UsedLimit,
+)
+from dspy_gepa.story.proposals import proposals_of
+from dspy_gepa.story.story import Story
+from dspy_gepa.story.teller import Teller
+from dspy_gepa.story.verdict import compared, headline
+
+__all__ = ["examples_of", "limits_used", "story_of"]
+
+
+def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
+    """The story so far, as a value.
+
+    Args:
+        teller: Was told of every event.
+        facts: What is known beside events.
+    """
+    state, outcome = teller.state, facts.outcome
+    scale = Scale.of(state)
+    members = members_of(state, scale, outcome.aggregates)
+    best = None if not members else state.best if outcome.best is None else outcome.best
+    returned = outcome.returned if outcome.is_final else best
+    is_other = returned is not None and returned > 0
+    comparison = compared(members[0], members[returned or 0]) if is_other else None
+    spending = _spending(teller, facts)
+    return Story(
+        name=facts.name,
+        status=_status(state, facts),
+        ending=state.ending,
+        headline=headline(
+            members, returned, comparison, outcome.check, has_outcome=outcome.is_final
+        ),
+        components=_components(state, facts.kinds),
+        training_examples=len(state.settings.train),
+        validation_examples=len(state.settings.validation),
+        is_right_or_wrong=scale.is_right_or_wrong,
+        lowest_score=scale.lowest,
+        highest_score=scale.highest,
+        seed=state.settings.seed,
+        limits=limits_used(state, teller.running_seconds),
+        models=facts.models,
+        versions=facts.versions,
+        settings=facts.settings,
+        members=members,
+        proposals=proposals_of(teller),
+        examples=examples_of(state, facts.examples),
+        best=best,
+        returned=returned,
+        has_outcome=outcome.is_final,
+        comparison=comparison,
+        check=outcome.check,
+        spending=spending,
+        total=sum(spending.values(), Spending()),
+        troubles=tuple(sorted(teller.troubles.values(), key=lambda each: -each.times)),
+        uncalled=_uncalled(teller),
+        curve=tuple(teller.curve),
+        sessions=facts.sessions,
+        began_at=teller.first_at,
+        ended_at=teller.last_at,
+        seconds=None if teller.first_at is None else teller.running_seconds,
+        objectives=state.objectives,
+        demonstrations=outcome.demonstrations,
+        routing=outcome.routing,
+    )
+
+
+def _status(
+    state: RunState, facts: Facts
+) -> Literal["under way", "finished", "stopped", "broke", "died"]:
+    if state.is_broken:
+        return "broke"
+    if facts.outcome.is_stopped:
+        return "stopped"
+    if state.ending and not state.live:
+        return "finished"
+    if facts.outcome.is_final:
+        return "finished"
+    return "under way" if facts.is_running else "died"
+
+
+def _components(state: RunState, kinds: Mapping[str, str]) -> tuple[ComponentStory, ...]:
+    seed = _seed_texts(state)
+    frozen = state.settings.frozen
+    return tuple(
+        ComponentStory(name=name, text=text, kind=kinds.get(name, ""), is_frozen=name in frozen)
+        for name, text in seed.items()
+    )
+
+
+def _seed_texts(state: RunState) -> Mapping[str, str]:
+    if state.members:
+        return state.members[0].candidate
+    evaluations = state.live[0].evaluations if state.live else ()
+    if evaluations:
+        return evaluations[0].candidate
+    return state.history[0].candidate if state.history else {}
+
+
+def limits_used(state: RunState, seconds: float) -> tuple[UsedLimit, ...]:
+    """Every limit with what is used of it, the most used one first."""
+    limits, used = state.settings.limits, {**asdict(state.tally), "seconds": seconds}
+    given = ((field.name, getattr(limits, field.name)) for field in fields(limits))
+    shares = [
+        UsedLimit(unit=unit, used=used[unit], limit=limit)
+        for unit, limit in given
+        if limit is not None
+    ]
+    return tuple(sorted(shares, key=lambda each: -each.share))
+
+
+def examples_of(
+    state: RunState, described: Mapping[int, ExampleStory]
+) -> Mapping[int, ExampleStory]:
+    """All examples of the run by id, with what is known of them."""
+    settings = state.settings
+    train = {example: place for place, example in enumerate(settings.train)}
+    validation = {example: place for place, example in enumerate(settings.validation)}
+    found = {}
+    for number in sorted({*train, *validation, *settings.anchors}):
+        known = described.get(number)
+        found[number] = ExampleStory(
+            number=number,
+            position=validation.get(number, train.get(number, 0)),
+            is_training=number in train,
+            is_validation=number in validation,
+            must_pass=number in settings.anchors,
+            digest="" if known is None else known.digest,
+            inputs=None if known is None else known.inputs,
+            expected=None if known is None else known.expected,
+        )
+    return found
+
+
+def _spending(teller: Teller, facts: Facts) -> Mapping[str, Spending]:
+    outcome = facts.outcome
+    after = {
+        "demonstrations": outcome.for_demonstrations,
+        "specialists and verdict": outcome.afterwards,
+    }
+    spent = {**teller.spending, **after}
+    return {name: spent[name] for name in PURPOSES if spent.get(name, Spending()) != Spending()}
+
+
+def _uncalled(teller: Teller) -> tuple[str, ...]:
+    settings, called = teller.state.settings, teller.called
+    if not called:
+        return ()
+    return tuple(
+        name
+        for name in _seed_texts(teller.state)
+        if called.isdisjoint(settings.owners.get(name, (name,))) and name not in settings.frozen
+    )

@@ -1,0 +1,158 @@
+"""The members of a story, and the scale that their scores are on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dspy_gepa.core.columns import objective_means
+from dspy_gepa.core.estimate import Standing
+from dspy_gepa.core.frontier import Scores, mean_scores, survivors, tops
+from dspy_gepa.core.rollout import Rollout
+from dspy_gepa.core.state import Member, RunState
+from dspy_gepa.story.parts import AnswerStory
+from dspy_gepa.story.story import MemberStory
+from dspy_gepa.values.words import text_of
+
+__all__ = ["Scale", "answer_of", "members_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What scores there can be, as far as it is known."""
+
+    lowest: float
+    highest: float | None
+    """None where no score is known to be the highest."""
+    is_right_or_wrong: bool
+    """Whether every score that was seen is the lowest or the highest."""
+
+    @classmethod
+    def of(cls, state: RunState) -> Scale:
+        """The scale by the settings, widened by what was seen."""
+        settings, scores = state.settings, state.scores
+        seen = scores[np.isfinite(scores)]
+        lowest, highest = settings.lowest_score, settings.perfect_score
+        lowest = lowest if np.isfinite(lowest) else float(seen.min()) if len(seen) else 0.0
+        if not len(seen):
+            return cls(lowest, highest, is_right_or_wrong=False)
+        is_plain = bool(np.isin(seen, (lowest, highest)).all())
+        is_exceeded = float(seen.max()) > highest
+        return cls(
+            min(lowest, float(seen.min())),
+            None if is_exceeded else highest,
+            is_right_or_wrong=is_plain,
+        )
+
+    def on(self, value: float) -> float:
+        """The nearest value on the scale."""
+        at_least = max(self.lowest, value)
+        return at_least if self.highest is None else min(self.highest, at_least)
+
+
+def members_of(
+    state: RunState, scale: Scale, aggregates: Sequence[float]
+) -> tuple[MemberStory, ...]:
+    """All members, the seed first."""
+    if not state.members:
+        return ()
+    scores, examples = state.scores, state.settings.validation
+    means = mean_scores(scores)
+    is_top = tops(scores)
+    frontier = {*survivors(tops(state.columns), means.tolist())}
+    children: dict[int, list[int]] = {}
+    for number, member in enumerate(state.members):
+        for parent in member.parents:
+            children.setdefault(parent, []).append(number)
+    return tuple(
+        _member(
+            state,
+            number,
+            scale,
+            standing,
+            scores,
+            tops=tuple(examples[place] for place in np.flatnonzero(is_top[number]).tolist()),
+            is_frontier=number in frontier,
+            aggregate=aggregates[number] if number < len(aggregates) else None,
+            children=tuple(children.get(number, ())),
+        )
+        for number, standing in enumerate(state.standings)
+    )
+
+
+def _member(
+    state: RunState,
+    number: int,
+    scale: Scale,
+    standing: Standing,
+    scores: Scores,
+    *,
+    tops: tuple[int, ...],
+    is_frontier: bool,
+    aggregate: float | None,
+    children: tuple[int, ...],
+) -> MemberStory:
+    member, row = state.members[number], scores[number]
+    seen = row[~np.isnan(row)]
+    finite = seen[np.isfinite(seen)]
+    right = None
+    if scale.is_right_or_wrong and scale.highest is not None:
+        right = int((seen == scale.highest).sum())
+    return MemberStory(
+        number=number,
+        parents=member.parents,
+        proposal=member.ticket,
+        texts=dict(member.candidate),
+        seen=len(seen),
+        right=right,
+        mean=float(finite.mean()) if len(finite) else None,
+        estimate=scale.on(standing.estimate),
+        low=scale.on(standing.low),
+        high=scale.on(standing.high),
+        aggregate=aggregate,
+        tops=tops,
+        is_frontier=is_frontier,
+        answers=_answers(state, member),
+        objectives=_objectives(state, member),
+        children=children,
+    )
+
+
+def _answers(state: RunState, member: Member) -> Mapping[int, AnswerStory]:
+    rollouts = state.validated(member.candidate)
+    pairs = zip(state.settings.validation, rollouts, member.scores.tolist(), strict=True)
+    return {
+        example: answer_of(rollout)
+        for example, rollout, score in pairs
+        if rollout is not None and score == score  # noqa: PLR0124 - not where it does not count
+    }
+
+
+def _objectives(state: RunState, member: Member) -> Mapping[str, float]:
+    names = state.objectives
+    if not names:
+        return {}
+    means = objective_means(state.validated(member.candidate), names).tolist()
+    return {name: mean for name, mean in zip(names, means, strict=True) if mean == mean}  # noqa: PLR0124
+
+
+def answer_of(rollout: Rollout) -> AnswerStory:
+    """What a rollout left behind, in words."""
+    return AnswerStory(
+        score=rollout.score if np.isfinite(rollout.score) else None,
+        feedback=rollout.feedback,
+        failure=rollout.failure,
+        output=_fields(rollout.output),
+        total_tokens=rollout.usage.total_tokens,
+        usd=rollout.usage.usd,
+    )
+
+
+def _fields(output: object) -> Mapping[str, str] | None:
+    if output is None:
+        return None
+    items = getattr(output, "items", None)
+    fields = dict(items()) if callable(items) else {"answer": output}
+    return {str(name): text_of(value) for name, value in fields.items()}

@@ -1,0 +1,182 @@
+"""The proposals of a story, those that are over and those under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.proposal import (
+    Anchoring,
+    Drafted,
+    Evaluation,
+    Gating,
+    Merge,
+    Mutation,
+    Origin,
+    Phase,
+    Proposal,
+    Reflecting,
+    Remarking,
+    Repairing,
+    Revalidation,
+    Rolling,
+    Seed,
+    Settled,
+    Validating,
+)
+from dspy_gepa.core.rollout import RolloutKey
+from dspy_gepa.core.state import RunState, Settlement
+from dspy_gepa.core.work import Fault
+from dspy_gepa.story.members import answer_of
+from dspy_gepa.story.parts import Spending
+from dspy_gepa.story.story import Change, Pair, ProposalStory, Shown
+from dspy_gepa.story.teller import Note, Teller, spending_of
+
+__all__ = ["changes_between", "phase_in_words", "proposals_of"]
+
+_KINDS: dict[type[Origin], Literal["seed", "rewrite", "merge", "revalidation"]] = {
+    Seed: "seed",
+    Mutation: "rewrite",
+    Merge: "merge",
+    Revalidation: "revalidation",
+}
+_PHASES: dict[type[Phase], str] = {
+    Rolling: "looking for failures",
+    Remarking: "asking for feedback",
+    Reflecting: "reflecting",
+    Repairing: "asking again",
+    Drafted: "reflecting",
+    Gating: "comparing",
+    Anchoring: "checking what must pass",
+    Validating: "validating",
+    Settled: "waiting for its turn",
+}
+
+
+def phase_in_words(phase: Phase) -> str:
+    """What a proposal is at."""
+    return _PHASES[type(phase)]
+
+
+def proposals_of(teller: Teller) -> tuple[ProposalStory, ...]:
+    """All proposals, by number."""
+    state = teller.state
+    joined = {member.ticket: number for number, member in enumerate(state.members)}
+    over = (
+        _over(state, ticket, settlement, teller.notes.get(ticket, Note()), joined.get(ticket))
+        for ticket, settlement in enumerate(state.history)
+    )
+    live = (_live(state, each, teller.notes.get(each.ticket, Note())) for each in state.live)
+    return (*over, *live)
+
+
+def _over(
+    state: RunState, ticket: int, settled: Settlement, note: Note, member: int | None
+) -> ProposalStory:
+    origin, child = settled.origin, settled.candidate
+    parent = _parent(state, origin)
+    ended, began = note.ended_at, note.began_at
+    return ProposalStory(
+        number=ticket,
+        kind=_KINDS[type(origin)],
+        parents=origin.parents,
+        verdict=settled.verdict.kind,
+        reason=settled.verdict.reason,
+        phase="",
+        member=member,
+        changes=() if parent is None else changes_between(parent, child),
+        spending=spending_of(settled.charge, settled.charge.usage),
+        began_at=began,
+        ended_at=ended,
+        shown=_shown(state, note, settled),
+        components=note.components,
+        diagnosis=settled.diagnosis,
+        lesson=settled.lesson,
+        faults=_faults(settled.faults),
+        exchanges=tuple(note.exchanges),
+        gate=tuple(_pairs(state, note.gate, _parents(state, origin))),
+        anchors=tuple(_pairs(state, note.anchors, [each.candidate for each in note.beside])),
+        validation=tuple(_pairs(state, note.validation, _parents(state, origin))),
+        seconds=None if ended is None or began is None else ended - began,
+    )
+
+
+def _live(state: RunState, proposal: Proposal, note: Note) -> ProposalStory:
+    origin = proposal.origin
+    return ProposalStory(
+        number=proposal.ticket,
+        kind=_KINDS[type(origin)],
+        parents=origin.parents,
+        verdict="",
+        reason="",
+        phase=phase_in_words(proposal.phase),
+        member=None,
+        changes=(),
+        spending=Spending(),
+        began_at=note.began_at,
+        components=note.components,
+        diagnosis=proposal.diagnosis,
+        lesson=proposal.lesson,
+        faults=_faults(proposal.faults),
+        exchanges=tuple(note.exchanges),
+        shown=_shown_of(state, note.shown),
+        gate=tuple(_pairs(state, note.gate, _parents(state, origin))),
+        validation=tuple(_pairs(state, note.validation, _parents(state, origin))),
+    )
+
+
+def _faults(faults: Sequence[Fault]) -> tuple[tuple[str, str], ...]:
+    return tuple((", ".join(fault.components), fault.reason) for fault in faults)
+
+
+def _parent(state: RunState, origin: Origin) -> Candidate | None:
+    parents = _parents(state, origin)
+    return parents[0] if parents else None
+
+
+def _parents(state: RunState, origin: Origin) -> list[Candidate]:
+    return [state.members[number].candidate for number in origin.parents if state.members]
+
+
+def _shown(state: RunState, note: Note, settled: Settlement) -> tuple[Shown, ...]:
+    if note.shown is None and settled.shown and (parent := _parent(state, settled.origin)):
+        return _shown_of(state, Evaluation(parent, settled.shown))
+    return _shown_of(state, note.shown)
+
+
+def _shown_of(state: RunState, evaluation: Evaluation | None) -> tuple[Shown, ...]:
+    if evaluation is None:
+        return ()
+    pairs = zip(evaluation.examples, evaluation.keys, strict=True)
+    return tuple(
+        Shown(example=example, answer=answer_of(state.known[key]))
+        for example, key in pairs
+        if key in state.known
+    )
+
+
+def changes_between(before: Candidate, after: Candidate) -> tuple[Change, ...]:
+    """The components whose texts differ."""
+    return tuple(
+        Change(component=name, before=before.get(name, ""), after=after.get(name, ""))
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
+    )
+
+
+def _pairs(
+    state: RunState, evaluation: Evaluation | None, others: Sequence[Candidate]
+) -> Iterator[Pair]:
+    """The child's score on each example, beside the highest of these others."""
+    for example in () if evaluation is None else evaluation.examples:
+        found = [_score(state, other, example) for other in others]
+        known = [score for score in found if score is not None]
+        after = None if evaluation is None else _score(state, evaluation.candidate, example)
+        if after is not None or known:
+            yield Pair(example=example, before=max(known, default=None), after=after)
+
+
+def _score(state: RunState, candidate: Candidate, example: int) -> float | None:
+    rollout = state.known.get(RolloutKey(candidate.digest, example))
+    return None if rollout is None else rollout.score

@@ -1,0 +1,219 @@
+"""The fold: events, each with the state after it and its time, become notes and then a story.
+
+An event costs next to nothing, a committed proposal one estimate of how good all members are. The
+story itself is made when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dspy_gepa.core.budget import Tally, Usage
+from dspy_gepa.core.events import (
+    Advanced,
+    Committed,
+    Event,
+    Faltered,
+    Issued,
+    Reflected,
+    Remarked,
+    RolledOut,
+)
+from dspy_gepa.core.proposal import (
+    Anchoring,
+    Evaluation,
+    Gating,
+    Origin,
+    Phase,
+    Proposal,
+    Reflecting,
+    Revalidation,
+    Rolling,
+    Seed,
+    Validating,
+    evaluations_of,
+)
+from dspy_gepa.core.rollout import RemarkKey, RolloutKey
+from dspy_gepa.core.state import RunState
+from dspy_gepa.core.work import ReflectionAnswer, RequestKey
+from dspy_gepa.story.parts import Exchange, Moment, Spending, Trouble
+
+__all__ = ["Note", "Teller", "spending_of"]
+
+
+@dataclass(slots=True)
+class Note:
+    """What events said of one proposal, beyond what the state keeps of it."""
+
+    began_at: float | None = None
+    ended_at: float | None = None
+    components: tuple[str, ...] = ()
+    shown: Evaluation | None = None
+    gate: Evaluation | None = None
+    anchors: Evaluation | None = None
+    beside: tuple[Evaluation, ...] = ()
+    """The seed's on the anchors."""
+    validation: Evaluation | None = None
+    """On the first rung."""
+    exchanges: list[Exchange] = field(default_factory=list)
+
+
+class Teller:
+    """Takes note of events, in order. What it knows so far is in its attributes.
+
+    Args:
+        begun: The state before the first event.
+    """
+
+    def __init__(self, begun: RunState) -> None:
+        self.state = begun
+        self.notes: dict[int, Note] = {}
+        self.spending: dict[str, Spending] = {}
+        self.troubles: dict[str, Trouble] = {}
+        self.curve: list[Moment] = []
+        self.called: set[str] = set()
+        self.first_at: float | None = None
+        self.last_at: float | None = None
+        self.running_seconds = 0.0
+        """Until the last event, pauses between sessions left out."""
+        self._purposes: dict[RolloutKey | RemarkKey, str] = {}
+        self._since: float | None = None
+        for proposal in begun.live:
+            self._enter(proposal.ticket, proposal.origin, proposal.phase)
+
+    def opened(self, at: float) -> None:
+        """Take note that a session begins: time runs from now on."""
+        self._since = at
+        self._pass(at)
+
+    def told(self, event: Event, state: RunState, at: float | None = None) -> None:
+        """Take note of an event; `state` is the one after it."""
+        if at is not None:
+            self._pass(at)
+        before, self.state = self.state, state
+        match event:
+            case RolledOut(key, rollout):
+                # A trial of what is known already is paid by who asked for that.
+                purpose = self._purposes.get(key._replace(trial=0), "lost")
+                self._spend(purpose, spending_of(rollout.charge, rollout.usage))
+                self.called.update(step.component for step in rollout.trace.steps)
+            case Remarked(_, remark):
+                self._spend("feedback on components", spending_of(remark.charge, remark.usage))
+            case Reflected(reflection):
+                self._reflected(reflection)
+            case Faltered(key, cause, lost):
+                self._faltered(key, cause, spending_of(lost, lost.usage), at)
+            case Issued(ticket, origin, phase):
+                self._enter(ticket, origin, phase)
+                self._note(ticket).began_at = at
+            case Advanced(ticket, phase):
+                self._enter(ticket, _live(state, ticket).origin, phase)
+            case Committed(ticket):
+                self._note(ticket).ended_at = at
+                self._committed(ticket, before, at)
+
+    def _pass(self, at: float) -> None:
+        if self.first_at is None:
+            self.first_at = at
+        if self._since is None:
+            self._since = at
+        self.running_seconds += max(0.0, at - self._since)
+        self._since = max(at, self._since)
+        self.last_at = at
+
+    def _note(self, ticket: int) -> Note:
+        return self.notes.setdefault(ticket, Note())
+
+    def _spend(self, purpose: str, spent: Spending) -> None:
+        self.spending[purpose] = self.spending.get(purpose, Spending()) + spent
+
+    def _enter(self, ticket: int, origin: Origin, phase: Phase) -> None:
+        """Take note of what a phase asks for, and what for."""
+        note = self._note(ticket)
+        match phase:
+            case Reflecting(evaluation, components):
+                note.shown, note.components = evaluation, components
+            case Gating(evaluation):
+                note.gate = evaluation
+            case Anchoring(evaluation, beside):
+                note.anchors, note.beside = evaluation, beside
+            case Validating(evaluation) if note.validation is None:
+                note.validation = evaluation
+        purpose = _purpose(origin, phase)
+        for evaluation in evaluations_of(phase):
+            for key in evaluation.keys:
+                # Rollouts are paid by who asks first.
+                self._purposes.setdefault(key, purpose)
+
+    def _reflected(self, reflection: ReflectionAnswer) -> None:
+        self._spend("reflections", spending_of(reflection.charge, reflection.usage))
+
+    def _faltered(self, key: RequestKey, cause: str, lost: Spending, at: float | None) -> None:
+        self._spend("lost", lost)
+        known = self.troubles.get(cause) or Trouble(cause=cause, times=0, first_at=at)
+        self.troubles[cause] = Trouble(
+            cause=cause,
+            times=known.times + 1,
+            requests=tuple(dict.fromkeys([*known.requests, _kind(key)])),
+            first_at=known.first_at,
+            last_at=at,
+            paused_seconds=known.paused_seconds,
+            lost=known.lost + lost,
+        )
+
+    def _committed(self, ticket: int, before: RunState, at: float | None) -> None:
+        state, joined = self.state, len(self.state.members) > len(before.members)
+        verdict = state.history[ticket].verdict.kind
+        if not state.members or not (joined or verdict == "measured"):
+            return
+        standings, best, tally = state.standings, state.best, state.tally
+        self.curve.append(
+            Moment(
+                proposal=ticket,
+                member=len(state.members) - 1 if joined else None,
+                best=best,
+                best_estimate=standings[best].estimate,
+                seed_estimate=standings[0].estimate,
+                metric_calls=tally.metric_calls,
+                total_tokens=tally.total_tokens,
+                usd=tally.usd,
+                at=at,
+                seconds=None if at is None else self.running_seconds,
+            )
+        )
+
+
+def spending_of(tally: Tally, usage: Usage) -> Spending:
+    """The same as a part of a story."""
+    return Spending(
+        rollouts=tally.rollouts,
+        metric_calls=tally.metric_calls,
+        reflection_calls=tally.reflection_calls,
+        total_tokens=usage.total_tokens,
+        usd=usage.usd,
+    )
+
+
+def _live(state: RunState, ticket: int) -> Proposal:
+    return next(proposal for proposal in state.live if proposal.ticket == ticket)
+
+
+def _purpose(origin: Origin, phase: Phase) -> str:
+    if isinstance(origin, Seed):
+        return "validating the seed"
+    if isinstance(origin, Revalidation):
+        return "later validation"
+    match phase:
+        case Rolling():
+            return "looking for failures"
+        case Gating():
+            return "gate"
+        case Anchoring():
+            return "examples that must pass"
+    return "validation"
+
+
+def _kind(key: RequestKey) -> str:
+    if isinstance(key, RolloutKey):
+        return "rollout"
+    return "feedback" if isinstance(key, RemarkKey) else "reflection"

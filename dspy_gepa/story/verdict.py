@@ -1,0 +1,90 @@
+"""Seed against returned: what was seen, what is checked, and the one sentence that says both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import comb
+
+from dspy_gepa.story.parts import AnswerStory, Check
+from dspy_gepa.story.story import Comparison, MemberStory
+from dspy_gepa.story.wording import counted, score_in_words
+
+__all__ = ["SURE", "chance_of", "compared", "headline", "seen_in_words"]
+
+SURE = 0.05
+"""A difference that chance makes at most so often is called one."""
+
+
+def compared(before: MemberStory, after: MemberStory) -> Comparison:
+    """Two members on the validation examples that both were run on."""
+    better: list[int] = []
+    worse: list[int] = []
+    same: list[int] = []
+    for example, answer in after.answers.items():
+        if (other := before.answers.get(example)) is None:
+            continue
+        one, two = _score(other), _score(answer)
+        (better if two > one else worse if two < one else same).append(example)
+    return Comparison(
+        before=before.number,
+        after=after.number,
+        better=tuple(better),
+        worse=tuple(worse),
+        same=tuple(same),
+    )
+
+
+def _score(answer: AnswerStory) -> float:
+    return float("-inf") if answer.score is None else answer.score
+
+
+def chance_of(comparison: Comparison, members: int) -> float:
+    """How often chance alone would show one of so many members so much better: a sign test.
+
+    The members that it was chosen among are as many chances, so it is multiplied by their number.
+    """
+    better, worse = len(comparison.better), len(comparison.worse)
+    count = better + worse
+    if better <= worse:
+        return 1.0
+    tail = sum(comb(count, k) for k in range(better, count + 1)) / 2**count
+    return float(min(1.0, 2 * tail * max(1, members - 1)))
+
+
+def seen_in_words(member: MemberStory) -> str:
+    """What was really seen of a member: "13 of 15 right"."""
+    return score_in_words(right=member.right, seen=member.seen, mean=member.mean)
+
+
+def headline(
+    members: Mapping[int, MemberStory] | tuple[MemberStory, ...],
+    returned: int | None,
+    comparison: Comparison | None,
+    check: Check,
+    *,
+    has_outcome: bool,
+) -> str:
+    """The verdict in one sentence."""
+    if returned is None:
+        return "Nothing to compare yet: the program as it was is not validated."
+    if check.kind != "not checked":
+        return f"{check.sentence[:1].upper()}{check.sentence[1:]}"
+    seed = seen_in_words(members[0])
+    if comparison is None:
+        tried = counted(len(members) - 1, "other member")
+        state = "is returned as it was" if has_outcome else "leads as it was"
+        beside = f"; {tried} did not do better for sure" if len(members) > 1 else ""
+        return f"No improvement: the program {state} ({seed}){beside}."
+    found = seen_in_words(members[returned])
+    chance = chance_of(comparison, len(members))
+    said = (
+        "Looks better"
+        if chance <= SURE
+        else "Perhaps better, on too little to tell"
+        if len(comparison.better) >= len(comparison.worse)
+        else "Not seen to be better"
+    )
+    return (
+        f"{said}: {found} (as it was: {seed}). Not checked on examples of its own; "
+        "give heldout=... to be sure."
+    )

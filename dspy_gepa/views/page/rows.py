@@ -1,0 +1,287 @@
+"""What the sections of a page show, in the order in which they show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from shlex import quote
+
+from dspy_gepa.story.parts import ComponentStory, Spending
+from dspy_gepa.story.story import Change, Comparison, MemberStory, Pair, ProposalStory, Story
+from dspy_gepa.story.verdict import SURE, chance_of, seen_in_words
+from dspy_gepa.story.wording import amount, clock, counted, listed
+from dspy_gepa.views.wording import first_line, moment, money
+
+__all__ = ["PageRows"]
+
+_STATUS = {
+    "under way": "Under way",
+    "finished": "Finished",
+    "stopped": "Stopped early",
+    "broke": "Broke down",
+    "died": "Not finished, and no process is at it",
+}
+_COLUMNS = (
+    ("rollouts", "program runs"),
+    ("metric_calls", "metric calls"),
+    ("reflection_calls", "reflection calls"),
+    ("prompt_tokens", "tokens in"),
+    ("completion_tokens", "tokens out"),
+    ("total_tokens", "tokens"),
+    ("cached_calls", "from cache"),
+    ("usd", "USD"),
+    ("seconds", "time worked"),
+)
+
+
+class PageRows:
+    """Rows made from a story. All texts are as they were written."""
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+
+    @property
+    def title(self) -> str:
+        """What the page is called."""
+        return self.story.name or "a run"
+
+    @property
+    def status(self) -> str:
+        """How it stands, in words."""
+        return _STATUS[self.story.status]
+
+    @property
+    def tone(self) -> str:
+        """Whether the verdict is good news: "better", "worse" or "unsure"."""
+        found, checked = self.story.comparison, self.story.check.kind
+        if checked != "not checked":
+            return checked if checked in {"better", "worse"} else "unsure"
+        is_sure = found is not None and chance_of(found, len(self.story.members)) <= SURE
+        return "better" if is_sure else "unsure"
+
+    @property
+    def attempts(self) -> int:
+        """How many candidates were tried to be made."""
+        return sum(each.kind in {"rewrite", "merge"} for each in self.story.proposals)
+
+    @property
+    def kept(self) -> int:
+        """How many of them became members."""
+        return max(0, len(self.story.members) - 1)
+
+    @property
+    def folder(self) -> str:
+        """The run directory's name, as a shell takes it."""
+        return quote(self.story.name)
+
+    @property
+    def versions(self) -> str:
+        """Of what the run was made with."""
+        return ", ".join(f"{name} {version}" for name, version in self.story.versions.items())
+
+    @property
+    def when(self) -> str:
+        """When it ran, as far as that is recorded."""
+        story = self.story
+        if story.began_at is None:
+            return "times were not recorded"
+        took = "" if story.seconds is None else f", {clock(story.seconds)} of running"
+        sessions = len(story.sessions)
+        again = f", in {counted(sessions, 'session')}" if sessions > 1 else ""
+        return f"began {moment(story.began_at)}{took}{again}"
+
+    @property
+    def spent(self) -> str:
+        """What it cost, in words."""
+        total = self.story.total
+        parts = [amount(total.metric_calls, "metric_calls"), amount(total.rollouts, "rollouts")]
+        parts.append(counted(total.reflection_calls, "reflection call"))
+        if total.total_tokens:
+            parts.append(f"{total.total_tokens:,} tokens")
+        return f"{', '.join(parts)}, {money(total)}"
+
+    @property
+    def price(self) -> str:
+        """What it cost in money, in words."""
+        return money(self.story.total)
+
+    @property
+    def seed(self) -> MemberStory | None:
+        """The program as it was."""
+        return self.story.members[0] if self.story.members else None
+
+    @property
+    def returned(self) -> MemberStory | None:
+        """The member that is handed over; None where that is the seed, or where there is none."""
+        number = self.story.returned
+        return self.story.members[number] if number else None
+
+    @property
+    def standing(self) -> str:
+        """What the member that is compared with the seed is."""
+        story = self.story
+        is_open = story.status == "under way"
+        return "Returned" if story.has_outcome else "Best so far" if is_open else "Best"
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        """The seed's texts that the returned member has otherwise."""
+        after = None if self.returned is None else self.returned.texts
+        return [] if after is None else list(_changed(self.story.components, after))
+
+    @property
+    def unchanged(self) -> Sequence[ComponentStory]:
+        """Components that are as they were."""
+        changed = {change.component for change in self.changes}
+        return [each for each in self.story.components if each.name not in changed]
+
+    def length(self, text: str) -> str:
+        """How long a text is."""
+        return f"{counted(len(text.split()), 'word')} ({counted(len(text), 'character')})"
+
+    def characters(self, member: MemberStory) -> int:
+        """How long all texts of a member are."""
+        return sum(map(len, member.texts.values()))
+
+    def numbers(self, numbers: Sequence[int]) -> tuple[str, ...]:
+        """As words."""
+        return tuple(map(str, numbers))
+
+    def seen(self, member: MemberStory) -> str:
+        """What was really seen of a member."""
+        return seen_in_words(member)
+
+    def estimated(self, member: MemberStory) -> str:
+        """The estimate of a member's score, with its range."""
+        if member.estimate is None or member.low is None or member.high is None:
+            return "–"
+        return f"{member.estimate:.2f} ({member.low:.2f} to {member.high:.2f})"
+
+    @property
+    def paired(self) -> str:
+        """Seed and returned member on what both were run on, in words."""
+        found = self.story.comparison
+        return "" if found is None else paired_in_words(found)
+
+    @property
+    def chance(self) -> str:
+        """How often chance alone would show as much, in words."""
+        found = self.story.comparison
+        if found is None or not found.better:
+            return ""
+        chance = chance_of(found, len(self.story.members))
+        share = "less than 1 %" if chance < 0.01 else f"up to {chance:.0%}".replace("%", " %")
+        tried = counted(len(self.story.members) - 1, "member")
+        return (
+            f"If none of the {tried} beside the seed were any better, the most successful of them "
+            f"would look this much better in {share} of runs (sign test, corrected for the number "
+            "of members)."
+        )
+
+    def gated(self, pairs: Sequence[Pair]) -> str:
+        """A child beside its parent, in words."""
+        both = [(p.before, p.after) for p in pairs if p.before is not None and p.after is not None]
+        if not both:
+            return ""
+        better = sum(after > before for before, after in both)
+        worse = sum(after < before for before, after in both)
+        return f"{better} better, {worse} worse, {len(both) - better - worse} same"
+
+    def origin(self, proposal: ProposalStory) -> str:
+        """What a proposal is made from, in words."""
+        parents = listed(tuple(map(str, proposal.parents)))
+        return {
+            "seed": "the program as it was",
+            "rewrite": f"rewrite of member {parents}",
+            "merge": f"merge of members {parents}",
+            "revalidation": f"member {parents} on more examples",
+        }[proposal.kind]
+
+    def outcome(self, proposal: ProposalStory) -> str:
+        """What became of a proposal, in a word or two."""
+        if proposal.member is not None:
+            return f"kept as member {proposal.member}"
+        return proposal.verdict or f"under way: {proposal.phase}"
+
+    def reason(self, proposal: ProposalStory) -> str:
+        """Why, shortly; what it says of its change where it was kept."""
+        return first_line(proposal.lesson if proposal.member is not None else proposal.reason)
+
+    @cached_property
+    def refusals(self) -> Mapping[str, int]:
+        """Why reflections gave no usable text, and how often."""
+        found: dict[str, int] = {}
+        for proposal in self.story.proposals:
+            if proposal.verdict == "failed":
+                reason = first_line(proposal.reason)
+                found[reason] = found.get(reason, 0) + 1
+        return found
+
+    def verdicts(self) -> Mapping[str, int]:
+        """How many proposals came to each verdict."""
+        found: dict[str, int] = {}
+        for proposal in self.story.proposals:
+            verdict = proposal.verdict or "under way"
+            found[verdict] = found.get(verdict, 0) + 1
+        return found
+
+    @property
+    def cost_columns(self) -> Sequence[tuple[str, str]]:
+        """Units in which anything was spent, each with its heading."""
+        total = self.story.total
+        is_split = bool(total.prompt_tokens or total.completion_tokens)
+        hidden = {"total_tokens"} if is_split else set()
+        return [
+            (unit, heading)
+            for unit, heading in _COLUMNS
+            if getattr(total, unit) and unit not in hidden
+        ]
+
+    def cell(self, spending: Spending, unit: str) -> str:
+        """One amount of a table of costs."""
+        value = getattr(spending, unit)
+        if unit == "seconds":
+            return clock(value)
+        return f"{value:,.4g}" if unit == "usd" else f"{value:,}"
+
+    def share(self, spending: Spending) -> float:
+        """Of what is dearest to count: money where it is known, else tokens, else metric calls."""
+        total = self.story.total
+        for unit in ("usd", "total_tokens", "metric_calls", "rollouts"):
+            if whole := getattr(total, unit):
+                return float(getattr(spending, unit) / whole)
+        return 0.0
+
+    @property
+    def share_of(self) -> str:
+        """What shares are parts of."""
+        total = self.story.total
+        names = {"usd": "USD", "total_tokens": "tokens", "metric_calls": "metric calls"}
+        return next((name for unit, name in names.items() if getattr(total, unit)), "runs")
+
+    @property
+    def advice(self) -> str:
+        """What a person can do to carry the run on, or to use it."""
+        return {
+            "under way": "It is still under way: this page shows it as it was when it was written.",
+            "finished": "",
+            "stopped": "The same call with the same log_dir carries it on.",
+            "broke": "When the cause is mended, the same call with the same log_dir carries it on.",
+            "died": "The same call with the same log_dir carries it on; what was paid for is kept.",
+        }[self.story.status]
+
+
+def paired_in_words(found: Comparison) -> str:
+    """Two members on what both were run on: "both ran on 10: 8 better, 0 worse, 2 same"."""
+    if not found.examples:
+        return "no example was run by both"
+    return (
+        f"both ran on {found.examples}: {len(found.better)} better, {len(found.worse)} worse, "
+        f"{len(found.same)} same"
+    )
+
+
+def _changed(components: Sequence[ComponentStory], after: Mapping[str, str]) -> Iterator[Change]:
+    for each in components:
+        if each.name in after and after[each.name] != each.text:
+            yield Change(component=each.name, before=each.text, after=after[each.name])

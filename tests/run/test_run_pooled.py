@@ -1,0 +1,277 @@
+"""Rollouts in the processes of a pool: the same run, an exact count, and errors that say what."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.events import Faltered
+from dspy_gepa.core.rollout import Rollout
+from dspy_gepa.core.search import start
+from dspy_gepa.core.state import Settings
+from dspy_gepa.core.work import RolloutAnswer, RolloutRequest, Setback
+from dspy_gepa.errors import RemoteError, SettingsError
+from dspy_gepa.run.loop import run
+from dspy_gepa.run.parcel import Outcome, Parcel, carried_out, received, sendable, versions
+from dspy_gepa.run.pooled import PooledExecutor, pool_of
+from dspy_gepa.run.serial import SerialExecutor
+from dspy_gepa.testing.conformance import check_executor
+from dspy_gepa.testing.worlds import ChanceWorld
+
+WORLD = ChanceWorld(names=("a", "b"))
+REQUEST = RolloutRequest(WORLD.student, 1, traced=False)
+
+
+class Recipe:
+    """Makes what answers as a world does, and writes a line into a file at each beginning."""
+
+    def __init__(self, world, folder=None, dies_on=None, *, dies_once=False):
+        self.world, self.folder, self.dies_on, self.dies_once = world, folder, dies_on, dies_once
+
+    def __call__(self):
+        return self.carry_out
+
+    def carry_out(self, request, _):
+        if self.folder is not None:
+            name = f"{os.getpid()}-{threading.get_ident()}"
+            with (Path(self.folder) / name).open("a") as file:
+                file.write(f"{request.example}\n")
+        if request.example == self.dies_on and not self._has_died():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Outcome(self.world(request), self.world(request))
+
+    def _has_died(self):
+        if not self.dies_once:
+            return False
+        mark = Path(self.folder).with_suffix(".died")
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            return True
+        return False
+
+
+def failed(_, text):
+    return Rollout(score=0.0, failure=text, metric_calls=1)
+
+
+def parcel(recipe, hear=lambda _: None):
+    return Parcel(sendable(recipe, "the recipe"), lambda _: None, failed, hear)
+
+
+def executor_over(pool, recipe, slots=3):
+    return PooledExecutor(recipe.world, pool_of(pool), slots, parcel(recipe))
+
+
+def really_begun(folder):
+    return sum(len(file.read_text().splitlines()) for file in Path(folder).iterdir())
+
+
+def world_settings(**limits):
+    return Settings(
+        train=tuple(range(6)), validation=tuple(range(4, 10)), limits=Limits(**limits), window=3
+    )
+
+
+def conforming(pool):
+    """Makes executors over a pool for the conformance suite, whose witness is told of answers."""
+
+    def make(worker):
+        world = getattr(worker, "worker", worker)
+        answers = getattr(worker, "answers", [])
+        return PooledExecutor(worker, pool_of(pool), 3, parcel(Recipe(world), answers.append))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def spawned():
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def dask_client():
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def test_a_spawned_pool_carries_out_what_one_thread_does(spawned):
+    """The conformance suite holds over processes that know nothing of this one."""
+    check_executor(conforming(spawned))
+
+
+def test_a_dask_cluster_carries_out_what_one_thread_does(dask_client):
+    """The conformance suite holds over a Dask client."""
+    check_executor(conforming(dask_client))
+
+
+def test_what_a_cluster_loses_is_counted_and_the_run_is_the_same(dask_client, tmp_path):
+    """A cluster begins the rollouts of a killed process again, and every beginning is charged."""
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    settings = world_settings(proposals=12)
+    expected = run(start(settings, WORLD.student), SerialExecutor(WORLD)).state
+    executor = executor_over(dask_client, Recipe(WORLD, folder, dies_on=5, dies_once=True), 4)
+    events = []
+    found = run(start(settings, WORLD.student), executor, [lambda e, _: events.append(e)]).state
+    executor.close()
+    assert found.members == expected.members
+    assert [each.verdict for each in found.history] == [each.verdict for each in expected.history]
+    lost = [event for event in events if isinstance(event, Faltered)]
+    assert lost
+    assert all(event.is_of_process for event in lost)
+    # The beginnings of rollouts; this world's reflections begin none.
+    assert found.tally.rollouts == really_begun(folder)
+    assert found.lost.rollouts == found.tally.rollouts - expected.tally.rollouts >= 1
+
+
+def test_a_rollout_that_always_loses_its_process_is_a_failure(dask_client, tmp_path):
+    """One example that kills whoever runs it ends as a failed rollout, and its beginnings count."""
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    executor = executor_over(dask_client, Recipe(WORLD, folder, dies_on=1))
+    executor.submit(REQUEST)
+    lost = executor.next_answer()
+    assert isinstance(lost, Setback)
+    assert lost.is_of_process
+    assert not lost.is_lasting
+    executor.submit(REQUEST)
+    assert executor.in_flight == 1
+    answer = executor.next_answer()
+    executor.close()
+    assert isinstance(answer, RolloutAnswer)
+    assert "went away" in answer.rollout.failure
+    assert lost.rollouts + 1 == really_begun(folder)
+    assert executor.in_flight == 0
+
+
+def test_a_pool_that_loses_a_process_ends_the_run_and_what_was_begun_counts(tmp_path):
+    """A bare pool is none any more then: the run ends, and all that was in flight is charged."""
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        executor = executor_over(pool, Recipe(WORLD, folder, dies_on=5), 2)
+        finish = run(start(world_settings(proposals=5), WORLD.student), executor)
+        executor.close()
+    assert finish.state.is_broken
+    assert "BrokenProcessPool" in str(finish.error)
+    assert really_begun(folder) <= finish.state.tally.rollouts <= really_begun(folder) + 2
+
+
+def test_a_pool_that_is_shut_down_is_said_before_anything_is_paid():
+    """Nothing can be begun, and nothing is charged."""
+    pool = ProcessPoolExecutor(1)
+    pool.shutdown()
+    executor = executor_over(pool, Recipe(WORLD))
+    executor.submit(REQUEST)
+    answer = executor.next_answer()
+    assert isinstance(answer, Setback)
+    assert answer.is_lasting
+    assert "after shutdown" in answer.cause
+    assert answer.rollouts == answer.metric_calls == 0
+    assert executor.in_flight == 0
+
+
+def test_other_versions_over_there_are_refused_before_anything_is_read():
+    """Both sides are named, and a recipe that could not be read is not touched."""
+    here = {**versions(), "Python": "3.1"}
+    with pytest.raises(SettingsError, match=r"Python 3\.1, .*same versions"):
+        carried_out(here, b"not a pickle", b"")
+
+
+def holding(lock):
+    return lambda: lock
+
+
+class Holder:
+    def __init__(self, held):
+        self.parts = [{"inner": held}]
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (Holder(threading.Lock()), r"recipe\.parts\[0\]\['inner'\] \(_thread\.lock\)"),
+        (holding(threading.Lock()), r"recipe \(its variable lock\) \(_thread\.lock\)"),
+        ({"a": (1, (each for each in ()))}, r"recipe\['a'\]\[1\] \(builtins\.generator\)"),
+    ],
+)
+def test_what_cannot_travel_is_named_by_its_place(value, place):
+    """The innermost attribute, item or variable that is at fault stands in the error."""
+    with pytest.raises(SettingsError, match=f"^the {place}.*executor"):
+        sendable(value, "the recipe")
+
+
+class Untold(Exception):
+    """Can be sent and not read, as errors of some SDKs."""
+
+    def __init__(self, message, response):
+        super().__init__(message)
+        self.response = response
+
+
+def there(carry_out):
+    """What comes back from where this is carried out."""
+    recipe = sendable(lambda: carry_out, "the recipe")
+    return received(carried_out(versions(), recipe, sendable((REQUEST, None), "the task"))).answer
+
+
+def without_a_server(request, _):
+    return Outcome(Setback(request.key, "no server", error=Untold("no server", threading.Lock())))
+
+
+def with_a_lock(request, _):
+    held = {"lock": threading.Lock()}
+    return Outcome(RolloutAnswer(request.key, Rollout(score=1.0, output=held)))
+
+
+def test_errors_that_cannot_be_read_travel_as_text_and_class():
+    """Whoever reads the answer is told the class and the words, and does not break."""
+    error = there(without_a_server).error
+    assert isinstance(error, RemoteError)
+    assert str(error).endswith("Untold: no server")
+    assert error.kinds[1:3] == ("builtins.Exception", "builtins.BaseException")
+
+
+def test_what_a_program_answered_and_cannot_travel_is_told_in_words():
+    """As in a journal: the rollout arrives, with what its output says of itself."""
+    rollout = there(with_a_lock).rollout
+    assert rollout.score == 1.0
+    assert "lock" in str(rollout.output)
+
+
+def test_a_cluster_without_workers_is_said_and_goes_on_when_one_comes(caplog):
+    """Nothing can be carried out, and nobody has to guess why."""
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    logging.getLogger("dspy").propagate = True
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        executor = executor_over(client, Recipe(WORLD))
+        executor.submit(REQUEST)
+
+        class Grows(logging.Handler):
+            def emit(self, record):
+                if "no workers" in record.getMessage():
+                    cluster.scale(1)
+
+        logging.getLogger("dspy.teleprompt.dspy_gepa").addHandler(grows := Grows())
+        answer = executor.next_answer()
+        logging.getLogger("dspy.teleprompt.dspy_gepa").removeHandler(grows)
+        executor.close()
+    assert isinstance(answer, RolloutAnswer)
+    assert "no workers: 1 rollouts wait" in caplog.text
