@@ -31,7 +31,6 @@ from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.components import ComponentSelector
 from dspy_gepa.core.gate import Gate
 from dspy_gepa.core.selection import Selection
-from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.models.usage import Price
 from dspy_gepa.observe.observer import Observer
@@ -137,6 +136,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         log_dir: A run directory, where "~" is your home. What was paid for is kept there, and the
             same call carries on a run that was killed or interrupted, also with a larger budget
             (in the default search not as if it had had that from the beginning).
+        log_examples: Whether examples stand there too, to be read by people.
         track_stats: Whether the returned program carries `detailed_results`. By default where an
             argument that only MIPROv2 has, or `track_best_outputs`, is given.
         use_wandb: Whether the run is logged to Weights & Biases (extra `wandb`).
@@ -161,6 +161,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         specialists: The most members that the returned program sends inputs to, each to that which
             does best on its like; one where this shows no gain: see `result.routing`.
         chooser: Which member is asked: see `Specialists`.
+        progress: "live" (a line that changes, a panel in notebooks), "lines", "off"; "auto" suits.
         observers: Told of every event of the run.
         prompt_model: MIPROv2's; reflects if `reflection_lm` is not given.
         task_model: MIPROv2's; runs the program if its predictors have no model of their own.
@@ -240,6 +241,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         rollouts_per_example: int = 1,
         specialists: int | None = None,
         chooser: str | Callable[[Mapping[str, Any]], int] = "nearest",
+        progress: Literal["auto", "live", "lines", "off"] = "auto",
+        log_examples: bool = True,
         observers: Sequence[Observer] = (),
         prompt_model: dspy.BaseLM | Callable[[str], Any] | str | None = None,
         task_model: dspy.BaseLM | None = None,
@@ -320,9 +323,11 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
                 executor=executor,
                 timeout_seconds=timeout_seconds,
                 log_dir=log_dir,
+                log_examples=log_examples,
             ),
             tracking=Tracking(
                 observers=observers,
+                progress=progress,
                 track_stats=track_stats,
                 track_best_outputs=track_best_outputs,
                 use_wandb=use_wandb,
@@ -537,9 +542,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             self._attach_statistics(compiled, compiled.score, compilation, mipro)
         return compiled.program
 
-    def _keep(self, state: RunState) -> None:
+    def _keep(self, result: RunResult) -> None:
         """What it cost so far can be read whatever ends the run."""
-        self._result = RunResult(state)
+        self._result = result
 
     def _configured(self, overrides: Mapping[str, Any], mipro: MIPROv2Arguments) -> Config:
         """What is asked for: `compile`'s arguments first, then `gepa_kwargs`, then our own."""

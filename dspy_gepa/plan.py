@@ -14,7 +14,7 @@ CANDIDATES = {"light": 6, "medium": 12, "heavy": 18}
 """The sizes of `auto`, in candidates, as in dspy.GEPA."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """What a run will cost. Printed, it is a table for people."""
 
@@ -40,6 +40,10 @@ class Plan:
             f"{usual.seed.metric_calls} to validate the program as it is, and up to "
             f"{usual.most.metric_calls} for each of three proposals. What fits is done."
         )
+
+    def __repr__(self) -> str:
+        """The table, which is all that there is to see."""
+        return str(self)
 
     def __str__(self) -> str:
         forecast, settings = self.forecast, self.forecast.settings

@@ -56,6 +56,8 @@ class Chosen(NamedTuple):
     """Its mean validation score."""
     tally: Tally
     """What was done to find and to validate demonstrations."""
+    words: str = ""
+    """What came of them; empty where none were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,7 @@ class Demonstrating:
             left = self.limits.left(finish.state.tally + record.tally, seconds=finish.seconds)
             if hindrance := self._hindrance(finish, left):
                 logger.warning("No demonstrations are tried: %s.", hindrance)
-                return Chosen(best, score, record.tally)
+                return Chosen(best, score, record.tally, f"none tried: {hindrance}")
             # Where the process dies meanwhile, all that was set aside counts as spent.
             needed = self._needed
             self._store(_StoredDemonstrations(tally=record.tally + needed))
@@ -117,15 +119,13 @@ class Demonstrating:
             self._store(record)
         if record.score is None:
             logger.warning("No demonstrations: %s", record.problem)
-            return Chosen(best, score, record.tally)
+            return Chosen(best, score, record.tally, f"none: {record.problem}")
         is_better = record.score > score
-        logger.info(
-            "Demonstrations: %.3f against %.3f without, %s",
-            record.score,
-            score,
-            "kept" if is_better else "left out",
-        )
-        return Chosen(program if is_better else best, max(record.score, score), record.tally)
+        became = "kept" if is_better else "left out"
+        words = f"{record.score:.3f} against {score:.3f} without, {became}"
+        logger.info("Demonstrations: %s", words)
+        reached = max(record.score, score)
+        return Chosen(program if is_better else best, reached, record.tally, words)
 
     @property
     def _needed(self) -> Tally:

@@ -45,6 +45,8 @@ from dspy_gepa.models.asking import reflection_asker
 from dspy_gepa.models.media import media_kind
 from dspy_gepa.models.tokens import counted_tokens
 from dspy_gepa.observe.observer import Observer
+from dspy_gepa.observe.progress import Progress
+from dspy_gepa.observe.telling import Telling
 from dspy_gepa.program.examples import ExampleTable, tabulate
 from dspy_gepa.reflect.prompt import Limits as PromptLimits
 from dspy_gepa.reflect.reflector import Reflector
@@ -137,15 +139,7 @@ class Improvement:
                 "max_seconds or another limit.",
                 settings.limits.metric_calls,
             )
-        logger.info(
-            "optimize_anything: %s, components %s, %d problems to learn from and %d to choose by, "
-            "limits: %s",
-            asked.inferred_mode,
-            ", ".join(asked.seed),
-            len(self.table.train),
-            len(self.table.validation),
-            settings.limits.listed(),
-        )
+        progress = Progress(Telling(), self.config.tracking.progress, "an artifact")
         # Scores have a range only if it was named.
         has_range = asked.failure_score is not None
         return run(
@@ -154,7 +148,10 @@ class Improvement:
             lambda state: self._executor(evaluate, self.reflect, has_begun=bool(state.known)),
             run_dir=run_dir,
             keeper=lambda kept: ArtifactKeeper(kept, is_lone=asked.is_lone),
-            observers=observers_for(self.config, self.callbacks, has_range=has_range),
+            observers=observers_for(
+                self.config, self.callbacks, progress=progress, has_range=has_range
+            ),
+            telling=progress.telling,
             stoppers=[*self.stoppers, _nothing_scored],
         )
 

@@ -41,7 +41,7 @@ ATTACKS = [
     "\ufeffa",
     "a\ud800b",
     "e\u0301" * 200,
-    '<div class="line added"><ins>ours</ins></div>',
+    '<div class="line added"><span class="sign">+</span><ins>ours</ins></div>',
     "data:image/svg+xml,<svg onload=alert(1)>",
     "=1+1\n+1\n-1\n@A1",
     "<object data=https://evil.example/><embed src=https://evil.example/>",
