@@ -46,7 +46,8 @@ MAY_IMPORT = {
     "plan": {"core", "errors"},
     # What is given, and what is made from it.
     "config": {
-        *SHARED, "models", "judging", "observe.observer", "plan", "reflect", "run",
+        *SHARED, "models", "judging", "observe.display", "observe.observer", "plan", "reflect",
+        "run",
         "specialists.pool",
     },
     "presets": {*SHARED, "config", "program.examples"},
@@ -55,7 +56,8 @@ MAY_IMPORT = {
         "store", "story.stored",
     },
     "assembly": {
-        *SHARED, "config", "models", "observe", "program", "reflect", "run", "store",
+        *SHARED, "config", "models", "observe", "program", "reflect", "result", "run",
+        "specialists.routing", "store", "verdict.finding",
     },
     "compat": {*SHARED, "config", "models", "plan", "program.program"},
     "compilation": {
@@ -68,6 +70,7 @@ MAY_IMPORT = {
     },
     "saved_run": {
         *SHARED, "assembly", "program", "result", "specialists", "store", "story", "verdict",
+        "views.told",
     },
     # The two doors know every room, and nobody else comes into `compat`.
     "gepa": {
