@@ -20,7 +20,7 @@ from dspy_gepa.compat.strategies import component_selector as as_component_selec
 from dspy_gepa.compat.strategies import selection as as_selection
 from dspy_gepa.compat.strategies import stopper
 from dspy_gepa.compilation.compilation import Compilation, Compiled, compilation_of
-from dspy_gepa.compilation.task import ForOthers, demo_settings, seeded, tabulated, task_for
+from dspy_gepa.compilation.task import Customization, demo_settings, seeded, tabulated, task_for
 from dspy_gepa.config.afterwards import Afterwards
 from dspy_gepa.config.budget import Budget
 from dspy_gepa.config.config import Config
@@ -354,7 +354,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         )
         Metric(metric)
         kinds_for(optimize)
-        self._for_others(self._configured({}, self._mipro), ())
+        self._customization(self._configured({}, self._mipro), ())
 
     def __getattr__(self, name: str) -> Any:
         """An argument as an attribute, because DSPy and trackers read settings there."""
@@ -518,13 +518,13 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             tip_aware_proposer=tip_aware_proposer,
             fewshot_aware_proposer=fewshot_aware_proposer,
         )
-        given = {
+        overrides = {
             "seed": seed,
             "if_no_evidence": if_no_evidence,
             "max_bootstrapped_demos": max_bootstrapped_demos,
             "max_labeled_demos": max_labeled_demos,
         }
-        config = self._configured(given, mipro)
+        config = self._configured(overrides, mipro)
         student = seeded(config, student)
         table = tabulated(config, student, trainset, valset, heldout)
         if not table.has_validation:
@@ -546,10 +546,10 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         """What it cost so far can be read whatever ends the run."""
         self._result = result
 
-    def _configured(self, given: Mapping[str, Any], mipro: MIPROv2Arguments) -> Config:
+    def _configured(self, overrides: Mapping[str, Any], mipro: MIPROv2Arguments) -> Config:
         """What is asked for: `compile`'s arguments first, then `gepa_kwargs`, then our own."""
-        said = {name: value for name, value in given.items() if value is not None}
-        config = self._config.with_arguments(mapped_gepa_kwargs(self.gepa_kwargs) | said)
+        given_overrides = {name: value for name, value in overrides.items() if value is not None}
+        config = self._config.with_arguments(mapped_gepa_kwargs(self.gepa_kwargs) | given_overrides)
         if config.reflection.reflection_lm is None and mipro.prompt_model is not None:
             return config.with_arguments({"reflection_lm": mipro.prompt_model})
         return config
@@ -563,26 +563,26 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         teacher: dspy.Module | Sequence[dspy.Module] | None = None,
     ) -> Compilation:
         """What `compile` and `plan` have in common."""
-        others = self._for_others(config, table.examples)
+        customization = self._customization(config, table.examples)
         demos = demo_settings(config, teacher)
-        task = task_for(self.metric_fn, config, student, table, demos=demos, others=others)
+        task = task_for(
+            self.metric_fn, config, student, table, demos=demos, customization=customization
+        )
         if config.budget.is_by_size and config.budget.auto is None:
             validation = len(table.validation)
             calls = mipro.metric_calls(components=len(task.seed), validation=validation)
             config = config.with_arguments({"max_metric_calls": calls})
         return compilation_of(replace(task, config=config))
 
-    def _for_others(self, config: Config, examples: Sequence[Any]) -> ForOthers:
+    def _customization(self, config: Config, examples: Sequence[Any]) -> Customization:
         """What was written for other optimizers, as values of ours.
 
         Raises:
             SettingsError: a strategy or a callback cannot be used.
         """
-        parent, components = (
-            config.search.candidate_selection_strategy,
-            config.search.component_selector,
-        )
-        return ForOthers(
+        parent = config.search.candidate_selection_strategy
+        components = config.search.component_selector
+        return Customization(
             selection=None if parent is None else as_selection(parent),
             components=None if components is None else as_component_selector(components, examples),
             callbacks=[CallbackObserver(each, examples) for each in config.tracking.callbacks],

@@ -81,10 +81,10 @@ class SavedRun(Told):
         Raises:
             SettingsError: an example of the run is missing, or see there.
         """
-        given = {example_digest(example): example for example in listed("valset", valset)}
+        by_digest = {example_digest(example): example for example in listed("valset", valset)}
         examples = {}
         for number in self.result.state.settings.validation:
-            example = given.get(self.manifest.examples[number])
+            example = by_digest.get(self.manifest.examples[number])
             if example is None:
                 raise SettingsError(
                     f"Of the {len(self.result.state.settings.validation)} validation examples of "

@@ -43,7 +43,7 @@ from dspy_gepa.store.manifest import Manifest, without_addresses
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.story.stored import story_in
 
-__all__ = ["Record", "check", "executor_for", "run", "run_directory"]
+__all__ = ["RunIdentity", "check", "executor_for", "run", "run_directory"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
@@ -53,7 +53,7 @@ came of it is said, and is no error. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class RunIdentity:
     """What a run directory is told of a run, so that it knows the same one again."""
 
     seed: Candidate
@@ -80,7 +80,7 @@ class Record:
 
 
 def run_directory(
-    path: str | None, settings: Settings, record: Record
+    path: str | None, settings: Settings, identity: RunIdentity
 ) -> AbstractContextManager[RunDir | None]:
     """The run directory at this path: a new one, or one to carry on from. None without a path.
 
@@ -93,16 +93,16 @@ def run_directory(
     if path is None:
         return nullcontext()
     manifest = Manifest(
-        candidate=record.seed,
-        examples=record.examples,
+        candidate=identity.seed,
+        examples=identity.examples,
         train=settings.train,
         validation=settings.validation,
         first=settings.first_examples,
-        anchors=record.anchors,
+        anchors=identity.anchors,
         limits=_given(settings.limits),
         seed=settings.seed,
-        settings={**_by_name(settings), "metric": record.metric, **record.described},
-        models={use: _described(model) for use, model in record.models.items()},
+        settings={**_by_name(settings), "metric": identity.metric, **identity.described},
+        models={use: _described(model) for use, model in identity.models.items()},
         versions={
             "dspy_gepa": version("dspy_gepa"),
             "dspy": version("dspy"),
@@ -114,12 +114,12 @@ def run_directory(
     run_dir = RunDir(
         path,
         manifest,
-        adopt=[*adopted, *record.follows_budget],
-        secrets=credentials(os.environ, {"models": record.models, **record.roots}),
-        **record.output_forms,
+        adopt=[*adopted, *identity.follows_budget],
+        secrets=credentials(os.environ, {"models": identity.models, **identity.roots}),
+        **identity.output_forms,
     )
-    if record.sides:
-        described = partial(run_dir.describe, record.sides)
+    if identity.sides:
+        described = partial(run_dir.describe, identity.sides)
         attempted(described, "%s takes no description of the examples", run_dir.path)
     return reported(run_dir, run_dir.path, partial(story_in, run_dir.path))
 
@@ -159,14 +159,14 @@ def run(
     listeners: list[Listener] = [lambda _event, new_state: on_state(new_state)]
     with ExitStack() as closing:
         telling = telling or Telling()
-        told: list[Observer] = [telling, *observers]
+        all_observers: list[Observer] = [telling, *observers]
         if run_dir is not None:
             # Before the observers: what happened is written before anybody acts on it.
             state, beginnings = run_dir.resumed(settings, trial_calls=trial_calls), run_dir.journal
             listeners.append(run_dir.journal)
-            told.append(keeper(run_dir))
+            all_observers.append(keeper(run_dir))
         telling.begun_with(state, run_dir)
-        fan_out = FanOut(told)
+        fan_out = FanOut(all_observers)
         closing.callback(fan_out.close)
         carrying_out = executor(state)
         closing.callback(carrying_out.close)

@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "verdict": {*SHARED, "run", "store"},
     "specialists": {"core", "program.examples", "program.program", "verdict.interval", "errors"},
     "result": {"core", "story", "views", "verdict.finding", "specialists.routing", "errors"},
-    "plan": {"core", "errors"},
+    "plan": {"core", "story", "views", "errors"},
     # What is given, and what is made from it.
     "config": {
         *SHARED, "models", "judging", "observe.display", "observe.observer", "plan", "reflect",
@@ -56,8 +56,8 @@ MAY_IMPORT = {
         "store", "story.stored",
     },
     "assembly": {
-        *SHARED, "config", "models", "observe", "program", "reflect", "result", "run",
-        "specialists.routing", "store", "verdict.finding",
+        *SHARED, "config", "models", "observe", "program", "reflect", "result", "run", "store",
+        "specialists.routing", "story", "verdict",
     },
     "compat": {*SHARED, "config", "models", "plan", "program.program"},
     "compilation": {
@@ -70,7 +70,7 @@ MAY_IMPORT = {
     },
     "saved_run": {
         *SHARED, "assembly", "program", "result", "specialists", "store", "story", "verdict",
-        "views.told",
+        "views",
     },
     # The two doors know every room, and nobody else comes into `compat`.
     "gepa": {

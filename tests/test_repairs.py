@@ -134,7 +134,7 @@ def test_a_model_that_names_no_component_works_within_any_number_of_calls(form, 
     _, result = improved(nameless(form, prompts), max_reflection_calls=most)
     assert len(prompts) == result.tally.reflection_calls <= most
     verdicts = [each.verdict.kind for each in result.proposals if each.shown]
-    assert len(verdicts) >= min(most // 2, 3)
+    assert len(verdicts) >= min(most // 2, 2)
     assert "failed" not in verdicts
 
 
@@ -145,8 +145,8 @@ def paid(result):
 
 
 def test_a_model_that_names_no_component_is_asked_about_all_of_them_ever_more_seldom():
-    """After the first failure in two proposals apart, after the second in four, and so on; a name
-    that is given at last counts at once, and a resumed run knows all of it."""
+    """After the first failure the next two proposals are about one each, after the second four,
+    and so on; a name that is given at last counts at once."""
     asked = []
 
     def reply(prompt):
@@ -157,7 +157,7 @@ def test_a_model_that_names_no_component_is_asked_about_all_of_them_ever_more_se
 
     limits = {"max_metric_calls": 500, "max_reflection_calls": None}
     _, result = improved(scripted_lm(reply), **limits)
-    once, apart = [4], [2]
+    once, apart = [4], [1]
     expected = [*once, *apart * 2, *once, *apart * 4, *once, *apart * 8]
     assert paid(result)[: len(expected)] == expected
     assert set(paid(result)[len(expected) :]) == {1}

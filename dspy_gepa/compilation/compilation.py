@@ -55,7 +55,7 @@ from dspy_gepa.program.worker import ProgramWorker
 from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.result import RunResult, Specializer
 from dspy_gepa.run.loop import Finish
-from dspy_gepa.session import Record, check, run, run_directory
+from dspy_gepa.session import RunIdentity, check, run, run_directory
 from dspy_gepa.specialists.pool import specialists_later
 from dspy_gepa.store.run_dir import RunDir
 
@@ -124,7 +124,7 @@ class Compilation:
         models = models_of(task)
         check_prices(config, models)
         outputs = OutputForms(task.student, warns=config.scores.aggregate_metric is not None)
-        record = Record(
+        identity = RunIdentity(
             seed=task.seed,
             examples=tuple(map(example_digest, task.table.searched)),
             anchors=task.table.anchors,
@@ -134,12 +134,17 @@ class Compilation:
             sides=tuple(map(sides_of, task.table.searched))
             if config.execution.log_examples
             else (),
-            roots={"program": task.student, "arguments": config.arguments, "demos": task.demos},
+            roots={
+                "program": task.student,
+                "metric": task.score,
+                "arguments": config.arguments,
+                "demos": task.demos,
+            },
             # By default these follow from the budget, which may have been raised.
             follows_budget=() if config.search.window else _OF_THE_WINDOW,
             output_forms={"stored_output": outputs.stored, "restored_output": outputs.restored},
         )
-        return run_directory(config.execution.directory, self.settings, record)
+        return run_directory(config.execution.directory, self.settings, identity)
 
     def searched(
         self,
@@ -168,9 +173,11 @@ class Compilation:
                 lambda state: runner.executor(self._ready(worker, state), task.student),
                 run_dir=run_dir,
                 keeper=lambda kept: BestKeeper(kept, task.student),
-                observers=observers_for(task.config, task.others.callbacks, progress=progress),
+                observers=observers_for(
+                    task.config, task.customization.callbacks, progress=progress
+                ),
                 telling=progress.telling,
-                stoppers=task.others.stoppers,
+                stoppers=task.customization.stoppers,
                 on_state=on_state,
                 trial_calls=self.allowance.trial.metric_calls,
             )

@@ -99,7 +99,7 @@ def most_reflection_calls(
 ) -> int:
     """How often our own reflection asks about these components at most.
 
-    Each question is asked about once more, those about single ones among several too.
+    Each question is asked about once more, those about one of several as well.
     """
     own = own_templates(config.reflection.reflection_template, list(parts))
     joint = [

@@ -54,7 +54,7 @@ from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish
-from dspy_gepa.session import Record, check, executor_for, run, run_directory
+from dspy_gepa.session import RunIdentity, check, executor_for, run, run_directory
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.verdict.finding import Verdict, compared
@@ -105,7 +105,7 @@ class Improvement:
         except SettingsError as error:
             # What is given here by another name than to `GEPA`.
             raise SettingsError(str(error).replace("max_usd=", "max_cost=")) from None
-        record = Record(
+        identity = RunIdentity(
             seed=self.asked.seed,
             examples=tuple(map(digest, self.table.searched)),
             anchors=self.table.anchors,
@@ -116,7 +116,7 @@ class Improvement:
             if self.config.search.window
             else ("settings.window", "settings.sampler"),
         )
-        return run_directory(self.config.execution.directory, self.settings, record)
+        return run_directory(self.config.execution.directory, self.settings, identity)
 
     @contextmanager
     def evaluating(self) -> Iterator[Evaluate]:
@@ -334,19 +334,19 @@ def _reflector(
     Raises:
         SettingsError: there is no model that could.
     """
-    given, seed = asked.shared.reflection, asked.seed
-    lm = given.reflection_lm
-    told = [text for text in (asked.objective, asked.background) if text]
+    reflection, seed = asked.shared.reflection, asked.seed
+    lm = reflection.reflection_lm
+    task_texts = [text for text in (asked.objective, asked.background) if text]
     return Reflector(
         reflection_asker(lm),
-        templates=own_templates(given.reflection_template, list(seed)),
+        templates=own_templates(reflection.reflection_template, list(seed)),
         limits=PromptLimits(
             prompt_tokens=prompt_tokens(lm if lm is not None else dspy.settings.lm)
         ),
         perfect_score=asked.shared.scores.perfect_score,
         rules=_rules(asked, isolated),
-        guidance="\n\n".join(filter(None, [*told, given.guidance])),
-        references=references(given.references),
+        guidance="\n\n".join(filter(None, [*task_texts, reflection.guidance])),
+        references=references(reflection.references),
         media_kind=media_kind,
         template=IMPROVEMENT,
         unmarked=partial(unmarked, kinds=asked.kinds),

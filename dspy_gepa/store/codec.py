@@ -1,7 +1,6 @@
 """Events as JSON values and back: `decode(encode(event)) == event`, to the last bit.
 
-The format is the table below, field by field; a change of the core changes nothing here by itself.
-A field that has the value named in the table as usual is left out of the file.
+The format is the table below, so that no change of the core changes it; usual values are left out.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Literal
 
 from dspy_gepa.core.state import RunState
 from dspy_gepa.story.facts import NO_FACTS, Facts
@@ -42,16 +42,23 @@ def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
     comparison = compared(members[0], members[returned or 0]) if is_other else None
     spending = _spending(teller, facts)
     return Story(
-        **_of_the_run(state, facts),
+        name=facts.name,
         status=_status(state, facts),
+        ending=state.ending,
         headline=headline(
             members, returned, comparison, outcome.check, has_outcome=outcome.is_final
         ),
         components=_components(state, facts.kinds),
+        training_examples=len(state.settings.train),
+        validation_examples=len(state.settings.validation),
         is_right_or_wrong=scale.is_right_or_wrong,
         lowest_score=scale.lowest,
         highest_score=scale.highest,
+        seed=state.settings.seed,
         limits=limits_used(state, teller.running_seconds),
+        models=facts.models,
+        versions=facts.versions,
+        settings=facts.settings,
         members=members,
         proposals=proposals_of(teller),
         examples=examples_of(state, facts.examples),
@@ -69,28 +76,14 @@ def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
         began_at=teller.first_at,
         ended_at=teller.last_at,
         seconds=None if teller.first_at is None else teller.running_seconds,
+        objectives=state.objectives,
         demonstrations=outcome.demonstrations,
         routing=outcome.routing,
     )
 
 
-def _of_the_run(state: RunState, facts: Facts) -> dict[str, Any]:
-    """What the run is, whatever happens in it."""
-    return {
-        "name": facts.name,
-        "ending": state.ending,
-        "training_examples": len(state.settings.train),
-        "validation_examples": len(state.settings.validation),
-        "seed": state.settings.seed,
-        "models": facts.models,
-        "versions": facts.versions,
-        "settings": facts.settings,
-        "objectives": state.objectives,
-    }
-
-
 def _sessions(teller: Teller, facts: Facts) -> tuple[Session, ...]:
-    """Who carried it on, each with the calls of the metric that it made."""
+    """When the run was opened and closed, with the metric calls of each time."""
     return tuple(
         replace(session, metric_calls=calls)
         for session, calls in zip_longest(facts.sessions, teller.calls, fillvalue=0)

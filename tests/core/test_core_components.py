@@ -70,7 +70,7 @@ def test_a_model_of_one_text_is_asked_about_one_component_a_proposal(window):
                 return replace(answer, is_repair=bool(request.repairs), naming=naming)
             fault = Fault("a text for no component", request.components)
             repairs = tuple(Repair((name,), "a text", (fault,)) for name in request.components)
-            return ReflectionAnswer(request.ticket, repairs=repairs, lm_calls=1)
+            return ReflectionAnswer(request.ticket, repairs=repairs, lm_calls=1, naming=-1)
 
     chosen = {in_one_call: {("a",), ("b",)}, every: {("a", "b")}}
     for components, expected in chosen.items():
