@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import dspy
 
@@ -98,6 +98,7 @@ def optimize_anything(
     mlflow_tracking_uri: str | None = None,
     mlflow_experiment_name: str | None = None,
     tracking_key_prefix: str = "gepa/",
+    progress: Literal["auto", "live", "lines", "off"] = "auto",
     **unknown: Any,
 ) -> AnythingResult:
     """The best artifact that was found, with its score and what that cost.
@@ -186,6 +187,7 @@ def optimize_anything(
         use_mlflow: Whether the run is logged to MLflow.
         mlflow_tracking_uri: For that.
         mlflow_experiment_name: For that.
+        progress: How it is shown while it runs: as in `GEPA`.
         tracking_key_prefix: What the names of what is logged begin with.
         **unknown: Refused, with the names that may be meant.
 
@@ -258,6 +260,7 @@ def optimize_anything(
                 log_dir=log_dir,
             ),
             tracking=Tracking(
+                progress=progress,
                 observers=observers,
                 callbacks=callbacks,
                 stop_callbacks=stop_callbacks,

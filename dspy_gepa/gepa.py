@@ -20,7 +20,7 @@ from dspy_gepa.compat.strategies import component_selector as as_component_selec
 from dspy_gepa.compat.strategies import selection as as_selection
 from dspy_gepa.compat.strategies import stopper
 from dspy_gepa.compilation.compilation import Compilation, Compiled, compilation_of
-from dspy_gepa.compilation.task import ForOthers, demo_settings, seeded, tabulated, task_for
+from dspy_gepa.compilation.task import Customization, demo_settings, seeded, tabulated, task_for
 from dspy_gepa.config.afterwards import Afterwards
 from dspy_gepa.config.budget import Budget
 from dspy_gepa.config.config import Config
@@ -31,7 +31,6 @@ from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.components import ComponentSelector
 from dspy_gepa.core.gate import Gate
 from dspy_gepa.core.selection import Selection
-from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.models.usage import Price
 from dspy_gepa.observe.observer import Observer
@@ -137,6 +136,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         log_dir: A run directory, where "~" is your home. What was paid for is kept there, and the
             same call carries on a run that was killed or interrupted, also with a larger budget
             (in the default search not as if it had had that from the beginning).
+        log_examples: Whether examples stand there too, to be read by people.
         track_stats: Whether the returned program carries `detailed_results`. By default where an
             argument that only MIPROv2 has, or `track_best_outputs`, is given.
         use_wandb: Whether the run is logged to Weights & Biases (extra `wandb`).
@@ -161,6 +161,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         specialists: The most members that the returned program sends inputs to, each to that which
             does best on its like; one where this shows no gain: see `result.routing`.
         chooser: Which member is asked: see `Specialists`.
+        progress: "live" (a line that changes, a panel in notebooks), "lines", "off"; "auto" suits.
         observers: Told of every event of the run.
         prompt_model: MIPROv2's; reflects if `reflection_lm` is not given.
         task_model: MIPROv2's; runs the program if its predictors have no model of their own.
@@ -240,6 +241,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         rollouts_per_example: int = 1,
         specialists: int | None = None,
         chooser: str | Callable[[Mapping[str, Any]], int] = "nearest",
+        progress: Literal["auto", "live", "lines", "off"] = "auto",
+        log_examples: bool = True,
         observers: Sequence[Observer] = (),
         prompt_model: dspy.BaseLM | Callable[[str], Any] | str | None = None,
         task_model: dspy.BaseLM | None = None,
@@ -320,9 +323,11 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
                 executor=executor,
                 timeout_seconds=timeout_seconds,
                 log_dir=log_dir,
+                log_examples=log_examples,
             ),
             tracking=Tracking(
                 observers=observers,
+                progress=progress,
                 track_stats=track_stats,
                 track_best_outputs=track_best_outputs,
                 use_wandb=use_wandb,
@@ -349,7 +354,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         )
         Metric(metric)
         kinds_for(optimize)
-        self._for_others(self._configured({}, self._mipro), ())
+        self._customization(self._configured({}, self._mipro), ())
 
     def __getattr__(self, name: str) -> Any:
         """An argument as an attribute, because DSPy and trackers read settings there."""
@@ -513,13 +518,13 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             tip_aware_proposer=tip_aware_proposer,
             fewshot_aware_proposer=fewshot_aware_proposer,
         )
-        given = {
+        overrides = {
             "seed": seed,
             "if_no_evidence": if_no_evidence,
             "max_bootstrapped_demos": max_bootstrapped_demos,
             "max_labeled_demos": max_labeled_demos,
         }
-        config = self._configured(given, mipro)
+        config = self._configured(overrides, mipro)
         student = seeded(config, student)
         table = tabulated(config, student, trainset, valset, heldout)
         if not table.has_validation:
@@ -537,14 +542,14 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             self._attach_statistics(compiled, compiled.score, compilation, mipro)
         return compiled.program
 
-    def _keep(self, state: RunState) -> None:
+    def _keep(self, result: RunResult) -> None:
         """What it cost so far can be read whatever ends the run."""
-        self._result = RunResult(state)
+        self._result = result
 
-    def _configured(self, given: Mapping[str, Any], mipro: MIPROv2Arguments) -> Config:
+    def _configured(self, overrides: Mapping[str, Any], mipro: MIPROv2Arguments) -> Config:
         """What is asked for: `compile`'s arguments first, then `gepa_kwargs`, then our own."""
-        said = {name: value for name, value in given.items() if value is not None}
-        config = self._config.with_arguments(mapped_gepa_kwargs(self.gepa_kwargs) | said)
+        given_overrides = {name: value for name, value in overrides.items() if value is not None}
+        config = self._config.with_arguments(mapped_gepa_kwargs(self.gepa_kwargs) | given_overrides)
         if config.reflection.reflection_lm is None and mipro.prompt_model is not None:
             return config.with_arguments({"reflection_lm": mipro.prompt_model})
         return config
@@ -558,26 +563,26 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         teacher: dspy.Module | Sequence[dspy.Module] | None = None,
     ) -> Compilation:
         """What `compile` and `plan` have in common."""
-        others = self._for_others(config, table.examples)
+        customization = self._customization(config, table.examples)
         demos = demo_settings(config, teacher)
-        task = task_for(self.metric_fn, config, student, table, demos=demos, others=others)
+        task = task_for(
+            self.metric_fn, config, student, table, demos=demos, customization=customization
+        )
         if config.budget.is_by_size and config.budget.auto is None:
             validation = len(table.validation)
             calls = mipro.metric_calls(components=len(task.seed), validation=validation)
             config = config.with_arguments({"max_metric_calls": calls})
         return compilation_of(replace(task, config=config))
 
-    def _for_others(self, config: Config, examples: Sequence[Any]) -> ForOthers:
+    def _customization(self, config: Config, examples: Sequence[Any]) -> Customization:
         """What was written for other optimizers, as values of ours.
 
         Raises:
             SettingsError: a strategy or a callback cannot be used.
         """
-        parent, components = (
-            config.search.candidate_selection_strategy,
-            config.search.component_selector,
-        )
-        return ForOthers(
+        parent = config.search.candidate_selection_strategy
+        components = config.search.component_selector
+        return Customization(
             selection=None if parent is None else as_selection(parent),
             components=None if components is None else as_component_selector(components, examples),
             callbacks=[CallbackObserver(each, examples) for each in config.tracking.callbacks],

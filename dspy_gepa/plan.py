@@ -14,7 +14,7 @@ CANDIDATES = {"light": 6, "medium": 12, "heavy": 18}
 """The sizes of `auto`, in candidates, as in dspy.GEPA."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """What a run will cost. Printed, it is a table for people."""
 
@@ -32,14 +32,18 @@ class Plan:
     @property
     def warning(self) -> str:
         """What speaks against this budget; empty where nothing does."""
-        usual, most = self.usual or self.forecast, self.forecast.settings.limits.rollouts_at_most
-        if most is None or most >= usual.floor:
+        usual, limits = self.usual or self.forecast, self.forecast.settings.limits
+        if limits.rollouts_at_most is None or limits.rollouts_at_most >= usual.floor:
             return ""
         return (
-            f"A budget of {most} metric calls is below the useful floor of {usual.floor}: "
+            f"A budget of {limits.rollouts_in_words} is below the useful floor of {usual.floor}: "
             f"{usual.seed.metric_calls} to validate the program as it is, and up to "
             f"{usual.most.metric_calls} for each of three proposals. What fits is done."
         )
+
+    def __repr__(self) -> str:
+        """The table, which is all that there is to see."""
+        return str(self)
 
     def __str__(self) -> str:
         forecast, settings = self.forecast, self.forecast.settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from dspy_gepa.core.budget import NOTHING, Tally
@@ -13,17 +13,26 @@ from dspy_gepa.core.proposal import Merge, Mutation
 from dspy_gepa.core.state import Member, RunState, Settlement
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.specialists.routing import Routing
+from dspy_gepa.story.building import story_of
+from dspy_gepa.story.facts import NO_FACTS, Facts, Outcome
+from dspy_gepa.story.parts import NOT_CHECKED, Check
+from dspy_gepa.story.story import Story
+from dspy_gepa.story.teller import Teller, spending_of
 from dspy_gepa.verdict.finding import NO_HELDOUT, Verdict
+from dspy_gepa.views.told import Told
 
-__all__ = ["RunResult", "Specializer"]
+__all__ = ["RunResult", "Specializer", "check_of"]
 
 Specializer: TypeAlias = Callable[..., tuple[Any, Routing]]
 """Makes specialists of a student, at most so many, by a chooser; and says what they bring."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """What a run found, what it cost and why it ended. Read as `GEPA(...).result`."""
+@dataclass(frozen=True, slots=True, repr=False)
+class RunResult(Told):
+    """What a run found, what it cost and why it ended. Read as `GEPA(...).result`.
+
+    Printed, it is a dozen lines without any data of the user's.
+    """
 
     state: RunState
     demo_tally: Tally = NOTHING
@@ -38,6 +47,42 @@ class RunResult:
     """What routing to specialists brings; None where none were asked for."""
     specializer: Specializer | None = field(default=None, compare=False, repr=False)
     """Makes specialists of this result; see `specialists`."""
+    demonstrations: str = ""
+    """What came of demonstrations, in words; empty where none were asked for."""
+    is_stopped: bool = False
+    """Whether somebody, or a limit in seconds, ended it."""
+    is_final: bool = field(default=False, compare=False)
+    """Whether the call came to its end, and did not end by an error or is under way."""
+    teller: Teller | None = field(default=None, compare=False)
+    """Was told of all events; None where a state is all that is known."""
+    facts: Facts = field(default=NO_FACTS, compare=False)
+    """What is known of the run beside its events."""
+
+    @property
+    def story(self) -> Story:
+        """What happened, as plain values: what all views are made from."""
+        teller = self.teller
+        if teller is None:
+            teller = Teller(self.state)
+        return story_of(teller, replace(self.facts, outcome=self.outcome))
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of the search, as its story has it."""
+        if not self.members:
+            return Outcome(is_final=self.is_final, is_stopped=self.is_stopped)
+        return Outcome(
+            returned=self.returned,
+            best=self.best,
+            aggregates=self.aggregates,
+            check=check_of(self.verdict) if self.is_final else NOT_CHECKED,
+            demonstrations=self.demonstrations,
+            for_demonstrations=spending_of(self.demo_tally, self.demo_tally.usage),
+            routing="" if self.routing is None else str(self.routing),
+            afterwards=spending_of(self.further_tally, self.further_tally.usage),
+            is_stopped=self.is_stopped,
+            is_final=self.is_final,
+        )
 
     @property
     def members(self) -> Sequence[Member]:
@@ -139,3 +184,19 @@ class RunResult:
 
     def _count(self, kind: str) -> int:
         return sum(proposal.verdict.kind == kind for proposal in self.proposals)
+
+
+def check_of(verdict: Verdict) -> Check:
+    """The verdict as a part of a story."""
+    return Check(
+        kind=verdict.kind,
+        sentence=str(verdict),
+        examples=verdict.n,
+        before=verdict.seed_score,
+        after=verdict.best_score,
+        difference=verdict.difference,
+        low=verdict.low,
+        high=verdict.high,
+        better=verdict.gained,
+        worse=verdict.lost,
+    )

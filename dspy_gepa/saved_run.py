@@ -12,6 +12,7 @@ from typing import Any
 import dspy
 
 from dspy_gepa.assembly.best_program import example_digest
+from dspy_gepa.assembly.outcome import with_outcome
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.components.kinds import DEFAULT_KINDS, kinds_in
 from dspy_gepa.program.examples import listed
@@ -21,24 +22,28 @@ from dspy_gepa.specialists.pool import specialists_later
 from dspy_gepa.store.credentials import credentials
 from dspy_gepa.store.manifest import Manifest
 from dspy_gepa.store.run_dir import read_run
-from dspy_gepa.story.stored import stored_story
+from dspy_gepa.story.stored import facts_of, teller_of
 from dspy_gepa.story.story import Story
 from dspy_gepa.values.answers import fields_alone
 from dspy_gepa.verdict.kept import kept_in
+from dspy_gepa.views.told import Told
 
 __all__ = ["SavedRun", "load_run"]
 
 
-@dataclass(frozen=True, slots=True)
-class SavedRun:
+@dataclass(frozen=True, slots=True, repr=False)
+class SavedRun(Told):
     """A run as its directory holds it, under way, finished or dead."""
 
     result: RunResult
     """Members, proposals, costs and why it ended; empty `stop_reason` where it has not."""
     manifest: Manifest
     """What the run is: data, seed, settings, models, versions."""
-    story: Story
-    """What happened, as plain values: what every view of the run is made from."""
+
+    @property
+    def story(self) -> Story:
+        """What happened, as plain values: what every view of the run is made from."""
+        return self.result.story
 
     def program(self, student: dspy.Module, member: int | None = None) -> dspy.Module:
         """A copy of the student with a member's texts; the best member's where none is named.
@@ -76,10 +81,10 @@ class SavedRun:
         Raises:
             SettingsError: an example of the run is missing, or see there.
         """
-        given = {example_digest(example): example for example in listed("valset", valset)}
+        by_digest = {example_digest(example): example for example in listed("valset", valset)}
         examples = {}
         for number in self.result.state.settings.validation:
-            example = given.get(self.manifest.examples[number])
+            example = by_digest.get(self.manifest.examples[number])
             if example is None:
                 raise SettingsError(
                     f"Of the {len(self.result.state.settings.validation)} validation examples of "
@@ -104,5 +109,11 @@ def load_run(log_dir: str | os.PathLike[str]) -> SavedRun:
         JournalMismatch: it was written in a format that this version cannot read.
     """
     stored = read_run(Path(log_dir), fields_alone, credentials(os.environ))
-    result = RunResult(stored.state, verdict=kept_in(Path(log_dir)))
-    return SavedRun(result, stored.manifest, stored_story(stored))
+    teller = teller_of(stored)
+    result = RunResult(
+        teller.state,
+        verdict=kept_in(Path(log_dir)),
+        teller=teller,
+        facts=facts_of(stored.manifest, stored),
+    )
+    return SavedRun(with_outcome(result, stored), stored.manifest)

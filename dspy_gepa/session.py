@@ -24,8 +24,9 @@ from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
 from dspy_gepa.models.outages import advice_on
-from dspy_gepa.observe.observer import FanOut, Observer
+from dspy_gepa.observe.observer import FanOut, Observer, attempted
 from dspy_gepa.observe.reporting import reported
+from dspy_gepa.observe.telling import Telling
 from dspy_gepa.presets import OF_THE_BUDGET
 from dspy_gepa.reflect.answers import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
@@ -42,17 +43,17 @@ from dspy_gepa.store.manifest import Manifest, without_addresses
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.story.stored import story_in
 
-__all__ = ["Record", "check", "executor_for", "run", "run_directory"]
+__all__ = ["RunIdentity", "check", "executor_for", "run", "run_directory"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
-_TRIAL_METRIC_CALLS = 10
+_TRIAL_ROLLOUTS = 10
 """A budget of no more than so many is a smoke test, whose models may answer anything: that no text
 came of it is said, and is no error. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class RunIdentity:
     """What a run directory is told of a run, so that it knows the same one again."""
 
     seed: Candidate
@@ -71,12 +72,15 @@ class Record:
     """Name to object, of all that may hold secrets beside the models."""
     follows_budget: tuple[str, ...] = ()
     """Settings that follow from the budget, so that they may differ when a run is carried on."""
+    sides: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = ()
+    """Inputs and other fields of each example, to be described there in words; empty if they are
+    not to stand there."""
     output_forms: Mapping[str, Any] = field(default_factory=dict)
     """How answers are kept and made again, as `RunDir` takes it."""
 
 
 def run_directory(
-    path: str | None, settings: Settings, record: Record
+    path: str | None, settings: Settings, identity: RunIdentity
 ) -> AbstractContextManager[RunDir | None]:
     """The run directory at this path: a new one, or one to carry on from. None without a path.
 
@@ -89,16 +93,16 @@ def run_directory(
     if path is None:
         return nullcontext()
     manifest = Manifest(
-        candidate=record.seed,
-        examples=record.examples,
+        candidate=identity.seed,
+        examples=identity.examples,
         train=settings.train,
         validation=settings.validation,
         first=settings.first_examples,
-        anchors=record.anchors,
+        anchors=identity.anchors,
         limits=_given(settings.limits),
         seed=settings.seed,
-        settings={**_by_name(settings), "metric": record.metric, **record.described},
-        models={use: _described(model) for use, model in record.models.items()},
+        settings={**_by_name(settings), "metric": identity.metric, **identity.described},
+        models={use: _described(model) for use, model in identity.models.items()},
         versions={
             "dspy_gepa": version("dspy_gepa"),
             "dspy": version("dspy"),
@@ -110,10 +114,13 @@ def run_directory(
     run_dir = RunDir(
         path,
         manifest,
-        adopt=[*adopted, *record.follows_budget],
-        secrets=credentials(os.environ, {"models": record.models, **record.roots}),
-        **record.output_forms,
+        adopt=[*adopted, *identity.follows_budget],
+        secrets=credentials(os.environ, {"models": identity.models, **identity.roots}),
+        **identity.output_forms,
     )
+    if identity.sides:
+        described = partial(run_dir.describe, identity.sides)
+        attempted(described, "%s takes no description of the examples", run_dir.path)
     return reported(run_dir, run_dir.path, partial(story_in, run_dir.path))
 
 
@@ -127,6 +134,7 @@ def run(
     observers: Iterable[Observer] = (),
     stoppers: Sequence[Stopper] = (),
     on_state: Callable[[RunState], None] = lambda _state: None,
+    telling: Telling | None = None,
     trial_calls: int = 0,
 ) -> Finish:
     """Run a search to its end, whatever that is: see `check`.
@@ -141,6 +149,7 @@ def run(
         stoppers: May end it after a proposal.
         on_state: Is told of every state, so that the last one is known also if a strategy, the
             journal or the second Ctrl-C raises.
+        telling: Keeps the story of it, for the observers and for the result.
         trial_calls: Calls of the metric beyond one that the first rollout may make.
 
     Raises:
@@ -149,17 +158,20 @@ def run(
     state, beginnings = start(settings, seed), None
     listeners: list[Listener] = [lambda _event, new_state: on_state(new_state)]
     with ExitStack() as closing:
-        told = list(observers)
+        telling = telling or Telling()
+        all_observers: list[Observer] = [telling, *observers]
         if run_dir is not None:
             # Before the observers: what happened is written before anybody acts on it.
             state, beginnings = run_dir.resumed(settings, trial_calls=trial_calls), run_dir.journal
             listeners.append(run_dir.journal)
-            told.append(keeper(run_dir))
-        fan_out = FanOut(told)
+            all_observers.append(keeper(run_dir))
+        telling.begun_with(state, run_dir)
+        fan_out = FanOut(all_observers)
         closing.callback(fan_out.close)
         carrying_out = executor(state)
         closing.callback(carrying_out.close)
         on_state(state)
+        fan_out.begun(state)
         return run_loop(state, carrying_out, [*listeners, fan_out], stoppers, beginnings=beginnings)
 
 
@@ -228,7 +240,7 @@ def check(
         ) from finish.error
     if is_vain:
         last = reflected[-1].verdict.reason
-        if (state.settings.limits.metric_calls or math.inf) <= _TRIAL_METRIC_CALLS:
+        if (state.settings.limits.rollouts_at_most or math.inf) <= _TRIAL_ROLLOUTS:
             logger.warning("The %s is as it was: no reflection gave a text: %s", thing, last)
             return
         advice = (

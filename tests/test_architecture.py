@@ -27,9 +27,9 @@ MAY_IMPORT = {
     "values": {"core.rollout", "errors"},
     "reflect": SHARED,
     "store": SHARED,
-    "story": {*SHARED, "store.run_dir"},
+    "story": {*SHARED, "store"},
     "views": {"story", "errors"},
-    "observe": {"core", "story", "views", "store.files", "errors"},
+    "observe": {"core", "story", "views", "store.files", "store.run_dir", "errors"},
     "run": {"core", "store", "observe", "errors"},
     "models": {*SHARED, "reflect.exchange"},
     "judging": {*SHARED, "models"},
@@ -43,10 +43,11 @@ MAY_IMPORT = {
     "verdict": {*SHARED, "run", "store"},
     "specialists": {"core", "program.examples", "program.program", "verdict.interval", "errors"},
     "result": {"core", "story", "views", "verdict.finding", "specialists.routing", "errors"},
-    "plan": {"core", "errors"},
+    "plan": {"core", "story", "views", "errors"},
     # What is given, and what is made from it.
     "config": {
-        *SHARED, "models", "judging", "observe.observer", "plan", "reflect", "run",
+        *SHARED, "models", "judging", "observe.display", "observe.observer", "plan", "reflect",
+        "run",
         "specialists.pool",
     },
     "presets": {*SHARED, "config", "program.examples"},
@@ -55,7 +56,8 @@ MAY_IMPORT = {
         "store", "story.stored",
     },
     "assembly": {
-        *SHARED, "config", "models", "observe", "program", "reflect", "run", "store",
+        *SHARED, "config", "models", "observe", "program", "reflect", "result", "run", "store",
+        "specialists.routing", "story", "verdict",
     },
     "compat": {*SHARED, "config", "models", "plan", "program.program"},
     "compilation": {
@@ -68,6 +70,7 @@ MAY_IMPORT = {
     },
     "saved_run": {
         *SHARED, "assembly", "program", "result", "specialists", "store", "story", "verdict",
+        "views",
     },
     # The two doors know every room, and nobody else comes into `compat`.
     "gepa": {

@@ -140,7 +140,7 @@ def test_the_budget_holds_however_often_a_run_is_killed(tmp_path, seed, num_thre
 
 
 def test_a_metric_that_tells_no_predictors_apart_is_not_asked_for_long():
-    """Where it says of a predictor what it said of the whole, six failures are enough to see it."""
+    """Where it says of a predictor what it says of the whole, it is asked ever more rarely."""
     asked = {"draft": 0, "final": 0}
 
     def metric(gold, pred, trace=None, pred_name=None, pred_trace=None):
@@ -153,4 +153,4 @@ def test_a_metric_that_tells_no_predictors_apart_is_not_asked_for_long():
     result = compiled(metric, 0, train=40, max_metric_calls=400, window=1, use_merge=False)
     reflections = [each for each in result.proposals if each.shown]
     assert len(reflections) > 6
-    assert asked["final"] < 20 < asked["draft"]
+    assert 10 < asked["final"] < 0.6 * asked["draft"], asked

@@ -184,12 +184,13 @@ class TestAsDSPysOwnTestsCallIt:
         def metric(gold, pred, trace=None, pred_name=None, pred_trace=None):
             return 0.3
 
-        def compiled(limit):
-            optimizer = GEPA(metric, max_metric_calls=limit, reflection_lm=scripted_lm(reply))
+        def compiled(limit, unit="max_metric_calls"):
+            optimizer = GEPA(metric, reflection_lm=scripted_lm(reply), **{unit: limit})
             with dspy.context(lm=task_lm()):
                 return optimizer.compile(one(), examples(2), examples(2))
 
         assert instructions(compiled(6)) == instructions(one())
+        assert instructions(compiled(6, "max_rollouts")) == instructions(one())
         warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
         assert [each for each in warnings if "The program is as it was" in each]
         with pytest.raises(ReflectionError):

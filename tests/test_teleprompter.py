@@ -200,6 +200,14 @@ def test_a_budget_below_the_floor_warns_and_holds(program, capsys):
     assert "5 metric calls is below the useful floor of 83" in capsys.readouterr().err
 
 
+def test_a_budget_in_rollouts_is_told_in_rollouts(program, capsys):
+    """Not in metric calls, of which there are enough."""
+    optimizer = gepa(max_metric_calls=300, max_rollouts=30)
+    optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    assert "30 rollouts is below the useful floor of 83" in capsys.readouterr().err
+    assert " of 30 rollouts, " in optimizer.result.stop_reason
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "words"),
     [

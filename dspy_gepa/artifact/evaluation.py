@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -117,6 +118,8 @@ class Evaluation:
         except SystemExit as leaving:
             # It may end neither our thread nor the process.
             raise RuntimeError(f"it called sys.exit({leaving.code!r})") from None
+        except (CancelledError, GeneratorExit) as error:
+            raise RuntimeError(f"it raised {type(error).__name__}: {error}") from error
         return judged(
             returned,
             name=self.evaluator.name,

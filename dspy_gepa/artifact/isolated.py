@@ -31,6 +31,8 @@ MOST_PROCESSES = 256
 """At once, where nothing else is said. Our choice: more than a pool for each core of a large
 machine, and few enough that a program that only forks does no harm."""
 
+_UNREADABLE = "its process gave no answer that can be read"
+
 
 def check_isolation(memory_mb: int | None, max_processes: int | None) -> None:
     """Nothing, where this system can do what is asked for.
@@ -84,13 +86,17 @@ class IsolatedEvaluation:
         key = request.key
         try:
             report = self._server.ask(packed_request(request, must_score=must_score))
-            output = _output(report)
-            if report.end:
-                return RolloutAnswer(key, failed(request, report.end, output, self._settings))
-            answer = answer_of(report.answer, request)
         except (JournalCorrupt, OSError) as error:
             cause = f"An evaluation in a process of its own could not be carried out: {error}"
             return Setback(key, cause, error=WorkerError(cause))
+        output = _output(report)
+        try:
+            answer = None if report.end else answer_of(report.answer, request)
+        except JournalCorrupt:
+            answer = None
+        if answer is None:
+            end = report.end or _UNREADABLE
+            return RolloutAnswer(key, failed(request, end, output, self._settings))
         if isinstance(answer, RolloutAnswer) and output:
             feedback = said_with(answer.rollout.feedback, output)
             return replace(answer, rollout=replace(answer.rollout, feedback=feedback))
@@ -104,9 +110,12 @@ class IsolatedEvaluation:
         """
         try:
             report = self._server.ask(packed_check(CheckRequest(number, text)))
-            refused = report.end or refusal_of(report.answer)
         except (JournalCorrupt, OSError) as error:
             raise WorkerError(f"A check could not be carried out: {error}") from error
+        try:
+            refused = report.end or refusal_of(report.answer)
+        except JournalCorrupt:
+            refused = _UNREADABLE
         return said_with(refused, _output(report)) if isinstance(refused, str) else refused
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dspy
 import ujson
 from dspy.utils.saving import get_dependency_versions
@@ -15,7 +17,7 @@ from dspy_gepa.store.manifest import digest, without_addresses
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.values.plain import dumps, packed
 
-__all__ = ["BestKeeper", "described_program", "example_digest", "save_best"]
+__all__ = ["BestKeeper", "described_program", "example_digest", "save_best", "sides_of"]
 
 _PROGRAM = "best_program.json"
 
@@ -52,6 +54,12 @@ def save_best(run_dir: RunDir, program: dspy.Module) -> None:
         unfinished.replace(run_dir.path / _PROGRAM)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def sides_of(example: dspy.Example) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The inputs of an example, and its other fields."""
+    inputs = dict(example.inputs())
+    return inputs, {name: value for name, value in example.items() if name not in inputs}
 
 
 def example_digest(example: dspy.Example) -> str:

@@ -63,10 +63,10 @@ def timeout_seconds(execution: Execution) -> float | None:
     To leave something behind that takes too long, it has to run in another thread. So that
     nobody gets one who asked for one thread, there is a limit then only if it is asked for.
     """
-    given = execution.timeout_seconds
-    if isinstance(given, str):
+    asked_seconds = execution.timeout_seconds
+    if isinstance(asked_seconds, str):
         return None if num_threads(execution) == 1 else _TIMEOUT_SECONDS
-    return given
+    return asked_seconds
 
 
 def must_know_price(config: Config) -> bool:

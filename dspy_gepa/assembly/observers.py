@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from dspy_gepa.config.config import Config
 from dspy_gepa.observe.observer import Observer
-from dspy_gepa.observe.progress import ProgressLog
+from dspy_gepa.observe.progress import Progress
 from dspy_gepa.observe.scores import RangeCheck
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
 from dspy_gepa.observe.uncalled import CallCheck
@@ -15,20 +15,26 @@ __all__ = ["observers_for"]
 
 
 def observers_for(
-    config: Config, callbacks: Iterable[Observer] = (), *, has_range: bool = True
+    config: Config,
+    callbacks: Iterable[Observer] = (),
+    *,
+    progress: Progress | None = None,
+    has_range: bool = True,
 ) -> Iterator[Observer]:
     """Our own observers, those of the user and the trackers that are asked for.
 
     Args:
         config: What was asked for.
         callbacks: What was written for another package, as observers.
+        progress: Says what happens while it runs.
         has_range: Whether the lowest score is known.
 
     Raises:
         MissingExtra: a tracker is not installed.
     """
     scores, tracking = config.scores, config.tracking
-    yield ProgressLog()
+    if progress is not None:
+        yield progress
     if has_range:
         yield RangeCheck(perfect_score=scores.perfect_score, failure_score=scores.failure_score)
     yield CallCheck()

@@ -81,17 +81,17 @@ def _template(text: Any) -> Template:
 
 
 def references(
-    given: Mapping[str, str] | Sequence[str | os.PathLike[str]],
+    asked: Mapping[str, str] | Sequence[str | os.PathLike[str]],
 ) -> dict[str, str]:
     """Title to text, of all that the reflection LM may consult.
 
     Raises:
         SettingsError: a file that cannot be read.
     """
-    if isinstance(given, Mapping):
-        return dict(given)
-    single = isinstance(given, (str, os.PathLike))
-    paths = [given] if single else given
+    if isinstance(asked, Mapping):
+        return dict(asked)
+    single = isinstance(asked, (str, os.PathLike))
+    paths = [asked] if single else asked
     return {Path(path).name: _read(path) for path in paths}  # type: ignore[arg-type]
 
 

@@ -54,7 +54,7 @@ KEYS = (*_RENAMED, *_TRACKING, *_ONLY, "acceptance_criterion", "callbacks", "sto
 """All keys of `gepa_kwargs`."""
 
 
-def mapped_gepa_kwargs(given: Mapping[str, Any] | None) -> dict[str, Any]:
+def mapped_gepa_kwargs(gepa_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
     """The arguments of ours that `gepa_kwargs` stands for; they go before those given directly.
 
     Besides names of arguments: `gate`, `callbacks`, `stop_callbacks`, and what a tracker needs.
@@ -63,7 +63,7 @@ def mapped_gepa_kwargs(given: Mapping[str, Any] | None) -> dict[str, Any]:
         SettingsError: a key that there is not, or a value that cannot be honoured.
     """
     mapped: dict[str, Any] = {}
-    for key, value in (given or {}).items():
+    for key, value in (gepa_kwargs or {}).items():
         if key in _RENAMED:
             mapped[_RENAMED[key]] = value
         elif key == "acceptance_criterion":

@@ -58,7 +58,7 @@ class MIPROv2Arguments:
 
     def is_used(self, afterwards: Afterwards) -> bool:
         """Whether an argument was set that only MIPROv2 has."""
-        given = (
+        mipro_only = (
             self.prompt_model,
             self.task_model,
             self.num_candidates,
@@ -71,7 +71,7 @@ class MIPROv2Arguments:
             afterwards.metric_threshold,
             afterwards.teacher_settings,
         )
-        return any(each is not None for each in given)
+        return any(each is not None for each in mipro_only)
 
     def without_meaning(self, budget: Budget) -> tuple[str, ...]:
         """Which arguments were set to something and change nothing here."""

@@ -114,8 +114,10 @@ def meant(name: str, known: Sequence[str], others: Mapping[str, str] = MappingPr
     if name in others:
         return f"{others[name]} has it: give it there."
     if near := difflib.get_close_matches(name.casefold(), [*known, *others], n=3, cutoff=_ALIKE):
-        told = [f"{each!r}{f' of {others[each]}' if each in others else ''}" for each in near]
-        return f"The nearest names: {', '.join(told)}."
+        nearest_names = [
+            f"{each!r}{f' of {others[each]}' if each in others else ''}" for each in near
+        ]
+        return f"The nearest names: {', '.join(nearest_names)}."
     return "See help(dspy_gepa.GEPA) for all that there are."
 
 

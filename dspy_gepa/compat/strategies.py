@@ -103,25 +103,25 @@ class SearchView:
         return len(self.pool.candidates)
 
 
-def selection(given: object) -> Selection:
+def selection(strategy: object) -> Selection:
     """The parent selection that a name, a function or an object of dspy.GEPA's kind stands for.
 
     Raises:
         SettingsError: there is no strategy of that name.
         WrongType: it is none of the three.
     """
-    choose = getattr(given, "select_candidate_idx", None)
+    choose = getattr(strategy, "select_candidate_idx", None)
     if callable(choose):
 
         def by_index(view: PoolView, random: Random) -> int:  # noqa: ARG001 - a Selection
             return int(choose(SearchView(view)))
 
         return by_index
-    named: Selection = _named("candidate_selection_strategy", given, SELECTIONS)
+    named: Selection = _named("candidate_selection_strategy", strategy, SELECTIONS)
     return named
 
 
-def component_selector(given: object, examples: Sequence[dspy.Example]) -> ComponentSelector:
+def component_selector(strategy: object, examples: Sequence[dspy.Example]) -> ComponentSelector:
     """The component selector that a name or a function stands for.
 
     A function of one argument is shown a `ComponentView`; one of five is called as dspy.GEPA
@@ -131,7 +131,7 @@ def component_selector(given: object, examples: Sequence[dspy.Example]) -> Compo
         SettingsError: there is no strategy of that name.
         WrongType: it is neither.
     """
-    named: Callable[..., Any] = _named("component_selector", given, COMPONENT_SELECTORS)
+    named: Callable[..., Any] = _named("component_selector", strategy, COMPONENT_SELECTORS)
     if not _takes(named, _DSPY_ARGUMENTS):
         return named
 
@@ -171,15 +171,15 @@ def _trajectory(evidence: Evidence, examples: Sequence[dspy.Example]) -> dict[st
     }
 
 
-def _named(argument: str, given: Any, known: Mapping[str, Any]) -> Any:
-    if isinstance(given, str) and given in known:
-        return known[given]
+def _named(argument: str, strategy: Any, known: Mapping[str, Any]) -> Any:
+    if isinstance(strategy, str) and strategy in known:
+        return known[strategy]
     allowed = f"allowed are {', '.join(map(repr, known))} or a function"
-    if isinstance(given, str):
-        raise SettingsError(f"{argument}={given!r} was given; {allowed}.")
-    if not callable(given):
-        raise WrongType(f"{argument}={given!r} was given; {allowed}.")
-    return given
+    if isinstance(strategy, str):
+        raise SettingsError(f"{argument}={strategy!r} was given; {allowed}.")
+    if not callable(strategy):
+        raise WrongType(f"{argument}={strategy!r} was given; {allowed}.")
+    return strategy
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:

@@ -82,14 +82,14 @@ def allowance_for(task: Task, rules: Rules) -> Allowance:
     search = left_for_search(whole, held)
     if asked.specialists is not None:
         search = left_for_search(search, second_search(search))
-    without_verdict = left_for_search(whole, verdict).metric_calls or 0
+    without_verdict = left_for_search(whole, verdict).rollouts_at_most or 0
     return Allowance(
         whole=whole,
         search=search,
         demos=set_aside(task.demos, task.table, search),
         trial=Tally(metric_calls=1) if task.metric.is_unsure else NOTHING,
         verdict=verdict,
-        specialists=without_verdict - (search.metric_calls or 0) if asked.specialists else 0,
+        specialists=without_verdict - (search.rollouts_at_most or 0) if asked.specialists else 0,
         in_flight=kept or num_threads(task.config.execution),
         kept_back=kept,
         unasked=unasked,
@@ -123,8 +123,8 @@ def search_settings(task: Task, rules: Rules, limits: Limits) -> Settings:
         config,
         task.table,
         limits,
-        selection=task.others.selection,
-        components=task.others.components,
+        selection=task.customization.selection,
+        components=task.customization.components,
         feedback_calls=min(len(asked), 1) if is_single else len(asked),
         asked_about=asked,
         reflection_calls=most_calls if is_ours else 1 if is_single else len(names),

@@ -16,9 +16,11 @@ from dspy_gepa.assembly.best_program import (
     described_program,
     example_digest,
     save_best,
+    sides_of,
 )
 from dspy_gepa.assembly.execution import KEPT_BACK, check_prices
 from dspy_gepa.assembly.observers import observers_for
+from dspy_gepa.assembly.outcome import keep_outcome
 from dspy_gepa.compilation.allowance import (
     Allowance,
     allowance_for,
@@ -40,6 +42,8 @@ from dspy_gepa.core.budget import NOTHING, Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.observe.observer import attempted
+from dspy_gepa.observe.progress import Progress
+from dspy_gepa.observe.telling import Telling
 from dspy_gepa.plan import Plan
 from dspy_gepa.program.components.kinds import TOOL, unsaved
 from dspy_gepa.program.examples import ExampleTable
@@ -51,7 +55,7 @@ from dspy_gepa.program.worker import ProgramWorker
 from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.result import RunResult, Specializer
 from dspy_gepa.run.loop import Finish
-from dspy_gepa.session import Record, check, run, run_directory
+from dspy_gepa.session import RunIdentity, check, run, run_directory
 from dspy_gepa.specialists.pool import specialists_later
 from dspy_gepa.store.run_dir import RunDir
 
@@ -84,11 +88,12 @@ class Compilation:
     settings: Settings
     plan: Plan
 
-    def compiled(self, on_state: Callable[[RunState], None]) -> Compiled:
+    def compiled(self, keep: Callable[[RunResult], None]) -> Compiled:
         """Search, try what follows, and hand over a program with all that this cost.
 
         Args:
-            on_state: Is told of every state, so that the last one is known whatever ends the run.
+            keep: Is given what is known at every state, so that the last one is known whatever
+                ends the run.
 
         Raises:
             SettingsError: a limit is asked for that cannot be kept; nothing was written.
@@ -99,9 +104,14 @@ class Compilation:
         """
         with self.run_directory() as run_dir:
             runner = runner_for(self.task, self.rules, self.allowance.in_flight)
-            finish = self.searched(runner, run_dir, on_state)
+            progress = _progress_of(self.task)
+            finish = self.searched(
+                runner, run_dir, lambda state: keep(_so_far(state, progress.telling)), progress
+            )
             self._check(finish, runner)
-            return self._handed_over(finish, runner, run_dir)
+            compiled = self._handed_over(finish, runner, run_dir, progress.telling)
+            progress.done(compiled.result.story)
+            return compiled
 
     def run_directory(self) -> AbstractContextManager[RunDir | None]:
         """Where all that comes of it is kept; None without `log_dir`.
@@ -114,22 +124,34 @@ class Compilation:
         models = models_of(task)
         check_prices(config, models)
         outputs = OutputForms(task.student, warns=config.scores.aggregate_metric is not None)
-        record = Record(
+        identity = RunIdentity(
             seed=task.seed,
             examples=tuple(map(example_digest, task.table.searched)),
             anchors=task.table.anchors,
             metric=task.metric.name,
             models=models,
             described=described_program(task.student),
-            roots={"program": task.student, "arguments": config.arguments, "demos": task.demos},
+            sides=tuple(map(sides_of, task.table.searched))
+            if config.execution.log_examples
+            else (),
+            roots={
+                "program": task.student,
+                "metric": task.score,
+                "arguments": config.arguments,
+                "demos": task.demos,
+            },
             # By default these follow from the budget, which may have been raised.
             follows_budget=() if config.search.window else _OF_THE_WINDOW,
             output_forms={"stored_output": outputs.stored, "restored_output": outputs.restored},
         )
-        return run_directory(config.execution.directory, self.settings, record)
+        return run_directory(config.execution.directory, self.settings, identity)
 
     def searched(
-        self, runner: Runner, run_dir: RunDir | None, on_state: Callable[[RunState], None]
+        self,
+        runner: Runner,
+        run_dir: RunDir | None,
+        on_state: Callable[[RunState], None],
+        progress: Progress,
     ) -> Finish:
         """How the search ends, whatever that is.
 
@@ -144,13 +166,6 @@ class Compilation:
             logger.warning("%s", warning)
         if kept := self.allowance.kept_back:
             logger.info(KEPT_BACK, kept)
-        logger.info(
-            "GEPA: components %s, %d training and %d validation examples, limits: %s",
-            ", ".join(task.seed),
-            len(task.table.train),
-            len(task.table.validation),
-            settings.limits.listed(),
-        )
         with closing(runner.worker(task.student)) as worker:
             return run(
                 settings,
@@ -158,8 +173,11 @@ class Compilation:
                 lambda state: runner.executor(self._ready(worker, state), task.student),
                 run_dir=run_dir,
                 keeper=lambda kept: BestKeeper(kept, task.student),
-                observers=observers_for(task.config, task.others.callbacks),
-                stoppers=task.others.stoppers,
+                observers=observers_for(
+                    task.config, task.customization.callbacks, progress=progress
+                ),
+                telling=progress.telling,
+                stoppers=task.customization.stoppers,
                 on_state=on_state,
                 trial_calls=self.allowance.trial.metric_calls,
             )
@@ -199,7 +217,9 @@ class Compilation:
             advice=runner.thread_advice,
         )
 
-    def _handed_over(self, finish: Finish, runner: Runner, run_dir: RunDir | None) -> Compiled:
+    def _handed_over(
+        self, finish: Finish, runner: Runner, run_dir: RunDir | None, telling: Telling
+    ) -> Compiled:
         """The student with the best texts, and the result with all that this cost.
 
         If demonstrations are asked for, they are kept if the validation scores rise by them. If
@@ -209,9 +229,10 @@ class Compilation:
             JournalError: the run directory cannot be read or written.
         """
         task, scores = self.task, self.task.config.scores
-        result = RunResult(finish.state)
+        result = replace(_so_far(finish.state, telling), is_stopped=finish.is_stopped)
         if not result.members:
             logger.warning("Stopped before the program was validated: it is returned unchanged.")
+            result = _concluded(result, run_dir)
             return Compiled(build(task.student, task.seed), result, None)
         if absent := [name for name in scores.directions if name not in result.state.objectives]:
             logger.warning("No rollout of the seed had the objectives %s.", ", ".join(absent))
@@ -221,12 +242,17 @@ class Compilation:
         best = build(task.student, result.members[result.best].candidate)
         demonstrating = Demonstrating(runner, self.settings, self.allowance.search, run_dir)
         chosen = demonstrating.chosen(best, result.mean_scores[result.best], finish)
-        result = replace(result, demo_tally=chosen.tally, specializer=self._specializer(result))
+        result = replace(
+            result,
+            demo_tally=chosen.tally,
+            demonstrations=chosen.words,
+            specializer=self._specializer(result),
+        )
         program, result = self._checked(chosen.program, result, finish, runner, run_dir)
         if run_dir is not None:
             problem = "%s takes no copy of the best program, which is returned all the same"
             attempted(partial(save_best, run_dir, program), problem, run_dir.path)
-        return Compiled(program, result, chosen.score)
+        return Compiled(program, _concluded(result, run_dir), chosen.score)
 
     def _specializer(self, result: RunResult) -> Specializer:
         """How specialists are made of this result later, without another rollout."""
@@ -265,10 +291,35 @@ class Compilation:
         logger.info("Specialist %d is searched for, on what the members so far fail.", number)
         with second.run_directory() as run_dir:
             runner = runner_for(second.task, second.rules, second.allowance.in_flight)
-            finish = second.searched(runner, run_dir, lambda _state: None)
+            finish = second.searched(
+                runner, run_dir, lambda _state: None, _progress_of(second.task)
+            )
         if finish.state.is_broken:
             logger.warning("The search for it stopped: %s", finish.state.ending)
         return finish
+
+
+def _progress_of(task: Task) -> Progress:
+    """Says what happens while it runs."""
+    predictors = [each for _, each in task.student.named_predictors()]
+    fields = [(p.signature.input_fields, p.signature.output_fields) for p in predictors]
+    shown = [" -> ".join(", ".join(side) for side in sides) for sides in fields]
+    thing = f'"{shown[0]}"' if len(shown) == 1 else f"{len(shown)} predictors" if shown else ""
+    return Progress(Telling(), task.config.tracking.progress, thing)
+
+
+def _so_far(state: RunState, telling: Telling) -> RunResult:
+    """What is known when this state is reached."""
+    return RunResult(state, teller=telling.teller, facts=telling.facts)
+
+
+def _concluded(result: RunResult, run_dir: RunDir | None) -> RunResult:
+    """The result as what it is from now on, kept where the run is."""
+    result = replace(result, is_final=True)
+    if run_dir is not None:
+        problem = "%s takes no outcome, and tells less of this run than its result does"
+        attempted(partial(keep_outcome, run_dir, result), problem, run_dir.path)
+    return result
 
 
 def compilation_of(task: Task) -> Compilation:

@@ -56,10 +56,12 @@ class Chosen(NamedTuple):
     """Its mean validation score."""
     tally: Tally
     """What was done to find and to validate demonstrations."""
+    words: str = ""
+    """What came of them; empty where none were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Record:
+class _StoredDemonstrations:
     """What came of demonstrations, as a run directory keeps it."""
 
     subject: str = ""
@@ -108,24 +110,22 @@ class Demonstrating:
             left = self.limits.left(finish.state.tally + record.tally, seconds=finish.seconds)
             if hindrance := self._hindrance(finish, left):
                 logger.warning("No demonstrations are tried: %s.", hindrance)
-                return Chosen(best, score, record.tally)
+                return Chosen(best, score, record.tally, f"none tried: {hindrance}")
             # Where the process dies meanwhile, all that was set aside counts as spent.
             needed = self._needed
-            self._store(_Record(tally=record.tally + needed))
+            self._store(_StoredDemonstrations(tally=record.tally + needed))
             program, new = self._tried(best, subject, left)
             record = replace(new, tally=record.tally + new.tally)
             self._store(record)
         if record.score is None:
             logger.warning("No demonstrations: %s", record.problem)
-            return Chosen(best, score, record.tally)
+            return Chosen(best, score, record.tally, f"none: {record.problem}")
         is_better = record.score > score
-        logger.info(
-            "Demonstrations: %.3f against %.3f without, %s",
-            record.score,
-            score,
-            "kept" if is_better else "left out",
-        )
-        return Chosen(program if is_better else best, max(record.score, score), record.tally)
+        became = "kept" if is_better else "left out"
+        words = f"{record.score:.3f} against {score:.3f} without, {became}"
+        logger.info("Demonstrations: %s", words)
+        reached = max(record.score, score)
+        return Chosen(program if is_better else best, reached, record.tally, words)
 
     @property
     def _needed(self) -> Tally:
@@ -139,10 +139,12 @@ class Demonstrating:
             return "the budget does not allow for them"
         return f"the search was stopped ({finish.state.ending})" if finish.is_stopped else ""
 
-    def _tried(self, best: dspy.Module, subject: str, left: Limits) -> tuple[dspy.Module, _Record]:
+    def _tried(
+        self, best: dspy.Module, subject: str, left: Limits
+    ) -> tuple[dspy.Module, _StoredDemonstrations]:
         """The program with demonstrations, and what came of them."""
         begun_seconds, task = time.monotonic(), self.runner.task
-        found = demonstrated(
+        outcome = demonstrated(
             best,
             task.student,
             task.learned,
@@ -151,18 +153,22 @@ class Demonstrating:
             seed=self.settings.seed,
             seconds=left.seconds,
         )
-        if found.problem:
-            subject = subject if found.is_final else ""
-            return best, _Record(subject=subject, tally=found.tally, problem=found.problem)
+        if outcome.problem:
+            subject = subject if outcome.is_final else ""
+            return best, _StoredDemonstrations(
+                subject=subject, tally=outcome.tally, problem=outcome.problem
+            )
         seconds = time.monotonic() - begun_seconds
-        finish = self._validated(found.program, left.left(found.tally, seconds=seconds))
-        state, done = finish.state, found.tally + finish.state.tally
+        finish = self._validated(outcome.program, left.left(outcome.tally, seconds=seconds))
+        state, done = finish.state, outcome.tally + finish.state.tally
         if finish.is_stopped or state.is_broken:
             problem = f"they could not be validated: {state.ending}"
-            return best, _Record(tally=done, problem=problem)
+            return best, _StoredDemonstrations(tally=done, problem=problem)
         reached = float(state.scores.mean())
-        demos = demos_of(found.program)
-        return found.program, _Record(subject=subject, tally=done, demos=demos, score=reached)
+        demos = demos_of(outcome.program)
+        return outcome.program, _StoredDemonstrations(
+            subject=subject, tally=done, demos=demos, score=reached
+        )
 
     def _validated(self, program: dspy.Module, left: Limits) -> Finish:
         """How a run ends that validates a program on all validation examples and no more."""
@@ -175,11 +181,11 @@ class Demonstrating:
         """A digest of what demonstrations are made for and by. Data and metric are the run's."""
         demos = self.runner.task.demos
         teacher = demos.teacher
-        told = {} if teacher is None else teacher.named_predictors()
+        predictors = {} if teacher is None else teacher.named_predictors()
         return digest(
             {
                 "texts": [each.signature.instructions for _, each in best.named_predictors()],
-                "teacher": [(name, each.signature.instructions) for name, each in told],
+                "teacher": [(name, each.signature.instructions) for name, each in predictors],
                 "teacher settings": {
                     name: str(getattr(value, "model", value))
                     for name, value in demos.teacher_settings.items()
@@ -188,12 +194,12 @@ class Demonstrating:
             }
         )
 
-    def _stored(self) -> _Record:
+    def _stored(self) -> _StoredDemonstrations:
         if self.run_dir is None or (text := self.run_dir.read_text(_FILE)) is None:
-            return _Record()
+            return _StoredDemonstrations()
         try:
             stored = loads(text)
-            return _Record(
+            return _StoredDemonstrations(
                 subject=str(stored["subject"]),
                 tally=Tally(**stored["tally"]),
                 demos=unpacked(stored["demos"]),
@@ -206,7 +212,7 @@ class Demonstrating:
                 "them made anew."
             ) from None
 
-    def _store(self, record: _Record) -> None:
+    def _store(self, record: _StoredDemonstrations) -> None:
         if self.run_dir is None:
             return
         fields = {

@@ -119,8 +119,10 @@ def runner_for(task: Task, rules: Rules, num_threads: int) -> Runner:
     config = task.config
     settings = WorkerSettings(
         failure_score=config.scores.failure_score,
+        # A run directory holds them too, to be read by people.
         keep_outputs=config.tracking.track_best_outputs
-        or config.scores.aggregate_metric is not None,
+        or config.scores.aggregate_metric is not None
+        or config.execution.log_dir is not None,
         timeout_seconds=timeout_seconds(config.execution),
         price=config.budget.price,
         must_know_price=must_know_price(config),

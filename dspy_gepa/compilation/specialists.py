@@ -129,16 +129,16 @@ class Specializing:
         for member in wanted[1:]:
             if not self._filled(pool, member, finish, spent):
                 break
-        found = self._measured(pool, wanted, finish, spent)
+        specialized = self._measured(pool, wanted, finish, spent)
         routing = replace(
-            found.routing,
+            specialized.routing,
             rollouts=self.further.made - made_before,
-            texts={each: dict(pool.members[each]) for each in found.routing.members},
+            texts={each: dict(pool.members[each]) for each in specialized.routing.members},
         )
         if not callable(asked.chooser):
             routing = replace(routing, chooser=asked.chooser)
         logger.info("Specialists: %s", routing)
-        return Specialized(found.program, routing), searched
+        return Specialized(specialized.program, routing), searched
 
     def _sought(self, pool: Pool, finish: Finish, spent: Tally) -> tuple[list[int], Tally]:
         """Specialists that are made on purpose: the numbers, and what it took.
@@ -155,12 +155,12 @@ class Specializing:
             if len(train) < _FEWEST or len(validation) < _FEWEST:
                 break
             seed = pool.members[pool.best]
-            found = self.search(seed, table.part(train, validation), limits, number)
-            if found is None:
+            second = self.search(seed, table.part(train, validation), limits, number)
+            if second is None:
                 break
-            used, seconds = used + found.state.tally, seconds + found.seconds
-            self.further.was_interrupted |= found.was_interrupted
-            if found.was_interrupted or (member := pool.add(found.state)) is None:
+            used, seconds = used + second.state.tally, seconds + second.seconds
+            self.further.was_interrupted |= second.was_interrupted
+            if second.was_interrupted or (member := pool.add(second.state)) is None:
                 break
             members.append(member)
         return members[1:], used

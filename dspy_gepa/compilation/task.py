@@ -26,13 +26,13 @@ from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.unimproved import check_program
 
-__all__ = ["ForOthers", "Task", "demo_settings", "seeded", "tabulated", "task_for"]
+__all__ = ["Customization", "Task", "demo_settings", "seeded", "tabulated", "task_for"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForOthers:
+class Customization:
     """What was written for another optimizer, as values of ours; the searches' own by default."""
 
     selection: Selection | None = None
@@ -49,7 +49,7 @@ class Task:
     student: dspy.Module
     table: ExampleTable
     demos: DemoSettings
-    others: ForOthers
+    customization: Customization
     score: Callable[..., Any]
     """The metric as it was given."""
     metric: Metric
@@ -70,9 +70,11 @@ class Task:
     def again(self, config: Config, seed: Candidate, table: ExampleTable) -> Task:
         """The task of another search, from other texts and on a part of the examples."""
         # Observers and stop callbacks are told of one run.
-        others = replace(self.others, callbacks=(), stoppers=())
+        customization = replace(self.customization, callbacks=(), stoppers=())
         student = build(self.student, seed)
-        return task_for(self.score, config, student, table, demos=self.demos, others=others)
+        return task_for(
+            self.score, config, student, table, demos=self.demos, customization=customization
+        )
 
 
 def task_for(
@@ -82,7 +84,7 @@ def task_for(
     table: ExampleTable,
     *,
     demos: DemoSettings,
-    others: ForOthers,
+    customization: Customization,
 ) -> Task:
     """The task, with what follows from these values.
 
@@ -96,7 +98,7 @@ def task_for(
         student=student,
         table=table,
         demos=demos,
-        others=others,
+        customization=customization,
         score=score,
         metric=Metric(score, warns_on_mismatch=config.scores.warn_on_score_mismatch),
         kinds=kinds,

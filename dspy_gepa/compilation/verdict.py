@@ -57,8 +57,8 @@ def check_held(limits: Limits, held: Tally) -> None:
         raise SettingsError(
             f"{held.metric_calls} metric calls are held for what follows the search: seed and "
             "result once on each held-out example, and for each specialist beside the first one "
-            f"the validation set. {unit}={getattr(limits, unit)} leaves nothing for the search. "
-            "Give a larger budget, fewer held-out examples or fewer specialists."
+            f"the validation set. max_{unit}={getattr(limits, unit)} leaves nothing for the "
+            "search. Give a larger budget, fewer held-out examples or fewer specialists."
         )
 
 

@@ -102,12 +102,12 @@ def folder(name: str, value: Any) -> str | None:
     return here
 
 
-def are(kind: Any, given: Any, *, alone: bool = False) -> bool:
+def are(kind: Any, values: Any, *, alone: bool = False) -> bool:
     """Whether all items are of this kind, or alone the one that was given."""
-    if isinstance(given, (str, os.PathLike)):
-        return alone and isinstance(given, kind)
-    items = given.values() if isinstance(given, Mapping) else given
-    return isinstance(given, (Mapping, Sequence)) and all(isinstance(i, kind) for i in items)
+    if isinstance(values, (str, os.PathLike)):
+        return alone and isinstance(values, kind)
+    items = values.values() if isinstance(values, Mapping) else values
+    return isinstance(values, (Mapping, Sequence)) and all(isinstance(i, kind) for i in items)
 
 
 def check_type(name: str, value: Any, needed: str, *, is_right: bool) -> None:

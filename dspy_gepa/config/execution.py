@@ -9,6 +9,7 @@ from typing import Any
 
 from dspy_gepa.config.checks import amount, are, check_type, folder, set_checked, whole
 from dspy_gepa.errors import SettingsError
+from dspy_gepa.observe.display import MODES
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.run.pooled import check_pool
 
@@ -28,6 +29,8 @@ class Execution:
     timeout_seconds: float | str | None = "auto"
     log_dir: str | os.PathLike[str] | None = None
     """As a text with the home directory in place of "~", once it is checked."""
+    log_examples: bool = True
+    """Whether examples stand in the run directory too, to be read by people."""
 
     def __post_init__(self) -> None:
         set_checked(
@@ -66,6 +69,7 @@ class Tracking:
     mlflow_tracking_uri: str | None = None
     mlflow_experiment_name: str | None = None
     tracking_key_prefix: str = "gepa/"
+    progress: str = "auto"
 
     def __post_init__(self) -> None:
         check_type(
@@ -74,5 +78,7 @@ class Tracking:
             "a list of functions",
             is_right=are(Callable, self.observers),
         )
+        if self.progress not in MODES:
+            raise SettingsError(f"progress={self.progress!r} was given; allowed: {list(MODES)}.")
         if self.track_best_outputs and self.track_stats is False:
             raise SettingsError("track_best_outputs=True needs track_stats=True to keep them in.")

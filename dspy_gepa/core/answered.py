@@ -31,7 +31,9 @@ def drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
     proposal = proposal_of(state, reflection.ticket)
     phase = proposal.phase
     assert isinstance(phase, Reflecting | Repairing)
-    whole = reflection.after(phase.reflection) if isinstance(phase, Repairing) else reflection
+    # Nothing is decided by what was said; it would be written down with every phase that follows.
+    said = replace(reflection, exchanges=())
+    whole = said.after(phase.reflection) if isinstance(phase, Repairing) else said
     changed = replace(
         proposal,
         phase=Drafted(phase.evaluation, phase.components, whole),

@@ -8,7 +8,8 @@ call costs in tokens and USD is known afterwards only: see `Limits.afford`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 __all__ = ["FREE", "NOTHING", "Limits", "Tally", "Usage", "proposal_cost"]
@@ -21,9 +22,20 @@ class Usage:
     total_tokens: int = 0
     """Prompt and completion."""
     usd: float = 0.0
+    # What follows decides nothing: it is put on record.
+    prompt_tokens: int = field(default=0, compare=False)
+    completion_tokens: int = field(default=0, compare=False)
+    unpriced_calls: int = field(default=0, compare=False)
+    """Calls whose price is not known."""
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(self.total_tokens + other.total_tokens, self.usd + other.usd)
+        return Usage(
+            self.total_tokens + other.total_tokens,
+            self.usd + other.usd,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.unpriced_calls + other.unpriced_calls,
+        )
 
     def times(self, count: int) -> Usage:
         """So many times this."""
@@ -100,22 +112,31 @@ class Limits:
         given = [limit for limit in (self.metric_calls, self.rollouts) if limit is not None]
         return min(given, default=None)
 
+    @property
+    def rollouts_in_words(self) -> str:
+        """The same with the unit that allows no more."""
+        most = self.rollouts_at_most
+        return (
+            f"{most} {unit_in_words('rollouts' if most != self.metric_calls else 'metric_calls')}"
+        )
+
     def obstacle(self, *, used: Tally, more: Tally) -> str:
         """The unit of which there is not enough for more; empty where all suffice.
 
-        What model calls will cost is not known: there, something must be left.
+        The one that lacks most where there are several. What model calls will cost is not known:
+        there, something must be left.
         """
-        needed = used + more
+        needed, lacking = used + more, dict[str, float]()
         for name in ("metric_calls", "rollouts", "reflection_calls", "proposals"):
-            limit = getattr(self, name)
-            if limit is not None and getattr(needed, name) > limit:
-                return name
-        return self._used_up(used.usage)
+            limit, count = getattr(self, name), getattr(needed, name)
+            if limit is not None and count > limit:
+                lacking[name] = count / limit if limit else math.inf
+        return max(lacking, key=lambda name: lacking[name], default=self._used_up(used.usage))
 
     def left(self, used: Tally, *, seconds: float = 0.0) -> Limits:
         """What is left of them after this."""
         spent: dict[str, Any] = {**asdict(used), "seconds": seconds}
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
         return Limits(
             **{
                 name: None if limit is None else max(limit - spent[name], 0)
@@ -144,16 +165,16 @@ class Limits:
     def shown(self, used: Tally, *, seconds: float | None = None) -> str:
         """Used and limit in every unit that has a limit, for people."""
         parts = []
-        for field in fields(self):
-            limit = getattr(self, field.name)
-            amount = seconds if field.name == "seconds" else getattr(used, field.name)
+        for each in fields(self):
+            limit = getattr(self, each.name)
+            amount = seconds if each.name == "seconds" else getattr(used, each.name)
             if limit is not None and amount is not None:
-                parts.append(f"{_amount(amount)}/{_amount(limit)} {unit_in_words(field.name)}")
+                parts.append(f"{_amount(amount)}/{_amount(limit)} {unit_in_words(each.name)}")
         return ", ".join(parts)
 
     def listed(self) -> str:
         """Every limit that was given, for people."""
-        given = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        given = [(each.name, getattr(self, each.name)) for each in fields(self)]
         named = [f"{_amount(limit)} {unit_in_words(name)}" for name, limit in given if limit]
         return ", ".join(named) or "none"
 

@@ -7,7 +7,6 @@ when it was issued, so that it goes on the same way whenever its answers come.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,7 +40,7 @@ from dspy_gepa.core.proposal import (
     Verdict,
     evaluations_of,
 )
-from dspy_gepa.core.rollout import RemarkKey, RolloutKey
+from dspy_gepa.core.remarking import asked_about
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import Evidence, faults_in_words
@@ -51,8 +50,6 @@ __all__ = ["candidate_of", "gating", "has_seed", "next_phase", "rolling", "valid
 _NO_TEXT_AT_FAULT = "the reflection found no text at fault"
 _LONGEST_DIAGNOSIS = 300
 """Characters of a diagnosis that a verdict repeats; all of it is in the record of the proposal."""
-_ENOUGH_ALIKE = 6
-"""Remarks that say the same. Our choice."""
 
 
 def next_phase(state: RunState, proposal: Proposal) -> Phase | None:  # noqa: PLR0911 - one for each
@@ -103,43 +100,8 @@ def _after_rolling(
     if not components:
         reason = f"none of the selected components {list(chosen)} was called on the minibatch"
         return Settled(parent, Verdict("skipped", reason))
-    asked = _asked_about(state, evaluation, components, origin.seen)
+    asked = asked_about(state, evaluation, components, origin.seen)
     return Remarking(evaluation, components, asked) if asked else Reflecting(evaluation, components)
-
-
-def _asked_about(
-    state: RunState, evaluation: Evaluation, components: tuple[str, ...], seen: int
-) -> tuple[RemarkKey, ...]:
-    """What the metric is asked about single components: of runs with an answer that called them.
-
-    Our choice: where it has said the same of a component as of the whole several times, and nothing
-    else, it is taken not to tell them apart, and is not asked about that component any more.
-    """
-    most, same = state.settings.feedback_calls, _says_the_same(state, seen)
-    asked = [name for name in components if name in state.settings.asked_about and name not in same]
-    asked, rollouts = asked[:most], state.rollouts(evaluation)
-    return tuple(
-        RemarkKey(*key[:2], component)
-        for component in asked
-        for key, rollout in zip(evaluation.keys, rollouts, strict=True)
-        if not rollout.failure and rollout.trace.calls_of(component)
-    )
-
-
-def _says_the_same(state: RunState, seen: int) -> frozenset[str]:
-    """The components of which the first `seen` proposals were told nothing of their own.
-
-    Only runs that went wrong count: of the others there is little to say.
-    """
-    same, others = Counter[str](), set[str]()
-    for key, remark in state.remarks.items():
-        if state.charged.get(key, seen) < seen:
-            rollout = state.known[RolloutKey(*key[:2])]
-            if remark.text != rollout.feedback:
-                others.add(key.component)
-            elif rollout.score != state.settings.perfect_score:
-                same[key.component] += 1
-    return frozenset(name for name, count in same.items() if count >= _ENOUGH_ALIKE) - others
 
 
 def rolling(parent: Candidate, looks: tuple[int, ...], size: int, done: int = 0) -> Rolling:

@@ -5,7 +5,7 @@ Eight types. An event says what was decided; `evolve` applies it and makes no ch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dspy_gepa.core.budget import NOTHING, Tally
@@ -74,6 +74,8 @@ class Faltered:
     """What was paid for nothing."""
     is_of_process: bool = False
     """As in the `Setback`."""
+    pause_seconds: float = field(default=0.0, compare=False)
+    """For how long nothing is begun because of it; put on record and not looked at."""
 
 
 @dataclass(frozen=True, slots=True)

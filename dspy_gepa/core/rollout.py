@@ -105,6 +105,8 @@ class Rollout:
     """Empty unless it was asked for."""
     output: object = field(default=None, compare=False)
     """The program's answer, where outputs are kept; opaque to the core."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long it took, its metric included; put on record and not looked at."""
 
     @property
     def charge(self) -> Tally:

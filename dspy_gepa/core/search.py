@@ -190,7 +190,7 @@ def _heard(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
             if _is_awaited(state, said.key):
                 yield Reflected(said)
         case Setback(key, cause, is_lasting):
-            yield Faltered(key, cause, said.lost, said.is_of_process)
+            yield Faltered(key, cause, said.lost, said.is_of_process, said.pause_seconds)
             attempts = state.vain.get(key, 0) + (not said.is_of_process)
             if state.ending or not _is_awaited(state, key):
                 return

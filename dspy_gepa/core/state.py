@@ -122,7 +122,7 @@ class Settings:
         return self.validation_order[:first][: self.limits.rollouts_at_most]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Member:
     """A candidate in the pool. Its id is its position there."""
 
@@ -147,8 +147,13 @@ class Member:
         """One for every validation example, NaN where it was not run."""
         return self.results.scores
 
+    def __repr__(self) -> str:
+        """Without texts and scores, which may fill pages."""
+        seen = int(np.count_nonzero(~np.isnan(self.scores)))
+        return f"Member(parents={self.parents}, ticket={self.ticket}, {seen} examples scored)"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Settlement:
     """A committed proposal. Its ticket is its position in the history."""
 
@@ -168,6 +173,11 @@ class Settlement:
     """Why texts are missing that its reflection was to write."""
     naming: int = 0
     """As in its reflection's answer."""
+
+    def __repr__(self) -> str:
+        """Without texts, which may fill pages."""
+        kind, parents = type(self.origin).__name__, self.origin.parents
+        return f"Settlement({kind} of {parents}, {self.verdict.kind}: {self.verdict.reason})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,11 +249,15 @@ class RunState:
         return objective_names(filter(None, self.validated(self.members[0].candidate)))
 
     def asks_apart(self, seen: int) -> bool:
-        """Whether components are asked about one by one, as the first `seen` proposals showed.
+        """Whether components are asked about one by one, because joint answers named none.
 
-        What others find meanwhile depends on timing. Our choice: after so many joint answers in a
-        row that named none, in as many reflections as 2 to that power, and then together again.
-        So one slip costs little, and so does the asking of a model that never names any.
+        Our choice: after so many of them in a row, in as many reflections as 2 to that power, and
+        then together again. So one slip costs little, and so does the asking of a model that never
+        names.
+
+        Args:
+            seen: How many proposals were over when the one in question began: what others find
+                meanwhile depends on timing.
         """
         in_a_row = since = 0
         for over in reversed(self.history[:seen]):

@@ -16,6 +16,7 @@ from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey
 __all__ = [
     "Answer",
     "Evidence",
+    "Exchange",
     "Fault",
     "Lesson",
     "ReflectionAnswer",
@@ -209,6 +210,22 @@ class RemarkAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """A prompt to the reflection LM and what came of it; put on record and not looked at."""
+
+    components: tuple[str, ...] = ()
+    """What it was about; empty where that is not known."""
+    prompt: str = ""
+    reply: str = ""
+    """As it came; empty where none came."""
+    refused: str = ""
+    """Why something of the reply could not be used; empty where all could."""
+    is_cut_off: bool = False
+    """Whether the reply ended at a limit of tokens."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ReflectionAnswer:
     """The texts that a reflection gave, or why it gave none."""
 
@@ -239,6 +256,10 @@ class ReflectionAnswer:
     """As in the request."""
     room: int = 0
     """As in the request, with what was learned of it."""
+    exchanges: tuple[Exchange, ...] = field(default=(), compare=False)
+    """Every prompt and its reply, in order."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long it took."""
     naming: int = 0
     """Of a question about several components: 1 where it was said whose the texts are, -1 where it
     was not, also when that was asked for; else 0."""
@@ -301,6 +322,8 @@ class Setback:
     """Calls of the reflection LM, likewise."""
     usage: Usage = FREE
     """What model calls cost all the same."""
+    pause_seconds: float = field(default=0.0, compare=False)
+    """For how long nothing is begun because of it."""
     retry_after_seconds: float = 0.0
     """How long the server asks to be left alone."""
     is_of_process: bool = False

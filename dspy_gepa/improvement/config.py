@@ -129,17 +129,17 @@ class AnythingArguments:
     @cached_property
     def kinds(self) -> dict[str, Kind]:
         """What each component is."""
-        given, names = self.kind, tuple(self.seed)
-        if not isinstance(given, (str, Mapping)):
+        asked, names = self.kind, tuple(self.seed)
+        if not isinstance(asked, (str, Mapping)):
             raise WrongType(
-                f"kind={given!r:.200} was given, and a name is needed, or a dict from component to "
+                f"kind={asked!r:.200} was given, and a name is needed, or a dict from component to "
                 "name."
             )
-        kinds = dict.fromkeys(names, given) if isinstance(given, str) else dict(given)
+        kinds = dict.fromkeys(names, asked) if isinstance(asked, str) else dict(asked)
         if unknown := [name for name in kinds if name not in names]:
             raise SettingsError(f"kind names {unknown}; the components are {list(names)}.")
-        for kind in kinds.values():
-            allowed("kind", kind, _KINDS)
+        for each in kinds.values():
+            allowed("kind", each, _KINDS)
         return kinds
 
     @cached_property

@@ -45,6 +45,8 @@ from dspy_gepa.models.asking import reflection_asker
 from dspy_gepa.models.media import media_kind
 from dspy_gepa.models.tokens import counted_tokens
 from dspy_gepa.observe.observer import Observer
+from dspy_gepa.observe.progress import Progress
+from dspy_gepa.observe.telling import Telling
 from dspy_gepa.program.examples import ExampleTable, tabulate
 from dspy_gepa.reflect.prompt import Limits as PromptLimits
 from dspy_gepa.reflect.reflector import Reflector
@@ -52,7 +54,7 @@ from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import Finish
-from dspy_gepa.session import Record, check, executor_for, run, run_directory
+from dspy_gepa.session import RunIdentity, check, executor_for, run, run_directory
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.verdict.finding import Verdict, compared
@@ -103,7 +105,7 @@ class Improvement:
         except SettingsError as error:
             # What is given here by another name than to `GEPA`.
             raise SettingsError(str(error).replace("max_usd=", "max_cost=")) from None
-        record = Record(
+        identity = RunIdentity(
             seed=self.asked.seed,
             examples=tuple(map(digest, self.table.searched)),
             anchors=self.table.anchors,
@@ -114,7 +116,7 @@ class Improvement:
             if self.config.search.window
             else ("settings.window", "settings.sampler"),
         )
-        return run_directory(self.config.execution.directory, self.settings, record)
+        return run_directory(self.config.execution.directory, self.settings, identity)
 
     @contextmanager
     def evaluating(self) -> Iterator[Evaluate]:
@@ -137,15 +139,7 @@ class Improvement:
                 "max_seconds or another limit.",
                 settings.limits.metric_calls,
             )
-        logger.info(
-            "optimize_anything: %s, components %s, %d problems to learn from and %d to choose by, "
-            "limits: %s",
-            asked.inferred_mode,
-            ", ".join(asked.seed),
-            len(self.table.train),
-            len(self.table.validation),
-            settings.limits.listed(),
-        )
+        progress = Progress(Telling(), self.config.tracking.progress, "an artifact")
         # Scores have a range only if it was named.
         has_range = asked.failure_score is not None
         return run(
@@ -154,7 +148,10 @@ class Improvement:
             lambda state: self._executor(evaluate, self.reflect, has_begun=bool(state.known)),
             run_dir=run_dir,
             keeper=lambda kept: ArtifactKeeper(kept, is_lone=asked.is_lone),
-            observers=observers_for(self.config, self.callbacks, has_range=has_range),
+            observers=observers_for(
+                self.config, self.callbacks, progress=progress, has_range=has_range
+            ),
+            telling=progress.telling,
             stoppers=[*self.stoppers, _nothing_scored],
         )
 
@@ -337,19 +334,19 @@ def _reflector(
     Raises:
         SettingsError: there is no model that could.
     """
-    given, seed = asked.shared.reflection, asked.seed
-    lm = given.reflection_lm
-    told = [text for text in (asked.objective, asked.background) if text]
+    reflection, seed = asked.shared.reflection, asked.seed
+    lm = reflection.reflection_lm
+    task_texts = [text for text in (asked.objective, asked.background) if text]
     return Reflector(
         reflection_asker(lm),
-        templates=own_templates(given.reflection_template, list(seed)),
+        templates=own_templates(reflection.reflection_template, list(seed)),
         limits=PromptLimits(
             prompt_tokens=prompt_tokens(lm if lm is not None else dspy.settings.lm)
         ),
         perfect_score=asked.shared.scores.perfect_score,
         rules=_rules(asked, isolated),
-        guidance="\n\n".join(filter(None, [*told, given.guidance])),
-        references=references(given.references),
+        guidance="\n\n".join(filter(None, [*task_texts, reflection.guidance])),
+        references=references(reflection.references),
         media_kind=media_kind,
         template=IMPROVEMENT,
         unmarked=partial(unmarked, kinds=asked.kinds),

@@ -39,9 +39,9 @@ def settings_for_mode(
     problems that are all to be solved want no rungs: those drop a specialist. Only generalization
     to unseen examples is what `GEPA` does, by whose own choice it searches.
     """
-    given = asked.shared
+    config = asked.shared
     usual = settings_for(
-        given,
+        config,
         table,
         limits,
         selection=selection,
@@ -51,17 +51,17 @@ def settings_for_mode(
         frozen=tuple(frozen),
     )
     chosen: dict[str, Any] = {
-        "mends": given.reflection.repairs,
+        "mends": config.reflection.repairs,
         "writes_seed": asked.artifact is None,
     }
     if asked.failure_score is None:
         chosen["lowest_score"] = float("-inf")
     if asked.inferred_mode == "generalization":
-        if not given.scores.skip_perfect_score:
+        if not config.scores.skip_perfect_score:
             chosen |= {"rungs": None, "ranking": by_mean, "caution": None}
         return replace(usual, **chosen)
     is_single = asked.inferred_mode == "single_task"
-    size = given.search.reflection_minibatch_size or _PROBLEMS
+    size = config.search.reflection_minibatch_size or _PROBLEMS
     chosen |= {
         "rungs": None,
         "ranking": by_mean,
@@ -71,11 +71,11 @@ def settings_for_mode(
         "remembers_rejected": False,
         "minibatch_sizes": (),
         "stops_early": False,
-        "gate": given.search.gate or strict_improvement,
-        "window": given.search.window or 1,
+        "gate": config.search.gate or strict_improvement,
+        "window": config.search.window or 1,
     }
     if is_single:
-        chosen |= {"gate": given.search.gate or comes_to_a_score, "tells_attempts": True}
+        chosen |= {"gate": config.search.gate or comes_to_a_score, "tells_attempts": True}
     if selection is None:
         chosen["selection"] = ClimbOrWalk() if is_single else pareto
     if is_single or len(asked.seed) == 1:

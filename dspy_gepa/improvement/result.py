@@ -67,7 +67,7 @@ class AnythingResult:
         Every artifact that was evaluated counts, those that were rejected as a whole too. The
         problems are those of the validation set where there is one.
         """
-        state, found = self.run.state, []
+        state, best_of_each = self.run.state, []
         texts = _texts(state)
         for example in state.settings.validation:
             best = Best(None, None)
@@ -76,8 +76,8 @@ class AnythingResult:
                     continue
                 if best.score is None or rollout.score > best.score:
                     best = Best(self._artifact(texts[key.candidate]), rollout.score)
-            found.append(best)
-        return tuple(found)
+            best_of_each.append(best)
+        return tuple(best_of_each)
 
     @property
     def tally(self) -> Tally:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from dspy_gepa.core.work import Answer, ReflectionAnswer, ReflectionRequest, Request, Setback
+from dspy_gepa.core.work import (
+    Answer,
+    ReflectionAnswer,
+    ReflectionRequest,
+    Request,
+    RolloutAnswer,
+    Setback,
+)
 from dspy_gepa.errors import GEPAError, SettingsError
 from dspy_gepa.models.catching import Raised, settled
 from dspy_gepa.models.failures import failure_text
@@ -33,12 +41,20 @@ class Account:
 
 def metered(request: Request, meter: Meter, answer: Callable[[Account], Answer]) -> Answer:
     """The answer, given an account; a `Setback` where it raises or its cost cannot be told."""
-    account = Account(meter)
+    account, began_seconds = Account(meter), time.monotonic()
     with meter.around():
         said = settled(lambda: answer(account))
     if not isinstance(said, Raised) and not meter.unknown:
-        return said
+        return _timed(said, time.monotonic() - began_seconds)
     return _setback(request, said, account)
+
+
+def _timed(answer: Answer, seconds: float) -> Answer:
+    """The answer with how long it took; milliseconds are enough."""
+    took = round(seconds, 3)
+    if isinstance(answer, RolloutAnswer):
+        return replace(answer, rollout=replace(answer.rollout, seconds=took))
+    return replace(answer, seconds=took) if isinstance(answer, ReflectionAnswer) else answer
 
 
 def reflected(
@@ -52,7 +68,7 @@ def reflected(
     Raises:
         Outage: its model cannot be used.
     """
-    metric_calls, watch = account.metric_calls, Watch()
+    metric_calls, watch = account.metric_calls, Watch(keeps_exchanges=True)
     with watch.around([]):
         said = within(timeout_seconds, reflect)
     error = said.error if isinstance(said, Raised) else None
@@ -73,6 +89,8 @@ def reflected(
         lm_calls=max(said.lm_calls, watch.lm_calls),
         is_repair=bool(request.repairs),
         mends=request.mends,
+        # A proposer of the user's says nothing of what it asks, but its model is one of DSPy's.
+        exchanges=said.exchanges or tuple(watch.exchanges),
     )
 
 

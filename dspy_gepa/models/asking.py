@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -122,7 +123,7 @@ def ask(lm: LanguageModel, prompt: Prompt) -> Reply:
         PromptTooLong: the model says that it cannot read so much.
         WrongType: the reply is no text.
     """
-    witness = _Witness()
+    witness, began_seconds = _Witness(), time.monotonic()
     callers = [*(dspy.settings.caller_modules or ()), witness]
     # A cached reply would be the very text that was tried before. `cache=False` for one call
     # leaves the LM object, its history and its temperature as they are.
@@ -136,7 +137,8 @@ def ask(lm: LanguageModel, prompt: Prompt) -> Reply:
                 said = _sent(lm, prompt.text)
         except ContextWindowExceededError as error:
             raise PromptTooLong(str(error)) from error
-    return Reply(_text(said), is_truncated=witness.saw_truncation())
+    took = round(time.monotonic() - began_seconds, 3)
+    return Reply(_text(said), witness.saw_truncation(), took)
 
 
 class _Witness:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -19,8 +20,15 @@ class Raised:
 
 
 def settled(call: Callable[[], ResultT]) -> ResultT | Raised:
-    """What the call returns, or what it raised."""
+    """What the call returns, or what it raised.
+
+    One that exits, or is cancelled, has failed: neither may end our thread or the process.
+    """
     try:
         return call()
+    except (SystemExit, asyncio.CancelledError) as leaving:
+        error = RuntimeError(f"it ended by {type(leaving).__name__}")
+        error.__cause__ = leaving
+        return Raised(error)
     except Exception as error:  # noqa: BLE001 - user code may raise anything, and the run goes on
         return Raised(error)

@@ -6,6 +6,7 @@ swallow an error that matters here, so nothing relies on what finally comes out 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ import dspy
 from dspy.utils.callback import BaseCallback
 from dspy.utils.exceptions import AdapterParseError
 
+from dspy_gepa.core.work import Exchange
 from dspy_gepa.models.outages import is_unmistakable, outage_in
+from dspy_gepa.values.foreign import str_of
+from dspy_gepa.values.media import without_base64
 
 __all__ = ["NotedCall", "Watch"]
 
@@ -41,8 +45,14 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
         code_modules: The classes whose calls are calls of code.
     """
 
-    def __init__(self, code_modules: tuple[type, ...] = ()) -> None:
+    def __init__(
+        self, code_modules: tuple[type, ...] = (), *, keeps_exchanges: bool = False
+    ) -> None:
         self._code_modules = code_modules
+        self.exchanges: list[Exchange] = []
+        """What models were asked and what they replied, where that is kept."""
+        self._keeps_exchanges = keeps_exchanges
+        self._asked: dict[str, tuple[str, float]] = {}
         self.noted_calls: list[NotedCall] = []
         self._running: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._within_code: dict[int, Any] = {}
@@ -103,21 +113,31 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
 
     def on_lm_start(
         self,
-        call_id: str,  # noqa: ARG002 - passed by name
+        call_id: str,
         instance: Any,  # noqa: ARG002 - passed by name
-        inputs: dict[str, Any],  # noqa: ARG002 - passed by name
+        inputs: dict[str, Any],
     ) -> None:
         """Count a call of a model."""
         self.lm_calls += 1
+        if self._keeps_exchanges:
+            self._asked[call_id] = (_asked(inputs), time.monotonic())
 
     def on_lm_end(
         self,
-        call_id: str,  # noqa: ARG002 - passed by name
-        outputs: Any | None,  # noqa: ARG002 - passed by name
+        call_id: str,
+        outputs: Any | None,
         exception: BaseException | None = None,
     ) -> None:
         """Note how a call of a model ended."""
         self._note(exception)
+        if call_id in self._asked:
+            prompt, began_seconds = self._asked.pop(call_id)
+            took = round(time.monotonic() - began_seconds, 3)
+            reply = _replied(outputs) if exception is None else ""
+            refused = "" if exception is None else type(exception).__name__
+            self.exchanges.append(
+                Exchange(prompt=prompt, reply=reply, refused=refused, seconds=took)
+            )
 
     def on_interpreter_startup_end(
         self,
@@ -138,3 +158,31 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
             self._has_recovered = True
         elif is_unmistakable(error):
             self._outage, self._has_recovered = error, False
+
+
+def _asked(inputs: Mapping[str, Any]) -> str:
+    """The words that a model is asked with, those of media left out."""
+    messages = inputs.get("messages")
+    if not messages:
+        return without_base64(str_of(inputs.get("prompt") or inputs.get("request") or ""))
+    said = [_part(each, "content") for each in messages]
+    return without_base64("\n\n".join(map(_spoken, said)))
+
+
+def _spoken(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, (list, tuple)):
+        return "\n".join(
+            str_of(_part(part, "text") or f"[{_part(part, 'type')}]") for part in content
+        )
+    return str_of(content)
+
+
+def _part(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _replied(outputs: object) -> str:
+    first = outputs[0] if isinstance(outputs, list) and outputs else outputs
+    return without_base64(str_of(_part(first, "text") if isinstance(first, Mapping) else first))

@@ -36,7 +36,9 @@ logger.addFilter(_Readable())
 class Observer(Protocol):
     """Is told of everything that happens, in order, in the thread that called `compile`.
 
-    One that has a `close` is closed when the run is over, however that came about.
+    One that has a `begun` is told the state from which the run begins, or is carried on, before
+    anything is asked for. One that has a `close` is closed when the run is over, however that came
+    about.
     """
 
     def __call__(self, event: Event, state: RunState) -> None:
@@ -54,6 +56,13 @@ class FanOut:
     def __call__(self, event: Event, state: RunState) -> None:
         """Tell all observers of an event."""
         self._told = [each for each in self._told if _works(each, partial(each, event, state))]
+
+    def begun(self, state: RunState) -> None:
+        """Tell all observers that can be told that the run begins, or is carried on, from here."""
+        for each in self._all:
+            begun = getattr(each, "begun", None)
+            if callable(begun):
+                _works(each, partial(begun, state))
 
     def close(self) -> None:
         """Close every observer that can be closed, however the run ended."""

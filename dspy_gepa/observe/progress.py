@@ -1,69 +1,159 @@
-"""Progress as log lines: one a proposal, each with what was spent of the budget so far."""
+"""Says what a run is doing, from before its first model call to its end."""
 
 from __future__ import annotations
 
 import logging
-import time
+import threading
+from collections.abc import Callable
 
-import numpy as np
-
-from dspy_gepa.core.events import Committed, Ended, Event
-from dspy_gepa.core.proposal import Merge, Mutation, Revalidation
+from dspy_gepa.core.events import Ended, Event, Faltered, Reflected, Remarked, RolledOut
 from dspy_gepa.core.state import RunState
+from dspy_gepa.observe.display import Display, display_for
+from dspy_gepa.observe.telling import Telling
+from dspy_gepa.story.building import limits_used
+from dspy_gepa.story.now import Happening, happening, now_of
+from dspy_gepa.story.story import Story
+from dspy_gepa.story.teller import Teller
+from dspy_gepa.story.wording import amount, clock, counted
+from dspy_gepa.views.lines import COLUMNS, heartbeat, line_of, status_of
+from dspy_gepa.views.text import block_of
 
-__all__ = ["ProgressLog"]
+__all__ = ["Progress"]
 
-logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
+_REDRAW_SECONDS = 0.5
+_HEARTBEAT_SECONDS = 60.0
+"""Where no line changes, so long there is silence at most."""
+_LONGEST_CAUSE = 40
+"""Characters of what a server said: the pause has to find room in the line too."""
+_ANSWERS = (RolledOut, Remarked, Reflected)
 
 
-class ProgressLog:
-    """Logs every verdict and the end of a run, at level INFO."""
+class Progress:
+    """An observer that shows what happens.
 
-    def __init__(self) -> None:
-        self._began_seconds = time.monotonic()
+    Args:
+        telling: Knows the story so far; is told before this is.
+        mode: "auto", "live", "lines" or "off".
+        thing: What is improved, in words: "message -> code".
+        display: Makes where it is shown, given the mode.
+    """
+
+    def __init__(
+        self,
+        telling: Telling,
+        mode: str = "auto",
+        thing: str = "",
+        display: Callable[[str], Display | None] = display_for,
+    ) -> None:
+        self.telling = telling
+        """Knows the story so far."""
+        self._mode = mode
+        self._thing = thing
+        self._make_display = display
+        self._display: Display | None = None
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._is_busy = False
+        self._spoke_at = 0.0
+
+    def begun(self, state: RunState) -> None:
+        """Show that the run begins, and keep showing that it is alive."""
+        self._display = self._make_display(self._mode)
+        teller = self.telling.teller
+        if self._display is None or teller is None:
+            return
+        for line in _header(state, teller, self._thing):
+            self._line(line)
+        threading.Thread(target=self._tick_on, name="dspy_gepa-progress", daemon=True).start()
 
     def __call__(self, event: Event, state: RunState) -> None:
-        """Log the event where it is one that people wait for."""
-        match event:
-            case Committed(ticket):
-                logger.info("%s  [%s]", self._verdict(ticket, state), self._spent(state))
-            case Ended(reason):
-                logger.info("The run ends: %s  [%s]", reason, self._spent(state))
+        """Show what people are told of an event."""
+        teller = self.telling.teller
+        if self._display is None or teller is None:
+            return
+        if isinstance(event, Faltered):
+            self._trouble(event, teller)
+        elif isinstance(event, _ANSWERS) and self._is_busy:
+            self._is_busy = False
+            self._line(line_of(_note(teller, "answers come again"), columns=self._columns))
+        elif isinstance(event, Ended):
+            self._ended(event, state, teller)
+        elif (happened := happening(teller, event)) is not None:
+            self._line(line_of(happened, columns=self._columns))
 
-    def _verdict(self, ticket: int, state: RunState) -> str:
-        settlement = state.history[ticket]
-        match settlement.origin:
-            case Mutation(parent=parent):
-                origin = f"Proposal {ticket} (rewrite of member {parent})"
-            case Merge(parents=(first, second)):
-                origin = f"Proposal {ticket} (merge of members {first} and {second})"
-            case Revalidation(member=member):
-                return f"Member {member} {settlement.verdict.reason}: {_score(state, member)}"
-            case _:
-                return f"Seed: {_score(state, 0)}"
-        if settlement.verdict.kind != "accepted":
-            return f"{origin} {settlement.verdict.kind}: {settlement.verdict.reason}"
-        member, best = len(state.members) - 1, state.best
-        standing = "the best so far" if best == member else f"best: {_score(state, best)}"
-        return f"{origin} accepted as member {member}: {_score(state, member)}, {standing}"
+    def tick(self) -> None:
+        """Draw anew what changes with time.
 
-    def _spent(self, state: RunState) -> str:
-        tally, seconds = state.tally, int(time.monotonic() - self._began_seconds)
-        limits = state.settings.limits
-        parts = [limits.shown(tally, seconds=seconds)]
-        parts += [] if limits.metric_calls else [f"{tally.metric_calls} metric calls"]
-        parts += [] if limits.reflection_calls else [f"{tally.reflection_calls} reflection calls"]
-        if tally.total_tokens and not limits.total_tokens:
-            parts.append(f"{tally.total_tokens} tokens")
-        if tally.usd and not limits.usd:
-            parts.append(f"{tally.usd:.4g} USD")
-        return f"{', '.join(filter(None, parts))}, {seconds // 60}:{seconds % 60:02d}"
+        Where nothing can be drawn, say now and then that it is still at work.
+        """
+        display, teller = self._display, self.telling.teller
+        if display is None or teller is None or self._over.is_set():
+            return
+        at = self.telling.now()
+        if display.has_status:
+            with self._lock:
+                display.status(status_of(now_of(teller, at)))
+        elif at - self._spoke_at >= _HEARTBEAT_SECONDS:
+            self._line(heartbeat(now_of(teller, at)))
+
+    def close(self) -> None:
+        """Leave the screen as it is. What was shown stays."""
+        self._over.set()
+        if self._display is not None:
+            with self._lock:
+                self._display.close()
+
+    def done(self, story: Story) -> None:
+        """Show how it ended."""
+        if self._display is not None:
+            logging.getLogger("dspy.teleprompt.dspy_gepa").info("%s", block_of(story))
+
+    def _tick_on(self) -> None:
+        while not self._over.wait(_REDRAW_SECONDS):
+            self.tick()
+
+    @property
+    def _columns(self) -> int | None:
+        return COLUMNS if self._display is not None and self._display.has_status else None
+
+    def _line(self, text: str) -> None:
+        self._spoke_at = self.telling.now()
+        if self._display is not None:
+            with self._lock:
+                self._display.line(text)
+
+    def _trouble(self, event: Faltered, teller: Teller) -> None:
+        """Say it once, and then nothing until something is answered again."""
+        if self._is_busy:
+            return
+        self._is_busy = True
+        again = f"asked again in {event.pause_seconds:.0f} s" if event.pause_seconds else ""
+        cause = " ".join(event.cause.split())[:_LONGEST_CAUSE]
+        what = f"no answer ({cause}) {again}".strip()
+        self._line(line_of(_note(teller, what), columns=self._columns))
+
+    def _ended(self, event: Ended, state: RunState, teller: Teller) -> None:
+        self._line(line_of(_note(teller, f"ends: {event.reason}"), columns=self._columns))
+        if state.live and not event.is_breakdown:
+            self._line("Stopping: what runs is paid for and is waited for (Ctrl-C: at once).")
 
 
-def _score(state: RunState, member: int) -> str:
-    """A member's mean on what it was run on, and the interval for its score on others."""
-    scores, standing = state.members[member].scores, state.standings[member]
-    return (
-        f"{np.nanmean(scores):.3f} on {standing.examples} examples "
-        f"(95 %: {standing.low:.2f} to {standing.high:.2f})"
-    )
+def _note(teller: Teller, what: str) -> Happening:
+    return Happening(seconds=teller.running_seconds, what=what)
+
+
+def _header(state: RunState, teller: Teller, thing: str) -> list[str]:
+    settings = state.settings
+    sizes = f"{len(settings.train)} training, {len(settings.validation)} validation examples"
+    limits = ", ".join(amount(each.limit, each.unit) for each in limits_used(state, 0.0))
+    lines = [
+        f"GEPA improves {thing or 'a program'}: {sizes}",
+        f"limits {limits or 'none'}; Ctrl-C stops and keeps the best so far",
+    ]
+    if state.tally.metric_calls:
+        members = counted(len(state.members), "member")
+        lines.append(
+            f"carries on after {clock(teller.running_seconds)}: "
+            f"{counted(state.tally.metric_calls, 'metric call')}, {members}"
+        )
+    return lines

@@ -8,9 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
-from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionRequest
+from dspy_gepa.core.work import (
+    Exchange,
+    Fault,
+    ReflectionAnswer,
+    ReflectionRequest,
+    faults_in_words,
+)
+from dspy_gepa.reflect.exchange import Reply
 
-__all__ = ["NO_TEXT_IN_REPLY", "added", "final", "joined", "same", "side_by_side"]
+__all__ = ["NO_TEXT_IN_REPLY", "added", "final", "joined", "recorded", "same", "side_by_side"]
 
 _Result = TypeVar("_Result")
 
@@ -37,9 +44,29 @@ def joined(request: ReflectionRequest, answers: Sequence[ReflectionAnswer]) -> R
         repairs=tuple(repair for answer in answers for repair in answer.repairs),
         is_repair=bool(request.repairs),
         room=min(filter(None, (answer.room for answer in answers)), default=0),
+        exchanges=tuple(exchange for answer in answers for exchange in answer.exchanges),
         # One of the questions at most is about several components.
         naming=sum(answer.naming for answer in answers),
     )
+
+
+def recorded(
+    answer: ReflectionAnswer,
+    components: tuple[str, ...],
+    prompt: str,
+    reply: Reply,
+) -> ReflectionAnswer:
+    """The answer, with what was asked and replied, and why something of it cannot be used."""
+    faults = [*answer.faults, *(fault for each in answer.repairs for fault in each.faults)]
+    exchange = Exchange(
+        components,
+        prompt,
+        reply.text,
+        faults_in_words(faults),
+        is_cut_off=bool(reply.is_truncated),
+        seconds=reply.seconds,
+    )
+    return replace(answer, exchanges=(exchange,))
 
 
 def side_by_side(calls: Sequence[Callable[[], _Result]]) -> list[_Result]:

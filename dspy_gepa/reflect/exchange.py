@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Prompt", "PromptTooLong", "Reply"]
 
@@ -29,3 +29,5 @@ class Reply:
     text: str
     is_truncated: bool | None = None
     """Whether it was cut off at a limit of tokens, as the server says; None where it does not."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long it took."""

@@ -19,8 +19,10 @@ _LETTERS = 30
 figures are a table or a scale."""
 _SHARED_BY = 3
 """Texts of which a passage is the task's own form and no example, such as a common preamble."""
-_START_BITS = 32
-"""Of a number that names a place: the text before them, the word within."""
+_PLACE_BITS = 32
+"""Of the number of a run: the run before them, and behind them where it stands. Two runs may have
+the same number, which shows when the text is looked at."""
+_LARGEST = (1 << _PLACE_BITS) - 1
 _WORD = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
     r"|[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+"
@@ -46,16 +48,15 @@ class Sources:
         self._least_letters = _LETTERS * least_words // LEAST_WORDS
         # Every sixth run of six words, say: any twelve words in a row hold such a run, so a sixth
         # of all runs finds all copies, and all that share them.
-        runs, places = array("q"), array("q")
-        for number, text in enumerate(texts):
-            words = _words(text)
-            for start in range(0, len(words) - self._step + 1, self._step):
-                runs.append(hash(tuple(words[start : start + self._step])))
-                places.append(number << _START_BITS | start)
-        numbers = np.frombuffer(runs, dtype=np.int64) if runs else np.empty(0, dtype=np.int64)
-        order = np.argsort(numbers, kind="stable")
-        self._runs = numbers[order]
-        self._places = np.array(places, dtype=np.int64)[order]
+        runs, firsts = array("Q"), array("Q")
+        for text in texts:
+            firsts.append(len(runs))
+            for run in zip(*[_each_word(text)] * self._step, strict=False):
+                runs.append(_number(run) << _PLACE_BITS | len(runs))
+        # Sorted where they are: a second copy would be as large as the texts.
+        self._runs = np.frombuffer(runs, dtype=np.uint64) if runs else np.empty(0, dtype=np.uint64)
+        self._runs.sort()
+        self._firsts = np.array(firsts, dtype=np.uint64)
 
     def copied(self, new: str, old: str = "") -> str:
         """The first passage of `new` that stands in a source and not in `old`; empty without one.
@@ -92,15 +93,26 @@ class Sources:
 
     def _standing(self, run: Sequence[str]) -> Iterator[tuple[int, int]]:
         """The texts and places where a run of words may be found, in order."""
-        wanted = hash(tuple(run))
-        place = int(np.searchsorted(self._runs, wanted))
-        while place < len(self._runs) and self._runs[place] == wanted:
-            yield divmod(int(self._places[place]), 1 << _START_BITS)
+        wanted = _number(run)
+        place = int(np.searchsorted(self._runs, np.uint64(wanted << _PLACE_BITS)))
+        while place < len(self._runs) and int(self._runs[place]) >> _PLACE_BITS == wanted:
+            found = int(self._runs[place]) & _LARGEST
+            number = int(np.searchsorted(self._firsts, np.uint64(found), side="right")) - 1
+            yield number, (found - int(self._firsts[number])) * self._step
             place += 1
 
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
+
+
+def _each_word(text: str) -> Iterator[str]:
+    """The same one by one: of a long text, all of them take many times its size."""
+    return (found[0] for found in _WORD.finditer(text.casefold()))
+
+
+def _number(run: Sequence[str]) -> int:
+    return hash(tuple(run)) & _LARGEST
 
 
 def _letters(words: Sequence[str]) -> int:

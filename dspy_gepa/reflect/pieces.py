@@ -52,7 +52,9 @@ def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -
 
     What goes on from the current text is meant as the new one, if it comes last: reasons come
     before what they are for. Else what is in a fence of its own or has the component's name is, if
-    it says no less than the current text.
+    it says no less than the current text. In a second answer, to a question for nothing but the
+    text, any text that is set apart is: a shorter one too, and whoever answers like that twice
+    would never be heard.
     """
     pieces = [
         piece
@@ -69,10 +71,8 @@ def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -
             chosen[component] = others[-1]
     is_meant = all(
         _goes_on(old := current[name], piece)
-        or (
-            (piece.is_prose or piece.name in current or (is_second and not piece.is_code))
-            and len(piece.text) >= len(old)
-        )
+        or ((piece.is_prose or piece.name in current) and len(piece.text) >= len(old))
+        or (is_second and not piece.is_code)
         for name, piece in chosen.items()
     )
     return {name: piece.text for name, piece in chosen.items()} if is_meant else {}

@@ -9,7 +9,7 @@ from functools import partial
 
 from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionRequest, Repair
 from dspy_gepa.errors import WrongType
-from dspy_gepa.reflect.answers import added, final, joined, same, side_by_side
+from dspy_gepa.reflect.answers import added, final, joined, recorded, same, side_by_side
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.reflect.form import Form
 from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, in_words
@@ -193,13 +193,14 @@ class _Question:
         reading = self.read(reply, form, is_second=True)
         answer = self.answer(reply, reading, is_last=True, about=repair)
         if not all(self._is_nameless(each, form) for each in (repair.reply, reply.text)):
-            return answer
+            return recorded(answer, self.components, prompt, reply)
         calls = [
             partial(replace(self, components=one).first, descriptions, feedback, is_last=True)
             for one in self.parts
         ]
         apart = joined(self.request, side_by_side(calls))
-        return replace(apart, lm_calls=apart.lm_calls + 1, naming=-1)
+        exchanges = (*recorded(answer, self.components, prompt, reply).exchanges, *apart.exchanges)
+        return replace(apart, lm_calls=apart.lm_calls + 1, naming=-1, exchanges=exchanges)
 
     def brief(self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True) -> Brief:
         """What is said of the components, with their current texts or without."""
@@ -267,6 +268,7 @@ class _Question:
                     # One more call gives a text more surely than the name of one.
                     apart = [replace(answer.repairs[0], components=one) for one in self.parts]
                     answer = replace(answer, repairs=tuple(apart), naming=-1)
+                answer = recorded(answer, self.components, prompt.text, reply)
                 return replace(answer, lm_calls=calls, room=self.how.room.characters)
         return ReflectionAnswer(
             self.request.ticket, faults=(Fault(self.components, prompt.reason),), lm_calls=calls

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
 from dspy_gepa.core.events import Committed, Event, Remarked, RolledOut
@@ -186,8 +186,8 @@ class _Desk:
             self.waiting = deque(each for each in self.waiting if each.key != said.key)
         if isinstance(said, Setback):
             self.pace.set_back(said)
-        else:
-            self.pace.answered()
+            return replace(said, pause_seconds=self.pace.pause_seconds)
+        self.pace.answered()
         return said
 
     def _patience_seconds(self, *, is_ending: bool) -> float | None:

@@ -34,6 +34,9 @@ _MOST_ITEMS = 200
 _IN_ADDRESS = re.compile(r"://([^/@\s:]*):([^/@\s]+)@")
 _SETTING = re.compile(r"([\w.-]+)=([^\s;&#\"'<>]+)")
 """A part of an address or of a connection string."""
+_UNBROKEN = re.compile(r"[A-Za-z0-9+/]{20,}")
+_LEAST_FIGURES = 2
+_CHANGE = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[a-z0-9])|(?<=[0-9])(?=[A-Za-z])")
 _SCHEME = re.compile(r"^(?:Bearer|Basic|Token|ApiKey)\s+", re.IGNORECASE)
 _HEADERS = re.compile(r"headers?(?:\.|$)", re.IGNORECASE)
 _INSTALLED = (
@@ -66,7 +69,7 @@ def credentials(
     for name, value in sorted(environment.items()):
         # PWD is no password, and where a key lies is no key.
         if not os.path.exists(value):  # noqa: PTH110 - a Path of any text may not be made
-            note(name, _of_text(name, value))
+            note(name, _of_text(name, value, is_secret=_is_drawn(value)))
     for name, text, is_secret in _texts_in(roots):
         note(name, _of_text(name, text, is_secret=is_secret))
     return found
@@ -90,6 +93,16 @@ def _of_text(path: str, text: str, *, is_secret: bool = False) -> Iterator[tuple
         for ending, secret in ((".password", password), (".plain_password", plain[1])):
             if len(secret) >= _LEAST_OF_PASSWORDS:
                 yield ending, secret
+
+
+def _is_drawn(text: str) -> bool:
+    """Whether a text looks as if it was drawn at random, as keys are.
+
+    Capitals, small letters and figures follow on each other in it as they do in no name, date or
+    version.
+    """
+    rows = (row for row in _UNBROKEN.findall(text) if sum(map(str.isdigit, row)) >= _LEAST_FIGURES)
+    return any(4 * len(_CHANGE.findall(row)) >= len(row) for row in rows)
 
 
 def _settings_in(text: str) -> Iterator[tuple[str, str]]:

@@ -75,8 +75,8 @@ class Journal:
         self._stored_output = stored_output
         self._clock = clock
         self._now = now
-        self.at_seconds = round(now(), 3)
-        """When the last line was written, in seconds since the epoch."""
+        self.at_seconds = self.opened_at = round(now(), 3)
+        """When the last line was written, and when this was opened, in seconds since the epoch."""
         self._session: dict[str, Json] | None = {"session": "opened", "version": version}
         self._size, self._checksum = contents.size, contents.checksum
         self._problem: OSError | None = None
@@ -177,7 +177,7 @@ class Journal:
     def _write(self, fields: dict[str, Json]) -> None:
         # What is only read again is left as it was: a session is opened by what it writes.
         if (opened := self._session) is not None:
-            self._seal({**opened, "at": _milliseconds(self.at_seconds)})
+            self._seal({**opened, "at": _milliseconds(self.opened_at)})
             self._session = None
         self.at_seconds = max(round(self._now(), 3), self.at_seconds)
         self._seal({**fields, "at": _milliseconds(self.at_seconds)})

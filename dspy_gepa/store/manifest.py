@@ -9,11 +9,12 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.caution import Cautious
+from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import Ranking, by_estimate, by_mean
 from dspy_gepa.core.state import RunState, Settings
@@ -24,6 +25,8 @@ from dspy_gepa.values.plain import Json, dumps, packed, unpacked
 __all__ = ["Difference", "Manifest", "digest", "without_addresses"]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_QUOTED = re.compile(r"'([^']*)'")
+_OWNED = re.compile(r"'([^']*)': \(([^)]*)\)")
 _SHOWN = 60
 """Characters of a text that a difference shows."""
 
@@ -77,17 +80,26 @@ class Manifest:
     def begun(self) -> RunState:
         """The state before the first event, sufficient to apply stored events to.
 
-        Its strategies are not the run's, but for what chooses the best: it can be read, not carried
-        on.
+        Its strategies are not the run's, but for what chooses the best and what members are
+        compared on: it can be read, not carried on.
         """
+        recorded = self.settings
         settings = Settings(
             train=self.train,
             validation=self.validation,
             limits=Limits(**dict[str, Any](self.limits)),
             seed=self.seed,
-            ranking=_ranking(str(self.settings.get("ranking"))),
-            caution=_caution(str(self.settings.get("caution"))),
-            writes_seed=self.settings.get("writes_seed") is True,
+            anchors=self.anchors,
+            ranking=_ranking(str(recorded.get("ranking"))),
+            caution=_caution(str(recorded.get("caution"))),
+            writes_seed=recorded.get("writes_seed") is True,
+            frontier=_frontier(recorded.get("frontier")),
+            minimized=_names(recorded.get("minimized")),
+            frozen=_names(recorded.get("frozen")),
+            owners=_owners(recorded.get("owners")),
+            skip_perfect_score=recorded.get("skip_perfect_score") is not False,
+            perfect_score=_number(recorded.get("perfect_score"), 1.0),
+            lowest_score=_number(recorded.get("lowest_score"), 0.0),
         )
         return start(settings, self.candidate, self.first)
 
@@ -198,6 +210,29 @@ def without_addresses(text: str) -> str:
 def _ranking(recorded: str) -> Ranking:
     """The ranking that a run was recorded with; the mean where it was one of the user's own."""
     return by_estimate if recorded == by_estimate.__qualname__ else by_mean
+
+
+def _frontier(recorded: object) -> FrontierKind:
+    """What members were compared on; single examples where that was not recorded."""
+    named = str(recorded).strip("'")
+    return next((kind for kind in get_args(FrontierKind) if kind == named), "instance")
+
+
+def _names(recorded: object) -> tuple[str, ...]:
+    """Names, from what a tuple of them shows of itself; nothing is executed for it."""
+    return tuple(_QUOTED.findall(str(recorded or "")))
+
+
+def _owners(recorded: object) -> dict[str, tuple[str, ...]]:
+    """Name to names, likewise."""
+    return {name: _names(names) for name, names in _OWNED.findall(str(recorded or ""))}
+
+
+def _number(recorded: object, default: float) -> float:
+    try:
+        return float(str(recorded))
+    except ValueError:
+        return default
 
 
 def _caution(recorded: str) -> Cautious | None:

@@ -107,7 +107,9 @@ def unanswered(
             calls = 1 + trial_calls * is_first
             count, is_first = replace(count, rollouts=1, metric_calls=calls), False
         elif isinstance(key, ReflectionKey):
-            most = state.settings.reflection_calls
+            # A proposer of somebody's own may make more than are held for it.
+            made = [event.reflection.lm_calls for event in events if isinstance(event, Reflected)]
+            most = max([state.settings.reflection_calls, *made])
             count = replace(count, metric_calls=0, reflection_calls=most)
         lost.append(Faltered(key, "the process ended before it was answered", count))
     return tuple(lost)

@@ -4,16 +4,17 @@ Nothing is written outside of it, and it is made sure to be this run's before an
 
     manifest.json   what the run is                      events.jsonl   what happened
     blobs/          media, and what is large             run.lock       who is writing
+    examples.jsonl  what the examples are, in words
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import ujson
 
@@ -23,6 +24,7 @@ from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import Blobs
 from dspy_gepa.store.contents import Contents, StoredSession, read_journal
+from dspy_gepa.store.example_file import EXAMPLES, Described, as_lines, read_lines
 from dspy_gepa.store.files import remove_unfinished, unusable, write_whole
 from dspy_gepa.store.journal import Journal, with_output
 from dspy_gepa.store.lock import Lock, is_held
@@ -66,6 +68,8 @@ class StoredRun:
     """Who wrote, in order."""
     is_running: bool = False
     """Whether a process is writing."""
+    examples: Mapping[int, Described] = field(default_factory=dict)
+    """By id, those that are described; empty where that was not asked for."""
 
     @property
     def state(self) -> RunState:
@@ -108,6 +112,7 @@ def read_run(
         tuple(contents.times),
         contents.sessions,
         is_held(folder / _LOCK),
+        _described(folder, redact),
     )
 
 
@@ -192,6 +197,11 @@ class RunDir:
         if not self._events:
             self._record()
 
+    @property
+    def manifest(self) -> Manifest:
+        """What the run is."""
+        return self._manifest
+
     def resumed(self, settings: Settings, *, trial_calls: int = 0) -> RunState:
         """The state from which to carry on: the beginning where nothing was stored yet.
 
@@ -244,6 +254,20 @@ class RunDir:
     def _write(self, path: Path, text: str) -> Path:
         write_whole(path, text.encode("utf-8", "backslashreplace"))
         return path
+
+    def describe(self, examples: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+        """Put down what the examples are, from their inputs and their other fields, by id.
+
+        Raises:
+            JournalError: there is no room or no right to.
+        """
+        if not (self.path / EXAMPLES).exists():
+            self.write_text(EXAMPLES, as_lines(examples))
+
+    @property
+    def described(self) -> Mapping[int, Described]:
+        """The examples that are described, by id."""
+        return _described(self.path, self.redact)
 
     def read_text(self, name: str) -> str | None:
         """The text of this name that was put into the directory; None where there is none.
@@ -302,6 +326,18 @@ def _following(folder: Path) -> Iterator[None]:
             f"in this version of dspy_gepa ({type(error).__name__}: {error}). Carry the run on "
             "with the version in its manifest.json, or choose another log_dir."
         ) from error
+
+
+def _described(folder: Path, redact: Redactor) -> dict[int, Described]:
+    path = folder / EXAMPLES
+    try:
+        return read_lines(redact.shown_json(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError as error:
+        raise JournalCorrupt(f"{path} is no text: {error}. Remove it.") from None
+    except OSError as error:
+        raise unusable(path, "cannot be read", error) from error
 
 
 def _stored_manifest(folder: Path, redact: Redactor) -> Manifest | None:

@@ -23,6 +23,7 @@ _SECRET_WORDS = frozenset(
         *("password", "passwd", "pwd", "credential", "credentials"),
         *("auth", "authorization", "bearer", "cookie", "header", "headers"),
         *("pass", "passphrase", "passcode", "pat", "jwt", "otp", "sas", "sig", "sk", "webhook"),
+        *("private", "pw", "creds", "dsn", "mnemonic", "hmac", "privkey"),
     }
 )
 """A name that has one of these words in it names a secret. `max_tokens` has none of them."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
+from itertools import zip_longest
 from typing import Literal
 
 from dspy_gepa.core.state import RunState
@@ -13,6 +14,7 @@ from dspy_gepa.story.parts import (
     PURPOSES,
     ComponentStory,
     ExampleStory,
+    Session,
     Spending,
     UsedLimit,
 )
@@ -70,13 +72,22 @@ def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
         troubles=tuple(sorted(teller.troubles.values(), key=lambda each: -each.times)),
         uncalled=_uncalled(teller),
         curve=tuple(teller.curve),
-        sessions=facts.sessions,
+        sessions=_sessions(teller, facts),
         began_at=teller.first_at,
         ended_at=teller.last_at,
         seconds=None if teller.first_at is None else teller.running_seconds,
         objectives=state.objectives,
         demonstrations=outcome.demonstrations,
         routing=outcome.routing,
+    )
+
+
+def _sessions(teller: Teller, facts: Facts) -> tuple[Session, ...]:
+    """When the run was opened and closed, with the metric calls of each time."""
+    return tuple(
+        replace(session, metric_calls=calls)
+        for session, calls in zip_longest(facts.sessions, teller.calls, fillvalue=0)
+        if isinstance(session, Session)
     )
 
 
@@ -87,8 +98,8 @@ def _status(
         return "broke"
     if facts.outcome.is_stopped:
         return "stopped"
-    if state.ending and not state.live:
-        return "finished"
+    if state.ending:
+        return "stopped" if state.live else "finished"
     if facts.outcome.is_final:
         return "finished"
     return "under way" if facts.is_running else "died"

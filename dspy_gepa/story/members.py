@@ -145,6 +145,7 @@ def answer_of(rollout: Rollout) -> AnswerStory:
         feedback=rollout.feedback,
         failure=rollout.failure,
         output=_fields(rollout.output),
+        seconds=rollout.seconds or None,
         total_tokens=rollout.usage.total_tokens,
         usd=rollout.usage.usd,
     )

@@ -72,6 +72,8 @@ class Teller:
         self.troubles: dict[str, Trouble] = {}
         self.curve: list[Moment] = []
         self.called: set[str] = set()
+        self.calls: list[int] = []
+        """Of the metric, in each session."""
         self.first_at: float | None = None
         self.last_at: float | None = None
         self.running_seconds = 0.0
@@ -82,7 +84,10 @@ class Teller:
             self._enter(proposal.ticket, proposal.origin, proposal.phase)
 
     def opened(self, at: float) -> None:
-        """Take note that a session begins: time runs from now on."""
+        """Take note that a session begins: time runs from now on. Known ones are known."""
+        if self.last_at is not None and at <= self.last_at:
+            return
+        self.calls.append(0)
         self._since = at
         self._pass(at)
 
@@ -95,14 +100,16 @@ class Teller:
             case RolledOut(key, rollout):
                 # A trial of what is known already is paid by who asked for that.
                 purpose = self._purposes.get(key._replace(trial=0), "lost")
-                self._spend(purpose, spending_of(rollout.charge, rollout.usage))
+                self._spend(
+                    purpose, spending_of(rollout.charge, rollout.usage, seconds=rollout.seconds)
+                )
                 self.called.update(step.component for step in rollout.trace.steps)
             case Remarked(_, remark):
                 self._spend("feedback on components", spending_of(remark.charge, remark.usage))
             case Reflected(reflection):
                 self._reflected(reflection)
-            case Faltered(key, cause, lost):
-                self._faltered(key, cause, spending_of(lost, lost.usage), at)
+            case Faltered():
+                self._faltered(event, at)
             case Issued(ticket, origin, phase):
                 self._enter(ticket, origin, phase)
                 self._note(ticket).began_at = at
@@ -125,6 +132,8 @@ class Teller:
         return self.notes.setdefault(ticket, Note())
 
     def _spend(self, purpose: str, spent: Spending) -> None:
+        if self.calls:
+            self.calls[-1] += spent.metric_calls
         self.spending[purpose] = self.spending.get(purpose, Spending()) + spent
 
     def _enter(self, ticket: int, origin: Origin, phase: Phase) -> None:
@@ -146,18 +155,31 @@ class Teller:
                 self._purposes.setdefault(key, purpose)
 
     def _reflected(self, reflection: ReflectionAnswer) -> None:
-        self._spend("reflections", spending_of(reflection.charge, reflection.usage))
+        spent = spending_of(reflection.charge, reflection.usage, seconds=reflection.seconds)
+        self._spend("reflections", spent)
+        self._note(reflection.ticket).exchanges += [
+            Exchange(
+                components=each.components,
+                prompt=each.prompt,
+                reply=each.reply,
+                refused=each.refused,
+                is_cut_off=each.is_cut_off,
+                seconds=each.seconds,
+            )
+            for each in reflection.exchanges
+        ]
 
-    def _faltered(self, key: RequestKey, cause: str, lost: Spending, at: float | None) -> None:
+    def _faltered(self, event: Faltered, at: float | None) -> None:
+        cause, lost = event.cause, spending_of(event.lost, event.lost.usage)
         self._spend("lost", lost)
         known = self.troubles.get(cause) or Trouble(cause=cause, times=0, first_at=at)
         self.troubles[cause] = Trouble(
             cause=cause,
             times=known.times + 1,
-            requests=tuple(dict.fromkeys([*known.requests, _kind(key)])),
+            requests=tuple(dict.fromkeys([*known.requests, _kind(event.key)])),
             first_at=known.first_at,
             last_at=at,
-            paused_seconds=known.paused_seconds,
+            paused_seconds=known.paused_seconds + event.pause_seconds,
             lost=known.lost + lost,
         )
 
@@ -183,14 +205,18 @@ class Teller:
         )
 
 
-def spending_of(tally: Tally, usage: Usage) -> Spending:
+def spending_of(tally: Tally, usage: Usage, *, seconds: float = 0.0) -> Spending:
     """The same as a part of a story."""
     return Spending(
         rollouts=tally.rollouts,
         metric_calls=tally.metric_calls,
         reflection_calls=tally.reflection_calls,
         total_tokens=usage.total_tokens,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
         usd=usage.usd,
+        unpriced_calls=usage.unpriced_calls,
+        seconds=seconds,
     )
 
 

@@ -76,7 +76,7 @@ def descriptors(pid):
         ("import os; os._exit(3)", {}, "ended itself with status 3"),
         ("import os; os._exit(0)", {}, "without an answer"),
         ("raise KeyboardInterrupt", {}, "ended itself with status 1"),
-        ("raise GeneratorExit", {}, "ended itself with status 1"),
+        ("raise GeneratorExit", {}, "GeneratorExit"),
         ("import ctypes; ctypes.string_at(0)", {}, "signal 11"),
         ("import os; os.kill(os.getpid(), 9)", {}, "signal 9"),
         ("import os; os.kill(os.getppid(), 9)", {}, "watched it was ended"),

@@ -7,9 +7,13 @@ import asyncio
 import base64
 import contextlib
 import io
+import json
+import os
+import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from artifact_worlds import Counted, climber, repeater, value_of
@@ -235,10 +239,19 @@ def value_of_candidate(candidate):
 
 def test_trap_10_score_and_text_are_of_two_artifacts():
     """A refiner's score is told with the text that was not refined. Ours are of one evaluation."""
-    config = configured(climber(100), 6)
-    config.refiner = RefinerConfig(refiner_lm=climber(1000), max_refinements=1)
+    refined = json.dumps({"current_candidate": "value: 1000"})
+
+    def with_refiner():
+        config = configured(climber(100), 6)
+        config.refiner = RefinerConfig(refiner_lm=lambda prompt: refined, max_refinements=1)
+        return config
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = gepa_anything("value: 0", evaluator=value_of_candidate, config=with_refiner())
+    assert found.val_aggregate_scores[found.best_idx] == 1000
+    assert value_of_candidate(found.best_candidate) != 1000
     with pytest.raises(SettingsError, match="refiner_lm"):
-        optimize_anything("value: 0", value_of, config=config)
+        optimize_anything("value: 0", value_of, config=with_refiner())
     result = run(value_of)
     assert result.score == value_of(result.optimized_artifact)
 
@@ -361,6 +374,57 @@ def test_trap_15_a_time_limit_works_in_the_main_thread_only():
     assert result.score >= 1
 
 
+def is_alive(pid):
+    """Whether it runs; what has ended and was not asked about is not counted."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_trap_15_a_grandchild_outlives_the_time_limit(tmp_path):
+    """What gepa's subprocess began goes on after it; ours ends the whole tree."""
+
+    def sleeping(path):
+        return f"""
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+open({str(path)!r}, "w").write(str(child.pid))
+time.sleep(60)
+"""
+
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    assert not execute_code(sleeping(theirs), timeout=3, mode=ExecutionMode.SUBPROCESS).success
+    left = int(theirs.read_text())
+    assert is_alive(left)
+    os.kill(left, signal.SIGKILL)
+
+    def evaluate(candidate):
+        if value_of(candidate):
+            exec(sleeping(ours), {})
+        return value_of(candidate)
+
+    result = run(evaluate, limit=2, isolation="process", timeout_seconds=3, repairs=0)
+    assert result.score == 0
+    assert not is_alive(int(ours.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("A\n```\nvalue: 3\n```\nor\n```\nvalue: 4\n```", "value: 3\n```\nor\n```\nvalue: 4"),
+        ("I am sorry, but I cannot help with that.", "I am sorry, but I cannot help with that."),
+        ("```\n```", ""),
+    ],
+)
+def test_trap_16_gepa_evaluates_what_is_no_text(reply, text):
+    """The next test has the same replies, and what ours makes of them."""
+    theirs = Counted(lambda candidate: 0.0)
+    gepa_run(one_argument(theirs), lambda prompt: reply, limit=4)
+    assert text in [called for called, _ in theirs.calls]
+
+
 @pytest.mark.parametrize(
     ("reply", "text"),
     [
@@ -399,6 +463,9 @@ def test_trap_16_a_text_with_marks_of_ours_is_shown_as_it_is():
         return climber()(prompt)
 
     artifact = "value: 0\n<new_text>\n<side_info>\n{{examples}}"
+    gepa_run(one_argument(value_of), model, artifact, limit=4)
+    assert artifact not in str(prompts.pop(0))
+    prompts.clear()
     run(value_of, model, artifact, limit=2)
     assert artifact in prompts[0]
     assert "<new_text_2>" in prompts[0]
@@ -411,8 +478,11 @@ def test_trap_16_no_image_is_in_the_files_of_a_run_as_text(tmp_path):
     def evaluate(candidate):
         return value_of(candidate), {"plot": Image(base64_data=pixels, media_type="image/png")}
 
-    run(evaluate, limit=3, log_dir=str(tmp_path))
-    assert pixels not in (tmp_path / "events.jsonl").read_text()
+    gepa_run(evaluate, limit=4, run_dir=str(tmp_path / "theirs"))
+    theirs = (tmp_path / "theirs").rglob("*.json")
+    assert any(pixels in file.read_text() for file in theirs)
+    run(evaluate, limit=3, log_dir=str(tmp_path / "ours"))
+    assert pixels not in (tmp_path / "ours" / "events.jsonl").read_text()
 
 
 def test_trap_17_what_was_rejected_as_a_whole_is_forgotten():
@@ -448,7 +518,12 @@ def test_trap_19_a_score_depends_on_when_it_was_measured():
 
     def warm(candidate, opt_state=None):
         best = [each["score"] for each in opt_state.best_example_evals] if opt_state else []
-        return max([value_of(candidate), *best])
+        told.append((value_of(candidate), max([value_of(candidate), *best])))
+        return told[-1][1]
 
+    told, values = [], iter([5, 1, 2, 3, 4])
+    gepa_run(warm, lambda prompt: f"```\nvalue: {next(values)}\n```", limit=10)
+    # What is worse than what came before scores as much.
+    assert (1, 5) in told
     with pytest.raises(SettingsError, match="component of its own"):
         run(warm)

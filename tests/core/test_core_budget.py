@@ -74,6 +74,41 @@ def test_what_can_be_counted_may_be_used_to_the_last(unit):
     assert limits.obstacle(used=used, more=Tally(**{unit: 4})) == unit
 
 
+@given(
+    st.dictionaries(st.sampled_from(COUNTED), st.integers(0, 40), min_size=1),
+    st.tuples(*[st.integers(0, 30)] * 4),
+    st.tuples(*[st.integers(0, 30)] * 4),
+)
+def test_the_unit_that_lacks_most_is_named(given_limits, used, more):
+    """Whatever others lack too: 26 of 30 rollouts end a run, and not 26 of 300 metric calls."""
+    units = dict(
+        zip(("rollouts", "metric_calls", "reflection_calls", "proposals"), used, strict=True)
+    )
+    following = dict(zip(units, more, strict=True))
+    unit = Limits(**given_limits).obstacle(used=Tally(**units), more=Tally(**following))
+    shares = {
+        name: (units[name] + following[name]) / limit if limit else float("inf")
+        for name, limit in given_limits.items()
+        if units[name] + following[name] > limit
+    }
+    assert (unit in shares) == bool(shares)
+    if unit:
+        assert shares[unit] == max(shares.values())
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(rollouts=30), "30 rollouts"),
+        (Limits(metric_calls=300, rollouts=30), "30 rollouts"),
+        (Limits(metric_calls=20, rollouts=30), "20 metric calls"),
+    ],
+)
+def test_the_most_rollouts_are_told_in_the_unit_that_limits_them(limits, words):
+    """Also where another one was given beside it."""
+    assert limits.rollouts_in_words == words
+
+
 @pytest.mark.parametrize("unit", ["total_tokens", "usd"])
 def test_of_what_is_known_afterwards_something_must_be_left(unit):
     """A proposal may begin with any amount left, however little, and not with nothing."""

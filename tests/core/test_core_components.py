@@ -65,7 +65,9 @@ def test_a_model_of_one_text_is_asked_about_one_component_a_proposal(window):
                 return super().__call__(request)
             asked.append((request.asks_apart, request.components))
             if request.asks_apart or request.repairs:
-                return replace(super().__call__(request), is_repair=bool(request.repairs))
+                naming = -1 if request.repairs else 0
+                answer = super().__call__(request)
+                return replace(answer, is_repair=bool(request.repairs), naming=naming)
             fault = Fault("a text for no component", request.components)
             repairs = tuple(Repair((name,), "a text", (fault,)) for name in request.components)
             return ReflectionAnswer(request.ticket, repairs=repairs, lm_calls=1, naming=-1)

@@ -106,13 +106,15 @@ def test_a_text_in_another_form_is_taken_where_it_goes_on_from_the_current_one(r
 @pytest.mark.parametrize("reply", IN_OTHER_FORM.values(), ids=IN_OTHER_FORM)
 def test_a_text_that_goes_on_from_nothing_is_taken_where_the_reply_sets_it_apart(reply):
     """By a fence for prose, from other words, or by the component's name, and says no less than
-    the current text. DSPy's short default instruction proves nothing of a text."""
+    the current text; whatever it says, where that was asked for. DSPy's short default instruction
+    proves nothing of a text."""
     current = {"label": "Given the fields `mail`, produce `code`."}
     is_apart = "Done." in reply and "```" in reply and "<" not in reply
     reading = read_reply(reply, current)
     assert reading.texts == ({"label": TEXT} if is_apart or '"label"' in reply else {})
     assert read_reply(reply, current, is_second=True).texts == {"label": TEXT}
-    assert not read_reply(reply, {"label": "Say which code it is. " * 9}, is_second=True).texts
+    longer = {"label": "Say which code it is. " * 9}
+    assert read_reply(reply, longer, is_second=True).texts == {"label": TEXT}
 
 
 NO_INSTRUCTIONS = {

@@ -34,6 +34,11 @@ GLOBAL_LM = dspy.LM("openai/x", api_key=f"global-{KEY}")
         "STRIPE_SK",
         "SSH_PASSPHRASE",
         "SLACK_WEBHOOK",
+        "SIGNING_PRIVATE",
+        "DB_PW",
+        "APP_CREDS",
+        "SENTRY_DSN",
+        "WALLET_MNEMONIC",
     ],
 )
 def test_the_environment_is_read_by_names(name):
@@ -58,6 +63,39 @@ def test_the_environment_is_read_by_names(name):
 def test_what_is_no_secret_is_left(name, value):
     """By its name, or because it stands in for one."""
     assert credentials({name: value}) == {}
+
+
+DRAWN = {
+    "figures and small letters": "9f86d081884c7d659a2feaa0c55ad015",
+    "all kinds": "wJalrXUtnFEMI4K7MDENGbPxRfiCYz6EXAMPL3",
+    "with signs": "Xk9/pL2mQ8vR4tY7wZ1aB3+dE5fG6hJ0nS==",
+    "after a mark": "v1.2aF9kQ7xZ3mT8wR5yB1cD4eG6hJ",
+    "in lines": "-----BEGIN-----\nMIIEvQ1BADANBg9kqhkiG4w0BAQ\n-----END-----",
+}
+ORDINARY = {
+    "a model": "openai/gpt-4o-mini-2024-07-18",
+    "another model": "anthropic.claude-3-5-sonnet-20241022-v2:0",
+    "a version": "cpython-3.11.9+20240415-x86_64-unknown-linux-gnu",
+    "a UUID": "123e4567-e89b-12d3-a456-426614174000",
+    "a long name": "MyVeryLongServiceNameForProduction2",
+    "a date": "20261129T064500Z20261129T0645",
+    "an address": "https://internationalization.example.com/v1",
+    "a flag": "--max-old-space-size=4096000000000000000",
+    "words": "internationalization and localization",
+    "figures": "123456789012345678901234567890",
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_what_looks_drawn_at_random_is_one_in_the_environment(name):
+    """Whatever its name is."""
+    assert DRAWN[name] in credentials({"FLOWER": DRAWN[name]}).values()
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_what_somebody_chose_is_none(name):
+    """Names, versions, dates and numbers stand in other texts too."""
+    assert credentials({"FLOWER": ORDINARY[name]}) == {}
 
 
 def test_an_address_with_a_password_is_one():

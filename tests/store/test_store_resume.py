@@ -13,16 +13,16 @@ from journals import SETTINGS, WORLD, carried_on, recorded
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.caution import Cautious
-from dspy_gepa.core.events import Ended, RolledOut
+from dspy_gepa.core.events import Ended, Reflected, RolledOut
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.selection import by_estimate
-from dspy_gepa.core.work import Setback, Stop
+from dspy_gepa.core.work import ReflectionKey, Setback, Stop
 from dspy_gepa.run.loop import run
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
-from dspy_gepa.store.resume import reopening, replayed
+from dspy_gepa.store.resume import reopening, replayed, unanswered
 from dspy_gepa.store.run_dir import RunDir, read_run
 from dspy_gepa.testing.orders import OrderedExecutor, VirtualTimeExecutor, durations, shuffled
 from dspy_gepa.testing.strategies import settings, worlds
@@ -310,3 +310,17 @@ def test_a_larger_budget_makes_the_published_search_the_one_that_had_it(tmp_path
     assert 0 < len(small.history) < len(expected.history)
     found = carried_on(tmp_path, settings=settings, **LARGER)
     assert outcome(found) == outcome(expected)
+
+
+@pytest.mark.parametrize(("made", "expected"), [(1, 2), (7, 7)])
+def test_a_reflection_that_a_kill_took_counts_as_the_dearest_before(made, expected):
+    """A proposer of somebody's own may make more calls than are held for it."""
+    events = [
+        Reflected(replace(event.reflection, lm_calls=made))
+        if isinstance(event, Reflected)
+        else event
+        for event in recorded()[0]
+    ]
+    begun = start(replace(SETTINGS, reflection_calls=2), WORLD.student)
+    (lost,) = unanswered(begun, events, [ReflectionKey(99)])
+    assert lost.lost.reflection_calls == expected

@@ -139,6 +139,8 @@ def _serve(
         if pid == 0:
             try:
                 control.close()
+                # What ends the group of its parent ends no other evaluation, and not the server.
+                os.setsid()
                 become_parent_of_orphans()
                 while True:  # until who asks is gone
                     report = supervise(answering, _received(answering), carry_out, limits)

@@ -36,6 +36,8 @@ _LISTING = Path("/proc/thread-self/children")
 _IS_LINUX = sys.platform.startswith("linux") and _LISTING.exists()
 _PRCTL = ctypes.CDLL(None).prctl if _IS_LINUX else None
 _STREAMS = ("answer", "logged", "printed", "errors")
+# As they are before any artifact runs, which may put others in their place.
+_exit, _write, _excepthook = os._exit, os.write, sys.excepthook
 
 
 def become_parent_of_orphans() -> None:
@@ -87,11 +89,12 @@ def _never_returning() -> Iterator[None]:
     except KeyboardInterrupt:
         pass
     finally:
-        if (error := sys.exc_info()[1]) is not None:
-            sys.excepthook(type(error), error, error.__traceback__)
-        with suppress(OSError, ValueError):
+        try:
+            if (error := sys.exc_info()[1]) is not None:
+                _excepthook(type(error), error, error.__traceback__)
             sys.stderr.flush()
-        os._exit(1)
+        finally:
+            _exit(1)
 
 
 def _carry_out(
@@ -111,16 +114,18 @@ def _carry_out(
         os.dup2(writing["errors"], 2)
     # Whatever stood in their place, which in a notebook belongs to threads that are not here.
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - it stays open
-    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
+    printed = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stdout = printed
     sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
     logging_to(writing["logged"])
     grant = limit_memory(limits.memory_mb) if limits.memory_mb is not None else lambda: None
     answer = carry_out(request)
     grant()
-    sys.stdout.flush()
+    with suppress(OSError, ValueError):  # it may be closed
+        printed.flush()
     while answer:
-        answer = answer[os.write(writing["answer"], answer) :]
-    os._exit(0)
+        answer = answer[_write(writing["answer"], answer) :]
+    _exit(0)
 
 
 class _Watch:

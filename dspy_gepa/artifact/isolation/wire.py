@@ -5,6 +5,8 @@ So nothing of an artifact's own types is made, and none of its code is run, wher
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest, Setback
-from dspy_gepa.errors import MetricError, WorkerError
+from dspy_gepa.errors import JournalCorrupt, MetricError, WorkerError
 from dspy_gepa.store.codec import RECORDS
 from dspy_gepa.values.plain import dumps, loads, packed, unpacked
 
@@ -64,8 +66,18 @@ def refusal_of(sent: str) -> Refused:
     Raises:
         JournalCorrupt: it is nothing that one says.
     """
-    refused: Refused = unpacked(loads(sent)["refused"])
-    return refused
+    with _reading():
+        refused: Refused = unpacked(loads(sent)["refused"])
+        return refused
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Whatever is wrong with what is read inside has one name: an artifact may have written it."""
+    try:
+        yield
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise JournalCorrupt(f"it is no answer that can be read: {error}") from None
 
 
 def request_of(sent: bytes) -> tuple[RolloutRequest, bool] | CheckRequest:
@@ -96,13 +108,14 @@ def answer_of(sent: str, request: RolloutRequest) -> Answer:
         JournalCorrupt: it is none.
     """
     key = request.key
-    read = loads(sent)
-    if "rollout" in read:
-        return RolloutAnswer(key, RECORDS[Rollout].unpack(read["rollout"]))
-    told = unpacked(read["setback"])
-    usage, is_of_evaluator = Usage(*told.pop("usage")), told.pop("is_of_evaluator")
-    error = (MetricError if is_of_evaluator else WorkerError)(told["cause"])
-    return Setback(key, **told, usage=usage, error=error)
+    with _reading():
+        read = loads(sent)
+        if "rollout" in read:
+            return RolloutAnswer(key, RECORDS[Rollout].unpack(read["rollout"]))
+        told = unpacked(read["setback"])
+        usage, is_of_evaluator = Usage(*told.pop("usage")), told.pop("is_of_evaluator")
+        error = (MetricError if is_of_evaluator else WorkerError)(told["cause"])
+        return Setback(key, **told, usage=usage, error=error)
 
 
 def packed_report(report: Report) -> bytes:

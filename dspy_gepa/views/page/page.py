@@ -16,7 +16,7 @@ from typing import Any
 from dspy_gepa.errors import MissingExtra, readable
 from dspy_gepa.story.story import Story
 from dspy_gepa.story.wording import amount, clock, counted, exact, listed
-from dspy_gepa.views.diff import diffed, folded
+from dspy_gepa.views.diff import DiffLine, diffed, folded
 from dspy_gepa.views.page.charts import curves, lineage
 from dspy_gepa.views.page.examples import ExampleRows
 from dspy_gepa.views.page.rows import PageRows
@@ -25,9 +25,10 @@ from dspy_gepa.views.wording import moment, score
 
 __all__ = ["environment_with", "page_of"]
 
-_MOST_CHARACTERS = 700_000
-"""Of texts that may be shortened. With the rest of a page that is under 1 MB for a run of 2,500
-metric calls."""
+_MOST_BYTES = 900_000
+"""Of a page that can be kept so small by shortening its longest texts."""
+_FEWEST_CHARACTERS = 200_000
+"""Of all texts that may be shortened."""
 _LONGEST_SHOWN = LONGEST + 100
 """Characters of anything, such as a name. What was shortened by its section is not longer."""
 
@@ -58,8 +59,9 @@ def page_of(story: Story, *, is_live: bool = False, environment: Any = None) -> 
     }
     shortener = Shortener()
     page: str = template.render(**given, short=shortener)
-    if shortener.total > _MOST_CHARACTERS:
-        page = template.render(**given, short=shortener.fitting(_MOST_CHARACTERS))
+    if (excess := len(page.encode()) - _MOST_BYTES) > 0:
+        most = max(_FEWEST_CHARACTERS, shortener.total - excess)
+        page = template.render(**given, short=shortener.fitting(most))
     return page
 
 
@@ -121,7 +123,7 @@ def environment_with(*, escapes: bool = True, spells: bool = True) -> Any:
         "amount": amount,
         "clock": clock,
         "counted": counted,
-        "diff": lambda before, after: folded(diffed(before, after)),
+        "diff": _difference,
         "exact": exact,
         "listed": listed,
         "moment": moment,
@@ -130,6 +132,10 @@ def environment_with(*, escapes: bool = True, spells: bool = True) -> Any:
         "ours": Markup,
     }
     return environment
+
+
+def _difference(before: str, after: str) -> tuple[DiffLine, ...]:
+    return folded(diffed(shortened(before).text, shortened(after).text))
 
 
 def _encodable(text: str) -> str:

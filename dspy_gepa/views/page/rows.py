@@ -135,6 +135,27 @@ class PageRows:
         changed = {change.component for change in self.changes}
         return [each for each in self.story.components if each.name not in changed]
 
+    @cached_property
+    def steps(self) -> Sequence[ProposalStory]:
+        """The proposals that led from the seed to what is returned, the first one first."""
+        members, waiting = self.story.members, {self.story.returned or 0}
+        made: set[int] = set()
+        while waiting:
+            number = waiting.pop()
+            if members and number and number not in made:
+                made.add(number)
+                waiting |= {*members[number].parents}
+        return [self.story.proposals[members[number].proposal] for number in sorted(made)]
+
+    def why(self, proposal: ProposalStory) -> str:
+        """What its reflection said goes wrong, or of its change, shortly."""
+        return first_line(proposal.diagnosis or proposal.lesson, 300)
+
+    @property
+    def is_without_reasons(self) -> bool:
+        """Whether no reflection on the way said why."""
+        return not any(step.diagnosis or step.lesson for step in self.steps)
+
     def length(self, text: str) -> str:
         """How long a text is."""
         return f"{counted(len(text.split()), 'word')} ({counted(len(text), 'character')})"

@@ -180,7 +180,7 @@ def test_an_exception_tells_kind_message_and_place(wrap):
     text = Feedback(0, wrap(raised())).feedback
     assert "ValueError: invalid literal for int() with base 10: 'twelve'" in text
     assert "in raised, line " in text
-    assert "test_program_feedback.py" in text
+    assert "test_judging_feedback.py" in text
 
 
 def test_an_exception_tells_what_it_was_raised_from():

@@ -1,0 +1,59 @@
+"""What became of a search after its end, as a run directory keeps it: kept, and read again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from dspy_gepa.core.budget import Tally
+from dspy_gepa.result import RunResult
+from dspy_gepa.specialists.routing import Routing
+from dspy_gepa.store.outcome import keep_fields, kept_fields
+from dspy_gepa.store.run_dir import RunDir, StoredRun
+from dspy_gepa.verdict.finding import Verdict
+
+__all__ = ["keep_outcome", "with_outcome"]
+
+
+def keep_outcome(run_dir: RunDir, result: RunResult) -> None:
+    """Keep what became of the search, so that its result can be read again.
+
+    Raises:
+        JournalError: there is no room or no right to write.
+    """
+    routing = None if result.routing is None else asdict(result.routing)
+    fields = {
+        "aggregates": list(result.aggregates),
+        "demonstrations": result.demonstrations,
+        "demo_tally": asdict(result.demo_tally),
+        "further_tally": asdict(result.further_tally),
+        "is_stopped": result.is_stopped,
+        "routing": routing,
+        "verdict": asdict(result.verdict),
+        "story": asdict(result.outcome),
+    }
+    keep_fields(run_dir, result.state, fields)
+
+
+def with_outcome(result: RunResult, stored: StoredRun) -> RunResult:
+    """The result with what was kept; as it is if nothing was, or the run was carried on since.
+
+    Raises:
+        JournalCorrupt: what was kept was changed.
+    """
+    fields: Mapping[str, Any] = kept_fields(stored, result.state)
+    if not fields:
+        return result
+    routing = fields["routing"]
+    return replace(
+        result,
+        aggregates=tuple(fields["aggregates"]),
+        demonstrations=fields["demonstrations"],
+        demo_tally=Tally(**fields["demo_tally"]),
+        further_tally=Tally(**fields["further_tally"]),
+        is_stopped=fields["is_stopped"],
+        routing=None if routing is None else Routing(**routing),
+        verdict=Verdict(**fields["verdict"]),
+        is_final=True,
+    )

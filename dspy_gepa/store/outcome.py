@@ -1,0 +1,48 @@
+"""`outcome.json`: what became of a search after its end, which no event says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from dspy_gepa.core.state import RunState
+from dspy_gepa.errors import JournalCorrupt
+from dspy_gepa.store.run_dir import RunDir, StoredRun
+from dspy_gepa.values.plain import dumps, loads, packed, unpacked
+
+__all__ = ["OUTCOME", "keep_fields", "kept_fields"]
+
+OUTCOME = "outcome.json"
+
+
+def keep_fields(run_dir: RunDir, state: RunState, fields: Mapping[str, object]) -> None:
+    """Write down what became of the search that ended in this state.
+
+    Raises:
+        JournalError: there is no room or no right to write.
+    """
+    told = {"of": _mark_of(state), "fields": packed(dict(fields))}
+    run_dir.write_text(OUTCOME, dumps(told))
+
+
+def kept_fields(stored: StoredRun, state: RunState) -> Mapping[str, Any]:
+    """What was written down; nothing where there is nothing, or the run was carried on since.
+
+    Raises:
+        JournalCorrupt: something else stands there.
+    """
+    path = stored.path / OUTCOME
+    if not path.exists():
+        return {}
+    try:
+        told = loads(path.read_text("utf-8"))
+        fields: Mapping[str, Any] = unpacked(told["fields"])
+        return fields if told["of"] == _mark_of(state) else {}
+    except (OSError, LookupError, TypeError, UnicodeDecodeError, JournalCorrupt) as error:
+        raise JournalCorrupt(f"{path} holds no outcome: {error}. Remove it.") from None
+
+
+def _mark_of(state: RunState) -> list[Any]:
+    """Tells the state that an outcome belongs to from those before and after it."""
+    return [len(state.history), len(state.known), *asdict(state.tally).values(), state.ending]

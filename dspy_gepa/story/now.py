@@ -1,0 +1,147 @@
+"""Where a run stands at this moment, and what has just happened: what a display needs, cheaply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dspy_gepa.core.events import Committed, Event, Faltered
+from dspy_gepa.core.proposal import Merge, Mutation, Revalidation
+from dspy_gepa.core.state import RunState
+from dspy_gepa.story.building import limits_used
+from dspy_gepa.story.diff import counted_lines
+from dspy_gepa.story.members import Scale
+from dspy_gepa.story.parts import UsedLimit
+from dspy_gepa.story.proposals import phase_in_words
+from dspy_gepa.story.teller import Teller
+from dspy_gepa.story.wording import score_in_words
+
+__all__ = ["Happening", "Now", "happening", "now_of"]
+
+_FORESEEABLE_SHARE = 0.05
+"""Of a limit: before so much is used, nothing is said of the time that is left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Now:
+    """Where a run stands."""
+
+    seconds: float
+    """Since its beginning, pauses between sessions left out."""
+    limit: UsedLimit | None
+    """The limit of which most is used; None where there is none."""
+    metric_calls: int
+    best: float | None
+    """The estimate of the best member; None before the seed is validated."""
+    kept: int
+    """How many proposals became members."""
+    tried: int
+    """How many proposals of a new candidate are over."""
+    doing: str
+    """What the oldest proposal under way is at; empty where none is."""
+    doing_seconds: float
+    """Since the last answer of anything."""
+    left_seconds: float | None
+    """Until the limit is used up, if things go on as so far; None where that cannot be said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """A proposal that is over, or trouble."""
+
+    seconds: float
+    """Since the run's beginning."""
+    number: int | None = None
+    """Of the proposal; None for trouble, and for the seed."""
+    what: str
+    """ "rewrite of 2", "merge of 2 and 3", "as it was", "member 2 on more"."""
+    became: str = ""
+    """ "kept as 3", "dropped", "skipped"; empty for the seed."""
+    seen: str = ""
+    """What was seen of the member: "3 of 5 right"."""
+    reason: str = ""
+    """Why nothing came of it."""
+    is_best: bool = False
+    lines: str = ""
+    """How many lines its texts gained and lost: "+3 -1 lines"."""
+
+
+def now_of(teller: Teller, at: float) -> Now:
+    """Where a run stands at this time, in seconds since the epoch."""
+    state, last = teller.state, teller.last_at
+    waited = 0.0 if last is None else max(0.0, at - last)
+    seconds = teller.running_seconds + waited
+    used = limits_used(state, seconds)
+    over = [s for s in state.history if isinstance(s.origin, Mutation | Merge)]
+    return Now(
+        seconds=seconds,
+        limit=used[0] if used else None,
+        metric_calls=state.tally.metric_calls,
+        best=teller.curve[-1].best_estimate if teller.curve else None,
+        kept=sum(each.verdict.kind == "accepted" for each in over),
+        tried=len(over),
+        doing=phase_in_words(state.live[0].phase) if state.live else "",
+        doing_seconds=waited,
+        left_seconds=_left(used[0], seconds) if used else None,
+    )
+
+
+def _left(limit: UsedLimit, seconds: float) -> float | None:
+    if not _FORESEEABLE_SHARE <= limit.share <= 1:
+        return None
+    return seconds * (1 - limit.share) / limit.share
+
+
+def happening(teller: Teller, event: Event) -> Happening | None:
+    """What people are told of an event; None where it is nothing to tell."""
+    match event:
+        case Committed(ticket):
+            return _committed(teller, ticket)
+        case Faltered(_, cause):
+            return Happening(seconds=teller.running_seconds, what="trouble", reason=cause)
+    return None
+
+
+def _committed(teller: Teller, ticket: int) -> Happening:
+    state, seconds = teller.state, teller.running_seconds
+    settled = state.history[ticket]
+    reason, kind = settled.verdict.reason, settled.verdict.kind
+    match settled.origin:
+        case Mutation(parent=parent):
+            what, origin = f"rewrite of {parent}", parent
+        case Merge(parents=(first, second)):
+            what, origin = f"merge of {first} and {second}", first
+        case Revalidation(member=member):
+            return Happening(
+                seconds=seconds, what=f"member {member} on more", seen=_seen(state, member)
+            )
+        case _:
+            seen = _seen(state, 0) if state.members else ""
+            return Happening(seconds=seconds, what="as it was", seen=seen, reason=reason)
+    if kind != "accepted":
+        became = "dropped" if kind == "rejected" else kind
+        return Happening(seconds=seconds, number=ticket, what=what, became=became, reason=reason)
+    number = len(state.members) - 1
+    before = state.members[origin].candidate
+    return Happening(
+        seconds=seconds,
+        number=ticket,
+        what=what,
+        became=f"kept as {number}",
+        seen=_seen(state, number),
+        is_best=bool(teller.curve) and teller.curve[-1].best == number,
+        lines=counted_lines(
+            [(before.get(name, ""), text) for name, text in settled.candidate.items()]
+        ),
+    )
+
+
+def _seen(state: RunState, number: int) -> str:
+    scores = state.members[number].scores
+    seen = scores[~np.isnan(scores)]
+    scale = Scale.of(state)
+    finite = seen[np.isfinite(seen)]
+    right = int((seen == scale.highest).sum()) if scale.is_right_or_wrong else None
+    mean = float(finite.mean()) if len(finite) else None
+    return score_in_words(right=right, seen=len(seen), mean=mean)

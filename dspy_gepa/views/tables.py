@@ -1,0 +1,86 @@
+"""A story as plain dictionaries and as tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from dspy_gepa.errors import MissingExtra
+from dspy_gepa.story.story import Story
+
+__all__ = ["SCHEMA", "Tables", "dictionary_of", "tables_of"]
+
+SCHEMA = "dspy_gepa.run/1"
+"""Under "schema": the number rises where a key means something else or is gone."""
+
+
+def dictionary_of(story: Story) -> dict[str, Any]:
+    """All of it, as JSON can have it. It holds examples and answers where these were kept."""
+    plain = _plain(asdict(story))
+    assert isinstance(plain, dict)
+    # When the run's process let go of it is not known to that process.
+    del plain["sessions"]
+    return {"schema": SCHEMA, **plain}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class Tables(NamedTuple):
+    """Data frames; a score's row names member and example."""
+
+    members: Any
+    proposals: Any
+    scores: Any
+    spending: Any
+
+
+def tables_of(story: Story) -> Tables:
+    """The same as tables.
+
+    Raises:
+        MissingExtra: pandas is not installed.
+    """
+    try:
+        import pandas as pd  # type: ignore[import-untyped, import-not-found, unused-ignore]  # noqa: PLC0415 - nobody needs it who asks for no table
+    except ImportError as error:
+        raise MissingExtra("pandas", "report") from error
+    nested = {"texts", "answers", "tops", "children", "objectives"}
+    members = [
+        {
+            **{name: value for name, value in asdict(member).items() if name not in nested},
+            "tops": len(member.tops),
+            **{f"text.{name}": text for name, text in member.texts.items()},
+            **{f"objective.{name}": mean for name, mean in member.objectives.items()},
+        }
+        for member in story.members
+    ]
+    proposals = [
+        {
+            "number": each.number,
+            "kind": each.kind,
+            "parents": each.parents,
+            "verdict": each.verdict,
+            "reason": each.reason,
+            "member": each.member,
+            "seconds": each.seconds,
+            **{f"spent.{unit}": amount for unit, amount in asdict(each.spending).items()},
+        }
+        for each in story.proposals
+    ]
+    scores = [
+        {"member": member.number, "example": example, **asdict(answer)}
+        for member in story.members
+        for example, answer in member.answers.items()
+    ]
+    spending = [{"purpose": name, **asdict(spent)} for name, spent in story.spending.items()]
+    return Tables(*map(pd.DataFrame, (members, proposals, scores, spending)))

@@ -1,0 +1,191 @@
+"""A story as text: the block at the end of a run, tables and diffs for a terminal.
+
+Nothing here quotes an example, an answer or a metric's words: those are the users' data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dspy_gepa.errors import readable
+from dspy_gepa.story.diff import diff_lines
+from dspy_gepa.story.story import Comparison, MemberStory, ProposalStory, Story
+from dspy_gepa.story.verdict import compared, seen_in_words
+from dspy_gepa.story.wording import amount, clock, counted, exact
+
+__all__ = [
+    "block_of",
+    "compared_in_words",
+    "diff_of",
+    "explained",
+    "member_in_a_line",
+    "members_table",
+    "proposal_in_a_line",
+    "spent_in_words",
+]
+
+_BEGINNINGS = {
+    "finished": "Done",
+    "stopped": "Stopped",
+    "broke": "Broke",
+    "died": "Died",
+    "under way": "Under way",
+}
+_LONGEST_REASON = 160
+
+
+def block_of(story: Story) -> str:
+    """How a run stands or ended, in at most 12 lines."""
+    return readable("\n".join(_block(story)))
+
+
+def _block(story: Story) -> Iterator[str]:
+    after = "" if story.seconds is None else f" after {clock(story.seconds)}"
+    ending = " ".join(story.ending.split())[:_LONGEST_REASON]
+    yield f"{_BEGINNINGS[story.status]}{after}{f': {ending}' if ending else ''}"
+    if story.returned is None:
+        yield "  returned     nothing: the program as it was is not validated"
+    else:
+        is_final = story.has_outcome or story.status in ("finished", "stopped")
+        title = "returned" if is_final else "best so far"
+        member = story.members[story.returned]
+        yield f"  {title:<12} member {member.number} of {len(story.members)}: {_seen(member)}"
+        if story.returned:
+            both = f"; {compared_in_words(story.comparison)}" if story.comparison else ""
+            yield f"  as it was    member 0: {_seen(story.members[0])}{both}"
+    yield f"  checked      {_checked(story)}"
+    yield f"  spent        {spent_in_words(story)}"
+    for title, words in (
+        ("demos", story.demonstrations),
+        ("specialists", story.routing),
+        ("troubles", _troubles(story)),
+        ("not called", ", ".join(story.uncalled)),
+    ):
+        if words:
+            yield f"  {title:<12} {' '.join(words.split())[:_LONGEST_REASON]}"
+    if story.name:
+        yield f"  look         dspy-gepa show {story.name}, or report {story.name}"
+
+
+def _seen(member: MemberStory) -> str:
+    estimate = "" if member.estimate is None else f", estimate {member.estimate:.2f}"
+    return f"{seen_in_words(member)}{estimate}"
+
+
+def compared_in_words(comparison: Comparison) -> str:
+    """What was seen where both ran: "both ran on 10: 8 better, 0 worse"."""
+    return (
+        f"both ran on {comparison.examples}: {len(comparison.better)} better, "
+        f"{len(comparison.worse)} worse"
+    )
+
+
+def _checked(story: Story) -> str:
+    if story.check.kind != "not checked":
+        return story.check.sentence
+    if story.check.sentence and "heldout=" not in story.check.sentence:
+        return story.check.sentence
+    return "not on examples of its own; give heldout=... to be sure"
+
+
+def spent_in_words(story: Story) -> str:
+    """All that was spent, with the limit that is most used."""
+    total = story.total
+    parts = [
+        amount(total.metric_calls, "metric_calls"),
+        amount(total.reflection_calls, "reflection_calls"),
+    ]
+    if total.total_tokens:
+        parts.append(amount(total.total_tokens, "total_tokens"))
+    if total.usd:
+        known = " or more" if total.unpriced_calls else ""
+        parts.append(f"{exact(total.usd)} USD{known}")
+    elif total.unpriced_calls:
+        parts.append("price not known")
+    if total.cached_calls:
+        parts.append(f"{counted(total.cached_calls, 'call')} from the cache")
+    return ", ".join(parts)
+
+
+def _troubles(story: Story) -> str:
+    times = sum(each.times for each in story.troubles)
+    if not times:
+        return ""
+    return f"{counted(times, 'request')} not carried out: {story.troubles[0].cause}"
+
+
+def members_table(story: Story) -> str:
+    """One row a member, for a terminal of 80 columns."""
+    head = (
+        f"{'member':>6}  {'from':<8} {'kept in':<8} {'seen':<18} {'estimate':>8}  frontier  chars"
+    )
+    rows = [head]
+    for member in story.members:
+        mark = "*" if member.number == story.returned else " "
+        parents = ",".join(map(str, member.parents)) or "-"
+        kept = str(member.proposal) if member.parents else "start"
+        estimate = "" if member.estimate is None else f"{member.estimate:.2f}"
+        frontier = str(len(member.tops)) if member.is_frontier else "-"
+        size = sum(map(len, member.texts.values()))
+        rows.append(
+            f"{mark}{member.number:>5}  {parents:<8} {kept:<8} {seen_in_words(member):<18} "
+            f"{estimate:>8}  {frontier:>8}  {size:>5}"
+        )
+    return "\n".join(rows)
+
+
+def diff_of(story: Story, before: int, after: int) -> str:
+    """What changed from one member to another, by component, and what was seen of both."""
+    one, two = story.members[before], story.members[after]
+    parts = []
+    for name in one.texts:
+        old, new = one.texts[name], two.texts.get(name, "")
+        if old != new:
+            lines = [f"{line.sign} {line.text}" for line in diff_lines(old, new)]
+            parts.append("\n".join([name, *lines]))
+    if not parts:
+        parts.append("The texts are the same.")
+    return readable("\n\n".join([*parts, compared_in_words(compared(one, two))]))
+
+
+def explained(story: Story, number: int) -> str:
+    """Where a member comes from, why it was kept, and how it does: texts, no data."""
+    member = story.members[number]
+    lines = [member_in_a_line(member)]
+    for older, newer in _line_of(story, number):
+        proposal = story.proposals[newer.proposal]
+        lines.append(f"\nproposal {proposal.number}: {proposal.kind} of member {older.number}")
+        if proposal.diagnosis:
+            lines.append(f"diagnosis: {proposal.diagnosis}")
+        if proposal.lesson:
+            lines.append(f"idea: {proposal.lesson}")
+        lines.append(diff_of(story, older.number, newer.number))
+        lines.append(f"verdict: {proposal.verdict}, {proposal.reason}")
+    if not member.parents:
+        lines.append("the program as it was given")
+    return readable("\n".join(lines))
+
+
+def _line_of(story: Story, number: int) -> list[tuple[MemberStory, MemberStory]]:
+    """Parent and child, from the seed on, along first parents."""
+    steps = []
+    member = story.members[number]
+    while member.parents:
+        parent = story.members[member.parents[0]]
+        steps.append((parent, member))
+        member = parent
+    return steps[::-1]
+
+
+def member_in_a_line(member: MemberStory) -> str:
+    """A member without its texts."""
+    origin = f"from {' and '.join(map(str, member.parents))}" if member.parents else "as it was"
+    return f"member {member.number} ({origin}): {_seen(member)}"
+
+
+def proposal_in_a_line(proposal: ProposalStory) -> str:
+    """A proposal without texts and data."""
+    ended = f"{proposal.verdict}: {proposal.reason}" if proposal.verdict else proposal.phase
+    parents = " and ".join(map(str, proposal.parents))
+    kind = f"{proposal.kind} of {parents}" if parents else proposal.kind
+    return readable(f"proposal {proposal.number} ({kind}): {ended}")
