@@ -23,7 +23,6 @@ _OF_COMPONENT = "_specific_info"
 _IMAGE_FIELDS = ("url", "path", "base64_data", "media_type")
 """By which an image of the gepa package is known, which is not imported here."""
 _MEDIA_TYPES = {"jpg": "image/jpeg", "svg": "image/svg+xml"}
-_DEEPEST = 20
 _LONGEST = 300
 """Characters of a returned value in an error."""
 
@@ -157,7 +156,7 @@ def _with_media(value: Any, within: tuple[int, ...]) -> Any:
         return _image(value)
     if type(value) not in (dict, list, tuple):
         return value
-    inside = entered(value, within, _DEEPEST)
+    inside = entered(value, within)
     if inside is None:
         return value
     if isinstance(value, dict):

@@ -26,8 +26,6 @@ from dspy_gepa.values.words import text_of
 __all__ = ["Said", "in_words", "merged"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
-_DEEPEST = 20
-"""Levels of containers that are looked into."""
 _AS_THEY_ARE = (NoneType, str, bool, int, float)
 _PROFILES = (pstats.Stats, cProfile.Profile)
 _PROFILE_ROWS = 12
@@ -81,7 +79,7 @@ def _told(value: Any, taken: dict[str, object], within: tuple[int, ...]) -> Any:
         return value
     if kind := media_kind(value):
         return _place(_name_of(value, kind, taken))
-    inside = entered(value, within, _DEEPEST)
+    inside = entered(value, within)
     if inside is None:
         return "..."
     if _is_said_already(value):

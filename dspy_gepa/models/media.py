@@ -17,8 +17,6 @@ from dspy_gepa.values.media import Media, without_base64
 
 __all__ = ["captured", "content_parts", "media_kind", "revived", "spoken"]
 
-_DEEPEST = 20
-"""Levels of containers that are searched; no sane value has more."""
 _MEDIA_PARTS = frozenset(
     {"image_url", "input_image", "input_audio", "video_url", "file", "input_file"}
 )
@@ -92,7 +90,7 @@ def _converted(value: Any, convert: Callable[[Any], Any], within: tuple[int, ...
         return value
     if type(value) not in (dict, list, tuple):
         return convert(value)
-    inside = entered(value, within, _DEEPEST)
+    inside = entered(value, within)
     if inside is None:
         return value
     if type(value) is dict:

@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-__all__ = ["LEAST_WORDS", "Sources", "share_of_words"]
+__all__ = ["LEAST_WORDS", "Sources"]
 
 LEAST_WORDS = 12
 """Words in a row that count as copied. Our choice: labels, names, formats and the vocabulary of a
@@ -100,15 +100,6 @@ class Sources:
             number = int(np.searchsorted(self._firsts, np.uint64(found), side="right")) - 1
             yield number, (found - int(self._firsts[number])) * self._step
             place += 1
-
-
-def share_of_words(text: str, other: str) -> float:
-    """Which part of the different words of a text stands in another one too; 0 where it has none.
-
-    Case, punctuation and order do not matter.
-    """
-    words = set(_words(text))
-    return len(words & set(_words(other))) / max(1, len(words))
 
 
 def _words(text: str) -> list[str]:

@@ -5,8 +5,11 @@ A record is one rollout with the calls of these components, failures first.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
 from types import MappingProxyType
 
 from dspy_gepa.core.rollout import Rollout, Step, Trace
@@ -15,6 +18,7 @@ from dspy_gepa.values.words import text_of
 
 __all__ = ["Call", "Record", "Turn", "alike", "records_of"]
 
+_WORD = re.compile(r"\w+")
 _NO_FEEDBACK: Mapping[str, Mapping[int, str]] = MappingProxyType({})
 
 
@@ -137,20 +141,27 @@ def records_of(
 
 
 def alike(others: Sequence[Evidence], shown: Sequence[Evidence], most: int) -> list[Evidence]:
-    """Those of the others whose inputs share most words with what is shown, in their order.
+    """Those of the others whose inputs are most like those of what went wrong, in their order.
 
-    Of equals, the first ones. A run that went well teaches most beside a similar one that did not.
+    One for each failure in turn, the lowest score first. A word counts the more, the fewer have it:
+    what most have in common is the form of the task. Beside its like a failure shows what it is due
+    to, or that what was said of it cannot be right. Of equals, the first ones.
     """
-    known = set().union(*(_words(one) for one in shown))
-    shares = [len(known & (own := _words(one))) / max(1, len(own)) for one in others]
-    nearest = sorted(range(len(others)), key=lambda place: (-shares[place], place))[:most]
-    return [others[place] for place in sorted(nearest)]
+    left = {place: _words(one) for place, one in enumerate(others)}
+    best = max((one.rollout.score for one in (*shown, *others)), default=0.0)
+    failed = [one for one in shown if one.rollout.score < best] or shown
+    sought = [_words(one) for one in sorted(failed, key=lambda one: one.rollout.score)]
+    shared = Counter(word for own in (*sought, *left.values()) for word in own)
+    for own in islice(cycle(sought or [set()]), max(0, min(most, len(others)))):
+        likeness = {place: sum(shared[word] ** -2 for word in left[place] & own) for place in left}
+        del left[max(likeness, key=lambda place: likeness[place])]
+    return [one for place, one in enumerate(others) if place not in left]
 
 
 def _words(evidence: Evidence) -> set[str]:
     """The words of what the program was given."""
     given = " ".join(map(text_of, evidence.rollout.trace.inputs.values()))
-    return set(given.casefold().split())
+    return set(_WORD.findall(given.casefold()))
 
 
 def _concerns(rollout: Rollout, components: Sequence[str], *, shows_unparsed: bool) -> bool:

@@ -17,11 +17,15 @@ IN_USER_CODE = (
 )
 """What a user's predicate, `__str__` or mapping may raise where no more than its own value is at
 stake. MemoryError and what ends a process are not among them."""
+_DEEPEST = 20
+"""Levels of containers that are gone through unless asked otherwise; no sane value has more."""
 _TOO_LONG = 10**640
 """Python can be told to write no integer of more digits, and not to write none of fewer."""
 
 
-def entered(value: object, within: tuple[int, ...], deepest: int) -> tuple[int, ...] | None:
+def entered(
+    value: object, within: tuple[int, ...], deepest: int = _DEEPEST
+) -> tuple[int, ...] | None:
     """The ids of the containers around what is in this one, given those around it.
 
     None where it is not to be entered: it is one of those itself, or lies deeper than so many. The

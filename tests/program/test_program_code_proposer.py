@@ -119,7 +119,10 @@ def test_the_reflection_lm_is_at_hand():
     assert (said.texts, said.lm_calls) == ({"code": SHOUTING.strip()}, 1)
 
 
-@pytest.mark.parametrize("fence", ["{}", "```python\n{}\n```", "```\n{}```\n"])
+@pytest.mark.parametrize(
+    "fence",
+    ["{}", "```python\n{}\n```", "```\n{}```\n", "It has to shout:\n\n```py\n{}\n```\n\nDone."],
+)
 def test_without_a_proposer_dspys_own_asks(fence):
     """Its words, the source, tools and failures in the prompt; the source without the fence."""
 

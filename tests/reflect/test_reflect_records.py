@@ -186,12 +186,13 @@ def test_contrasts_stand_last_and_only_beside_something():
     assert records_of(nothing, ["a"], contrasts=2) == ()
 
 
+def given_text(example, text, score=1.0):
+    """A run with this input."""
+    return Evidence(example, Rollout(score, trace=Trace({"text": text})))
+
+
 def test_the_contrasts_that_are_most_like_the_evidence_are_shown():
     """By the words of what the program was given; of equals the first, in their order."""
-
-    def given_text(example, text):
-        return Evidence(example, Rollout(1.0, trace=Trace({"text": text})))
-
     shown = [given_text(1, "My invoice is wrong")]
     texts = ["Where to?", "An INVOICE came", "wrong invoice", "wrong invoice", ""]
     others = [given_text(place, text) for place, text in enumerate(texts, start=2)]
@@ -200,3 +201,20 @@ def test_the_contrasts_that_are_most_like_the_evidence_are_shown():
     assert [one.example for one in alike(others, [], 2)] == [2, 3]
     assert alike([], shown, 2) == []
     assert len(alike(others, shown, 9)) == 5
+
+
+def test_a_contrast_has_in_common_with_a_failure_what_few_have():
+    """The form of the task, which most inputs share, is no likeness; each failure has its turn,
+    the lowest score first, and what went well in the minibatch has none."""
+    forms = ("Where is my {}?", "The {} is broken.", "I sent the {} back.")
+    things = ("lamp", "drill", "tent", "radio")
+    texts = [form.format(thing) for form in forms for thing in things]
+    others = [given_text(place, text, 1.0) for place, text in enumerate(texts)]
+    shown = [
+        given_text(90, "Is the radio here?", 1.0),
+        given_text(91, "Where is my old tent?", 0.5),
+        given_text(92, "Where is my old drill?", 0.0),
+    ]
+    assert [one.example for one in alike(others, shown, 1)] == [1]
+    assert [one.example for one in alike(others, shown, 2)] == [1, 2]
+    assert [one.example for one in alike(others, shown, 4)] == [1, 2, 5, 6]

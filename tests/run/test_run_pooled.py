@@ -133,8 +133,8 @@ def test_what_a_cluster_loses_is_counted_and_the_run_is_the_same(dask_client, tm
     lost = [event for event in events if isinstance(event, Faltered)]
     assert lost
     assert all(event.is_of_process for event in lost)
-    # The beginnings of rollouts; this world's reflections begin none.
-    assert found.tally.rollouts == really_begun(folder)
+    # A neighbor in the same process may be killed after it was announced and before it began.
+    assert really_begun(folder) <= found.tally.rollouts < really_begun(folder) + 4
     assert found.lost.rollouts == found.tally.rollouts - expected.tally.rollouts >= 1
 
 

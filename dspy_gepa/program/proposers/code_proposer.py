@@ -5,6 +5,7 @@ Either is shown what dspy.GEPA shows it, and trusted with nothing: what it retur
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ from dspy_gepa.program.proposers.proposer import (
     checked_texts,
     signature_of,
 )
+from dspy_gepa.reflect.pieces import fences
 from dspy_gepa.values.words import shortened, text_of
 
 __all__ = ["CodeProposer"]
@@ -209,8 +211,22 @@ def _failures(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _without_fence(reply: str | None) -> str:
-    """The source without the code fence around it, and without tabs, as DSPy does it."""
+    """The source without the code fence around it and what stands beside that, and without tabs.
+
+    A program in which a fence stands, such as in a docstring, is a whole.
+    """
     source = (reply or "").strip()
-    if source.startswith("```"):
+    fenced = [inside for _, inside, _, _ in fences(source)]
+    if len(fenced) == 1 and not _is_python(source):
+        source = fenced[0]  # there may be words beside it
+    elif source.startswith("```"):
         source = source.partition("\n")[2].removesuffix("```")
     return source.strip().expandtabs(4)
+
+
+def _is_python(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True

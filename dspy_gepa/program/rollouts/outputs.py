@@ -27,6 +27,7 @@ _PREDICTION, _OTHER = "prediction", "other"
 _LEAVES = (type(None), bool, int, float, str, bytes, Media)
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _DEEPEST = 50
+"""Levels of containers in an answer that are kept as values; what lies deeper is kept as text."""
 
 
 class _Kept(NamedTuple):
