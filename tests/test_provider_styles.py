@@ -95,6 +95,11 @@ READ_AT_ONCE = {
         f"<|start_header_id|>assistant<|end_header_id|>\n\n{MARKED}<|eot_id|>"
     ),
     "YAML": said(f"new_instruction: |\n  {BETTER}"),
+    "the current text and the new one in fences": said(OLD_AND_NEW),
+    "a JSON object": said(json.dumps({"reasoning": "Codes.", "new_instruction": BETTER})),
+    "a call of a tool, as text": said(
+        json.dumps({"name": "answer", "arguments": {"new_instruction": BETTER}})
+    ),
     "a turn's end that a server leaves in": said(f"{MARKED}<|im_end|>"),
 }
 
@@ -130,14 +135,9 @@ def test_content_in_parts_is_read_at_once(style):
 
 NO_TEXT = "no new text stands between <new_text> and </new_text>"
 UNCLEAR = {
-    "several fences": said(OLD_AND_NEW),
-    "a JSON object": said(json.dumps({"reasoning": "Codes.", "new_instruction": BETTER})),
     "plain text with a preamble": said(f"Sure! Here is the improved instruction:\n\n{BETTER}"),
     "plain text": said(BETTER),
     "a dictionary of Python's": said(repr({"new_instruction": BETTER})),
-    "a call of a tool, as text": said(
-        json.dumps({"name": "answer", "arguments": {"new_instruction": BETTER}})
-    ),
     "a heading and a remark after it": said(
         f"**New Instruction:**\n\n{BETTER}\n\n---\n\nLet me know if you want changes!"
     ),

@@ -53,6 +53,7 @@ class Progress:
         self._display: Display | None = None
         self._over = threading.Event()
         self._lock = threading.Lock()
+        self._ticker: threading.Thread | None = None
         self._is_busy = False
         self._spoke_at = 0.0
 
@@ -64,7 +65,9 @@ class Progress:
             return
         for line in _header(state, teller, self._thing):
             self._line(line)
-        threading.Thread(target=self._tick_on, name="dspy_gepa-progress", daemon=True).start()
+        name = "dspy_gepa-progress"
+        self._ticker = threading.Thread(target=self._tick_on, name=name, daemon=True)
+        self._ticker.start()
 
     def __call__(self, event: Event, state: RunState) -> None:
         """Show what people are told of an event."""
@@ -99,6 +102,8 @@ class Progress:
     def close(self) -> None:
         """Leave the screen as it is. What was shown stays."""
         self._over.set()
+        if self._ticker is not None:
+            self._ticker.join()
         if self._display is not None:
             with self._lock:
                 self._display.close()

@@ -162,7 +162,8 @@ class _Question:
     ) -> ReflectionAnswer:
         """What is answered to the evidence."""
         brief = partial(self.brief, descriptions)
-        return self.asked(self.template, brief, feedback, is_last=is_last)
+        # Where nobody asks again, it is read as a second answer is.
+        return self.asked(self.template, brief, feedback, is_last=is_last, is_second=is_last)
 
     def repaired(
         self,

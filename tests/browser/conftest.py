@@ -9,7 +9,7 @@ PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-c
 NEEDED = os.environ.get("DSPY_GEPA_NEEDS_BROWSER") == "1"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop must be gone for other tests
 def browser():
     found = next(filter(None, map(shutil.which, PROGRAMS)), None)
     try:
