@@ -182,7 +182,7 @@ def test_the_script_filters_and_opens(browser, tmp_path):
         watched.page.locator("[data-filters=example] button[data-kind=worse]").click()
         assert rows.count() == 1
         watched.page.locator("#lineage a[href='#proposal-1']").click()
-        assert watched.page.locator("#proposal-1").get_attribute("open") is not None
+        watched.page.locator("#proposal-1[open]").wait_for()
 
 
 def test_it_can_be_used_by_keyboard(browser, tmp_path):
@@ -194,7 +194,7 @@ def test_it_can_be_used_by_keyboard(browser, tmp_path):
         summary = watched.page.locator("#proposal-1 > summary")
         summary.focus()
         watched.page.keyboard.press("Space")
-        assert watched.page.locator("#proposal-1").get_attribute("open") is not None
+        watched.page.locator("#proposal-1[open]").wait_for()
 
 
 @pytest.mark.parametrize("view", WIDTHS)
@@ -229,7 +229,7 @@ def test_a_live_page_acts_no_more_than_one_on_disk(browser, monkeypatch, tmp_pat
             journal.write_text("one, two")
             watched.page.locator("h1", has_text="It is new.").wait_for(timeout=60_000)
             assert watched.page.evaluate(HARMLESS) == SOUND
-            assert watched.page.locator("#proposal-1").get_attribute("open") is not None
+            watched.page.locator("#proposal-1[open]").wait_for()
             assert {each.split("?")[0] for each in watched.requests} == {server.address}
             assert watched.problems == []
         finally:
