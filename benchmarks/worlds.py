@@ -315,7 +315,7 @@ class TaskLM(_Simulated):
 class ReflectionLM(_Simulated):
     """Rewrites the current instruction in its prompt by the feedback in its prompt.
 
-    The reply is JSON, which both optimizers read. A prompt may hold other instructions, earlier
+    The reply is in our marks where they are asked for, else JSON. A prompt may hold other instructions, earlier
     attempts for example: the current one is the only one, or the one that is introduced as such.
     Where our prompt is about several, those are rewritten of which the feedback names a rule.
     """
@@ -338,7 +338,13 @@ class ReflectionLM(_Simulated):
         missed = [(int(r), int(step), int(case)) for r, step, case in _MISSED.findall(prompt)]
         several = _SEVERAL.search(prompt)
         if several is None:
-            return json.dumps({"new_instruction": self._new(*self._in_sight(prompt), missed, turn)})
+            new = self._new(*self._in_sight(prompt), missed, turn)
+            asks_for_marks = "<new_text>" in prompt
+            return (
+                f"<new_text>\n{new}\n</new_text>"
+                if asks_for_marks
+                else json.dumps({"new_instruction": new})
+            )
         blocks = []
         for name in several[1].split(", "):
             headed = rf"## {re.escape(name)}\n\n({_INSTRUCTION.pattern})"
