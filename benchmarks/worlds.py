@@ -315,9 +315,9 @@ class TaskLM(_Simulated):
 class ReflectionLM(_Simulated):
     """Rewrites the current instruction in its prompt by the feedback in its prompt.
 
-    The reply is in our marks where they are asked for, else JSON. A prompt may hold other instructions, earlier
-    attempts for example: the current one is the only one, or the one that is introduced as such.
-    Where our prompt is about several, those are rewritten of which the feedback names a rule.
+    The reply is in our marks where they are asked for, else JSON. A prompt may hold other
+    instructions, earlier attempts for example: the current one is the only one, or the one that is
+    introduced as such. Where our prompt is about several, those are rewritten of which the feedback names a rule.
     """
 
     def __init__(self, task: Task, note: Callable[[], int]) -> None:

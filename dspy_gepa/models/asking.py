@@ -24,7 +24,9 @@ from dspy.utils.exceptions import (
 )
 
 from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.models.catching import Raised, settled
 from dspy_gepa.models.media import content_parts
+from dspy_gepa.models.outages import too_long_in
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.values.media import without_base64
 
@@ -128,17 +130,19 @@ def ask(lm: LanguageModel, prompt: Prompt) -> Reply:
     # A cached reply would be the very text that was tried before. `cache=False` for one call
     # leaves the LM object, its history and its temperature as they are.
     with dspy.context(trace=[], caller_modules=callers):
-        try:
-            if not isinstance(lm, dspy.BaseLM):
-                said = lm(prompt.text)
-            elif prompt.media:
-                said = _asked_with_media(lm, prompt, witness)
-            else:
-                said = _sent(lm, prompt.text)
-        except ContextWindowExceededError as error:
-            raise PromptTooLong(str(error)) from error
+        said = settled(lambda: _said(lm, prompt, witness))
+    if isinstance(said, Raised):
+        if (refusal := too_long_in(said.error)) is not None:
+            raise PromptTooLong(str(refusal)) from said.error
+        raise said.error
     took = round(time.monotonic() - began_seconds, 3)
     return Reply(_text(said), witness.saw_truncation(), took)
+
+
+def _said(lm: LanguageModel, prompt: Prompt, witness: _Witness) -> object:
+    if not isinstance(lm, dspy.BaseLM):
+        return lm(prompt.text)
+    return _asked_with_media(lm, prompt, witness) if prompt.media else _sent(lm, prompt.text)
 
 
 class _Witness:

@@ -21,7 +21,7 @@ from dspy.utils.exceptions import (
 
 from dspy_gepa.errors import RemoteError
 
-__all__ = ["Outage", "advice_on", "is_transient", "is_unmistakable", "outage_in"]
+__all__ = ["Outage", "advice_on", "is_transient", "is_unmistakable", "outage_in", "too_long_in"]
 
 _LASTING = (LMAuthError, LMBillingError, LMConfigurationError, LMUnsupportedModelError)
 _OF_THE_REQUEST = (ContextWindowExceededError, LMInvalidRequestError)
@@ -37,6 +37,7 @@ _TRANSIENT_SDK_ERRORS = frozenset(
         "Timeout",
     }
 )
+_TOO_LONG = frozenset({"ContextWindowExceededError"})
 _BUSY_SDK_ERRORS = frozenset({"RateLimitError"})
 _LASTING_SDK_ERRORS = frozenset({"AuthenticationError", "NotFoundError", "PermissionDeniedError"})
 _REFUSED_CONTENT = frozenset({"content_filter", "content_policy_violation"})
@@ -45,6 +46,18 @@ _NO_MODEL = ("No LM is loaded", "LM must be ")
 
 class Outage(Exception):
     """A model or its server cannot be used; `__cause__` holds why. Never leaves the worker."""
+
+
+def too_long_in(error: BaseException | None) -> BaseException | None:
+    """The refusal of a prompt for its length that this error is or was raised from; None without.
+
+    A model of the user's own may let through what a client raises.
+    """
+    while error is not None:
+        if isinstance(error, ContextWindowExceededError) or _comes_from_sdk(error, _TOO_LONG):
+            return error
+        error = error.__cause__
+    return None
 
 
 def outage_in(error: BaseException | None) -> BaseException | None:

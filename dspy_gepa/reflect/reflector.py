@@ -160,9 +160,8 @@ class _Question:
         *,
         is_last: bool = False,
     ) -> ReflectionAnswer:
-        """What is answered to the evidence."""
+        """What is answered to the evidence; read as a second answer is if nobody asks again."""
         brief = partial(self.brief, descriptions)
-        # Where nobody asks again, it is read as a second answer is.
         return self.asked(self.template, brief, feedback, is_last=is_last, is_second=is_last)
 
     def repaired(

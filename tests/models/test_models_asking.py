@@ -21,7 +21,7 @@ from dspy_gepa.core.work import Evidence, ReflectionRequest
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.models.asking import ask, language_model, reflection_asker
 from dspy_gepa.models.media import captured
-from dspy_gepa.reflect.exchange import Prompt, Reply
+from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.reflect.reflector import Reflector
 
 
@@ -31,6 +31,45 @@ def test_a_model_answers_through_dspy():
     assert ask(lm, Prompt("hello")) == Reply("HELLO", is_truncated=False)
     (entry,) = lm.history
     assert entry["messages"] == [{"role": "user", "content": "hello"}]
+
+
+def litellms_own(_):
+    import litellm
+
+    raise litellm.ContextWindowExceededError("8000 tokens at most", "a-model", "a-server")
+
+
+def dspys(_):
+    raise dspy.ContextWindowExceededError(message="8000 tokens at most")
+
+
+def raised_from_it(prompt):
+    try:
+        litellms_own(prompt)
+    except Exception as error:
+        raise RuntimeError("my model failed") from error
+
+
+class Own(dspy.BaseLM):
+    """A model of the user's own, which lets through what a client raises."""
+
+    def __init__(self, forward):
+        super().__init__("own/model", "chat", 1.0, 100, cache=False)
+        self._forward = forward
+
+    def forward(self, prompt=None, messages=None, **_):
+        return self._forward(prompt)
+
+
+@pytest.mark.filterwarnings("ignore:Implementing custom LMs")
+@pytest.mark.parametrize("wrapped", [Own, lambda forward: forward])
+@pytest.mark.parametrize("too_long", [litellms_own, dspys, raised_from_it])
+def test_a_model_of_ones_own_may_say_in_a_clients_words_that_a_prompt_is_too_long(
+    wrapped, too_long
+):
+    """It is then asked with a shorter one: what DSPy would have made of the error is not needed."""
+    with pytest.raises(PromptTooLong, match="8000 tokens"):
+        ask(wrapped(too_long), Prompt("hello"))
 
 
 @pytest.mark.parametrize("temperature", [None, 0.0, 1.0])
