@@ -317,7 +317,8 @@ class ReflectionLM(_Simulated):
 
     The reply is in our marks where they are asked for, else JSON. A prompt may hold other
     instructions, earlier attempts for example: the current one is the only one, or the one that is
-    introduced as such. Where our prompt is about several, those are rewritten of which the feedback names a rule.
+    introduced as such. Where our prompt is about several, those are rewritten of which the feedback
+    names a rule.
     """
 
     def __init__(self, task: Task, note: Callable[[], int]) -> None:

@@ -88,7 +88,7 @@ def settings_for(
         lowest_score=scores.failure_score,
         feedback_calls=fit.feedback_calls,
         asked_about=asked_about,
-        reflection_calls=reflection_calls,
+        reflection_calls=min(reflection_calls, limits.reflection_calls or reflection_calls),
         use_merge=search.use_merge and search.max_merge_invocations is not None,
         max_merge_invocations=search.max_merge_invocations or 0,
     )

@@ -1,5 +1,7 @@
 """The smallest budgets, as smoke tests and first tries have them: one whole proposal happens."""
 
+from contextlib import suppress
+
 import dspy
 import pytest
 from dspy.utils.dummies import DummyLM
@@ -227,3 +229,25 @@ def test_a_program_that_is_perfect_on_all_examples_is_returned(count):
         improved = optimizer.compile(student, examples(8), rows)
     assert "perfect score on every validation example" in optimizer.result.stop_reason
     assert instructions(improved) == {"self": LEARNED}
+
+
+@pytest.mark.parametrize("reply", ["<new_text>\nThe whole new text.\n</new_text>", "No idea."])
+def test_one_call_of_the_reflection_lm_is_one_question(reply):
+    """What its answer gives is tried; where that is nothing, it is said, and nothing is asked."""
+    asked = []
+
+    def reflect(prompt):
+        asked.append(prompt)
+        return reply
+
+    optimizer = GEPA(
+        lambda gold, pred: 0.3,
+        reflection_lm=scripted_lm(reflect),
+        max_reflection_calls=1,
+        max_metric_calls=40,
+    )
+    with dspy.context(lm=task_lm()), suppress(ReflectionError):
+        optimizer.compile(one(), examples(4), examples(4))
+    (shown,) = [each for each in optimizer.result.proposals if each.shown]
+    assert shown.verdict.kind == ("failed" if reply == "No idea." else "rejected")
+    assert len(asked) == optimizer.result.tally.reflection_calls == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -130,7 +131,10 @@ def _minibatch(state: RunState, looked: Evaluation, size: int) -> Evaluation:
 def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Phase:
     parent, reflection = phase.evaluation.candidate, phase.reflection
     if reflection.repairs:
-        return Repairing(phase.evaluation, phase.components, reflection)
+        left = proposal.origin.hold.reflection_calls - proposal.reflection_charge.reflection_calls
+        if left > 0:
+            return Repairing(phase.evaluation, phase.components, reflection)
+        phase = replace(phase, reflection=reflection.unrepaired)
     child = parent.rewritten(reflection.texts)
     if child == parent:
         return Settled(parent, _unchanged(state, proposal, phase))

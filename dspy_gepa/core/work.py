@@ -291,6 +291,12 @@ class ReflectionAnswer:
         )
 
     @property
+    def unrepaired(self) -> ReflectionAnswer:
+        """The answer if nothing of it is asked about once more."""
+        unmended = (fault for repair in self.repairs for fault in repair.faults)
+        return replace(self, faults=(*self.faults, *unmended), repairs=())
+
+    @property
     def shortfalls(self) -> tuple[Fault, ...]:
         """All reasons why texts are missing."""
         return (*([Fault((), self.problem)] if self.problem else []), *self.faults)
