@@ -128,7 +128,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             result does not depend on it. With 1 and without `timeout_seconds`, programs run in the
             thread that calls `compile`, and asynchronous ones, always, on one event loop.
         executor: Carries out rollouts in other processes: a `concurrent.futures.Executor`, such as
-            `ProcessPoolExecutor` with spawn, or a `dask.distributed.Client`. It is not closed.
+            `ProcessPoolExecutor` with spawn, a `dask.distributed.Client`, or the module `ray` after
+            `ray.init(...)`. It is not closed.
             `num_threads` is how many are in flight there.
         failure_score: The score where the program or the metric fails on an example.
         perfect_score: The highest score of the metric, which cannot be improved on; a score above

@@ -24,6 +24,7 @@ __all__ = [
     "FuturesPool",
     "Pool",
     "PooledExecutor",
+    "RayPool",
     "begins_again",
     "check_pool",
     "pool_of",
@@ -34,6 +35,12 @@ logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 _LOST = "the process that carried it out went away (was it killed, or out of memory?)"
 
 
+_KILLED = frozenset({"KilledWorker"})
+"""What Dask raises about a task with which one process after the other went away."""
+_LOST_ALONE = frozenset({"WorkerCrashedError", "OutOfMemoryError", "NodeDiedError"})
+"""What Ray raises about a task whose process went away; the next one may be begun elsewhere."""
+_MOST_LOSSES = 3
+_SHARE_OF_A_PROCESSOR = 0.01
 _LOOKING_SECONDS = 5.0
 """How often it is looked whether the pool is still there."""
 
@@ -74,11 +81,11 @@ def check_pool(executor: Any) -> None:
     Raises:
         WrongType: it is no `concurrent.futures.Executor` and no Dask client.
     """
-    if not (isinstance(executor, Executor) or begins_again(executor)):
+    if not (isinstance(executor, Executor) or begins_again(executor) or _is_ray(executor)):
         raise WrongType(
             f"executor={executor!r:.200} was given, and a concurrent.futures.Executor is needed, "
             "such as ProcessPoolExecutor(mp_context=multiprocessing.get_context('spawn')), or a "
-            "dask.distributed.Client."
+            "dask.distributed.Client, or the module ray, after ray.init(...)."
         )
 
 
@@ -87,8 +94,14 @@ def begins_again(executor: Any) -> bool:
     return hasattr(executor, "subscribe_topic") and hasattr(executor, "get_executor")
 
 
+def _is_ray(executor: Any) -> bool:
+    return getattr(executor, "__name__", "") == "ray" and hasattr(executor, "remote")
+
+
 def pool_of(executor: Any) -> Pool:
     """The pool behind what the user gave: see `check_pool`."""
+    if _is_ray(executor):
+        return RayPool(executor)
     return DaskPool(executor) if begins_again(executor) else FuturesPool(executor)
 
 
@@ -161,6 +174,39 @@ class DaskPool:
         self._begun[event[1]] += 1
 
 
+class RayPool:
+    """The cluster that `ray.init` has joined. What a lost process did is begun again from here.
+
+    So every beginning is one of ours, and is counted before it costs anything.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        # A rollout waits for models: it takes a slot of ours, and next to nothing of a processor.
+        self._task = ray.remote(max_retries=0, num_cpus=_SHARE_OF_A_PROCESSOR)(carried_out)
+
+    def submit(self, name: str, *task: Any) -> Future[bytes]:  # noqa: ARG002 - see Pool
+        """Have a task carried out."""
+        future: Future[bytes] = self._task.remote(*task).future()
+        return future
+
+    def beginnings(self, name: str) -> int:  # noqa: ARG002 - see Pool
+        """Once: what is lost is not begun again by itself."""
+        return 1
+
+    @property
+    def is_gone(self) -> bool:
+        """Never: its futures end, whatever happens."""
+        return False
+
+    @property
+    def is_idle(self) -> bool:
+        """Never said: Ray tells itself where nothing can be carried out."""
+        return False
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
 def _announced(topic: str, name: str, *task: Any) -> bytes:
     """What came of a task, in a process of Dask's."""
     from distributed import get_worker  # noqa: PLC0415 - an extra, and only there
@@ -198,6 +244,7 @@ class PooledExecutor(ThreadedExecutor):
         self._names = map(str, itertools.count())
         self._futures: dict[str, Future[bytes]] = {}
         self._has_warned = False
+        self._losses: Counter[RolloutKey] = Counter()
         self._held: dict[RolloutKey, Answer] = {}
         """Answers that are told after what was lost on the way to them."""
 
@@ -270,14 +317,7 @@ class PooledExecutor(ThreadedExecutor):
             return answer
         self._held[ended.request.key] = answer
         self._in_flight += 1
-        return Setback(
-            ended.request.key,
-            _LOST,
-            is_lasting=False,
-            rollouts=lost,
-            metric_calls=lost,
-            is_of_process=True,
-        )
+        return _lost(ended.request, lost)
 
     def _read(self, ended: _Ended) -> Answer:
         request, future = ended.request, ended.future
@@ -288,10 +328,26 @@ class PooledExecutor(ThreadedExecutor):
             return outcome.answer
         if isinstance(error, KeyboardInterrupt):
             raise error
-        if type(error).__name__ == "KilledWorker":
-            # Dask's word for a task with which one process after the other went away.
-            return RolloutAnswer(request.key, self._parcel.failure(request, f"Each time, {_LOST}."))
-        return _unusable(request, error)
+        name, key = type(error).__name__, request.key
+        if name in _LOST_ALONE:
+            self._losses[key] += 1
+            if self._losses[key] < _MOST_LOSSES:
+                return _lost(request, 1)
+        elif name not in _KILLED:
+            return _unusable(request, error)
+        return RolloutAnswer(key, self._parcel.failure(request, f"Each time, {_LOST}."))
+
+
+def _lost(request: RolloutRequest, times: int) -> Setback:
+    """That processes went away with a request that is to be carried out all the same."""
+    return Setback(
+        request.key,
+        _LOST,
+        is_lasting=False,
+        rollouts=times,
+        metric_calls=times,
+        is_of_process=True,
+    )
 
 
 def _unusable(request: RolloutRequest, error: BaseException) -> Setback:
@@ -300,7 +356,9 @@ def _unusable(request: RolloutRequest, error: BaseException) -> Setback:
         return Setback(request.key, str(error), error=error)
     is_begun = isinstance(error, BrokenExecutor | CancelledError)
     calls = int(is_begun)
-    said = f"{type(error).__name__}: {error}" if str(error) else "it, or its cluster, went away"
+    # The last line: some tell the traceback of the other process as well.
+    words = str(error).strip().rpartition("\n")[2]
+    said = f"{type(error).__name__}: {words}" if words else "it, or its cluster, went away"
     why = f"The executor cannot be used any more: {said}"
     return Setback(
         request.key,

@@ -4,10 +4,12 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import cloudpickle
 import pytest
 
 from dspy_gepa.core.budget import Limits
@@ -116,6 +118,51 @@ def test_a_spawned_pool_carries_out_what_one_thread_does(spawned):
 def test_a_dask_cluster_carries_out_what_one_thread_does(dask_client):
     """The conformance suite holds over a Dask client."""
     check_executor(conforming(dask_client))
+
+
+@pytest.fixture(scope="module")
+def ray():
+    made = pytest.importorskip("ray", reason="needs the extra ray")
+    made.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    # Its processes cannot import this module.
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield made
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    made.shutdown()
+
+
+def test_ray_carries_out_what_one_thread_does(ray):
+    """The conformance suite holds over the cluster that ray.init has joined."""
+    check_executor(conforming(ray))
+
+
+def test_what_ray_loses_is_begun_again_and_counted(ray, tmp_path):
+    """Every beginning is charged, and the run is that of one thread."""
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    settings = world_settings(proposals=12)
+    expected = run(start(settings, WORLD.student), SerialExecutor(WORLD)).state
+    executor = executor_over(ray, Recipe(WORLD, folder, dies_on=5, dies_once=True), 4)
+    found = run(start(settings, WORLD.student), executor).state
+    executor.close()
+    assert found.members == expected.members
+    assert found.lost.rollouts == found.tally.rollouts - expected.tally.rollouts == 1
+    assert found.tally.rollouts == really_begun(folder)
+
+
+def test_what_always_loses_its_process_with_ray_is_a_failure(ray, tmp_path):
+    """The third time ends it."""
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    executor = executor_over(ray, Recipe(WORLD, folder, dies_on=1))
+    answers = []
+    for _ in range(3):
+        executor.submit(REQUEST)
+        answers.append(executor.next_answer())
+    executor.close()
+    assert [type(each) for each in answers] == [Setback, Setback, RolloutAnswer]
+    assert "went away" in answers[-1].rollout.failure
+    assert sum(each.rollouts for each in answers[:2]) + 1 == really_begun(folder)
 
 
 def test_what_a_cluster_loses_is_counted_and_the_run_is_the_same(dask_client, tmp_path):
