@@ -241,3 +241,13 @@ def test_keys_that_travel_are_said(spawned, caplog):
         optimized(student=student, executor=spawned, max_metric_calls=20)
     assert "keys that were given to models" in caplog.text
     assert "sk-not-a-key" not in caplog.text
+
+
+def test_a_large_program_is_said_to_be_sent_with_every_rollout(spawned, caplog):
+    """It still runs; what to do about it is said."""
+    logging.getLogger("dspy").propagate = True
+    student = label_task.Pipeline()
+    student.index = os.urandom(1_500_000)
+    with caplog.at_level(logging.WARNING):
+        optimized(student=student, executor=spawned, max_metric_calls=20)
+    assert "The program is 1.5 MB" in caplog.text

@@ -28,6 +28,9 @@ __all__ = ["Runner", "models_of", "runner_for"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
+_LARGE = 1_000_000
+"""Bytes of a program that make the sending of it worth a word. Our choice."""
+
 
 @dataclass(frozen=True)
 class Runner:
@@ -73,7 +76,14 @@ class Runner:
                 ", ".join(named),
             )
         task = self.task
-        return program_parcel(program, task.score, self.settings, task.table.examples)
+        parcel = program_parcel(program, task.score, self.settings, task.table.examples)
+        if (size := len(parcel.recipe)) > _LARGE:
+            logger.warning(
+                "The program is %.1f MB as the executor's processes are sent it, with every "
+                "rollout. If it holds an index or a model, open that at the first call.",
+                size / 1e6,
+            )
+        return parcel
 
     @property
     def thread_advice(self) -> str:

@@ -322,3 +322,33 @@ def test_a_cluster_without_workers_is_said_and_goes_on_when_one_comes(caplog):
         executor.close()
     assert isinstance(answer, RolloutAnswer)
     assert "no workers: 1 rollouts wait" in caplog.text
+
+
+class Waiting(Recipe):
+    """Writes that it begins, and waits."""
+
+    def carry_out(self, request, _):
+        super().carry_out(request, _)
+        threading.Event().wait(60)
+
+
+@pytest.mark.parametrize("what", ["cluster", "client"])
+def test_a_cluster_that_goes_away_is_an_end_and_what_had_begun_counts(what, tmp_path):
+    """Whether somebody closes the cluster or the client, nothing waits for ever."""
+    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    )
+    client = distributed.Client(cluster)
+    executor = executor_over(client, Waiting(WORLD, tmp_path))
+    executor.submit(REQUEST)
+    while not really_begun(tmp_path):
+        threading.Event().wait(0.05)
+    {"cluster": cluster, "client": client}[what].close()
+    answer = executor.next_answer()
+    executor.close()
+    cluster.close()
+    assert isinstance(answer, Setback)
+    assert answer.is_lasting
+    assert answer.rollouts == 1
+    assert "went away" in answer.cause
