@@ -250,7 +250,8 @@ class PageRows:
     def cost_columns(self) -> Sequence[tuple[str, str]]:
         """Units in which anything was spent, each with its heading."""
         total = self.story.total
-        is_split = bool(total.prompt_tokens or total.completion_tokens)
+        # Of what is done after the search only the sum is known.
+        is_split = total.prompt_tokens + total.completion_tokens == total.total_tokens
         hidden = {"total_tokens"} if is_split else set()
         return [
             (unit, heading)
