@@ -31,7 +31,7 @@ def drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
     proposal = proposal_of(state, reflection.ticket)
     phase = proposal.phase
     assert isinstance(phase, Reflecting | Repairing)
-    # Nothing is decided by what was said; it would be written down with every phase that follows.
+    # No decision reads the exchanges. Kept, they would be written down with every later phase.
     said = replace(reflection, exchanges=())
     whole = said.after(phase.reflection) if isinstance(phase, Repairing) else said
     changed = replace(

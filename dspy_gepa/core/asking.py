@@ -82,5 +82,8 @@ def _question(
 
 
 def _remarks_on(state: RunState, proposal: Proposal, example: int) -> dict[str, Remark]:
-    """What the metric said for this proposal of an example: of others it depends on timing."""
+    """What the metric said of an example, asked by this proposal.
+
+    What others have asked by now depends on timing.
+    """
     return {key.component: state.remarks[key] for key in proposal.remarks if key.example == example}

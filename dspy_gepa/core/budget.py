@@ -2,8 +2,9 @@
 
 What can be counted beforehand is held: the worst case of a proposal in metric calls, rollouts and
 calls of the reflection LM is held from its issue until its commit, so such a limit is never
-exceeded: spent by committed proposals + held for live ones + lost <= limit, always. What a model
-call costs in tokens and USD is known afterwards only: see `Limits.afford`.
+exceeded: spent by committed proposals + held for live ones + lost <= limit. If what is lost makes
+that more, the run ends at once. What a model call costs in tokens and USD is known afterwards only:
+see `Limits.afford`.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Tally:
     """Of all model calls in rollouts, metric and reflections; calls answered from a cache are
     free."""
     usd: float = 0.0
-    """Where prices are known; 0 where no limit in USD asks for them."""
+    """Of calls whose price is known; the others count as 0."""
 
     @classmethod
     def of(cls, usage: Usage, **counts: int) -> Tally:
@@ -194,11 +195,13 @@ def _amount(value: float) -> str:
 
 
 def proposal_cost(*, parent: int, child: int, feedback: int, reflection_calls: int) -> Tally:
-    """The most that a reflective proposal can need.
+    """What a reflective proposal needs in every unit.
 
-    Rollouts of the parent on the minibatch, of the child on minibatch and validation set, the
-    metric calls that its reflection may make for feedback on single components, and the calls of
-    the reflection LM.
+    Args:
+        parent: Rollouts of older candidates: the parent, and the seed where it has to be matched.
+        child: Rollouts of the child, and of texts of it that went back.
+        feedback: Metric calls for feedback on single components.
+        reflection_calls: Calls of the reflection LM.
     """
     return Tally(
         rollouts=parent + child,

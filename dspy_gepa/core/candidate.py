@@ -28,7 +28,7 @@ class Candidate(Mapping[str, str]):
 
     @classmethod
     def known_by(cls, digest: str, items_in_order: tuple[tuple[str, str], ...]) -> Candidate:
-        """The candidate that had this digest, whose texts may since have lost something."""
+        """The candidate that had this digest before secrets were taken out of its texts."""
         candidate = cls(items_in_order)
         candidate.__dict__["digest"] = digest
         return candidate
@@ -61,7 +61,7 @@ class Candidate(Mapping[str, str]):
 
     @cached_property
     def digest(self) -> str:
-        """32 hexadecimal digits of SHA-256 over the texts: the same in every process."""
+        """32 hexadecimal digits of SHA-256 over names and texts: the same in every process."""
         # Lone surrogates are legal in a Python string and must not make a digest fail.
         written = json.dumps(self.items_in_order, ensure_ascii=True)
         return hashlib.sha256(written.encode()).hexdigest()[:32]

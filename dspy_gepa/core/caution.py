@@ -26,8 +26,9 @@ _TRIFLE = 1e-9
 class Cautious:
     """The members' estimates, of those that are surely better than the seed.
 
-    A member whose lead over the seed is not sure ranks below the seed, by as much as is not known
-    of its lead. There are three ways to be sure, because none of them sees everything:
+    If a member's lead over the seed is not sure, its estimate is lowered by as much as is not known
+    of the lead, which puts it below the seed. There are three ways to be sure, because none of them
+    sees everything:
 
     - The estimated lead is so many standard deviations.
     - The member is better than the seed on so many more validation examples than it is worse on

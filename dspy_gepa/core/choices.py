@@ -114,8 +114,8 @@ def rolling(parent: Candidate, looks: tuple[int, ...], size: int, done: int = 0)
 def _minibatch(state: RunState, looked: Evaluation, size: int) -> Evaluation:
     """What the reflection is shown of what the proposal looked at, failures first.
 
-    Where it looked at more than that, half of them are failures and the others successes, so that
-    a rewrite that breaks as much as it mends does not pass the gate.
+    Where it looked at more than that, failures are half of them, or more only if successes are too
+    few, so that a rewrite that breaks as much as it mends does not pass the gate.
     """
     if not size:
         return looked

@@ -35,9 +35,9 @@ def breakdown(state: RunState) -> Breakdown | None:
     A frontier that is made of objectives needs a metric that scores some: to be seen when the seed
     has been validated.
 
-    Our choice: where the program or the metric fails on each of the seed's first validation
-    examples, then it is not a text that is at fault, unless another text mends it. Nor is it where
-    they fail many times in a row, and then where they had not failed before.
+    Our choice: if the program or the metric fails on each of the seed's first validation examples,
+    no text is at fault, unless another text mends it. Nor is a text at fault if they fail many
+    times in a row, and then on examples on which they had not failed before.
     """
     frontier = state.settings.frontier
     if frontier != "instance" and len(state.history) == 1 and not state.objectives:
@@ -84,10 +84,10 @@ def _on_the_way(state: RunState) -> Breakdown | None:
 
 
 def _recent_causes(state: RunState) -> set[str]:
-    """The causes since whose first failure there were fewer successes than a streak has failures.
+    """The causes that came up lately: fewer rollouts succeeded since than a streak has failures.
 
-    As answers came, because things break down at some moment: what was under way then may have
-    succeeded later. A cause that is older is one of the texts' own, whose failures are results.
+    Counted as answers came, because things break down at some moment: what was under way then may
+    have succeeded later. A cause that is older lies in the texts, so that its failures are results.
     """
     succeeded, first = 0, dict[str, int]()
     for rollout in state.known.values():
@@ -133,14 +133,14 @@ def _suspicions(state: RunState) -> list[Suspicion]:
     """Those that the first proposal under way gives, in order."""
     done = in_order(state.live[0], state.known, state.charged)
     _, found = state.streaks.after(done, state.settings.max_failures_in_a_row)
-    # Until it is answered nothing else is asked for, so that the first one is always the same.
+    # Until the first rollout is answered nothing else is asked for, so it is always the same.
     key, rollout = next(iter(state.known.items()))
     first = None if rollout.failure else Record(candidate_of(state, 0), (key.example,), 1)
     return [replace(each, witness=each.witness or first) for each in found]
 
 
 def _confirmed(state: RunState, suspicion: Suspicion) -> list[Rollout] | None:
-    """The trials that failed for what the streak did; None where one succeeded."""
+    """The trials that failed for what the streak did; None if one succeeded or none is possible."""
     tried = [state.known[key] for key in takewhile(state.known.__contains__, suspicion.trials())]
     if not suspicion.witness or any(not rollout.failure for rollout in tried):
         return None

@@ -3,7 +3,7 @@
 Members are run on different examples, some of which are harder than others, and a child mostly does
 about as well as its parent. So a score is taken as strength of the member + ease of the example +
 noise, where a member's strength is its parents' mean strength + a step, all normal: the posterior
-is one linear system. Our choice; with every member run on every example it ranks as means do.
+is one linear system. Our choice. Siblings that were run on every example rank as their means do.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Estimates:
         return np.sqrt(variances)
 
     def drawn(self, random: Random, *, width: float = 1.0) -> Vector:
-        """One draw of all means, with deviations of this part of their own."""
+        """One draw of all means; `width` is the part of their deviations that is drawn with."""
         chances = np.array([random.gauss(0, 1) for _ in self.means])
         drawn: Vector = self.means + width * (np.linalg.cholesky(self.covariance) @ chances)
         return drawn

@@ -1,6 +1,7 @@
-"""What happens in a run. The journal, callbacks, progress and reports read this stream only.
+"""What happens in a run. Journal, callbacks, progress and reports are told of this stream.
 
-Eight types. An event says what was decided; `evolve` applies it and makes no choice of its own.
+Eight types. An event says what was heard or decided; `evolve` applies it and makes no choice of
+its own.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class RolledOut:
     key: RolloutKey
     rollout: Rollout
     is_asked_for: bool = True
-    """Whether a proposal under way waits for it. Otherwise it counts as lost until one needs it,
-    which then has it for nothing."""
+    """Whether a proposal under way waits for it. Otherwise it counts as lost, and a proposal that
+    needs it later has it for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,8 @@ class Ended:
     is_breakdown: bool = False
     """Whether it ended because work could not be carried out."""
     causes: tuple[str, ...] = ()
-    """Of failed rollouts that are no results therefore, ascending: see `Rollout.cause`."""
+    """Where the program or the metric broke down: the causes of which failed rollouts are no
+    results, ascending. See `Rollout.cause`."""
 
 
 Event: TypeAlias = (

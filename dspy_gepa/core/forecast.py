@@ -85,8 +85,12 @@ def worst_case(
 ) -> Tally:
     """The most that a mutation can need that looks at these examples.
 
-    Told is on which examples its parent and the seed have been run and paid for, and how often a
-    text may go back; as the settings say where that is None.
+    Args:
+        settings: Of the run.
+        looks: The training examples that the parent may be run on.
+        parent_paid: Whether the parent's rollout on an example is paid for already.
+        seed_paid: Likewise the seed's.
+        mends: How often a text may go back; as the settings say where it is None.
     """
     shown = min(len(looks), max(settings.minibatch_sizes, default=len(looks)))
     if settings.rungs is None:

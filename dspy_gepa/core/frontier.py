@@ -1,8 +1,7 @@
 """The Pareto frontier: which members are best at something.
 
 A score matrix has a row a member and a column a validation example (or objective); NaN marks a
-pair that was not run, and -inf one that failed where a failure is no score. All functions are pure
-and need one pass over the matrix.
+pair that was not run, and -inf one that failed where a failure is no score. All functions are pure.
 """
 
 from __future__ import annotations

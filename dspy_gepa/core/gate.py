@@ -47,7 +47,7 @@ def total(scores: Sequence[float]) -> Total:
 
 
 def strict_improvement(child: Sequence[float], parents: Sequence[Sequence[float]]) -> bool:
-    """Whether the child's sum is above that of every parent. Paper, algorithm 1."""
+    """Whether the child's `Total` is above that of every parent. Paper, algorithm 1."""
     return total(child) > max(map(total, parents))
 
 
@@ -66,7 +66,8 @@ class Margin:
 
     On a minibatch of failures alone, any luck is a gain: of eight, one comes right by chance more
     often than not. So a child must mend a share of them. What passes by luck all the same takes a
-    seat in the pool, and no more: see `estimated`.
+    seat in the pool, and no more: see `estimated`. Where failures are no scores, fewer of them than
+    the best parent has are enough, and more are too many.
     """
 
     share: float = 0.25
@@ -104,7 +105,7 @@ def examples_to_decide(
 
 
 def at_least_as_good(child: Sequence[float], parents: Sequence[Sequence[float]]) -> bool:
-    """Whether the child's sum reaches that of every parent.
+    """Whether the child's `Total` reaches that of every parent.
 
     For merges, as in the paper's reference implementation: a merge need not beat its better
     parent on a few examples, because it may combine strengths that lie elsewhere.

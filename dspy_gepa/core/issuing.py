@@ -37,7 +37,10 @@ Begun = tuple[Mutation | Merge | Revalidation, Phase]
 
 
 def next_proposal(state: RunState) -> tuple[Begun, str]:
-    """How the next proposal begins, and the unit in which its worst case is over the budget."""
+    """How the next proposal begins, and the unit in which its worst case is over the budget.
+
+    The unit is empty if the budget suffices.
+    """
     used = state.committed + _reserve(state)
     begun = _due_revalidation(state) or _merge(state) or _mutation(state, used)
     return begun, state.settings.limits.obstacle(used=used, more=begun[0].hold)
@@ -46,7 +49,7 @@ def next_proposal(state: RunState) -> tuple[Begun, str]:
 def completion(state: RunState) -> Begun | None:
     """A finalist on validation examples that it was not run on, where the search is over.
 
-    None where they were run on all, or where all of them are too many for the budget.
+    None where the finalists were run on all of them, or where that is too much for the budget.
     """
     for member in _finalists(state):
         begun, limits = _revalidation(state, member), state.settings.limits

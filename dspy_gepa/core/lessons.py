@@ -22,8 +22,9 @@ from dspy_gepa.core.work import Evidence, Lesson
 __all__ = ["contrasts_of", "lessons_of"]
 
 _MOST_OF_THE_LINE = 8
-"""Our choice, as in the next: few runs teach little about older changes."""
+"""How many lessons of the line of ancestors are told, the newest ones. Our choice."""
 _MOST_ATTEMPTS = 4
+"""How many attempts on the parent itself are told, the newest ones, unless all are. Our choice."""
 
 
 def contrasts_of(
@@ -90,7 +91,10 @@ def _line(state: RunState, member: int) -> set[int]:
 
 
 def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, Settlement]]:
-    """The newest proposals on the same parent that wrote something new; all where all are told."""
+    """The newest proposals on the same parent that wrote something new and were rejected.
+
+    All that wrote something new, accepted ones too, where the settings say so.
+    """
     found: list[tuple[int, Settlement]] = []
     parent = candidate_of(state, origin.parent)
     tells_all = state.settings.tells_attempts
@@ -143,7 +147,7 @@ def _evidence(state: RunState, settlement: Settlement, seen: int) -> tuple[Evide
 def _gains(
     state: RunState, settlement: Settlement, parent: Candidate, seen: int
 ) -> Iterator[float]:
-    """How much higher the rejected candidate scored, on what it can have been run on."""
+    """How much higher what was proposed scored than the parent, on what both were run on."""
     first = state.settings.rungs.first if state.settings.rungs else None
     for example in dict.fromkeys((*settlement.shown, *state.settings.validation_order[:first])):
         keys = [RolloutKey(each.digest, example) for each in (settlement.candidate, parent)]

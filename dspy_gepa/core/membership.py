@@ -43,7 +43,7 @@ def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: 
 
 
 def without_failures(state: RunState) -> tuple[Member, ...]:
-    """The members without scores that are no results, because something had broken down."""
+    """The members without those scores that are no results, because something had broken down."""
     sets = (state.settings.validation, state.settings.train)
     members = []
     for member in state.members:

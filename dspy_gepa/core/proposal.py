@@ -8,8 +8,9 @@ Its phase is a tagged union; each phase holds exactly what is known by then:
 
 Rolling and Gating may be entered several times, each time on more of their examples. Remarking
 comes between Rolling and Reflecting where the metric can be asked about single components. Drafted
-may be followed by Repairing and a second Drafted. Anchoring is left out if no examples must keep
-passing.
+may be followed by Repairing and a second Drafted. Gating is followed by Reflecting if a text does
+not run and goes back. Anchoring is left out if no examples must keep passing. A seed that has to be
+written begins with Reflecting and Drafted.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """The student's own texts."""
+    """The student's own texts, or the first ones that the reflection writes."""
 
     hold: Tally
 
@@ -67,11 +68,11 @@ class Mutation:
     parent: int
     """A member's id."""
     looks: tuple[int, ...]
-    """Training examples that the parent is run on; the minibatch is taken from them."""
+    """Training examples that the parent may be run on; the minibatch is taken from them."""
     draw: int
     """How many mutations were issued before it."""
     turn: int
-    """How many rewrites along this lineage came before."""
+    """How many rewrites were tried along this lineage before, those in vain included."""
     seen: int
     """How many proposals were over when it was issued: what it may know of, at any time."""
     mends: int = 0
@@ -154,7 +155,8 @@ class Reflecting:
     """The reflection LM writes new texts for these components."""
 
     evaluation: Evaluation
-    """The parent's on the minibatch, which it learns from."""
+    """What it learns from: the parent on the minibatch; a text of its own on the example on which
+    that did not run; nothing where first texts are written."""
     components: tuple[str, ...]
 
 

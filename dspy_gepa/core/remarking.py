@@ -44,8 +44,8 @@ class _Told:
     examples: set[int] = field(default_factory=set)
     """Those on which something was said of it alone."""
     counts: Counter[bool] = field(default_factory=Counter)
-    """Of runs that went wrong, because of others there is little to say: how often something was,
-    and how often nothing."""
+    """How often something was said of it alone, and how often not. Runs that went right, of which
+    there is little to say, count only where something was."""
 
     @property
     def share(self) -> float:

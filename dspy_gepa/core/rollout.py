@@ -2,7 +2,8 @@
 
 And what the metric says when it is asked about one component's part in it.
 
-The core reads scores and which components were called; everything else it only passes on.
+The core decides by scores, objectives and failures, and by which components were called. Feedback
+and attachments it only compares, to see whether a remark says anything new; all else it passes on.
 """
 
 from __future__ import annotations

@@ -36,10 +36,12 @@ class Rungs:
     head_start: int = 100
     """The first rollouts, which all go into proposals: early ones gain most."""
     drop: float = 0.1
-    """A child is left out if its mean on the first examples is so much below its parent's, in
-    units of the span of scores: one in five that were right, but not a trifle of partial credit."""
+    """A child is left out if its mean on the first examples is more than this below its parent's,
+    in units of the span of scores: one in five that turns wrong is too much, a trifle of partial
+    credit is not."""
     completion_share: float = 0.25
-    """The share of the budget up to which the winner is run on all validation examples."""
+    """The winner is run on all validation examples if these are no more than this share of the
+    rollouts that the budget allows."""
 
     def order(self, validation: Sequence[int], *, seed: int) -> tuple[int, ...]:
         """The order in which all members are run on the validation examples."""

@@ -64,7 +64,10 @@ epochs = Epochs()
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """An epoch's minibatch as it comes; where all of it is right, what is known or likely to fail.
+    """An epoch's minibatch as it comes; where all of it is right, others that may fail.
+
+    Those are first the examples that the parent is known to fail on, then some that it was not run
+    on.
 
     Failures and successes come in the proportion in which the parent has them. So a child that is
     no better than its parent has an even chance to do better on them; on failures alone, any luck

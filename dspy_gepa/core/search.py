@@ -89,9 +89,10 @@ def start(settings: Settings, seed: Candidate, examples: tuple[int, ...] | None 
 def requests(state: RunState) -> tuple[Request, ...]:
     """The work that is outstanding, the lowest ticket's first; each key comes once.
 
-    Nothing once the run is ending. Before the first answer one rollout only, and the seed's
-    validation, which is long, comes after other work: where a model, the program, the metric or
-    the reflection cannot be used at all, that shows before much is paid.
+    Nothing once the run is ending, and a trial alone where there is one: see `endings`. Until the
+    first rollout is answered there is one request only, and the seed's validation, which is long,
+    comes after other work. So if a model, the program, the metric or the reflection cannot be used
+    at all, that shows before much is paid.
     """
     if state.ending:
         return ()
@@ -108,7 +109,7 @@ def requests(state: RunState) -> tuple[Request, ...]:
 def _validated_meanwhile(state: RunState) -> int | None:
     """On how many examples the seed is run before the first reflection was heard; None for all.
 
-    None of them while it looks as if nothing worked.
+    On no example (0) while it looks as if nothing worked.
     """
     first = [proposal.phase for proposal in state.live[1:2]]
     if breakdown(state) is not None:
@@ -121,7 +122,7 @@ def _validated_meanwhile(state: RunState) -> int | None:
 
 
 def shortage(state: RunState, running: Sequence[Request], following: Request) -> str:
-    """Why there may not be money enough to begin this request now; empty where there is.
+    """Why tokens or USD may not suffice to begin this request now; empty where they do.
 
     Until it is known what one of its kind costs, one of them runs at a time.
     """

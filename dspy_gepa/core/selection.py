@@ -98,7 +98,7 @@ def by_estimate(view: PoolView) -> Vector:
 
 
 def pareto(view: PoolView, random: Random) -> int:
-    """A frontier member, with probability proportional to the columns that it is best in.
+    """A frontier member, with probability in proportion to the number of columns that it tops.
 
     Paper, algorithm 2. Where nothing has scored yet, the best that there is.
     """

@@ -53,9 +53,9 @@ class Settings:
     sampler: Sampler = epochs
     """Which training examples a proposal looks at."""
     minibatch_sizes: tuple[int, ...] = ()
-    """How many of those make a minibatch: one of these, chosen by what each has gained. The parent
-    is run on so many, and on more only where it gets all of them right. Empty where all of them
-    make it."""
+    """How many of those make a minibatch: one of these numbers, chosen by what each has gained. The
+    parent is run on so many examples, and on more only if it gets all of them right. If no number
+    is given, all that the sampler names make the minibatch."""
     contrasts: int = 0
     """How many rollouts of the parent that are known already, and did better than those of the
     minibatch, a reflection may be shown beside it."""
@@ -86,7 +86,8 @@ class Settings:
     asked_about: tuple[str, ...] = ()
     """The components that the metric can be asked about."""
     reflection_calls: int = 2
-    """The most calls of the reflection LM that a proposal makes."""
+    """The most calls of the reflection LM that a proposal makes, and as many again for each text
+    that goes back: see `mends`."""
     use_merge: bool = True
     max_merge_invocations: int = 5
     merge_examples: int = 5
@@ -94,7 +95,8 @@ class Settings:
     writes_seed: bool = False
     """Whether the first texts are written by the reflection, before anything was run."""
     mends: int = 0
-    """How often a text that does not run goes back to the reflection within its proposal."""
+    """How often at most a text that does not run goes back to the reflection within its
+    proposal."""
     mended: tuple[str, ...] = ()
     """The components whose texts may not run; empty for all."""
     tells_attempts: bool = False
@@ -103,10 +105,13 @@ class Settings:
     text_merge: TextMerge = better_text
     """What a merge says where both members changed the same component."""
     max_failures_in_a_row: int = 10
-    """After so many reflections in a row without a usable text the run ends; and where the program
-    or the metric breaks on so many of the first validation examples, all in a row. Our choice."""
+    """After so many reflections in a row without a usable text the run ends. It also ends if the
+    program or the metric fails on each of so many first validation examples, or training examples:
+    see `untaught`. After so many such failures in a row later, what had succeeded is tried again:
+    see `streaks`. Our choice."""
     max_setbacks_in_a_row: int = 4
-    """After so many vain attempts at a request, with nothing else answered, the run ends."""
+    """After so many vain attempts at a request the run ends, if no request of its kind was answered
+    in between."""
 
     @property
     def validation_order(self) -> tuple[int, ...]:
@@ -132,9 +137,9 @@ class Member:
     ticket: int
     """The proposal that made it."""
     turn: int
-    """How many rewrites its lineage has seen."""
+    """How many rewrites were tried along its lineage, those in vain included."""
     discovery_metric_calls: int
-    """Metric calls charged before its validation began."""
+    """Metric calls charged up to its commit, without those of its own validation."""
     shown: frozenset[int]
     """Training examples that were shown to the reflections along its lineage. Its scores on these
     say less about others."""
@@ -199,7 +204,8 @@ class RunState:
     -1 for those that count as lost, which none is charged for."""
     spent: Tally = NOTHING
     """Charged to committed proposals. Unlike the tally it does not depend on the order in which
-    answers came, so decisions may read it. spent + held + lost <= limit, always."""
+    answers came, so decisions may read it. spent + held + lost <= limit; only a loss may bring more
+    than that, and then the run ends at once."""
     tally: Tally = NOTHING
     """What was really done, by live proposals too, and what was lost."""
     lost: Tally = NOTHING
@@ -223,7 +229,7 @@ class RunState:
     is_broken: bool = False
     """Whether it ends because work could not be carried out."""
     causes: tuple[str, ...] = ()
-    """Of failed rollouts that are no results therefore."""
+    """As in `Ended`."""
 
     @property
     def committed(self) -> Tally:
@@ -251,9 +257,8 @@ class RunState:
     def asks_apart(self, seen: int) -> bool:
         """Whether components are asked about one by one, because joint answers named none.
 
-        Our choice: after so many of them in a row, in as many reflections as 2 to that power, and
-        then together again. So one slip costs little, and so does the asking of a model that never
-        names.
+        Our choice: after n such answers in a row the next 2**n reflections ask one by one, and then
+        one asks together again. So one slip costs little, and so does a model that never names.
 
         Args:
             seen: How many proposals were over when the one in question began: what others find
@@ -312,7 +317,7 @@ class RunState:
 
     @property
     def best(self) -> int:
-        """The id of the member that is returned, the oldest of those tied.
+        """The id of the member to return by what the search knows, the oldest of those tied.
 
         Raises:
             ValueError: there is no member yet.

@@ -1,7 +1,7 @@
 """Failures in a row: when they speak of a breakdown, and not of the texts that were run.
 
 A quota that is used up or a service that dies makes the program or the metric fail on whatever
-comes next. So does a bad text, and now and then a tool fails that works. Told apart are they by
+comes next. So does a bad text, and now and then a tool fails that works. They are told apart by
 trying again what had succeeded, until its failures are improbable too.
 
 Rollouts are taken in the order in which proposals ask for them, not in that of their answers, so
@@ -24,8 +24,8 @@ from dspy_gepa.core.rollout import Rollout, RolloutKey
 __all__ = ["Done", "Record", "Streaks", "Suspicion", "in_order"]
 
 _CHANCE = 1e-3
-"""So improbable has a streak to be by what was seen before it, and the failures of trials by what
-was seen of what is tried. Our choice."""
+"""How improbable a streak has to be by what was seen before it, and the failures of trials by what
+was seen of the candidate that is tried. Our choice."""
 _MOST_TRIALS = 100
 """Of one suspicion."""
 
@@ -115,7 +115,7 @@ class Streaks:
     before: Mapping[str, int] = field(default_factory=dict)
     """Failures among them, by cause."""
     records: Mapping[str, Record] = field(default_factory=dict)
-    """The same by the candidate's digest."""
+    """How each candidate did, by its digest."""
     since: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Failures after the newest success, by the candidate's digest and by cause."""
     surprise: float = 0.0
@@ -126,7 +126,7 @@ class Streaks:
     def after(self, done: Iterable[Done], least: int) -> tuple[Streaks, list[Suspicion]]:
         """How it stands after these rollouts, and the suspicions that they gave, in order.
 
-        A streak has at least so many failures. It gives one suspicion, and another each time that
+        A streak has at least `least` failures. It gives one suspicion, and another each time that
         it has doubled.
         """
         now, suspicions = _Counts(self), []

@@ -15,9 +15,10 @@ __all__ = ["untaught"]
 def untaught(state: RunState) -> Breakdown | None:
     """Why nothing can be learned from the training set; None where something can.
 
-    Our choice: where the program or the metric fails on ten training examples, or on all where
-    there are fewer, whichever text is tried, and on none it does not, then it is the training set
-    that does not fit them. Validation examples, which others may have made, say nothing about it.
+    Our choice: if the program or the metric fails on every training example that was tried, with
+    whatever text, and these are `max_failures_in_a_row`, or all where there are fewer, then the
+    training set does not fit them. Validation examples, which others may have made, say nothing
+    about it.
     """
     settings, failures = state.settings, dict[int, Rollout]()
     least = min(settings.max_failures_in_a_row, len(settings.train))

@@ -68,7 +68,7 @@ class RolloutRequest:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A rollout of the candidate that is to be improved, and the example that it ran on."""
+    """A rollout, mostly of the candidate that is to be improved, and the example that it ran on."""
 
     example: int
     rollout: Rollout
@@ -119,7 +119,8 @@ class Lesson:
     candidate: Candidate | None = None
     """What it proposed, where that was made from the same parent and was run."""
     evidence: tuple[Evidence, ...] = ()
-    """The candidate's rollouts on what was shown, the first of them at least."""
+    """How what it proposed did on the examples that its reflection was shown, as far as it was run
+    on them; empty where a lesson does not tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,10 @@ class Repair:
 
     @property
     def is_apart(self) -> bool:
-        """Whether it is one of several, each about a part of what was asked about together."""
+        """Whether it is one of several about one reply, each about a part of the components.
+
+        Then its faults name components beside its own.
+        """
         return not {name for f in self.faults for name in f.components} <= set(self.components)
 
 
@@ -164,9 +168,11 @@ class ReflectionRequest:
     ticket: int
     candidate: Candidate
     components: tuple[str, ...]
-    """Which texts may be rewritten; each was called in at least one rollout of the evidence."""
+    """Which texts may be rewritten. Each was called in the parent's rollouts on the minibatch, by
+    itself or by its owners, unless first texts are to be written."""
     evidence: tuple[Evidence, ...]
-    """The candidate's rollouts on the minibatch, traced, in the minibatch's order."""
+    """The candidate's rollouts on the minibatch, traced, in the minibatch's order; the one that
+    failed where `mends` is above 0; empty where first texts are to be written."""
     contrasts: tuple[Evidence, ...] = ()
     """Other rollouts of the candidate that are known already and scored higher than the worst of
     the evidence, the highest first: what a rewrite must not break."""
@@ -182,7 +188,7 @@ class ReflectionRequest:
     this run; else 0."""
     asks_apart: bool = False
     """Whether the reflection LM did not say whose text it wrote where it was asked about several
-    components, so that each is asked about by itself: see `naming`."""
+    components, so that each is asked about by itself: see `ReflectionAnswer.naming`."""
 
     @property
     def key(self) -> RequestKey:

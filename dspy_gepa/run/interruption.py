@@ -21,10 +21,10 @@ INTERRUPTED = "interrupted from the keyboard"
 def interruptible(executor: Executor) -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C inside into a `Stop`; the next one raises KeyboardInterrupt.
 
-    Gives a function that says whether the first one came.
+    So the first one cuts no step of the run in two, wherever it comes. Only in the main thread of a
+    program that has no handler of its own is it heard; elsewhere nothing changes.
 
-    So no step of the run is cut in two, wherever the signal comes. Only the main thread of a
-    program that has no handler of its own is told; elsewhere nothing changes.
+    Gives a function that says whether the first one came.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:

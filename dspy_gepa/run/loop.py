@@ -26,7 +26,8 @@ from dspy_gepa.run.pace import Pace
 __all__ = ["Beginnings", "Finish", "Listener", "Stopper", "run"]
 
 Listener: TypeAlias = Callable[[Event, RunState], None]
-"""Told of every event, with the state after it. Only a journal may raise, which ends the run."""
+"""Told of every event, with the state after it. What it raises ends the run, so only one that keeps
+what must not be lost may raise: a journal, say."""
 
 
 class Beginnings(Protocol):
@@ -53,7 +54,8 @@ class Finish:
     error: BaseException | None = None
     """What broke the work, where `state.is_broken`."""
     is_stopped: bool = False
-    """Whether somebody ended it, or the time: it did not come to its end by itself."""
+    """Whether it was told to end: by somebody, by a stopper, or by a limit of seconds, tokens or
+    USD that was reached between two requests."""
     seconds: float = field(default=0.0, compare=False)
     """How long it took."""
     was_interrupted: bool = False
@@ -182,7 +184,7 @@ class _Desk:
         if said is None or isinstance(said, Stop):
             return said
         if self.running.pop(said.key, None) is None:
-            # What was lost on the way to this answer was told before it.
+            # A setback for the same request came before this answer and lined it up once more.
             self.waiting = deque(each for each in self.waiting if each.key != said.key)
         if isinstance(said, Setback):
             self.pace.set_back(said)
@@ -203,7 +205,7 @@ class _Desk:
 
 
 def _makes_work(event: Event) -> bool:
-    """Whether other requests may follow from it: not from an answer of many on its own."""
+    """Whether other requests may follow from it: none do from a sound rollout or a remark alone."""
     if isinstance(event, Remarked):
         return False
     return not isinstance(event, RolledOut) or event.rollout.is_broken

@@ -95,7 +95,7 @@ def sendable(value: object, name: str) -> bytes:
     """The value as it is sent.
 
     Raises:
-        SettingsError: it cannot be sent. It names the attribute that is at fault.
+        SettingsError: it cannot be sent. The message names the attribute that is at fault.
     """
     try:
         sent = _there_and_back(value)

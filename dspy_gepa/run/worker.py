@@ -10,7 +10,7 @@ __all__ = ["Worker"]
 
 
 class Worker(Protocol):
-    """Carries out one request and answers it. Called from several threads at once.
+    """Carries out one request and answers it. It may be called from several threads at once.
 
     What a candidate does wrong is part of the answer (a `Rollout` with a failure text). What
     keeps the work itself from being done is a `Setback`. A worker raises nothing but

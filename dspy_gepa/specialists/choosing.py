@@ -145,6 +145,8 @@ def grown(
 def cross_fitted(scores: Table, likeness: Table, choose: Callable[[Table, Table], Choice]) -> Gain:
     """What routing brings on examples that neither choice nor estimates have seen.
 
+    Every member was run on every example: the scores hold no NaN.
+
     Examples are left out in parts, again and again in other parts; members, estimates and the
     single best are all chosen by the rest. Where two members are nearly equal, leaving out examples
     that one is right on makes the other the single best, which is then wrong on just these. In the
@@ -189,9 +191,9 @@ def _share_that_follows(leads: Table) -> float:
 def _luck(scores: Table) -> Table:
     """By how much each member's mean is above what it will be on others, as far as can be known.
 
-    The means are moved together as far as twice the chance parts them, twice because the spread
-    of a few means is itself uncertain (our choice): the one that is chosen for
-    being highest is mostly lucky.
+    The means are moved together as far as twice the chance parts them, because the one that is
+    chosen for being highest is mostly lucky. It is twice because the spread of a few means is
+    itself uncertain. Our choice.
     """
     members, count = scores.shape
     means = scores.mean(1)

@@ -49,8 +49,9 @@ class Specialists(dspy.Module):  # type: ignore[misc]
     examples, in words, with each member's score. They are in every file that is written.
 
     Args:
-        student: The program whose copies the members are. A new one is made by it to be loaded.
-        members: The members, the one that is best over all first; the student where there are none.
+        student: The program whose copies the members are. `Specialists(student)` can `load` a file.
+        members: The members, the one that is best over all first; a copy of the student where there
+            are none.
         table: For each known input its words and each member's score.
         shrinkage: How much likeness moves an estimate half the way from a member's mean.
         chooser: "nearest" asks the member with the best scores on inputs like it, without a model

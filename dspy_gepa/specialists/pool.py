@@ -86,7 +86,7 @@ class Pool:
 
     @cached_property
     def scores(self) -> Table:
-        """Members by these; NaN where a member was not run. Filled in place, and grows."""
+        """Members by `columns`; NaN where a member was not run. Filled in place, and grows."""
         known, columns = self.state.scores, []
         for group in map(list, self._groups):
             some = ~np.isnan(known[:, group])
@@ -102,7 +102,7 @@ class Pool:
     def failed(self, members: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Training and validation examples on which none of these does well.
 
-        Well is above the best one's mean. Training examples that none was run on are among them.
+        Well is above the best one's mean. Examples that none was run on are among them.
         """
         mean = float(np.nanmean(self.scores[self.best]))
         train, columns = self.state.settings.train, self.columns
@@ -136,13 +136,13 @@ class Pool:
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        """The inputs of these."""
+        """The inputs of `columns`, in words."""
         inputs = (dict(self.examples[each].inputs()) for each in self.columns)
         return tuple(inputs_as_text((), each) for each in inputs)
 
     @cached_property
     def likeness(self) -> Table:
-        """How much alike they are."""
+        """How much alike these words are, examples by examples."""
         known = Likeness(self.words)
         return np.array([known.to(words) for words in self.words])
 
@@ -207,7 +207,7 @@ class Pool:
     def _by_function(
         self, table: Table, candidates: Sequence[int], chooser: Callable[..., int]
     ) -> tuple[Routing, Choice]:
-        """What a function brings, which has seen no scores, on every example that it routes.
+        """What a function brings, which has seen no scores, where all that it may name were run.
 
         Raises:
             SettingsError: it names no member.
@@ -239,7 +239,8 @@ def specialists_of(pool: Pool) -> Specialized:
     """Specialists from what a run knows, without another rollout.
 
     Raises:
-        SettingsError: the chooser cannot be measured so, or there is no such number of members.
+        SettingsError: the chooser is none, it has to be run to be measured, a function names no
+            member, or `most` is no whole number from 2 on.
     """
     check_chooser(pool.chooser)
     if pool.chooser in ALL_RUN:

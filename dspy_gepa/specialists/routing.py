@@ -25,7 +25,10 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
-    """Whether sending inputs to several members brings more than the best one. One sentence."""
+    """Whether sending inputs to several members brings more than the best one.
+
+    Printed, it says so in a sentence or two.
+    """
 
     evidence: bool
     """Whether the examples, each routed by the others, show a gain. Otherwise the best program is
@@ -33,21 +36,22 @@ class Routing:
     members: tuple[int, ...]
     """The members that are routed to, the best over all first; that one alone without evidence."""
     gain: float = 0.0
-    """What routing brings over the single best, on validation examples that were routed by others.
-    The frontier's score, the best member of each example, says nothing about it."""
+    """What routing brings over the single best on validation examples. If scores choose, each
+    example is routed by the others. The frontier's score, the best member of each example, says
+    nothing about it."""
     low: float | None = None
     """The lower end of its 95 % interval; None where too little was seen."""
     high: float | None = None
     """The upper end."""
     n: int = 0
-    """The validation examples that all of them were run on."""
+    """The validation examples that it was measured on."""
     shares: Mapping[int, float] = field(default_factory=dict)
-    """The share of inputs that each member gets."""
+    """The share of inputs that each member gets; 1 for each where all are run."""
     texts: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     """Each member's texts. Members that were found by a search on what the best one fails have
     numbers above those of the run."""
     chooser: str = "nearest"
-    """What chooses; the gain is that of "nearest", or of a function."""
+    """What chooses. The gain is its own; for "lm" it is that of "nearest"."""
     rollouts: int = 0
     """How many rollouts filled members' missing scores."""
     reason: str = ""

@@ -1,6 +1,6 @@
 """Hypothesis strategies for the values of the search, for tests of your own strategies.
 
-The only module that needs `hypothesis`, which the extra `dev` installs.
+The only module that needs `hypothesis`, which the extras `test` and `dev` install.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The verdict: what came of running the seed and what is returned on examples of their own."""
+"""The verdict: what came of running the seed and the best that was found on held-out examples."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Verdict:
     n: int = 0
     """The pairs that it rests on: examples on which both came to a score."""
     examples: int = 0
-    """How many there are."""
+    """How many held-out examples there are."""
     seed_score: float | None = None
     """The seed's mean over the examples on which it came to a score."""
     best_score: float | None = None

@@ -55,7 +55,7 @@ class FurtherRollouts:
     Args:
         settings: Of the search.
         names: What each example is kept under, which its content decides.
-        run_dir: Where they are kept.
+        run_dir: Where they are kept; None where they are not.
 
     Raises:
         JournalCorrupt: the run directory holds something else in their place.

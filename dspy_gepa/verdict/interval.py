@@ -4,7 +4,8 @@ Where scores are right or wrong it is Newcombe's for paired proportions: it stay
 does not shrink to nothing where few pairs differ. Otherwise it is Student's, with one difference of
 the usual size added in either direction, which does for any scores what Agresti and Min do for
 proportions. The bootstrap was tried and is not used: of five to ten pairs without any difference
-in truth it called 5 to 9 % "better", where 2.5 % are meant (`benchmarks/verdicts.py`).
+in truth it called 5 to 9 % "better", where 2.5 % are meant. How often these two err is measured by
+`benchmarks/verdicts.py`.
 """
 
 from __future__ import annotations
