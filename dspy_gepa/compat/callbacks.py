@@ -43,9 +43,9 @@ class CallbackObserver:
     * `trainset_loader`: the training examples, as a list.
     * `reflective_dataset`, `dataset`: the evidence in the shape that DSPy gives it, with every call
       and its raw values; the reflection may show its LM less of it.
-    * `prompts`, `raw_lm_outputs`: empty, because events hold the texts only.
+    * `prompts`, `raw_lm_outputs`: empty; the story of the run has prompts and replies.
     * `new_score` of a rejected candidate: NaN where it was rejected without being run.
-    * `on_optimization_start` comes with the first event, when a rollout of the seed is answered.
+    * `on_optimization_start` comes with the first event, whatever that is.
     * `on_evaluation_start` and `on_evaluation_end` tell of minibatches, and `on_valset_evaluated`
       of validation, as in the `gepa` package; `inputs` are whole examples.
     * `on_error` tells of a reflection that failed, and of what broke the run.

@@ -174,7 +174,7 @@ def mapped_config(
     Args:
         config: The configuration.
         given: Our arguments as they were given.
-        usual: The same where nothing is given.
+        usual: The defaults of the same arguments.
 
     Raises:
         SettingsError: a key that there is not, or one that cannot be honoured, or one whose

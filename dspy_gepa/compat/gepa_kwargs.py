@@ -48,16 +48,18 @@ _ONLY = {
     "raise_on_exception": (True, False),
     "max_reflection_cost": (None,),
 }
-"""Keys that are taken where they ask for what is done anyway; None stands for any value."""
+"""Keys that are taken if they ask for what is done anyway, with the values that do so. None in
+place of the values stands for any value."""
 
 KEYS = (*_RENAMED, *_TRACKING, *_ONLY, "acceptance_criterion", "callbacks", "stop_callbacks")
 """All keys of `gepa_kwargs`."""
 
 
 def mapped_gepa_kwargs(gepa_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The arguments of ours that `gepa_kwargs` stands for; they go before those given directly.
+    """The arguments of ours that `gepa_kwargs` stands for; they go before the constructor's own.
 
-    Besides names of arguments: `gate`, `callbacks`, `stop_callbacks`, and what a tracker needs.
+    Names among them that the constructor does not have: `callbacks`, `stop_callbacks`, and what a
+    tracker needs.
 
     Raises:
         SettingsError: a key that there is not, or a value that cannot be honoured.

@@ -33,7 +33,7 @@ class MIPROv2Arguments:
     task_model: Any = None
     """Runs the program if its predictors have no model of their own."""
     num_candidates: int | None = None
-    """With `num_trials` a budget, by MIPROv2's own formula."""
+    """The number of trials follows from it by MIPROv2's own formula, if `num_trials` is None."""
     num_trials: int | None = None
     minibatch: bool = True
     minibatch_size: int = 35
@@ -113,7 +113,8 @@ def auto_budget(
 ) -> int:
     """The metric calls that dspy.GEPA allows for these sizes, under its names.
 
-    It is dspy.GEPA's own formula, for who compares budgets; our `auto` is `sized_budget`.
+    It is dspy.GEPA's own formula, for users who compare budgets. Our own `auto` follows from
+    `plan.sized_budget`.
     """
     for name, value in (("valset_size", valset_size), ("minibatch_size", minibatch_size)):
         if value < 0:

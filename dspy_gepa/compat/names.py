@@ -93,7 +93,7 @@ def check_names(
         given: The names that were used.
         known: Those that there are.
         owner: What has them.
-        beside: What goes with it, to the names that it has.
+        beside: Another place that takes arguments, such as "GEPA(...)", to the names that it takes.
 
     Raises:
         WrongType: one is not. Says what is meant by it elsewhere, and the nearest that are known.
@@ -118,7 +118,7 @@ def meant(name: str, known: Sequence[str], others: Mapping[str, str] = MappingPr
             f"{each!r}{f' of {others[each]}' if each in others else ''}" for each in near
         ]
         return f"The nearest names: {', '.join(nearest_names)}."
-    return "See help(dspy_gepa.GEPA) for all that there are."
+    return "No name is like it: help(dspy_gepa.GEPA) and help(dspy_gepa.optimize_anything) say all."
 
 
 def nearest(key: str, known: Sequence[str]) -> str:

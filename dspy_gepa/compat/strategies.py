@@ -86,8 +86,8 @@ class SearchView:
     def named_predictor_id_to_update_next_for_program_candidate(self) -> list[int]:
         """The position of the component whose turn it is.
 
-        It holds for the member that is rewritten, and stands for all of them. Whoever counts it on
-        does so for nobody else.
+        It is the turn of the member that is rewritten, and stands in the list for every member. A
+        strategy that changes the list changes it for itself alone.
         """
         turn = self.turn % len(self.list_of_named_predictors)
         return [turn] * len(self.pool.candidates)

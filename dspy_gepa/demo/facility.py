@@ -107,7 +107,7 @@ def grade_analysis(
     pred_name: str | None = None,
     pred_trace: Any = None,  # noqa: ARG001
 ) -> Graded:
-    """The mean of the three sub-scores, and what was wrong; one part of it where one is asked."""
+    """The mean of the three sub-scores, and what was wrong; in one step if `pred_name` is one."""
     parts = sub_scores(gold, prediction)
     remarks = {
         "urgency": _remark("urgency", prediction.urgency, gold.analysis["urgency"]),

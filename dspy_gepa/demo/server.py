@@ -52,7 +52,7 @@ def serve(
         name: A key of `WEIGHTS`.
         gguf: A model file to serve instead.
         port: 0 for any free one.
-        threads: How many compute; as many cores as are idle where it is None.
+        threads: How many compute; if it is None, as many as cores are idle, at most 8.
         say: Told of the steps that take seconds.
 
     Raises:
@@ -97,7 +97,7 @@ def check_memory(model_file: Path, available_bytes: int | None) -> None:
 
 
 def available_memory_bytes() -> int | None:
-    """What Linux calls available, or what a container's limit leaves; None where unknown."""
+    """What Linux calls available, or what a container leaves if that is less; None if unknown."""
     known = [amount for amount in (_machine_bytes(), _container_bytes()) if amount is not None]
     return min(known, default=None)
 

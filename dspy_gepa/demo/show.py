@@ -87,7 +87,7 @@ def show(wanted: Show) -> None:
 
 
 def _improve(wanted: Show, task: Task, lms: Models) -> tuple[dspy.Module, Score, Score]:
-    """The improved and saved program, and what both score on the unseen examples."""
+    """The improved and saved program, and the unseen scores before and after."""
     rate = partial(score, task=task, num_threads=wanted.num_threads, examples=task.splits.test)
     began = time.monotonic()
     before = rate(task.program, title="unseen test, before")

@@ -49,9 +49,9 @@ def in_words(
     """The words, and what was taken out of them beside what was attached by name.
 
     Text stays as it is, a dictionary or list becomes JSON, an exception tells its kind, its message
-    and where it was raised, a profile its costliest functions. Media is taken out, and what is
-    attached already keeps its name. So does what is known from before: what else was attached
-    under its name is given another, also in the words.
+    and where it was raised, a profile its costliest functions. Media is taken out. What was
+    attached keeps its name, unless something else is `known` by that name from before: then it is
+    given another name, in the words too.
 
     Raises:
         WrongType: an attachment has no name, or is of a kind that no model can be shown.

@@ -156,7 +156,7 @@ def _is_among(wanted: list[object], given: object, written: Callable[[object], s
 
 
 def _are_same(one: object, other: object, written: Callable[[object], str]) -> bool:
-    """Whether two values are equal, where what is no number and no container is so as `written`."""
+    """Whether two values are equal; what is no number or container is compared as `written`."""
     one, other = opened(one), opened(other)
     if _is_number(one) and _is_number(other):
         return one == other

@@ -1,4 +1,4 @@
-"""A language model that judges by criteria in words, as often as its judgement is to be trusted."""
+"""A language model that judges by criteria in words, once or several times for each output."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class ValidAgainst:
                 for error in errors
             ]
         try:
-            # As JSON, of which the strict types are: a list is a tuple, and a text may be a date.
+            # As JSON, because strictly a list may then be a tuple, and a text a date.
             self.schema.model_validate_json(json.dumps(value), strict=self.is_strict)
         except pydantic.ValidationError as error:
             return [

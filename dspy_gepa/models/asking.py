@@ -1,6 +1,7 @@
 """The one way in which a model is asked something that is not the program's own business.
 
-Every call goes through DSPy, so that its history, callbacks and costs stay true.
+A model of DSPy's is called through DSPy, so that its history, callbacks and costs stay true. A
+plain function is called with the text alone.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def reflection_asker(given: object) -> Callable[[Prompt], Reply]:
 
     Raises:
         SettingsError: nothing was given, and DSPy has no model configured either.
+        WrongType: what was given cannot be asked.
     """
     if given is None:
         given = dspy.settings.lm

@@ -1,4 +1,4 @@
-"""How what is awaitable is carried out from code that is not."""
+"""How code that is not asynchronous carries out something awaitable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ResultT = TypeVar("ResultT")
 
 
 def run_to_end(begin: Callable[[], Awaitable[ResultT]]) -> ResultT:
-    """What the awaitable that this makes comes to, in a loop of its own."""
+    """What the awaitable that `begin` returns comes to; it runs in a loop of its own."""
 
     async def waiting() -> ResultT:
         return await begin()

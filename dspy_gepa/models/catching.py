@@ -1,4 +1,4 @@
-"""The worker boundary: the one place where whatever user code raises is caught."""
+"""The worker boundary: whatever a program, a metric or a model raises is caught here."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class EventLoop:
     def within(
         self, timeout_seconds: float | None, call: Callable[[], Awaitable[ResultT]]
     ) -> ResultT | Raised:
-        """What is awaited returns or raises; `TimedOut` as raised where it takes too long.
+        """What the awaitable returns or raises; `TimedOut` as raised if it takes too long.
 
         It runs in the caller's context, and the caller waits. What takes too long is cancelled. A
         loop that does not even hear that, because something blocks it, is left behind, and the
@@ -44,6 +44,7 @@ class EventLoop:
 
         Raises:
             KeyboardInterrupt: it was raised there, or here while waiting.
+            RuntimeError: the loop was closed before.
         """
         loop, said = self._running(), Future[ResultT | Raised]()
         tasks: list[asyncio.Task[None]] = []

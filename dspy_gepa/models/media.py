@@ -1,7 +1,7 @@
 """What is media among the values that programs and metrics handle, and how it is turned over.
 
-A trace holds `core.media.Media` in place of DSPy's objects. They become objects again for a model,
-for a user's proposer and for a metric.
+A trace holds `Media`, of `values.media`, in place of DSPy's objects. They become objects again for
+a model, for a user's proposer and for a metric.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Outage(Exception):
 
 
 def too_long_in(error: BaseException | None) -> BaseException | None:
-    """The refusal of a prompt for its length that this error is or was raised from; None without.
+    """This error, or one that it was raised from, if that refuses a prompt as too long; else None.
 
     A model of the user's own may let through what a client raises.
     """
@@ -95,7 +95,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_unmistakable(error: BaseException) -> bool:
-    """Whether it can have nothing to do with what the model was asked."""
+    """Whether it cannot come from what the model was asked."""
     return (
         isinstance(error, _LASTING)
         or is_transient(error)

@@ -40,7 +40,7 @@ class Priced(NamedTuple):
 def priced(price: Price, model: str, usage: Mapping[str, Any]) -> Priced:
     """What a call costs, by a function that may be the user's: what it returns is checked.
 
-    One that is no amount would make a limit in USD one that nothing ever reaches.
+    With a value that is no amount (NaN, say), a limit in USD would never be reached.
     """
     usd = settled(lambda: price(model, usage))
     if isinstance(usd, Raised):
@@ -95,7 +95,8 @@ class Meter(UsageTracker):  # type: ignore[misc]  # DSPy is untyped here
     Calls that are answered from DSPy's cache cost nothing and are not seen here.
 
     Args:
-        price: What a call costs; by litellm's table where it is None.
+        price: What a call costs. None stands for litellm's table, which is read if litellm is
+            loaded already, or if the price must be known.
         must_know_price: Whether calls of unknown price are to be noted.
         must_know_usage: Whether calls that report no tokens are to be noted.
     """
@@ -180,8 +181,9 @@ class Meter(UsageTracker):  # type: ignore[misc]  # DSPy is untyped here
 
 def _unknown(model: str) -> str:
     return (
-        f"There is a limit in tokens or USD, and what calls of {model} cost is not known. Give a "
-        "function to GEPA(price=...) that knows it, or set no such limit."
+        f"There is a limit in tokens or USD, and what calls of {model} cost is not known: they "
+        "have no known price, or report no tokens. Give a function that knows the price as "
+        "price=..., have the model report its usage, or set no such limit."
     )
 
 

@@ -1,7 +1,7 @@
 """What DSPy's trace does not show of a run, seen through DSPy's own callbacks.
 
-That is what went wrong while a program or a metric ran, and the calls of modules of code. Code may
-swallow an error that matters here, so nothing relies on what finally comes out of it.
+That is what went wrong while a program, a metric or a reflection ran, and the calls of modules of
+code. Errors are noted where they happen, because the code around them may swallow them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["NotedCall", "Watch"]
 
 @dataclass(frozen=True)
 class NotedCall:
-    """A call of a predictor that raised, for a reason that is no outage, or any call of code."""
+    """A call of a predictor that raised, or any call of code, unless it raised an outage."""
 
     holder: Any
     """The predictor, or the module of code."""
@@ -43,6 +43,7 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
 
     Args:
         code_modules: The classes whose calls are calls of code.
+        keeps_exchanges: Whether prompts and replies are kept in `exchanges`.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""The only code that knows DSPy."""
+"""A DSPy program: its texts, its copies, its rollouts, and the worker that carries them out."""

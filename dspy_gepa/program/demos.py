@@ -41,8 +41,9 @@ class DemoSettings:
     def most_examples(self, trainset: int) -> int:
         """How many training examples are tried at most, one metric call each.
 
-        Our choice: four for each demonstration that is wanted, which finds them where a quarter
-        of the answers is right; MIPROv2 goes through the whole training set if need be.
+        Our choice: four for each bootstrapped one, which finds them if a quarter of the answers is
+        right, one for each labeled one, and at least 16; MIPROv2 may go through the whole training
+        set.
         """
         wanted = max(16, 4 * self.bootstrapped, self.labeled)
         return min(trainset, wanted) if self.is_asked_for else 0
@@ -58,7 +59,6 @@ class Demonstrated:
 
     program: dspy.Module
     tally: Tally
-    """What it took to find them."""
     problem: str = ""
     """Why there are none; empty where there are."""
     is_final: bool = True
@@ -95,7 +95,8 @@ def demonstrated(
 
     Instructions, models and everything else stay as they are. `student` is the program before
     its instructions were improved: what a teacher of the user's own is compared with. After so
-    many seconds no further example is tried, and there are none; nor are there after Ctrl-C.
+    many seconds no further example is tried, and the program gets no demonstrations. After Ctrl-C
+    it gets none either.
     """
     calls = judged = 0
 

@@ -36,7 +36,7 @@ class ExampleTable:
     heldout: tuple[int, ...] = ()
     """Examples that the search never sees, each once. They come last."""
     names: Mapping[int, str] = field(default_factory=dict)
-    """Where examples stand in what the user gave, where it is not told by the sets."""
+    """Example to its place in what the user gave, if the sets of this table do not tell it."""
 
     @property
     def searched(self) -> tuple[dspy.Example, ...]:
@@ -46,7 +46,7 @@ class ExampleTable:
     def name_of(self, example: int) -> str:
         """Where an example stands in what the user gave: "valset[17]".
 
-        One that stands in several sets is named by the training set.
+        One that stands in several sets is named by the first of them: trainset, valset, must_pass.
         """
         if example in self.names:
             return self.names[example]
@@ -117,9 +117,9 @@ def tabulate(
         trainset: Examples to learn from.
         valset: Examples to choose by.
         must_pass: Examples that must keep passing.
-        times: How often an example stands in the validation set.
-        check: Raises where something in a set is no example; that it is a dspy.Example where it is
-            None.
+        times: How often each example stands in the validation set.
+        check: Given the place and the example, raises if it cannot be used. None checks that it is
+            a dspy.Example that says what its inputs are.
 
     Raises:
         SettingsError: the training set is empty, or an example does not say what its inputs are.
@@ -186,7 +186,7 @@ class Shelf:
         )
 
     def taken(self, example: Any) -> int | None:
-        """The same, and from now on it is not there any more."""
+        """What `position_of` says; from now on that example is not found any more."""
         position = self.position_of(example)
         if position is not None:
             alike = self._alike[_look(example)]
@@ -214,7 +214,7 @@ def _fields(example: Any) -> dict[Any, Any]:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether nothing tells them apart: what only they know may be equal and differ in words."""
+    """Whether nothing tells them apart: the same inputs and fields, equal and of the same types."""
     if isinstance(one, dspy.Example) and isinstance(other, dspy.Example):
         inputs = [set(each.inputs().keys()) for each in (one, other)]
         return inputs[0] == inputs[1] and _is_equal(_fields(one), _fields(other))

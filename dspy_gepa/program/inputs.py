@@ -18,10 +18,10 @@ _ANY = inspect.Parameter.VAR_KEYWORD
 
 
 def check_inputs(program: dspy.Module, table: ExampleTable) -> None:
-    """Nothing, where one example of each set at least can be given to the program.
+    """Nothing, if at least one example of each set that the search sees fits the program.
 
     Raises:
-        SettingsError: of some set none can be, because of the names of its inputs.
+        SettingsError: no example of some set fits, because of the names of its inputs.
     """
     for examples in (table.train, table.validation, table.anchors):
         _check(program, table, examples)

@@ -111,7 +111,7 @@ def program_parcel(
 
 
 def keys_in(student: dspy.Module) -> list[str]:
-    """The models whose keys are sent with the program, because they were given to the objects."""
+    """The models whose API keys are sent with the program, as the LM objects hold those keys."""
     models = [each for each in reachable(student) if isinstance(each, dspy.BaseLM)]
     if dspy.settings.lm is not None:
         models.append(dspy.settings.lm)

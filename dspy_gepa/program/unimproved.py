@@ -55,7 +55,7 @@ class _Reached(NamedTuple):
 
 
 def check_program(program: dspy.Module) -> None:
-    """Nothing, where copies of the program can be run and run their own texts.
+    """Nothing, if copies of the program can be run and use their own texts.
 
     Raises:
         SettingsError: there is nothing to call; or a function was put in the place of its `forward`

@@ -59,7 +59,7 @@ __all__ = ["ProgramWorker", "WorkerSettings"]
 _PROGRAMS_KEPT = 8
 """Programs that stay built: about as many as there are candidates under way at once."""
 _RUNS_KEPT = 500
-"""Traced runs that the metric can still be asked about."""
+"""Traced runs that are held for questions about components; older ones are made from traces."""
 
 _UNMEASURED: Mapping[str, float] = MappingProxyType({})
 
@@ -95,7 +95,7 @@ class WorkerSettings:
     must_know_price: bool = False
     """Whether a model call of unknown price is a setback, because there is a limit in USD."""
     must_know_usage: bool = False
-    """Whether a model call that reports no tokens is one, because there is a limit in them."""
+    """Whether a model call that reports no tokens is a setback, as it is with `must_know_price`."""
     kinds: tuple[Kind, ...] = DEFAULT_KINDS
     """What kinds of components there are to be improved."""
     measured: tuple[str, ...] = ()
@@ -146,7 +146,11 @@ class ProgramWorker:
         self._loop.close()
 
     def __call__(self, request: Request) -> Answer:
-        """The answer to this request; a `Setback` where a model or the metric is unusable."""
+        """The answer to this request.
+
+        It is a `Setback` if a model or the metric cannot be used, or if a cost that must be known
+        is not.
+        """
         given = self._settings
         meter = Meter(
             given.price,
@@ -314,7 +318,7 @@ class ProgramWorker:
         )
 
     def _descriptions(self, candidate: Candidate) -> dict[str, str]:
-        """What each component is for, in the words of a candidate's other texts."""
+        """What each component is for, quoting the candidate's other texts."""
         built = self._programs.get_or_make(candidate.digest, lambda: self._build(candidate))
         program = self._student if isinstance(built, _Unbound) else built.program
         return describe(program, self._settings.kinds)

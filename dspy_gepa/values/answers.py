@@ -1,4 +1,4 @@
-"""What a program answered, as it was kept, for who has no program."""
+"""What a program answered, as a run directory keeps it, for a reader without the program."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["fields_alone"]
 
 
 def fields_alone(stored: object) -> object:
-    """The answer without types, for who has no program."""
+    """The values of an answer that `OutputForms.stored` returned, without their types."""
     match stored:
         case ("prediction", dict() as fields):
             return {name: kept[1] for name, kept in fields.items()}

@@ -20,7 +20,8 @@ stake. MemoryError and what ends a process are not among them."""
 _DEEPEST = 20
 """Levels of containers that are gone through unless asked otherwise; no sane value has more."""
 _TOO_LONG = 10**640
-"""Python can be told to write no integer of more digits, and not to write none of fewer."""
+"""The lowest limit that Python can be given for the digits of an integer is 640: below this number
+every integer can be written."""
 
 
 def entered(

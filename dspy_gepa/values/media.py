@@ -37,7 +37,8 @@ ENCODED = re.compile(rf"{_ROW}{{60,}}{MORE_LINES}")
 """Matches what may be encoded content: see `is_encoded`."""
 _WITHIN_TEXT = re.compile(rf"data:([\w.+/;=-]*);base64,([\w+/=-]+{MORE_LINES})|({ENCODED.pattern})")
 _LEAST = 200
-"""Characters of encoded content that is no data URI. Our choice: no word is as long."""
+"""Encoded content outside a data URI is replaced from so many characters on. Our choice: no word is
+as long."""
 _KINDS = (re.compile("[a-z]"), re.compile("[A-Z]"), re.compile("[0-9]"))
 _LONGEST_ADDRESS = 200
 """Characters of an address that are shown: signed ones can fill a page."""
@@ -100,8 +101,8 @@ def without_base64(text: str) -> str:
 def is_encoded(run: str, least: int) -> bool:
     """Whether a match of `ENCODED` is encoded content, of at least so many characters.
 
-    Prose without spaces, a genome, a digest or a row of one letter has no need of small and capital
-    letters and digits.
+    It has small letters, capital letters and digits, as prose without spaces, a genome, a digest or
+    a row of one letter mostly has not.
     """
     return len(run) >= least and all(kind.search(run) for kind in _KINDS)
 

@@ -1,7 +1,8 @@
 """Any value as JSON and back: plain values and media exactly, containers as such, others as text.
 
-Loading makes numbers, texts and containers only; no code of a stored value's type is run. A mark
-is a dictionary with one key that begins with `$`; a user's own such dictionary is stored in pairs.
+Loading makes numbers, texts, bytes, containers, `Media` and `Opaque` only; no code of a stored
+value's type is run. A mark is a dictionary with one key that begins with `$`; a user's own such
+dictionary is stored in pairs.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def unpacked(value: Json) -> Any:
     """The value that was packed: equal for plain ones, an `Opaque` with the same text for others.
 
     Raises:
-        JournalCorrupt: nothing that `packed` returns.
+        JournalCorrupt: the value is nothing that `packed` returns.
     """
     if isinstance(value, list):
         return [unpacked(item) for item in value]

@@ -38,7 +38,7 @@ key or path of anybody's is as long."""
 
 
 def no_media(value: object) -> str:  # noqa: ARG001 - the shape is that of functions that look
-    """The kind of medium that any value is, where nobody knows of any: none."""
+    """An empty kind for every value: nothing counts as a medium."""
     return ""
 
 
@@ -47,7 +47,7 @@ class Marks:
 
     Args:
         kind_of: The kind of medium that a value is ("image"); "" for everything else.
-        most: How many are numbered; a mark stands for each later one, which nobody is sent.
+        most: How many are numbered; a later one is left out of the prompt, and a mark says so.
         prefix: Stands before the kind in a title, so that no title is a user's own words.
     """
 

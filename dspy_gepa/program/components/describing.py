@@ -37,7 +37,7 @@ _LONGEST_INSTRUCTION = 1_200
 _MOST_STEPS = 20
 """Steps of a program that are listed."""
 _MOST_NEIGHBOURS = 3
-"""Steps that are named as where a value comes from or goes to."""
+"""Steps that are named in one sentence: where a value comes from, who may call a tool."""
 _ITS_TEXT = "(the current text)"
 
 

@@ -36,7 +36,7 @@ def _find(program: dspy.Module) -> Iterator[Found]:
 
 
 def _predictors(program: dspy.Module) -> Iterator[tuple[str, Any, Callable[[str], bool]]]:
-    """Each with its name, and what says of a field's name whether DSPy has added the field."""
+    """Name, predictor, and a function that says whether DSPy has added a field of some name."""
     places = {id(each): place for place in places_of(program) for each in place.predictors}
     for component, predictor in program.named_predictors():
         yield component, predictor, _added_by_dspy(places.get(id(predictor)))

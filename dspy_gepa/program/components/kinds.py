@@ -3,8 +3,8 @@
 Which of them are components is for the user to say. By default instructions and code are, as in
 dspy.GEPA. Names follow from where a text is: `agent.react` is an instruction,
 `agent.tools['search']` the description of a tool, `agent.tools['search'].args.query` that of an
-argument, and `answer.fields.question` that of a field. As a name is a path in the program, no two
-are equal but by design, and then the first one counts.
+argument, and `answer.fields.question` that of a field. A name is a path in the program. If two
+components have the same name all the same, the first one counts.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def parts_of(program: dspy.Module, kinds: Iterable[Kind] = DEFAULT_KINDS) -> dic
 def kinds_in(program: dspy.Module, components: Iterable[str]) -> tuple[Kind, ...]:
     """The kinds of which these components are; names that the program does not have are ignored.
 
-    It says how a candidate is to be put into a program, whatever the run was that it is from.
+    So a candidate can be put into a program whatever kinds the run optimized that it is from.
     """
     names = list(components)
     kinds = {name: part.kind.name for name, part in parts_of(program, KINDS).items()}
@@ -104,7 +104,7 @@ def kinds_in(program: dspy.Module, components: Iterable[str]) -> tuple[Kind, ...
 
 
 def owners_of(parts: Mapping[str, Part]) -> dict[str, tuple[str, ...]]:
-    """Component to the components whose calls are its calls, for those that are not called."""
+    """Component to those whose calls are its calls, for all that are not called themselves."""
     return {name: part.owners for name, part in parts.items() if part.owners}
 
 

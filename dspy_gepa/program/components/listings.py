@@ -21,7 +21,7 @@ class _Form:
     """A way in which tools are written."""
 
     pattern: str
-    """Of a line, for a tool with the name NAME."""
+    """A regular expression for a line; NAME stands for the tool's name."""
     written: Callable[[Any], str]
     shows_arguments: bool
     """Whether a line has what is said about each argument."""
@@ -117,7 +117,7 @@ def _described(arguments: str) -> dict[str, str] | None:
     try:
         schemas = ast.literal_eval(arguments)
     except (ValueError, SyntaxError):
-        # A default value may be written as no value is.
+        # A default value may be written in a form that is no Python literal.
         return None
     if not isinstance(schemas, dict):
         return None

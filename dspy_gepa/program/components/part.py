@@ -47,7 +47,7 @@ class Part:
     name: str
     kind: Kind
     holder: Any
-    """What holds its text: of an instruction the predictor, of code the module."""
+    """What holds its text, in the terms of its kind: the predictor of an instruction, say."""
     owners: tuple[str, ...] = ()
     """The components whose calls are its calls; empty where it is called itself."""
 
@@ -57,7 +57,7 @@ class Part:
         return self.kind.read(self.holder)
 
     def say(self, text: str) -> None:
-        """Let it say this text, to the character if that is normal.
+        """Let it say this text, as its kind's `normalised` has it.
 
         Raises:
             SettingsError: the text cannot be used.

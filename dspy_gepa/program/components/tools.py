@@ -61,10 +61,10 @@ class ToldTool:
 
     @property
     def line(self) -> Line | None:
-        """What the first of them is told, where that is not what the tool says.
+        """The line of the first instruction that lists it; None if it says what the tool says.
 
-        So it is in a program that was loaded: its instructions are those that were saved, and its
-        tools are new.
+        They differ in a program that was loaded: its instructions are those that were saved, and
+        its tools are new.
         """
         if not self.listed_by:
             return None
@@ -93,7 +93,7 @@ class ToldTool:
 
     def say(self, description: str, argument_descriptions: Mapping[str, str]) -> None:
         """Let tool and instructions say this."""
-        # The lines are found by the tool's name, so that it may be changed before them.
+        # The tool may be changed first, because its lines are found by its name.
         self.tool.desc = description
         schemas = {name: dict(schema) for name, schema in _schemas(self.tool).items()}
         for name, said in argument_descriptions.items():
@@ -121,7 +121,7 @@ def sights_of(program: dspy.Module) -> tuple[Sight, ...]:
     instruction has a line about it or where it has an input field for tools. A tool that no
     predictor is told of in these ways counts as told to the predictors beside it, if the module is
     the user's own: that may pass on descriptions in a way of its own. DSPy's own tools, which end
-    a run of an agent, are none.
+    a run of an agent, are among the tools here; `told_tools` leaves them out.
     """
     names = {id(each): name for name, each in program.named_predictors()}
     places = [
@@ -178,7 +178,7 @@ def around_tools(sight: Sight) -> Kind:
 def _with_one_mark(clean: str, tools: Iterable[dspy.Tool]) -> str:
     """The instruction with the mark in it once, on a line of its own."""
     for tool in tools:
-        # A reflection that has copied a line would have the tool listed twice, once for ever.
+        # If a reflection has copied a line, the tool would be listed twice, in old words for ever.
         while (line := line_of(tool, clean)) is not None:
             clean = clean[: line.start] + TOOL_MARK + clean[line.end :]
     before, mark, after = clean.partition(TOOL_MARK)

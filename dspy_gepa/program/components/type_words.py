@@ -19,7 +19,7 @@ _MOST_TYPES = 6
 _MOST_MEMBERS = 12
 """Choices or fields of a type that are named."""
 _LONGEST = 200
-"""Characters of what is said about another tool or a field of a type."""
+"""Characters of what is said about a tool in a list, or about a field of a type."""
 
 
 def fields_in_words(signature: Any) -> str:

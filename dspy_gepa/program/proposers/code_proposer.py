@@ -104,10 +104,10 @@ class CodeProposer:
         )
 
     def dataset(self, request: ReflectionRequest) -> ReflectiveDataset:
-        """DSPy's reflective dataset on code: a record for every rollout that it had a part in.
+        """DSPy's reflective dataset on code: a record for every rollout that called it or failed.
 
-        What the whole program was given and answered, as in dspy.GEPA. Under "Module Calls" what
-        the module itself was given and answered, where that is something else.
+        A record says what the whole program was given and answered, as in dspy.GEPA. Under "Module
+        Calls" it says what the module itself was given and answered, if that is something else.
         """
         return {
             component: [
@@ -213,7 +213,7 @@ def _failures(records: Sequence[Mapping[str, Any]]) -> str:
 def _without_fence(reply: str | None) -> str:
     """The source without the code fence around it and what stands beside that, and without tabs.
 
-    A program in which a fence stands, such as in a docstring, is a whole.
+    A reply that is Python as it stands is kept whole: a fence in it is part of a docstring, say.
     """
     source = (reply or "").strip()
     fenced = [inside for _, inside, _, _ in fences(source)]

@@ -50,7 +50,7 @@ class CustomProposer:
     """A reflection that asks a user's proposer for new texts.
 
     The proposer is called as `proposer(candidate=..., reflective_dataset=...,
-    components_to_update=...)` and returns component to text. One whose parameters are named
+    components_to_update=...)` and returns component to text. One whose first parameters are named
     `request, descriptions, feedback` is a reflection itself and gets those instead. Either way
     `dspy.settings.lm` is the reflection LM meanwhile, and nothing lands in the caller's trace.
     Where several proposals are under way at once, it is called from several threads.
@@ -62,7 +62,7 @@ class CustomProposer:
         shows_unparsed: Whether rollouts count in which a reply could not be parsed.
 
     Raises:
-        WrongType: it cannot be called so, or the LM is none.
+        WrongType: it cannot be called so, or `lm` is given and is no model.
     """
 
     def __init__(
@@ -141,9 +141,9 @@ class CustomProposer:
         """DSPy's reflective dataset: a record for every call, calls that failed first.
 
         Of a rollout with many calls, as many are taken as our own reflection is shown. After the
-        failed calls come those of rollouts that failed, then low scores before higher ones; of a
-        conversation its last call, which holds the others. A component that was not called is left
-        out.
+        failed calls come those of rollouts that failed, then low scores before higher ones. The
+        calls of a conversation come last first, because its last call holds the others. A component
+        that was not called is left out.
         """
         dataset = {}
         for component in request.components:

@@ -59,8 +59,8 @@ class Metric:
     `program_trace` is the trace where the program holds code, whose calls can then be scored.
 
     Of one that takes anything (`*args`, `**kwargs`) nothing says whether it can be asked about a
-    predictor. So it is called with all five arguments first, and with two from then on if that
-    raises.
+    predictor. So it is called with all five arguments first. If that raises, it is given from then
+    on what it declares, and the example and the prediction at least.
 
     Raises:
         WrongType: it cannot be called that way.

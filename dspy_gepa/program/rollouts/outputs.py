@@ -1,7 +1,7 @@
 """What a program answered, in a form that a run directory keeps as values and not as text.
 
-Plain values are kept as they are. Others are if a signature of the program has their type: by that
-they are written down and made again, as DSPy makes them from a model's reply.
+Plain values are kept as they are. Others are kept if an output field of a signature of the program
+has their type: by that they are written down and made again, as DSPy makes them from a reply.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PREDICTION, _OTHER = "prediction", "other"
 _LEAVES = (type(None), bool, int, float, str, bytes, Media)
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _DEEPEST = 50
-"""Levels of containers in an answer that are kept as values; what lies deeper is kept as text."""
+"""Levels of containers that an answer may have and still count as plain."""
 
 
 class _Kept(NamedTuple):
@@ -43,7 +43,7 @@ class OutputForms:
 
     Args:
         student: The program; its signatures say which types there are.
-        warns: Whether to say it where something cannot be kept.
+        warns: Whether a warning says so when the first answer cannot be kept as a value.
     """
 
     def __init__(self, student: dspy.Module, *, warns: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Which of a metric's parameters mean what.
 
-A parameter has a role by its name, or by its place among five; everything else is left alone. What
-takes anything has room for those roles, and whether it can do with them shows only in a call.
+A parameter has a role by its name or by its place; everything else is left alone. A metric that
+takes anything (`*args`) has room for all roles, and only a call shows whether it can use them.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def _roles_of(extra: Sequence[Parameter], rest: Sequence[Parameter]) -> dict[str
     """Parameter name to role.
 
     `answer_exact_match(example, pred, trace=None, frac=1.0)` shows why place alone says little:
-    only five parameters of which the last three may be None are in dspy.GEPA's order.
+    only five parameters of which the last three may be None are in dspy.GEPA's order. A third one
+    that has no default is the trace.
     """
     roles = {each.name: each.name for each in rest if each.name in _ROLES}
     may_be_none = [_is_required(each) or each.default is None for each in extra[:3]]

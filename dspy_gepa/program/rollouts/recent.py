@@ -30,7 +30,7 @@ class Recent(Generic[Key, Value]):
             return self._values[key]
 
     def put(self, key: Key, value: Value) -> Value:
-        """This value, held from now on in place of the one that was not used for longest."""
+        """This value, held from now on; if there is no room, the longest unused one is dropped."""
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)

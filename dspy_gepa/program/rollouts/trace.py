@@ -115,7 +115,9 @@ class Recording:
         loop: EventLoop,
         timeout_seconds: float | None,
     ) -> Any | Raised:
-        """What the program answers or raises, in time or not; partial calls are kept.
+        """What the program answers or raises; `TimedOut` as raised if it takes too long.
+
+        The calls that had ended by then are kept in any case.
 
         Args:
             entry: How it is called.
