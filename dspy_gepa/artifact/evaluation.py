@@ -46,7 +46,10 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Carries out requests for rollouts where it is called; see `Isolation` for elsewhere."""
+    """Carries out requests for rollouts in the process in which it is called.
+
+    `IsolatedEvaluation` and `EvaluationRecipe` do so in other processes.
+    """
 
     evaluator: Evaluator
     examples: Sequence[Any] | Mapping[int, Any]

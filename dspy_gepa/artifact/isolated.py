@@ -103,7 +103,9 @@ class IsolatedEvaluation:
         return answer
 
     def check(self, number: int, text: str) -> Refused:
-        """What this check says of a text: see `refusal`. Whatever ends its process refuses it.
+        """What this check says of a text: see `refusal`.
+
+        If the check's process is ended, whatever by, the text is refused.
 
         Raises:
             WorkerError: no process can be begun.

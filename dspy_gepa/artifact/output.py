@@ -91,7 +91,7 @@ class _Sink:
 def log(*values: object, sep: str = " ", end: str = "\n") -> None:
     """Print to the feedback on the evaluation that this is called in, also from its threads.
 
-    Takes what `print` takes. Outside of an evaluation it is `print`.
+    Takes values, `sep` and `end`, as `print` does. Outside of an evaluation it writes to stdout.
     """
     text = sep.join(map(str, values)) + end
     if _Sink.descriptor is not None:

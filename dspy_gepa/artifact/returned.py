@@ -106,7 +106,7 @@ def _is_number(value: object) -> bool:
 
 
 def _by_component(side: Any, components: Sequence[str]) -> tuple[dict[str, str], Any]:
-    """What was said about single components, and what about all; partial scores among it too."""
+    """What was said about single components, partial scores too, in words; and everything else."""
     if not isinstance(side, dict):
         return {}, side
     found: dict[str, str] = {}

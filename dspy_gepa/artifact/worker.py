@@ -66,7 +66,7 @@ class ArtifactWorker:
                 # score says that the evaluator is wrong, before anything else is paid for.
                 is_first, self._has_begun = not self._has_begun, True
             return self._evaluate(request, must_score=is_first)
-        assert isinstance(request, ReflectionRequest), "no settings of ours have an evaluator asked"
+        assert isinstance(request, ReflectionRequest), "evaluators are asked for no remarks"
         given = self._settings
         meter = Meter(
             given.price,

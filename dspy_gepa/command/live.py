@@ -37,7 +37,7 @@ def serve(folder: Path) -> None:
 
 
 class LiveServer(ThreadingHTTPServer):
-    """Serves one page, made anew when the journal has grown."""
+    """Serves one page, made anew when the journal or the outcome has another size."""
 
     daemon_threads = True
 

@@ -1,7 +1,7 @@
 """`dspy-gepa`: finds the command and says what went wrong in one line.
 
-Exit codes: 0 done, 1 a comparison found a regression, 2 wrong usage or an unreadable directory, 130
-Ctrl-C.
+Exit codes: 0 done, 1 a comparison with `--fail-on-regression` found one, 2 wrong usage, a directory
+that cannot be read or another error of ours, 130 Ctrl-C.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ logger.addFilter(_Readable())
 
 
 class Observer(Protocol):
-    """Is told of everything that happens, in order, in the thread that called `compile`.
+    """Is told of everything that happens, in order, in the thread from which the run was begun.
 
     One that has a `begun` is told the state from which the run begins, or is carried on, before
     anything is asked for. One that has a `close` is closed when the run is over, however that came

@@ -26,6 +26,8 @@ def reported(
 ) -> Iterator[Kept]:
     """What is given, and a report once it is closed: at the end, on Ctrl-C and on a breakdown.
 
+    There is no report of a run that has begun no proposal, not even the seed's.
+
     Args:
         kept: A run directory that is open for writing.
         folder: Where that is.
@@ -50,6 +52,7 @@ def write_report(story: Story, path: Path) -> Path:
 
     Raises:
         JournalError: there is no room or no right to.
+        MissingExtra: jinja2 is not installed.
     """
     write_whole(path, page_of(story).encode())
     return path

@@ -31,7 +31,7 @@ class RangeCheck:
         score = event.rollout.score
         if score > self._highest:
             logger.warning(
-                "The metric scored %g, above perfect_score=%g, which so is not the best there is: "
+                "The metric scored %g, above perfect_score=%g, which is not the best there is: "
                 "that answer is learned from like any other, and only what scores %g counts as "
                 "right. Pass the highest score of the metric as perfect_score.",
                 score,

@@ -1,7 +1,7 @@
 """Runs written down in an experiment tracker: MLflow or Weights & Biases.
 
 A run of the tracker's that the user has begun is used and left open. All calls come from the
-thread that called `compile`, because such runs belong to a thread or a process.
+thread from which our run was begun, because such runs belong to a thread or a process.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Edit:
 
 
 def read_edits(block: str) -> list[Edit]:
-    """The edits that a block of the reply describes, in order; an empty one where it has none."""
+    """The edits that a block describes, in order; one empty edit if they cannot be read from it."""
     texts, marks = (_MARK.split(block)[first::2] for first in (0, 1))
     is_clear = marks and marks == [*_PAIR] * (len(marks) // 4)
     if not is_clear or any(between.strip() for between in texts[::2]):

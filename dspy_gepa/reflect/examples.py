@@ -153,7 +153,7 @@ def block_of(
 
 
 def _calls(record: Record, value_limit: int) -> list[str]:
-    """Every call of the component that is kept, with marks for the others."""
+    """Every kept call of the components that are asked about, with marks for calls left out."""
     parts: list[str] = []
     before: Mapping[str, str] = {}
     shown = 0

@@ -20,8 +20,8 @@ figures are a table or a scale."""
 _SHARED_BY = 3
 """Texts of which a passage is the task's own form and no example, such as a common preamble."""
 _PLACE_BITS = 32
-"""Of the number of a run: the run before them, and behind them where it stands. Two runs may have
-the same number, which shows when the text is looked at."""
+"""The low bits of what is kept of a run of words say where it stands, the bits above them are its
+hash. Two runs may have the same hash, which shows when the text is looked at."""
 _LARGEST = (1 << _PLACE_BITS) - 1
 _WORD = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"

@@ -175,7 +175,8 @@ def _yaml_fields(written: str) -> list[tuple[str, str]] | None:
 def fences(text: str) -> Iterator[tuple[str, str, int, int]]:
     """The outermost fences: what they are called, what stands in them, and where they stand.
 
-    One with a name opens, one without closes what is open, as far as its marks are as many.
+    A fence with a name opens a block. One without a name closes the block that is open, if it has
+    at least as many marks as the fence that opened it; otherwise it opens one, too.
     """
     opened: list[re.Match[str]] = []
     for mark in _FENCE.finditer(text):

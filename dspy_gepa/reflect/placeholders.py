@@ -1,6 +1,6 @@
 """Finds the placeholders in a text that some code fills in later: {question}, {{name}}, $name.
 
-They are written as in `str.format`, Jinja, `string.Template` and the % operator.
+They are written as in `str.format`, Jinja, `string.Template` and the % operator, or as <<name>>.
 """
 
 from __future__ import annotations

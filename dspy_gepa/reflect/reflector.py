@@ -44,8 +44,8 @@ whole is soon written, and every model can do that."""
 class Reflector:
     """Writes new texts for the components of a request.
 
-    One question is about all components together, except that one with a template of its own is
-    asked about alone. Several questions are asked side by side.
+    If `is_joint`, one question is about all components but those with a template of their own, each
+    of which is asked about alone, as all are otherwise. Questions are asked side by side.
     """
 
     ask: Callable[[Prompt], Reply]
@@ -55,7 +55,7 @@ class Reflector:
     """Whether the template asks about all components at once, with a diagnosis first; otherwise
     about one."""
     counts_calls: bool = False
-    """Whether each question is asked about once more and no oftener, because calls are limited."""
+    """Whether calls are limited: if each component would be asked about alone, one is, in turn."""
     adds: bool = False
     """Whether what the LM writes is added to the current text, and does not replace it."""
     limits: Limits = DEFAULT_LIMITS

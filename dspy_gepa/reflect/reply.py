@@ -134,7 +134,7 @@ def read_reply(
 
 
 def unusable(text: str, *, is_prose: bool = True) -> str:
-    """Why a text can be no instruction at all, or none of any kind; empty where it can."""
+    """Why a text can be no instruction, or none of any kind if `is_prose` is false; else empty."""
     if is_prose and not any(map(str.isalpha, text)):
         return "there is no word in it"
     if not text.strip():

@@ -105,11 +105,11 @@ class Rules:
         return replace(self, predicates=tuple(bound))
 
     def check(self, texts: Mapping[str, str]) -> None:
-        """Nothing, where every frozen part is in one of these texts, by component.
+        """Nothing, if every frozen part is in its component's text; one for "*" in any text.
 
         Raises:
-            SettingsError: a component or a frozen part that is in none of them: a slip of the
-                pen, under which the part that was meant would be free.
+            SettingsError: `frozen` names a component that is not among these, or a part that is not
+                there: a slip of the pen, which would leave the part that was meant free.
         """
         for component, parts in self.frozen.items():
             if component != EVERY_COMPONENT and component not in texts:
@@ -250,7 +250,7 @@ def _refusal(predicate: Predicate, component: str, old: str, new: str) -> str:
     name = getattr(predicate, "__name__", type(predicate).__name__)
     try:
         said = predicate(component, old, new)
-    except IN_USER_CODE as error:  # anything else makes a skipped proposal at the worker's edge
+    except IN_USER_CODE as error:  # any other exception ends the whole reflection
         return f"the rule {name} could not be applied to it: {type(error).__name__}: {error}"
     if isinstance(said, str):
         return said.strip()

@@ -183,7 +183,7 @@ another answer than the right one.
 """The default, for strong models: what goes wrong and why, and then texts for what is at fault."""
 
 # Our choice of wording and order, for models that are too small for more: what was said about the
-# outputs stands apart and last, because a model of 1.5 billion parameters else takes the wrong
+# outputs stands apart and last, because otherwise a model of 1.5 billion parameters takes the wrong
 # outputs for what is wanted; one request, to say what the teacher says, which is within its power
 # where judging is not; one form of answer, shown and not described.
 _EVIDENCE = """\

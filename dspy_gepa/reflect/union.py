@@ -35,7 +35,7 @@ def union(origin: str, one: str, other: str) -> str:
     """The text with what each of two others changed in it.
 
     Lines that one of them removed are gone. Lines that both added at the same place stand one
-    below the other, a blank line between them; sentences that both added come once.
+    below the other, a blank line between them. A line that both added stands there once.
     """
     old = origin.split("\n")
     mine, theirs = _Changes.between(old, one.split("\n")), _Changes.between(old, other.split("\n"))

@@ -57,6 +57,7 @@ class Blobs:
 
         Raises:
             JournalCorrupt: a file is missing or was changed.
+            JournalError: a file cannot be read.
         """
         if isinstance(value, list):
             return [self.whole(item) for item in value]

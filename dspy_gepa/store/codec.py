@@ -59,7 +59,7 @@ __all__ = ["FORMAT", "OLDER", "RECORDS", "decode", "decode_key", "encode", "enco
 
 FORMAT = 6
 """The version of what is written; older ones were never released. Format 5 has no times."""
-OLDER = "it does not say what had begun when its process died, nor what the metric said when asked"
+OLDER = "an older one lacks what had begun when a process died, and what the metric said when asked"
 """Why what was written in an older format cannot be carried on."""
 
 

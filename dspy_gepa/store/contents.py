@@ -62,7 +62,8 @@ class Contents:
 def read_journal(path: Path, blobs: Blobs, redact: Redactor) -> Contents:
     """The journal's content, without a last line that was only written in part.
 
-    Changes nothing, so another process may be writing. Secrets that are known are put back in.
+    It is empty if there is no file. Changes nothing, so another process may be writing. Secrets
+    that are known are put back in.
 
     Raises:
         JournalCorrupt: a line was changed. Names it.
@@ -152,7 +153,7 @@ class _Told:
             self.sessions[-1] = self.sessions[-1]._replace(closed_at=at)
 
     def _reopen(self, kept: int, stored: list[Json], at: float | None) -> None:
-        """Put events in the place of others; an answer among both came when it came."""
+        """Put events in the place of others; an answer that is in both keeps its time."""
         came: dict[RequestKey, float] = {}
         for event, then in zip(self.events[kept:], self.times[kept:], strict=True):
             key = _answered(event)

@@ -2,7 +2,9 @@
 
 A line is handed to the system in one write before anything follows from its event: killing the
 process loses nothing that was answered. A loss of power loses at most the rollouts and remarks that
-were answered within `FLUSH_SECONDS` after the last flush; all else is flushed when it happens.
+were answered since the last flush, and the notes of what had begun. They are flushed with the first
+of them that is written `FLUSH_SECONDS` after the last flush, or later on a slow disk. All other
+events are flushed when they happen.
 
 Every line but the header says when it was written. Lines that are no events say what is begun, so
 that what was paid for without an answer is known where the process dies meanwhile, and when a
@@ -33,9 +35,11 @@ from dspy_gepa.values.plain import Json, dumps
 __all__ = ["FLUSH_SECONDS", "Journal", "with_output"]
 
 FLUSH_SECONDS = 0.1
-"""The least time between two flushes for rollouts alone. Our choice: a flush takes milliseconds."""
+"""The least time from a flush to the next that is made for rollouts, remarks or beginnings alone.
+Our choice: a flush takes milliseconds."""
 _LONGEST_SHARE = 20
-"""On slow disks rollouts alone are flushed less often: at most this fraction of the time."""
+"""On a slow disk that time is this many times as long as the flush before it took, so that flushing
+for these takes a twentieth of the time at most."""
 
 
 class Journal:
@@ -99,11 +103,11 @@ class Journal:
         self.append(event)
 
     def append(self, event: Event) -> None:
-        """Write an event down, and flush it unless it is one of many soon after the last flush.
+        """Write an event down, and flush it unless it is a rollout or remark soon after a flush.
 
         Raises:
-            JournalError: there is no room or no right to write. The journal is as it was before
-                this event, and takes no more.
+            JournalError: there is no room or no right to write. The journal takes no more. It is as
+                it was before this event, unless the event was written and only the flush failed.
         """
         self._write(self._encoded(event))
         if not isinstance(event, RolledOut | Remarked) or self._is_flush_due:
@@ -208,7 +212,7 @@ class Journal:
 
 
 def _milliseconds(seconds: float) -> int:
-    # A whole number has as many digits at any time, so that a line is as long.
+    # A whole number has the same number of digits at any time, and so has a line.
     return round(seconds * 1000)
 
 

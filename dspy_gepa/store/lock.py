@@ -22,7 +22,8 @@ class Lock:
     """Holds a lock file from its making to `close`.
 
     Raises:
-        JournalError: another process, which is named, or another run of this process holds it.
+        JournalError: another process, which is named, or another run of this process holds it; or
+            the file cannot be made or locked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +47,7 @@ class Lock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds this lock, here or in another process; takes it for no longer."""
+    """Whether somebody holds this lock, here or in another process. The lock is not kept."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:

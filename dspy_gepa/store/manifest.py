@@ -45,7 +45,7 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a run is. Whatever names a secret is left out of it: see `public`."""
+    """What a run is. Settings that name a secret are neither written nor compared: see `public`."""
 
     candidate: Candidate
     """The program's texts at the start."""

@@ -93,8 +93,8 @@ def unanswered(
         begun: The state before the first event.
         events: What is stored.
         keys: What was begun and has no answer.
-        trial_calls: Calls of the metric beyond one that the first rollout of which it was asked may
-            make.
+        trial_calls: How many calls of the metric the first rollout that comes to it may make beyond
+            one.
     """
     keys = tuple(keys)
     if not keys:

@@ -4,7 +4,7 @@ Nothing is written outside of it, and it is made sure to be this run's before an
 
     manifest.json   what the run is                      events.jsonl   what happened
     blobs/          media, and what is large             run.lock       who is writing
-    examples.jsonl  what the examples are, in words
+    examples.jsonl  what the examples are, in words      outcome.json    what came of the search
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class StoredRun:
     is_running: bool = False
     """Whether a process is writing."""
     examples: Mapping[int, Described] = field(default_factory=dict)
-    """By id, those that are described; empty where that was not asked for."""
+    """By id; empty if the run was told not to write down its examples."""
 
     @property
     def state(self) -> RunState:
@@ -97,6 +97,7 @@ def read_run(
     Raises:
         JournalError: there is no run, or it cannot be read.
         JournalCorrupt: what is stored was changed.
+        JournalMismatch: its format is that of another version, or two runs are mixed there.
     """
     folder, redact = Path(path), Redactor(secrets)
     manifest = _stored_manifest(folder, redact)
@@ -256,7 +257,7 @@ class RunDir:
         return path
 
     def describe(self, examples: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
-        """Put down what the examples are, from their inputs and their other fields, by id.
+        """Write down what the examples are, by id: inputs and other fields, unless that is there.
 
         Raises:
             JournalError: there is no room or no right to.

@@ -74,7 +74,7 @@ def _spans(parts: Iterable[tuple[str, list[str]]]) -> Iterator[Span]:
 
 
 def counted_lines(pairs: Iterable[tuple[str, str]]) -> str:
-    """How many lines were gained and lost over all these texts: "+3 -1 lines"."""
+    """How many lines were gained and lost over all these texts: "+3 -1 lines"; "" if none."""
     gained = lost = 0
     for before, after in pairs:
         old, new = before.splitlines(), after.splitlines()

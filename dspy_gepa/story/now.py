@@ -41,7 +41,7 @@ class Now:
     doing: str
     """What the oldest proposal under way is at; empty where none is."""
     doing_seconds: float
-    """Since the last answer of anything."""
+    """Since the last event, or since the session began."""
     left_seconds: float | None
     """Until the limit is used up, if things go on as so far; None where that cannot be said."""
 
@@ -53,15 +53,15 @@ class Happening:
     seconds: float
     """Since the run's beginning."""
     number: int | None = None
-    """Of the proposal; None for trouble, and for the seed."""
+    """Of the proposal; None for trouble, for the seed and for a member on more examples."""
     what: str
     """ "rewrite of 2", "merge of 2 and 3", "as it was", "member 2 on more"."""
     became: str = ""
-    """ "kept as 3", "dropped", "skipped"; empty for the seed."""
+    """ "kept as 3", "dropped", "skipped", "failed"; empty if `number` is None."""
     seen: str = ""
     """What was seen of the member: "3 of 5 right"."""
     reason: str = ""
-    """Why nothing came of it."""
+    """Why nothing came of it, or the cause of the trouble."""
     is_best: bool = False
     lines: str = ""
     """How many lines its texts gained and lost: "+3 -1 lines"."""

@@ -54,7 +54,7 @@ class Spending:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     usd: float = 0.0
-    """Where prices are known: see `unpriced_calls` and `Story.is_priced`."""
+    """Of the calls whose price is known: see `unpriced_calls`."""
     seconds: float = 0.0
     """Of work, what ran side by side counted each: not the time on the clock."""
     cached_calls: int = 0
@@ -90,12 +90,12 @@ class AnswerStory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleStory:
-    """A training or validation example."""
+    """A training or validation example, or one that must pass."""
 
     number: int
     """Its id in the run."""
     position: int
-    """Its position in the set that it is of: in the validation set where it is in both."""
+    """Its position in the set that it is of: in the validation set if in both; 0 if in none."""
     is_training: bool
     is_validation: bool
     must_pass: bool = False
@@ -129,7 +129,7 @@ class Exchange:
     reply: str = ""
     """As it came; empty where none came."""
     refused: str = ""
-    """Why nothing of the reply could be used; empty where something could."""
+    """Why something of the reply could not be used; empty if all could."""
     is_cut_off: bool = False
     """Whether the reply ended because it reached the longest that is allowed."""
     prompt_tokens: int = 0

@@ -168,8 +168,9 @@ class Story:
     name: str = ""
     """The run directory's last name; empty where there is none."""
     status: Literal["under way", "finished", "stopped", "broke", "died"]
-    """ "stopped" by somebody or by a limit in seconds; "died": it neither ended nor is it running.
-    A budget that is used up is an ordinary end: "finished"."""
+    """ "stopped" by somebody or by a limit in seconds; "broke": its work could not be carried out;
+    "died": it neither ended nor is it running. A budget that is used up is an ordinary end:
+    "finished"."""
     ending: str = ""
     """Why it ended, in words; empty while it is under way."""
     headline: str = ""
@@ -198,7 +199,7 @@ class Story:
     proposals: tuple[ProposalStory, ...] = ()
     """By number, the seed's validation first, those under way last."""
     examples: Mapping[int, ExampleStory] = field(default_factory=dict)
-    """By id, training and validation examples."""
+    """By id: training and validation examples, and those that must pass."""
     best: int | None = None
     """The member that ranks highest; None where there is no member."""
     returned: int | None = None

@@ -84,7 +84,10 @@ class Teller:
             self._enter(proposal.ticket, proposal.origin, proposal.phase)
 
     def opened(self, at: float) -> None:
-        """Take note that a session begins: time runs from now on. Known ones are known."""
+        """Take note that a session begins: time runs from now on.
+
+        One that began no later than the last thing that is known is passed over.
+        """
         if self.last_at is not None and at <= self.last_at:
             return
         self.calls.append(0)

@@ -12,7 +12,7 @@ from dspy_gepa.story.wording import counted, score_in_words
 __all__ = ["SURE", "chance_of", "compared", "headline", "seen_in_words"]
 
 SURE = 0.05
-"""A difference that chance makes at most so often is called one."""
+"""A lead is called better if chance alone shows as much in at most this share of runs."""
 
 
 def compared(before: MemberStory, after: MemberStory) -> Comparison:
@@ -41,7 +41,8 @@ def _score(answer: AnswerStory) -> float:
 def chance_of(comparison: Comparison, members: int) -> float:
     """How often chance alone would show one of so many members so much better: a sign test.
 
-    The members that it was chosen among are as many chances, so it is multiplied by their number.
+    The test has two sides. It is multiplied by the number of members beside the seed, because each
+    of them is a chance. 1 if no more examples are better than worse.
     """
     better, worse = len(comparison.better), len(comparison.worse)
     count = better + worse

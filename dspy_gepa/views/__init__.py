@@ -1,1 +1,1 @@
-"""A story formatted for people: text, HTML. Nothing is derived here that a story could say."""
+"""A story formatted for people: text, tables, HTML. Nothing is derived that a story could say."""

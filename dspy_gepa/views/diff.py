@@ -15,8 +15,8 @@ _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 _ALIKE = 0.35
 """Lines with so much in common are shown as one line that changed. Our choice."""
 _MOST_PAIRS = 200_000
-"""Of equal lines. Beyond, lines that are repeated often are no hold for a comparison: it would
-take seconds, and its answer would be of no use."""
+"""Of equal lines or words. Beyond so many, what is repeated often is not compared: it would take
+seconds, and the answer would be of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class DiffLine:
 
 
 def diffed(before: str, after: str) -> tuple[DiffLine, ...]:
-    """All lines of both texts, in order; those that changed stand below each other."""
+    """All lines of both texts, in order; where lines changed, the old ones before the new ones."""
     return tuple(_lines(_split(before), _split(after)))
 
 
 def folded(lines: Sequence[DiffLine], around: int = 2) -> tuple[DiffLine, ...]:
-    """The same without lines that are further from a change than so many."""
+    """The same, with one line in place of several that are further from a change than so many."""
     changed = [place for place, line in enumerate(lines) if line.kind != "same"]
     near = {
         place
@@ -99,7 +99,7 @@ def _lines(one: Sequence[str], two: Sequence[str]) -> Iterator[DiffLine]:
 
 
 def _paired(removed: Sequence[str], added: Sequence[str]) -> Iterator[DiffLine]:
-    """As many lines as before: each stands above the one in its place."""
+    """As many lines as before: each is compared with the one in its place."""
     pairs = [_by_word(old, new) for old, new in zip(removed, added, strict=True)]
     yield from (old for old, _ in pairs)
     yield from (new for _, new in pairs)

@@ -1,4 +1,4 @@
-"""The lines of a run under way, for a terminal or a log: at most 80 columns where it can be."""
+"""The lines of a run under way, for a terminal or a log: at most 79 columns where it can be."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dspy_gepa.story.wording import amount, clock, exact
 __all__ = ["COLUMNS", "heartbeat", "line_of", "status_of"]
 
 COLUMNS = 79
-"""One less than a terminal has, in which some begin a new line when the last column is filled."""
+"""One less than a terminal has: some begin a new line when the last column is filled."""
 _BAR = 14
 _SHORT = {"metric_calls": "calls", "total_tokens": "tokens", "reflection_calls": "reflections"}
 

@@ -17,7 +17,7 @@ SCHEMA = "dspy_gepa.run/1"
 
 
 def dictionary_of(story: Story) -> dict[str, Any]:
-    """All of it, as JSON can have it. It holds examples and answers where these were kept."""
+    """All of it but its sessions, as JSON can have it; with examples and answers if kept."""
     plain = _plain(asdict(story))
     assert isinstance(plain, dict)
     # When the run's process let go of it is not known to that process.

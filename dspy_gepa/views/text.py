@@ -89,7 +89,7 @@ def _checked(story: Story) -> str:
 
 
 def spent_in_words(story: Story) -> str:
-    """All that was spent, with the limit that is most used."""
+    """All that was spent: metric calls and reflections, and tokens, money and cache if known."""
     total = story.total
     parts = [
         amount(total.metric_calls, "metric_calls"),

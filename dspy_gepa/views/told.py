@@ -31,7 +31,7 @@ class Told:
         return notebook_html(self.story)
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole story as JSON can have it; with examples and answers where they were kept."""
+        """The story as JSON can have it, without sessions; with examples and answers if kept."""
         return dictionary_of(self.story)
 
     def to_pandas(self) -> Tables:

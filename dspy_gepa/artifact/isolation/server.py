@@ -69,7 +69,7 @@ class ForkServer:
         """What became of a process that was given this request. Several threads may ask at once.
 
         Raises:
-            OSError: there is no server any more.
+            OSError: there is no server any more, or no process could be begun.
             JournalCorrupt: what came is no report.
         """
         supervisor, is_ready = self._supervisor(), False
@@ -117,7 +117,7 @@ class ForkServer:
 def _serve(
     control: socket.socket, carry_out: Callable[[bytes], bytes], limits: ProcessLimits
 ) -> None:
-    """Begin a supervisor for each request, until nobody is there any more to ask."""
+    """Begin a supervisor for each socket that is sent, until nobody is there any more to ask."""
     # Ctrl-C is for the run, which goes on until what is under way is finished.
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -110,7 +110,7 @@ def _range(story: Story) -> tuple[float, float]:
 
 
 def _ticks(unit: str, span: float) -> list[float]:
-    """Three to seven round values from 0 on."""
+    """Round values from 0 on: seven at most, and mostly three at least."""
     steps = (15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400)
     rough = span / 6
     power = 10.0 ** math.floor(math.log10(rough))

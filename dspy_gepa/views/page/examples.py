@@ -85,7 +85,7 @@ class ExampleRows:
 
     @property
     def columns(self) -> Sequence[MemberStory]:
-        """The members of the table of scores: those that lead somewhere first, if too many."""
+        """The members of the table of scores; if too many, the seed and first those that lead."""
         members = self.story.members
         if len(members) <= _MOST_COLUMNS:
             return members

@@ -40,6 +40,9 @@ def page_of(story: Story, *, is_live: bool = False, environment: Any = None) -> 
         story: What it shows.
         is_live: Whether it asks its server for what is new, every few seconds.
         environment: What fills the template in; see `environment_with`.
+
+    Raises:
+        MissingExtra: jinja2 is not installed.
     """
     chosen = environment_with() if environment is None else environment
     template = chosen.get_template("report.html.j2")

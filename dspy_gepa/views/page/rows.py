@@ -61,7 +61,7 @@ class PageRows:
 
     @property
     def attempts(self) -> int:
-        """How many candidates were tried to be made."""
+        """How many attempts at a new candidate there were."""
         return sum(each.kind in {"rewrite", "merge"} for each in self.story.proposals)
 
     @property
@@ -125,7 +125,7 @@ class PageRows:
 
     @property
     def changes(self) -> Sequence[Change]:
-        """The seed's texts that the returned member has otherwise."""
+        """The texts in which the returned member differs from the seed."""
         after = None if self.returned is None else self.returned.texts
         return [] if after is None else list(_changed(self.story.components, after))
 
@@ -267,7 +267,7 @@ class PageRows:
         return f"{value:,.4g}" if unit == "usd" else f"{value:,}"
 
     def share(self, spending: Spending) -> float:
-        """Of what is dearest to count: money where it is known, else tokens, else metric calls."""
+        """Of the money if it is known, else of the tokens, the metric calls or the rollouts."""
         total = self.story.total
         for unit in ("usd", "total_tokens", "metric_calls", "rollouts"):
             if whole := getattr(total, unit):
