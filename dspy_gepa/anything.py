@@ -130,7 +130,8 @@ def optimize_anything(
         reflection_lm: Writes better artifacts: a model of DSPy's, a name that litellm knows, or a
             function from a prompt to a reply. By default the one that DSPy has configured.
         max_evals: The most calls of the evaluator; 100 where there is no limit of any kind.
-        max_cost: The most USD, for everything that is asked of models through DSPy.
+        max_cost: The most USD, for everything that is asked of models through DSPy; see
+            `max_usd` of `GEPA`.
         max_seconds: After so many nothing more is begun.
         num_threads: Evaluations at once.
         executor: Carries out evaluations in other processes, as in `GEPA`; not with `isolation`.
@@ -171,8 +172,8 @@ def optimize_anything(
         objectives: Name to "max" or "min", for what `objective_scores` hold.
         frontier_type: What members are compared on.
         perfect_score: The highest score, which cannot be improved on. By default none is known.
-        skip_perfect_score: Whether problems with that score are left out of reflections, which by
-            default they are if it is named.
+        skip_perfect_score: Whether a minibatch on which all scores equal that is not reflected on.
+            By default it is not, if `perfect_score` is named.
         reflection_minibatch_size: Problems that a proposal learns from.
         candidate_selection_strategy: How the artifact that is rewritten is chosen.
         component_selector: Which texts a proposal rewrites.
