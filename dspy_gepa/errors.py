@@ -4,7 +4,7 @@ GEPAError
 +-- SettingsError (ValueError, AssertionError)   an argument is wrong; before any model call
 |   +-- WrongType (TypeError)
 +-- MetricError (ValueError)          a metric returned something that is no score
-+-- WorkerError (RuntimeError)        the run stopped: a model or its server cannot be used
++-- WorkerError (RuntimeError)        the run stopped: a model, program or metric cannot be used
 +-- RemoteError (RuntimeError)        stands for an error in a process of an executor
 +-- ReflectionError (RuntimeError)    the run stopped: no reflection ever gave a usable text
 +-- JournalError (OSError)            a run directory cannot be used: no room, no right, in use
@@ -73,8 +73,9 @@ class MetricError(GEPAError, ValueError):
 
 
 class WorkerError(GEPAError, RuntimeError):
-    """Work cannot go on: a model, its key or its server is unusable. `__cause__` holds why.
+    """Work cannot go on: a model, its key, its server, the program or the metric is unusable.
 
+    `__cause__` holds the error that says why, if there was one.
     `program` is the best program that was found until then; None where none was validated.
     """
 

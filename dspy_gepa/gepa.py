@@ -73,7 +73,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         max_usd: Likewise in USD, by litellm's price table or `price`. A model whose price is not
             known is refused.
         max_seconds: After so long nothing is begun any more, and what runs is finished.
-        price: From a model's name and a call's usage, as the provider reports it, to USD or None.
+        price: A function in place of litellm's price table, for all models: from a model's name and
+            a call's usage, as the provider reports it, to USD, or to None if it does not know.
         timeout_seconds: How long a rollout, its metric or a reflection may take. One that takes
             longer is recorded as failed and not tried again. None is no limit. "auto" is 900, our
             choice, which keeps a hung call from hanging the run. But with `num_threads=1` "auto" is
@@ -85,10 +86,11 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         seed_instructions: Component to the text to start from in place of the program's own.
         frozen: Components that are never rewritten; or component to the substrings and compiled
             patterns that must stay in its text, or to True for all of it. "*" is any component.
-        constraints: What every new text has to comply with, in words for the reflection LM.
+        constraints: What every new text has to comply with, in words for the reflection LM; whether
+            it does is not checked.
         invariants: Functions of component, old and new text. A text on which one returns False
             or a reason is refused before a rollout is paid, and the reason is told.
-        max_instruction_tokens: The most tokens of a new text.
+        max_instruction_tokens: The most tokens of a new text; a source has no such limit.
         must_pass: Examples on which a candidate may not score lower than the program as given.
         guidance: Advice for the reflection LM, in words.
         references: Texts for it to consult: name to text, or paths of files.
@@ -112,8 +114,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             a function from a `PoolView` and a `random.Random` to a member's id, or an object
             with `select_candidate_idx`. By default a member is drawn as probably as it is the
             best by its estimate; "pareto" in the paper's search.
-        reflection_lm: A `dspy.LM` that rewrites instructions; a strong one pays. Without one,
-            the LM that is configured in DSPy when `compile` is called.
+        reflection_lm: The model that rewrites instructions: a name that litellm knows, a `dspy.LM`,
+            another `dspy.BaseLM` or a function from a prompt to a reply. A strong one pays. Without
+            one, `prompt_model`, or the LM that is configured in DSPy when `compile` is called.
         skip_perfect_score: Whether a minibatch of perfect scores alone is not reflected on.
         add_format_failure_as_feedback: Whether answers that could not be parsed are shown to
             the reflection LM.
@@ -512,6 +515,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
                 every example.
             ReflectionError: the reflection LM never gave a usable text.
             JournalError: `log_dir` holds another run, or cannot be used.
+            MissingExtra: MLflow or Weights & Biases is asked for and not installed.
         """
         check_names(unknown, keywords_of(GEPA.compile), "compile", {"GEPA(...)": keywords_of(GEPA)})
         if requires_permission_to_run:
