@@ -117,8 +117,8 @@ def optimize_anything(
     another one under the same name cannot be told from it.
 
     Args:
-        artifact: What to start from. Without one the first is written from the objective and the
-            background by `reflection_lm`, and the first examples of the dataset.
+        artifact: What to start from. Without one `reflection_lm` writes the first, from the
+            objective, the background and the first examples of the dataset.
         evaluator: Scores an artifact.
         objective: What is to be achieved, in words.
         background: What a model should know about the task, in words.
@@ -130,7 +130,8 @@ def optimize_anything(
         reflection_lm: Writes better artifacts: a model of DSPy's, a name that litellm knows, or a
             function from a prompt to a reply. By default the one that DSPy has configured.
         max_evals: The most calls of the evaluator; 100 where there is no limit of any kind.
-        max_cost: The most USD, for everything that is asked of models through DSPy.
+        max_cost: The most USD, for everything that is asked of models through DSPy; see
+            `max_usd` of `GEPA`.
         max_seconds: After so many nothing more is begun.
         num_threads: Evaluations at once.
         executor: Carries out evaluations in other processes, as in `GEPA`; not with `isolation`.
@@ -138,7 +139,8 @@ def optimize_anything(
             this process, a thread that takes longer is left behind.
         isolation: "process" for a process of its own for each evaluation, which is ended with all
             that it began when it is over or takes too long.
-        memory_mb: The most memory of such a process, beside what there is at its beginning.
+        memory_mb: The most memory of such a process, beside what there is at its beginning; under
+            Linux.
         max_processes: The most processes at once of such an evaluation, under Linux.
         capture_stdio: Whether what an evaluation prints is part of its feedback; what its child
             processes print is seen with isolation only. `dspy_gepa.log` always is.
@@ -161,7 +163,8 @@ def optimize_anything(
         max_reflection_calls: A limit in calls of the reflection LM.
         max_proposals: A limit in attempts at a new artifact.
         max_total_tokens: A limit in tokens of all model calls.
-        price: From a model's name and a call's usage to USD or None.
+        price: A function in place of litellm's price table: from a model's name and a call's usage
+            to USD or None.
         frozen: Texts, or parts of them, that are never rewritten.
         constraints: What every new text has to comply with, in words.
         invariants: Functions of name, old and new text that return False or a reason to refuse it.
@@ -171,8 +174,8 @@ def optimize_anything(
         objectives: Name to "max" or "min", for what `objective_scores` hold.
         frontier_type: What members are compared on.
         perfect_score: The highest score, which cannot be improved on. By default none is known.
-        skip_perfect_score: Whether problems with that score are left out of reflections, which by
-            default they are if it is named.
+        skip_perfect_score: Whether a minibatch on which all scores equal that is not reflected on.
+            By default it is not, if `perfect_score` is named.
         reflection_minibatch_size: Problems that a proposal learns from.
         candidate_selection_strategy: How the artifact that is rewritten is chosen.
         component_selector: Which texts a proposal rewrites.
@@ -197,6 +200,7 @@ def optimize_anything(
         WorkerError: a model cannot be used, or nothing ever scored.
         ReflectionError: the reflection LM never gave a usable text.
         JournalError: `log_dir` holds another run, or cannot be used.
+        MissingExtra: MLflow or Weights & Biases is asked for and not installed.
     """
     if batch_evaluator is not None:
         raise SettingsError(

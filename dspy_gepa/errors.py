@@ -1,14 +1,14 @@
-"""Every exception that this package raises on purpose.
+"""The exceptions that a run raises on purpose; those of the demo are in `demo/errors.py`.
 
 GEPAError
 +-- SettingsError (ValueError, AssertionError)   an argument is wrong; before any model call
 |   +-- WrongType (TypeError)
 +-- MetricError (ValueError)          a metric returned something that is no score
-+-- WorkerError (RuntimeError)        the run stopped: a model or its server cannot be used
++-- WorkerError (RuntimeError)        the run stopped: a model, program or metric cannot be used
 +-- RemoteError (RuntimeError)        stands for an error in a process of an executor
 +-- ReflectionError (RuntimeError)    the run stopped: no reflection ever gave a usable text
 +-- JournalError (OSError)            a run directory cannot be used: no room, no right, in use
-|   +-- JournalCorrupt (ValueError)      what is stored in it is damaged; names the line
+|   +-- JournalCorrupt (ValueError)      what is stored in it is damaged; names file or line
 |   +-- JournalMismatch (ValueError)     it belongs to another run; lists the differences
 +-- MissingExtra (ImportError)        an optional dependency is not installed
 """
@@ -37,7 +37,7 @@ surrogates, which no terminal can be sent."""
 
 
 def readable(text: str) -> str:
-    """The text as a terminal or a log may have it, whoever wrote it: what is no sign is spelled."""
+    """The text as a terminal or a log may have it: what cannot be shown there is spelled out."""
     lines = text.replace("\r\n", "\n")
     return _UNREADABLE.sub(lambda found: ascii(found[0])[1:-1], lines)
 
@@ -54,7 +54,7 @@ class GEPAError(Exception):
 
 
 class SettingsError(GEPAError, ValueError, AssertionError):
-    """An argument is wrong; raised before any model call.
+    """An argument is wrong; a run raises it before any model call.
 
     Says what was given, what is allowed and what to do. Callers of MIPROv2 catch a ValueError
     here and callers of dspy.GEPA an AssertionError: it is both.
@@ -73,8 +73,9 @@ class MetricError(GEPAError, ValueError):
 
 
 class WorkerError(GEPAError, RuntimeError):
-    """Work cannot go on: a model, its key or its server is unusable. `__cause__` holds why.
+    """Work cannot go on: a model, its key, its server, the program or the metric is unusable.
 
+    `__cause__` holds the error that says why, if there was one.
     `program` is the best program that was found until then; None where none was validated.
     """
 
@@ -117,7 +118,10 @@ class JournalError(GEPAError, OSError):
 
 
 class JournalCorrupt(JournalError, ValueError):
-    """What is stored was changed by something else than us. Names the line; nothing is changed."""
+    """What is stored was changed by something else than us. Nothing is changed by this.
+
+    Names the file that is damaged, and the line of it if it is the journal or the examples.
+    """
 
 
 class JournalMismatch(JournalError, ValueError):

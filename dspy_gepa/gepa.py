@@ -59,35 +59,38 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             with `score` and `feedback`. The feedback is what the reflection LM learns from. Of one
             that takes anything (`*args`) it is tried once whether it takes all five.
         auto: "light", "medium" or "heavy": a budget by the size of program and validation set.
-            At most one of the three budgets; with none, "light", whatever else is limited.
+            At most one of this and the next two may be given; with none of them it is "light",
+            whatever else is limited.
         max_full_evals: A budget of so many times training and validation set.
         max_metric_calls: A budget in metric calls. Never exceeded. It and those that follow can
             be mixed; the first that is used up ends the run.
         max_rollouts: A limit in runs of the program. Never exceeded.
         max_reflection_calls: A limit in calls of the reflection LM. Never exceeded, unless an
-            instruction or code proposer of your own makes more than one in a proposal.
+            instruction or code proposer of your own makes more than one for a component.
         max_proposals: A limit in attempts at a new candidate.
         max_total_tokens: A limit in tokens of all model calls, those of the metric included.
             Nothing is begun that would exceed it if it cost as much as the dearest so far.
         max_usd: Likewise in USD, by litellm's price table or `price`. A model whose price is not
             known is refused.
         max_seconds: After so long nothing is begun any more, and what runs is finished.
-        price: From a model's name and a call's usage, as the provider reports it, to USD or None.
-        timeout_seconds: How long a rollout may take, its metric, and a reflection. One that takes
-            longer is recorded as failed and not tried again. None for as long as they take. "auto"
-            is 900, our choice, which keeps a hung call from hanging the run; but with
-            `num_threads=1`, where all is done in the thread that called `compile`, for a program
-            that is bound to it, there is no limit: what hangs there can only be interrupted.
+        price: A function in place of litellm's price table, for all models: from a model's name and
+            a call's usage, as the provider reports it, to USD, or to None if it does not know.
+        timeout_seconds: How long a rollout, its metric or a reflection may take. One that takes
+            longer is recorded as failed and not tried again. None is no limit. "auto" is 900, our
+            choice, which keeps a hung call from hanging the run. But with `num_threads=1` "auto" is
+            no limit: all is done in the thread that called `compile`, because a program may be
+            bound to it, and what hangs there can only be interrupted.
         optimize: What is rewritten: "instructions" and "code", the source of `dspy.Flex` modules;
             and where asked for "tools" and "fields", the descriptions of tools, their arguments
             and the fields of signatures.
         seed_instructions: Component to the text to start from in place of the program's own.
         frozen: Components that are never rewritten; or component to the substrings and compiled
             patterns that must stay in its text, or to True for all of it. "*" is any component.
-        constraints: What every new text has to comply with, in words for the reflection LM.
+        constraints: What every new text has to comply with, in words for the reflection LM; whether
+            it does is not checked.
         invariants: Functions of component, old and new text. A text on which one returns False
             or a reason is refused before a rollout is paid, and the reason is told.
-        max_instruction_tokens: The most tokens of a new text.
+        max_instruction_tokens: The most tokens of a new text; a source has no such limit.
         must_pass: Examples on which a candidate may not score lower than the program as given.
         guidance: Advice for the reflection LM, in words.
         references: Texts for it to consult: name to text, or paths of files.
@@ -105,23 +108,27 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         search: "default", which validates in rungs and learns from failures, or "paper", the
             published algorithm to the letter. What follows is chosen by it where it is None.
         reflection_minibatch_size: Training examples that a proposal learns from and is compared on.
-            By default 3, 5 or 8, of which the run finds out the best; 3 in the paper's search.
+            By default 3, 5 or 8, of which the run finds out the best; 3 in the paper's search, and
+            with `skip_perfect_score=False`.
         candidate_selection_strategy: "pareto", "current_best", "epsilon_greedy", "top_k_pareto",
             a function from a `PoolView` and a `random.Random` to a member's id, or an object
             with `select_candidate_idx`. By default a member is drawn as probably as it is the
             best by its estimate; "pareto" in the paper's search.
-        reflection_lm: A `dspy.LM` that rewrites instructions; a strong one pays. Without one,
-            the LM that is configured in DSPy when `compile` is called.
+        reflection_lm: The model that rewrites instructions: a name that litellm knows, a `dspy.LM`,
+            another `dspy.BaseLM` or a function from a prompt to a reply. A strong one pays. Without
+            one, `prompt_model`, or the LM that is configured in DSPy when `compile` is called.
         skip_perfect_score: Whether a minibatch of perfect scores alone is not reflected on.
         add_format_failure_as_feedback: Whether answers that could not be parsed are shown to
             the reflection LM.
         instruction_proposer: Rewrites in place of our own reflection: DSPy's `ProposalFn`.
         code_proposer: Rewrites the source of `dspy.Flex` modules: DSPy's `CodeProposalFn`. Without
             one, DSPy's own code proposer does, by the reflection LM.
-        repairs: How often a source that fails goes back first; never in the paper's search.
+        repairs: How often a source that fails goes back with its failure, before it is rejected;
+            never in the paper's search.
         component_selector: "round_robin", "all", a function from a `ComponentView` to names, or
-            a function of dspy.GEPA's five arguments. By default "all"; "round_robin" in the
-            paper's search, and where `optimize` has "tools" or "fields".
+            a function of dspy.GEPA's five arguments. By default "all", but one at a time while the
+            reflection LM turns out to answer about one at a time; "round_robin" in the paper's
+            search, and where `optimize` has "tools" or "fields".
         use_merge: Whether members are merged, by component and, but in the paper's search, by line.
         max_merge_invocations: How many merges are tried at most; None for none.
         num_threads: Rollouts in flight at once; as DSPy is configured where it is None. The
@@ -144,7 +151,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         wandb_api_key: For that; never stored.
         wandb_init_kwargs: For that.
         track_best_outputs: Whether the statistics hold the best outputs.
-        warn_on_score_mismatch: Whether a metric is reported that scores otherwise when it is
+        warn_on_score_mismatch: Whether it is reported if the metric gives another score when it is
             asked about one predictor.
         use_mlflow: Whether the run is logged to MLflow (extra `mlflow`).
         seed: All chance follows from it.
@@ -156,20 +163,24 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             `num_threads`: more of them keep more threads busy and see less of each other. By
             default 1 or 2, by the budget; 1 in the paper's search.
         prefer: "calls", or "time" where waiting is dearer than calls: sixteen proposals under way,
-            and a child is run on its whole minibatch at once. Not in the paper's search.
+            and a child is run on its whole minibatch at once. The paper's search ignores it.
         rollouts_per_example: How often a member is run on each validation example, for programs
             and metrics that vary. Replies from a cache do not: `dspy.LM(..., cache=False)`.
-        specialists: The most members that the returned program sends inputs to, each to that which
-            does best on its like; one where this shows no gain: see `result.routing`.
+        specialists: The most members that the returned program sends inputs to. Each input goes to
+            the member that does best on inputs like it. If that brings no gain, the best member
+            alone is returned: see `result.routing`.
         chooser: Which member is asked: see `Specialists`.
-        progress: "live" (a line that changes, a panel in notebooks), "lines", "off"; "auto" suits.
+        progress: "live" (a line that changes, a panel in notebooks), "lines" or "off"; "auto" takes
+            what suits the place.
         observers: Told of every event of the run.
         prompt_model: MIPROv2's; reflects if `reflection_lm` is not given.
         task_model: MIPROv2's; runs the program if its predictors have no model of their own.
         teacher_settings: MIPROv2's, for bootstrapping demonstrations.
-        max_bootstrapped_demos: Above 0, demonstrations are tried after the instructions.
+        max_bootstrapped_demos: Above 0, demonstrations are tried after the instructions; not with
+            `max_usd` or `max_total_tokens`, because DSPy's bootstrapping keeps no such limit.
         max_labeled_demos: Likewise, with demonstrations taken from the training set as they are.
-        num_candidates: With `num_trials` of `compile` a budget, by MIPROv2's own formula.
+        num_candidates: MIPROv2's; a budget by its own formula, where no metric calls follow from
+            `auto`, `max_full_evals`, `max_metric_calls` or `num_trials` of `compile`.
         metric_threshold: The score from which on a bootstrapped demonstration is taken.
         max_errors: MIPROv2's; no meaning here, like the next two.
         init_temperature: No meaning here.
@@ -389,7 +400,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
     def result(self) -> RunResult:
         """The last run of `compile`, also one that failed or is under way.
 
-        Its members, proposals and costs, and why it ended; empty where an error ended it.
+        Its members, proposals and costs, and why it ended, as far as it came.
 
         Raises:
             SettingsError: `compile` has not run yet.
@@ -399,7 +410,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         return self._result
 
     def get_params(self) -> dict[str, Any]:
-        """The settings of the constructor; without the key, because trackers write them down."""
+        """The constructor's settings but `wandb_api_key`, because trackers write them down."""
         own = {name: value for name, value in vars(self).items() if not name.startswith("_")}
         return own | {k: v for k, v in self._settings.items() if k != "wandb_api_key"}
 
@@ -477,9 +488,11 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
                 chosen program is likelier to be overfit.
             heldout: Examples that the search never sees, or the share of those to choose by that is
                 put aside. At the end seed and best are run on them: see `result.verdict`.
-            if_no_evidence: What is returned where they show no difference: "best" or "seed".
+            if_no_evidence: What is returned if they show no difference, or could not be run: "best"
+                or "seed".
             teacher: Makes demonstrations, where such are asked for; otherwise not used.
-            num_trials: MIPROv2's budget, where no other is given.
+            num_trials: MIPROv2's budget, where none of the constructor's three in metric calls is
+                given.
             max_bootstrapped_demos: As in the constructor.
             max_labeled_demos: As in the constructor.
             seed: In place of the constructor's.
@@ -503,6 +516,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
                 every example.
             ReflectionError: the reflection LM never gave a usable text.
             JournalError: `log_dir` holds another run, or cannot be used.
+            MissingExtra: MLflow or Weights & Biases is asked for and not installed.
         """
         check_names(unknown, keywords_of(GEPA.compile), "compile", {"GEPA(...)": keywords_of(GEPA)})
         if requires_permission_to_run:
@@ -534,7 +548,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             logger.warning("These arguments of MIPROv2 change nothing here: %s", ", ".join(ignored))
         compilation = self._compilation(config, mipro, student, table, teacher)
         if teacher is not None and not compilation.task.demos.is_asked_for:
-            logger.warning("The teacher is not used: it only makes demonstrations, see its guide.")
+            logger.warning(
+                "The teacher is not used: it only makes demonstrations, and none are asked for."
+            )
         self._result = None
         with dspy.context(**({} if mipro.task_model is None else {"lm": mipro.task_model})):
             compiled = compilation.compiled(self._keep)
@@ -544,7 +560,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         return compiled.program
 
     def _keep(self, result: RunResult) -> None:
-        """What it cost so far can be read whatever ends the run."""
+        """Keep what is known, so that `result` tells it whatever ends the run."""
         self._result = result
 
     def _configured(self, overrides: Mapping[str, Any], mipro: MIPROv2Arguments) -> Config:

@@ -23,11 +23,12 @@ class Plan:
     demos: int = 0
     """The most metric calls for demonstrations after the search, beside its limits."""
     usual: Forecast | None = None
-    """The same where nothing is done less of for a small budget; None where nothing is."""
+    """What a run without limits would cost, which `warning` goes by; None if `forecast` is that."""
     verdict: int = 0
     """The metric calls that are held for the verdict on held-out examples, beside its limits."""
     specialists: int = 0
-    """The metric calls that are held for the missing scores of specialists, likewise."""
+    """The metric calls that are held for specialists, likewise: for searches that make them, and
+    for the scores that members lack."""
 
     @property
     def warning(self) -> str:

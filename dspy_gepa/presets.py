@@ -56,8 +56,8 @@ def settings_for(
         limits: The budget.
         selection: How a parent is chosen; by the search's own choice if it is None.
         components: Which components are rewritten; likewise.
-        feedback_calls: Of how many components a proposal has the metric asked, an example.
-        asked_about: Those that it can be asked about.
+        feedback_calls: About how many components a proposal asks the metric, for each example.
+        asked_about: The components that the metric can be asked about.
         reflection_calls: The most calls of the reflection LM that a proposal makes.
         text_merge: What the default search makes of two texts of one component.
         frozen: Components that are never rewritten.
@@ -168,15 +168,15 @@ class _Fit:
     """How a search is begun."""
 
     rungs: Rungs | None
-    """On how many validation examples; None where on all of them."""
+    """How validation is spread; None if all validation examples are run at once."""
     feedback_calls: int
-    """The most metric calls that a reflection makes an example; with 0 none is asked for."""
+    """The most metric calls that a reflection makes for an example; with 0 it makes none."""
 
 
 def _fitted(
     limits: Limits, table: ExampleTable, rungs: Rungs | None, feedback_calls: int, *, seed: int
 ) -> _Fit:
-    """The same if a proposal that looks at one example fits; else less, so that one does.
+    """What was asked for if a proposal that looks at one example fits; else less, so that it does.
 
     Smoke tests and first tries have such budgets, and want to see the whole way once: an example
     looked at, its rewrite compared on it and validated.

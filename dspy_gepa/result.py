@@ -1,4 +1,4 @@
-"""A read-only view of a finished run."""
+"""A read-only view of a run: finished, under way or ended by an error."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class RunResult(Told):
     demonstrations: str = ""
     """What came of demonstrations, in words; empty where none were asked for."""
     is_stopped: bool = False
-    """Whether somebody, or a limit in seconds, ended it."""
+    """Whether somebody, or a limit in seconds, tokens or USD, ended it before its own end."""
     is_final: bool = field(default=False, compare=False)
-    """Whether the call came to its end, and did not end by an error or is under way."""
+    """Whether the call came to its end: it is not under way, and no error ended it."""
     teller: Teller | None = field(default=None, compare=False)
     """Was told of all events; None where a state is all that is known."""
     facts: Facts = field(default=NO_FACTS, compare=False)
@@ -121,14 +121,18 @@ class RunResult(Told):
     def returned(self) -> int:
         """The id of the member whose texts are handed over.
 
-        The best, unless the verdict is that the seed is, or that there is no evidence and the seed
-        is to be returned then.
+        The best; or the seed if the verdict says that the best is worse, or if it does not say that
+        it is better and `if_no_evidence="seed"` was asked for.
         """
         return 0 if self.verdict.returned == "seed" else self.best
 
     @property
     def improved(self) -> bool:
-        """Whether what is handed over is not the seed; whether it is better, `verdict` says."""
+        """Whether the texts that are handed over are not the seed's.
+
+        Whether they are better, `verdict` says. Demonstrations do not count here, nor does routing
+        to specialists.
+        """
         return bool(self.state.members) and self.returned > 0
 
     @property

@@ -48,7 +48,8 @@ class SavedRun(Told):
     def program(self, student: dspy.Module, member: int | None = None) -> dspy.Module:
         """A copy of the student with a member's texts; the best member's where none is named.
 
-        The best by its scores: what an aggregate metric chose is in `best_program.json`.
+        The best is that of the run: if the run came to its end, by the aggregate metric where it
+        had one. Demonstrations and specialists are in `best_program.json` alone.
 
         Raises:
             SettingsError: there is no such member, or the student has other components.
@@ -79,7 +80,7 @@ class SavedRun(Told):
         """As `RunResult.specialists`, given the validation examples again, in any order.
 
         Raises:
-            SettingsError: an example of the run is missing, or see there.
+            SettingsError: an example of the run is missing; or as `RunResult.specialists` says.
         """
         by_digest = {example_digest(example): example for example in listed("valset", valset)}
         examples = {}

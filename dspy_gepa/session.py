@@ -48,8 +48,8 @@ __all__ = ["RunIdentity", "check", "executor_for", "run", "run_directory"]
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
 _TRIAL_ROLLOUTS = 10
-"""A budget of no more than so many is a smoke test, whose models may answer anything: that no text
-came of it is said, and is no error. Our choice."""
+"""A budget of no more than so many is a smoke test, whose models may answer anything: if no
+reflection gives a text, that is a warning and no error. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def run_directory(
 ) -> AbstractContextManager[RunDir | None]:
     """The run directory at this path: a new one, or one to carry on from. None without a path.
 
-    When it is closed there is a report in it, however the run ended.
+    When it is closed a report is written there, however the run ended, if it had begun.
 
     Raises:
         JournalMismatch: the directory holds another run. Lists the differences.

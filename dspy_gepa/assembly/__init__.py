@@ -1,1 +1,1 @@
-"""What a run needs, made from its configuration, for both doors."""
+"""What a run needs, made from its configuration, for `GEPA` and `optimize_anything`."""

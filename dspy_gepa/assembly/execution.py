@@ -40,7 +40,8 @@ def num_threads(execution: Execution) -> int:
 def kept_back(execution: Execution, limits: Limits) -> int:
     """The calls that are kept back for rollouts which a pool makes twice, so that limits hold.
 
-    Only if the pool begins again by itself what a lost process did: as many as are in flight.
+    Only if the pool begins again by itself what a lost process did: then as many as are in flight,
+    and a quarter of the limit at most.
     """
     if limits.rollouts_at_most is None or not begins_again(execution.executor):
         return 0
@@ -60,8 +61,8 @@ def without_kept_back(execution: Execution, limits: Limits) -> Limits:
 def timeout_seconds(execution: Execution) -> float | None:
     """How long the program, its metric or a reflection may take; None for as long as it does.
 
-    To leave something behind that takes too long, it has to run in another thread. So that
-    nobody gets one who asked for one thread, there is a limit then only if it is asked for.
+    What takes too long can be left behind only if it runs in another thread. So with one thread
+    there is a limit only if one is asked for.
     """
     asked_seconds = execution.timeout_seconds
     if isinstance(asked_seconds, str):
@@ -70,7 +71,7 @@ def timeout_seconds(execution: Execution) -> float | None:
 
 
 def must_know_price(config: Config) -> bool:
-    """Whether a call of a model whose price is not known cannot be allowed."""
+    """Whether a model whose price is not known has to be refused."""
     return config.budget.max_usd is not None or "usd" in config.scores.directions
 
 
@@ -82,7 +83,7 @@ def check_prices(config: Config, models: Mapping[str, Any]) -> None:
         models: What each model is used for, and the model, as it was given.
 
     Raises:
-        SettingsError: there is a limit in tokens or USD, and one of them cannot be.
+        SettingsError: tokens or USD are limited or compared, and one of them cannot be.
     """
     budget = config.budget
     asking = {

@@ -1,1 +1,1 @@
-"""One call of `GEPA.compile`, step by step. Only the door `gepa.py` comes in here."""
+"""One call of `GEPA.compile`, step by step. Only `gepa.py` imports it."""

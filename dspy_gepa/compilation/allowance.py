@@ -33,7 +33,8 @@ class Allowance:
     demos: Tally
     """What of that is set aside for demonstrations."""
     trial: Tally
-    """What of that is set aside for trying once what a metric takes that does not say it."""
+    """What of that is set aside for a second call on the first rollout, by which it is found out
+    how many arguments a metric takes that does not say it (`*args`)."""
     verdict: Tally
     """What is held for the verdict."""
     specialists: int
@@ -43,7 +44,7 @@ class Allowance:
     kept_back: int
     """The calls that are kept back for what a pool of processes begins twice."""
     unasked: str
-    """That there is a budget which nobody gave, if other limits may be taken for one."""
+    """A warning that `auto="light"` holds beside the limits that were given; else empty."""
 
     @property
     def for_search_alone(self) -> Limits:
@@ -61,7 +62,7 @@ def allowance_for(task: Task, rules: Rules) -> Allowance:
     train, validation = task.table.train, task.table.validation
     verdict = verdict_tally(task.table)
     held = verdict + specialists_tally(asked.specialists, len(validation), asked.chooser)
-    # Also if an example is in both sets, as in dspy.GEPA.
+    # An example that is in both sets counts twice, as in dspy.GEPA.
     examples = len(train) + (len(validation) if validation != train else 0)
     calls, unasked = budget.metric_calls(examples), ""
     if calls is None:

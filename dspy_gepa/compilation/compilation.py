@@ -64,7 +64,8 @@ __all__ = ["Compilation", "Compiled", "compilation_of"]
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
 _OF_THE_WINDOW = ("settings.window", "settings.sampler")
-"""Settings that follow from the budget as well if no window is given."""
+"""Settings that may differ in a run that is carried on if no window is given: the window follows
+from the budget then."""
 
 
 class Compiled(NamedTuple):
@@ -140,7 +141,7 @@ class Compilation:
                 "arguments": config.arguments,
                 "demos": task.demos,
             },
-            # By default these follow from the budget, which may have been raised.
+            # By default the window follows from the budget, which may have been raised.
             follows_budget=() if config.search.window else _OF_THE_WINDOW,
             output_forms={"stored_output": outputs.stored, "restored_output": outputs.restored},
         )
@@ -267,7 +268,7 @@ class Compilation:
         runner: Runner,
         run_dir: RunDir | None,
     ) -> tuple[dspy.Module, RunResult]:
-        """The program to hand over: specialists if they gain, the seed if nothing does."""
+        """The program to hand over: specialists if they gain, the seed if the verdict says so."""
         task, whole, searches = self.task, self.allowance.whole, NOTHING
         further = further_rollouts(task.table, self.settings, run_dir)
         if task.config.afterwards.specialists is not None:

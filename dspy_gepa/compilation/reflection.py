@@ -99,7 +99,8 @@ def most_reflection_calls(
 ) -> int:
     """How often our own reflection asks about these components at most.
 
-    Each question is asked about once more, those about one of several as well.
+    Each question is followed by one more call at most. All instructions together are one question;
+    but they may have to be asked about one by one, unless calls are limited.
     """
     own = own_templates(config.reflection.reflection_template, list(parts))
     joint = [
@@ -114,7 +115,7 @@ def most_reflection_calls(
 
 
 def _counts_calls(config: Config) -> bool:
-    """Whether what is asked about several instructions is not asked anew about each."""
+    """Whether several instructions are never asked about one by one, because calls are limited."""
     return config.budget.max_reflection_calls is not None
 
 

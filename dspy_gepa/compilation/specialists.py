@@ -26,7 +26,7 @@ __all__ = ["Specializing", "config_again", "second_search", "specialists_tally"]
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
 _FEWEST = 2
-"""On fewer examples that are failed nothing is searched for."""
+"""If fewer training or validation examples are failed, no specialist is searched for."""
 
 
 def specialists_tally(most: int | None, validation: int, chooser: Chooser) -> Tally:
@@ -38,7 +38,7 @@ def specialists_tally(most: int | None, validation: int, chooser: Chooser) -> Ta
 
 
 def second_search(limits: Limits) -> Tally:
-    """What is held, beside the above, for searches on what the best member still fails.
+    """What is held, beside `specialists_tally`, for searches on what the best member still fails.
 
     Our choice: a third of what is left to search with.
     """
@@ -71,14 +71,14 @@ def config_again(config: Config, limits: Limits, table: ExampleTable, number: in
             config.execution,
             log_dir=None if log_dir is None else str(Path(log_dir) / f"specialist-{number}"),
         ),
-        # They are told of one run.
+        # Observers and trackers are told of one run.
         tracking=replace(config.tracking, observers=(), use_wandb=False, use_mlflow=False),
         afterwards=replace(config.afterwards, specialists=None, if_no_evidence="best"),
     )
 
 
 def _shared(limits: Limits, count: int) -> Limits:
-    """An equal part of what can be counted beforehand, for the first of so many searches."""
+    """An equal part of the metric calls and rollouts, for the first of so many searches."""
     calls, rollouts = limits.metric_calls, limits.rollouts
     return replace(
         limits,
@@ -184,7 +184,7 @@ class Specializing:
         return pool.without_evidence(Routing(evidence=False, members=(), reason=reason))
 
     def _filled(self, pool: Pool, member: int, finish: Finish, spent: Tally) -> bool:
-        """Whether all of a member's scores are known now."""
+        """Whether all of a member's scores are known, after those that were missing were run."""
         row = pool.scores[member]
         missing = np.flatnonzero(np.isnan(row)).tolist()
         left = self.limits.left(spent + self.further.tally, seconds=finish.seconds)

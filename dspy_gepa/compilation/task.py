@@ -153,7 +153,7 @@ def tabulated(
 def demo_settings(
     config: Config, teacher: dspy.Module | Sequence[dspy.Module] | None = None
 ) -> DemoSettings:
-    """How demonstrations are made. Chains of optimizers pass a list of teachers."""
+    """How demonstrations are made; of a list of teachers, as chains pass it, by the first."""
     if teacher is not None and not isinstance(teacher, dspy.Module):
         teacher = next(iter(teacher), None)
     asked = config.afterwards

@@ -88,7 +88,8 @@ class Verified(NamedTuple):
     program: dspy.Module
     verdict: Verdict
     tally: Tally
-    """What the verdict took, in all calls."""
+    """What all rollouts after the search took, those that specialists needed included, in all calls
+    of `compile` on this run directory."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +105,15 @@ class Verifying:
     def verified(
         self, seed: dspy.Module, best: dspy.Module, finish: Finish, spent: Tally
     ) -> Verified:
-        """The program to hand over: the best, or the seed where nothing speaks for the best.
+        """The program to hand over: the best, or the seed if the best is worse.
+
+        Without evidence, or if it could not be checked, `if_no_evidence` decides.
 
         Args:
             seed: The program as it was given.
             best: The best that was found.
             finish: How the search ended.
-            spent: What was spent until now, without the verdict's own.
+            spent: What was spent until now, without further rollouts.
 
         Raises:
             JournalError: the run directory cannot be written.

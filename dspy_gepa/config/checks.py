@@ -1,6 +1,6 @@
 """How an argument is checked: what was given, in plain Python; or an error that says what to do.
 
-Numbers may come from numpy, and wherever else they come from, as long as they are numbers.
+Numbers may come from numpy or from elsewhere, as long as they are numbers.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def folder(name: str, value: Any) -> str | None:
 
 
 def are(kind: Any, values: Any, *, alone: bool = False) -> bool:
-    """Whether all items are of this kind, or alone the one that was given."""
+    """Whether all items are of this kind; with `alone` one text or path may stand for a list."""
     if isinstance(values, (str, os.PathLike)):
         return alone and isinstance(values, kind)
     items = values.values() if isinstance(values, Mapping) else values

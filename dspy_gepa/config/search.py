@@ -21,7 +21,9 @@ DIRECTIONS = ("max", "min")
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """How proposals are made, compared and merged. None leaves it to the search of that name.
+    """How proposals are made, compared and merged. None leaves a choice to the named search.
+
+    But `max_merge_invocations=None` is no merges, and `seed=None` is the seed 0.
 
     Raises:
         SettingsError: an argument is wrong.

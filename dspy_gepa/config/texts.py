@@ -21,7 +21,8 @@ REFLECTION_STYLES = ("diagnose", "transcribe")
 Frozen: TypeAlias = (
     "Sequence[str] | Mapping[str, bool | str | re.Pattern[str] | Sequence[str | re.Pattern[str]]]"
 )
-"""Components that stay as they are; or for each True, or the parts of its text that must stay."""
+"""Components that stay as they are; or component to True, or to the parts of its text that must
+stay."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""One call of `optimize_anything`, step by step. Only the door `anything.py` comes in here."""
+"""One call of `optimize_anything`, step by step. `anything.py` runs it."""

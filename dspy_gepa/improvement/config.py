@@ -1,6 +1,6 @@
 """What `optimize_anything` is given, checked before anything is spent.
 
-What it has in common with `GEPA` is checked there: see `Arguments`.
+What it has in common with `GEPA` is a `Config`, which is checked when it is made.
 """
 
 from __future__ import annotations
@@ -161,7 +161,10 @@ class AnythingArguments:
         )
 
     def predicates(self, carry_out: CarryOut | None = None) -> tuple[Callable[..., Any], ...]:
-        """What refuses a new text before it is evaluated; checks are carried out there."""
+        """What refuses a new text before it is evaluated.
+
+        Checks are carried out by `carry_out`; in this process if it is None.
+        """
         return (*as_predicates(self.checks, carry_out), *self.shared.texts.invariants)
 
     @property

@@ -19,7 +19,7 @@ from dspy_gepa.program.examples import ExampleTable
 __all__ = ["settings_for_mode"]
 
 _PROBLEMS = 3
-"""Problems that a proposal looks at."""
+"""Problems that a proposal looks at if nothing else is asked for."""
 
 
 def settings_for_mode(

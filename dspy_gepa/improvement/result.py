@@ -1,4 +1,4 @@
-"""A read-only view of a finished run of `optimize_anything`."""
+"""What a call of `optimize_anything` returns: a read-only view of its run."""
 
 from __future__ import annotations
 
