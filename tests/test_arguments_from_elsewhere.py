@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from swap_task import LEARNED, examples, gepa, instructions, task_lm
 
-from dspy_gepa import GEPA
+from dspy_gepa import GEPA, optimize_anything
 from dspy_gepa.errors import SettingsError, WrongType
 
 
@@ -286,3 +286,21 @@ def test_a_failure_cannot_score_above_perfection():
         GEPA(exact, failure_score=2)
     GEPA(exact, failure_score=0, perfect_score=0)
     GEPA(exact, failure_score=2, perfect_score=None, skip_perfect_score=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("budget", "max_evals"),
+        ("max_metric_calls", "max_evals"),
+        ("max_usd", "max_cost"),
+        ("metric", "evaluator"),
+        ("trainset", "dataset"),
+        ("seed_prompt", "artifact"),
+        ("timeout", "timeout_seconds"),
+    ],
+)
+def test_optimize_anything_names_arguments_that_it_has(name, ours):
+    """What is called otherwise elsewhere, and in GEPA, is answered with its own names."""
+    with pytest.raises(WrongType, match=f"{ours!r} here"):
+        optimize_anything("a text", len, **{name: 1})

@@ -42,6 +42,8 @@ class EvaluationSettings:
     """What a model call costs; by litellm's table where it is None."""
     must_know_price: bool = False
     """Whether a model call of unknown price is a setback, because there is a limit in USD."""
+    must_know_usage: bool = False
+    """Whether a model call that reports no tokens is one, because there is a limit in them."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Evaluation:
         meter = Meter(
             given.price,
             must_know_price=given.must_know_price,
-            must_know_usage=given.must_know_price,
+            must_know_usage=given.must_know_usage or given.must_know_price,
         )
 
         def answer(account: Account) -> Answer:

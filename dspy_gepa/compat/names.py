@@ -23,11 +23,16 @@ _ELSEWHERE = {
         "budget", "max_budget", "max_calls", "max_evals", "max_evaluations", "num_evals",
         "eval_budget", "evaluation_budget", "num_evaluations", "max_eval_calls",
     ),
+    "max_evals": (
+        "budget", "max_budget", "max_calls", "max_metric_calls", "max_evaluations", "num_evals",
+        "eval_budget", "evaluation_budget", "num_evaluations", "max_eval_calls",
+    ),
     "max_reflection_calls": ("max_llm_calls", "max_lm_calls", "max_reflections"),
     "max_usd": (
         "max_cost", "max_cost_usd", "max_dollars", "cost_limit", "max_reflection_cost",
         "max_litellm_cost",
     ),
+    "max_cost": ("max_usd", "max_cost_usd", "max_dollars", "cost_limit", "max_litellm_cost"),
     "max_total_tokens": ("max_tokens", "token_budget", "token_limit"),
     "max_seconds": ("max_time", "time_limit", "time_budget", "max_runtime"),
     "timeout_seconds": ("timeout", "eval_timeout", "straggler_limit", "timeout_s"),
@@ -65,6 +70,9 @@ _ELSEWHERE = {
     "trainset": ("train_set", "train", "train_data", "dataset"),
     "valset": ("devset", "dev_set", "val_set", "validation_set", "evalset", "eval_set"),
     "metric": ("metric_fn", "evaluator", "eval_fn", "scorer"),
+    "evaluator": ("metric", "metric_fn", "eval_fn", "scorer", "fitness"),
+    "dataset": ("trainset", "train_set", "train", "train_data"),
+    "artifact": ("seed_instructions", "initial_prompt", "seed_prompt", "candidate", "text"),
 }  # fmt: skip
 """Our names, and what the same or the nearest to it is called in other optimizers."""
 
@@ -107,7 +115,11 @@ def check_names(
 
 def meant(name: str, known: Sequence[str], others: Mapping[str, str] = MappingProxyType({})) -> str:
     """What may be meant by a name that there is not, in words. `others`: name to what has it."""
-    ours = next((ours for ours, named in _ELSEWHERE.items() if name in named), "")
+    there_are = {*known, *others}
+    called_so = [each for each in _ELSEWHERE if name in _ELSEWHERE[each]]
+    ours = next((each for each in called_so if each in there_are), "")
+    if not ours and name not in others:
+        ours = next(iter(called_so), "")
     if ours:
         whose = f" It is an argument of {others[ours]}." if ours in others else ""
         return f"What other optimizers call so is, or comes nearest to, {ours!r} here.{whose}"
@@ -118,7 +130,7 @@ def meant(name: str, known: Sequence[str], others: Mapping[str, str] = MappingPr
             f"{each!r}{f' of {others[each]}' if each in others else ''}" for each in near
         ]
         return f"The nearest names: {', '.join(nearest_names)}."
-    return "No name is like it: help(dspy_gepa.GEPA) and help(dspy_gepa.optimize_anything) say all."
+    return "No name is like it. See help(dspy_gepa.GEPA) or help(dspy_gepa.optimize_anything)."
 
 
 def nearest(key: str, known: Sequence[str]) -> str:

@@ -63,10 +63,6 @@ __all__ = ["Compilation", "Compiled", "compilation_of"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
-_OF_THE_WINDOW = ("settings.window", "settings.sampler")
-"""Settings that may differ in a run that is carried on if no window is given: the window follows
-from the budget then."""
-
 
 class Compiled(NamedTuple):
     """What a call of `compile` came to."""
@@ -142,7 +138,7 @@ class Compilation:
                 "demos": task.demos,
             },
             # By default the window follows from the budget, which may have been raised.
-            follows_budget=() if config.search.window else _OF_THE_WINDOW,
+            follows_budget=() if config.search.window else ("settings.window",),
             output_forms={"stored_output": outputs.stored, "restored_output": outputs.restored},
         )
         return run_directory(config.execution.directory, self.settings, identity)

@@ -112,9 +112,8 @@ class Improvement:
             metric=self.asked.bound_evaluator.name,
             models=models,
             roots={"arguments": self.asked.arguments},
-            follows_budget=()
-            if self.config.search.window
-            else ("settings.window", "settings.sampler"),
+            # By default the window follows from the budget, which may have been raised.
+            follows_budget=() if self.config.search.window else ("settings.window",),
         )
         return run_directory(self.config.execution.directory, self.settings, identity)
 
@@ -314,6 +313,7 @@ def _evaluation_settings(asked: AnythingArguments) -> EvaluationSettings:
         timeout_seconds=timeout_seconds(config.execution),
         price=config.budget.price,
         must_know_price=config.budget.max_usd is not None,
+        must_know_usage=config.budget.max_total_tokens is not None,
     )
 
 

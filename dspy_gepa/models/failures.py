@@ -31,7 +31,7 @@ _INSTALLED = tuple(
 )
 _PACKAGE = Path(__file__).resolve().parents[1]
 _OURS = (
-    *(_PACKAGE / room for room in ("artifact", "judging", "models", "program")),
+    *(_PACKAGE / room for room in ("artifact", "judging", "metrics", "models", "program")),
     Path(dspy.__file__).resolve().parent,
 )
 

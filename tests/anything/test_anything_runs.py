@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import dspy
 import pytest
@@ -623,6 +624,7 @@ def test_a_test_set_is_paid_once(tmp_path):
         ({"dataset": [3, 9, 12, 21]}, "training examples"),
         ({"failure_score": -1.0}, "settings.lowest_score"),
         ({"perfect_score": 0.0}, "settings.perfect_score"),
+        ({"reflection_minibatch_size": 1}, "settings.sampler"),
     ],
 )
 def test_the_directory_of_another_run_is_refused(tmp_path, change, said):
@@ -878,3 +880,26 @@ def test_nothing_is_written_but_where_it_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     run(value_of, max_evals=3, isolation="process", capture_stdio=True)
     assert [*(tmp_path / "work").iterdir(), *(tmp_path / "home").iterdir()] == []
+
+
+class Silent(dspy.BaseLM):
+    """A model that does not say how many tokens it took."""
+
+    def __init__(self):
+        super().__init__("silent", "chat", 0.0, 100, cache=False)
+
+    def forward(self, prompt=None, messages=None, **_):
+        message = SimpleNamespace(content="5", tool_calls=None)
+        choice = SimpleNamespace(message=message, finish_reason="stop", index=0)
+        return SimpleNamespace(choices=[choice], usage={}, model="silent")
+
+
+@pytest.mark.filterwarnings("ignore:Implementing custom LMs")
+def test_a_limit_in_tokens_is_no_limit_for_a_model_that_reports_none():
+    """So the run stops at its first call, and says which model it was."""
+
+    def judged(artifact, example):
+        return float(dspy.settings.lm("How good is it?")[0])
+
+    with dspy.context(lm=Silent()), pytest.raises(WorkerError, match="silent"):
+        run(judged, dataset=TARGETS, max_evals=8, max_total_tokens=1_000, reflection_lm=Silent())
