@@ -133,8 +133,7 @@ def test_the_limit_holds_while_processes_are_killed(dask_client, tmp_path, caplo
 
     A rollout whose process is killed by its neighbor may be charged before the program begins.
     """
-    logging.getLogger("dspy").propagate = True
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "dspy.teleprompt.dspy_gepa"):
         optimizer, program = optimized(
             student=Deadly(tmp_path, 4, 12),
             executor=dask_client,
@@ -233,11 +232,10 @@ def test_isolation_and_an_executor_are_two_answers_to_one_question(spawned):
 
 def test_keys_that_travel_are_said(spawned, caplog):
     """A key that was given to a model object is in what the processes are sent."""
-    logging.getLogger("dspy").propagate = True
     student = label_task.Pipeline()
     student.draft.lm = label_task.task_lm()
     student.draft.lm.kwargs["api_key"] = "sk-not-a-key"
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, "dspy.teleprompt.dspy_gepa"):
         optimized(student=student, executor=spawned, max_metric_calls=20)
     assert "keys that were given to models" in caplog.text
     assert "sk-not-a-key" not in caplog.text
@@ -245,9 +243,8 @@ def test_keys_that_travel_are_said(spawned, caplog):
 
 def test_a_large_program_is_said_to_be_sent_with_every_rollout(spawned, caplog):
     """It still runs; what to do about it is said."""
-    logging.getLogger("dspy").propagate = True
     student = label_task.Pipeline()
     student.index = os.urandom(1_500_000)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, "dspy.teleprompt.dspy_gepa"):
         optimized(student=student, executor=spawned, max_metric_calls=20)
     assert "The program is 1.5 MB" in caplog.text

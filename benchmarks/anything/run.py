@@ -165,7 +165,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--model", help="a name that litellm knows, for one more row")
     given = parser.parse_args(arguments)
-    logging.getLogger("dspy.teleprompt.dspy_gepa").setLevel(logging.WARNING)
     table: list[list[object]] = [["row", "asked", "made", "mean", "each seed"]]
     for name, row in rows_of(given.example, given.model).items():
         for limit in given.calls:
@@ -177,4 +176,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    # Here, so that who imports this hears what runs say.
+    logging.getLogger("dspy.teleprompt.dspy_gepa").setLevel(logging.WARNING)
     main()

@@ -181,7 +181,8 @@ def test_lines_are_logged_below_dspys_logger(caplog):
     """So that DSPy's handlers, levels and `disable_logging` hold."""
     logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
     logger.addHandler(caplog.handler)
-    LogDisplay().line("hello")
+    with caplog.at_level(logging.INFO, logger.name):
+        LogDisplay().line("hello")
     logger.removeHandler(caplog.handler)
     assert [record.getMessage() for record in caplog.records][:1] == ["hello"]
     assert sys.stderr is not None

@@ -303,7 +303,6 @@ def test_what_a_program_answered_and_cannot_travel_is_told_in_words():
 def test_a_cluster_without_workers_is_said_and_goes_on_when_one_comes(caplog):
     """Nothing can be carried out, and nobody has to guess why."""
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")
-    logging.getLogger("dspy").propagate = True
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
