@@ -19,24 +19,6 @@ from dspy_gepa.errors import SettingsError, WorkerError, WrongType
 EXAMPLES = label_task.examples(8)
 
 
-@pytest.fixture(scope="module")
-def spawned():
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield pool
-
-
-@pytest.fixture(scope="module")
-def dask_client():
-    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
 def optimized(metric=label_task.metric, student=None, **settings):
     """The optimizer after a run, and the program."""
     given = {"max_metric_calls": 80, "num_threads": 2, "seed": 1}

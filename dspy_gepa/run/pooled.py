@@ -174,7 +174,7 @@ class DaskPool:
         self._begun[event[1]] += 1
 
 
-class RayPool:
+class RayPool(FuturesPool):
     """The cluster that `ray.init` has joined. What a lost process did is begun again from here.
 
     So every beginning is one of ours, and is counted before it costs anything.
@@ -188,23 +188,6 @@ class RayPool:
         """Have a task carried out."""
         future: Future[bytes] = self._task.remote(*task).future()
         return future
-
-    def beginnings(self, name: str) -> int:  # noqa: ARG002 - see Pool
-        """Once: what is lost is not begun again by itself."""
-        return 1
-
-    @property
-    def is_gone(self) -> bool:
-        """Never: its futures end, whatever happens."""
-        return False
-
-    @property
-    def is_idle(self) -> bool:
-        """Never said: Ray tells itself where nothing can be carried out."""
-        return False
-
-    def close(self) -> None:
-        """Nothing to do."""
 
 
 def _announced(topic: str, name: str, *task: Any) -> bytes:

@@ -92,24 +92,6 @@ def conforming(pool):
     return make
 
 
-@pytest.fixture(scope="module")
-def spawned():
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield pool
-
-
-@pytest.fixture(scope="module")
-def dask_client():
-    distributed = pytest.importorskip("distributed", reason="needs the extra dask")
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
 def test_a_spawned_pool_carries_out_what_one_thread_does(spawned):
     """The conformance suite holds over processes that know nothing of this one."""
     check_executor(conforming(spawned))
