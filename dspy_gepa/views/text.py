@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from dspy_gepa.errors import readable
 from dspy_gepa.story.diff import diff_lines
-from dspy_gepa.story.story import Comparison, MemberStory, ProposalStory, Story
+from dspy_gepa.story.story import Comparison, MemberStory, Story
 from dspy_gepa.story.verdict import compared, seen_in_words
 from dspy_gepa.story.wording import amount, clock, counted, exact
 
@@ -19,8 +19,6 @@ __all__ = [
     "diff_of",
     "explained",
     "member_in_a_line",
-    "members_table",
-    "proposal_in_a_line",
     "spent_in_words",
 ]
 
@@ -114,26 +112,6 @@ def _troubles(story: Story) -> str:
     return f"{counted(times, 'request')} not carried out: {story.troubles[0].cause}"
 
 
-def members_table(story: Story) -> str:
-    """One row a member, for a terminal of 80 columns."""
-    head = (
-        f"{'member':>6}  {'from':<8} {'kept in':<8} {'seen':<18} {'estimate':>8}  frontier  chars"
-    )
-    rows = [head]
-    for member in story.members:
-        mark = "*" if member.number == story.returned else " "
-        parents = ",".join(map(str, member.parents)) or "-"
-        kept = str(member.proposal) if member.parents else "start"
-        estimate = "" if member.estimate is None else f"{member.estimate:.2f}"
-        frontier = str(len(member.tops)) if member.is_frontier else "-"
-        size = sum(map(len, member.texts.values()))
-        rows.append(
-            f"{mark}{member.number:>5}  {parents:<8} {kept:<8} {seen_in_words(member):<18} "
-            f"{estimate:>8}  {frontier:>8}  {size:>5}"
-        )
-    return "\n".join(rows)
-
-
 def diff_of(story: Story, before: int, after: int) -> str:
     """What changed from one member to another, by component, and what was seen of both."""
     one, two = story.members[before], story.members[after]
@@ -181,11 +159,3 @@ def member_in_a_line(member: MemberStory) -> str:
     """A member without its texts."""
     origin = f"from {' and '.join(map(str, member.parents))}" if member.parents else "as it was"
     return f"member {member.number} ({origin}): {_seen(member)}"
-
-
-def proposal_in_a_line(proposal: ProposalStory) -> str:
-    """A proposal without texts and data."""
-    ended = f"{proposal.verdict}: {proposal.reason}" if proposal.verdict else proposal.phase
-    parents = " and ".join(map(str, proposal.parents))
-    kind = f"{proposal.kind} of {parents}" if parents else proposal.kind
-    return readable(f"proposal {proposal.number} ({kind}): {ended}")
