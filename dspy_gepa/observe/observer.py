@@ -59,10 +59,7 @@ class FanOut:
 
     def begun(self, state: RunState) -> None:
         """Tell all observers that can be told that the run begins, or is carried on, from here."""
-        for each in self._all:
-            begun = getattr(each, "begun", None)
-            if callable(begun):
-                _works(each, partial(begun, state))
+        self._told = [each for each in self._told if _begins(each, state)]
 
     def close(self) -> None:
         """Close every observer that can be closed, however the run ended."""
@@ -70,6 +67,11 @@ class FanOut:
             close = getattr(each, "close", None)
             if callable(close):
                 _works(each, close)
+
+
+def _begins(observer: Observer, state: RunState) -> bool:
+    begun = getattr(observer, "begun", None)
+    return not callable(begun) or _works(observer, partial(begun, state))
 
 
 def attempted(call: Callable[[], object], problem: str, *details: object) -> bool:

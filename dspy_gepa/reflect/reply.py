@@ -121,7 +121,9 @@ def read_reply(
     if not blocks and unmarked is None:
         for piece in pieces_of(answer):
             if form.mark("new_text")[:-1] in piece.text:
-                return read_reply(piece.text, current, form, is_truncated=is_truncated)
+                return read_reply(
+                    piece.text, current, form, is_truncated=is_truncated, is_second=is_second
+                )
         unmarked = partial(in_other_form, is_second=is_second)
     found = {} if blocks or unmarked is None else unmarked(answer, current)
     texts = {name: text for name, text in found.items() if not unusable(text, is_prose=is_prose)}

@@ -291,7 +291,7 @@ class RunDir:
     def _text_file(self, name: str) -> Path:
         path = self.path / name
         is_plain = path.parent == self.path and path.name == name and name != ".."
-        if not is_plain or name in {_JOURNAL, _LOCK, _BLOBS}:
+        if not is_plain or name in {_JOURNAL, _LOCK, _BLOBS, _MANIFEST}:
             raise ValueError(f"{name!r} does not name a file for texts in a run directory")
         return path
 

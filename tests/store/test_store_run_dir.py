@@ -330,7 +330,8 @@ def test_texts_are_put_there_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "a/b", "/x", "events.jsonl", "run.lock", "blobs"]
+    "name",
+    ["", ".", "..", "../x", "a/b", "/x", "events.jsonl", "run.lock", "blobs", "manifest.json"],
 )
 def test_nothing_is_written_outside_or_over_our_own(tmp_path, name):
     """Only plain names of other files are accepted."""
