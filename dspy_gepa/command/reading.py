@@ -11,10 +11,10 @@ from typing import Any
 
 from dspy_gepa.command.exporting import exported
 from dspy_gepa.errors import JournalError, SettingsError, readable
+from dspy_gepa.story.diff import unified
 from dspy_gepa.story.stored import story_in
 from dspy_gepa.story.story import MemberStory, Story
 from dspy_gepa.views.comparing import Comparing, compare
-from dspy_gepa.views.diff import unified
 from dspy_gepa.views.terminal import compared_lines, member_lines, run_lines, run_row, table
 
 __all__ = ["add_to"]

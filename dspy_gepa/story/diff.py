@@ -1,18 +1,23 @@
-"""What changed between two texts: lines, and within changed lines words."""
+"""What changed from one text to another: by line, and within changed lines by word."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
-__all__ = ["DiffLine", "Span", "counted_lines", "diff_lines"]
+__all__ = ["DiffLine", "Span", "counted_lines", "diffed", "folded", "unified"]
 
-_WORDS = re.compile(r"\s+|\w+|[^\w\s]")
-_ALIKE = 0.3
-"""Two lines are one changed line where so much of them is the same. Our choice."""
+_WORD = re.compile(r"\w+|\s+|[^\w\s]")
+_ALIKE = 0.35
+"""Lines with so much in common are shown as one line that changed. Our choice."""
+_SIGNS = {"removed": "-", "added": "+"}
+_MOST_PAIRS = 200_000
+"""Of equal lines or words. Beyond so many, what is repeated often is not compared: it would take
+seconds, and the answer would be of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +30,18 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """A line of one text or of both."""
+    """A line of a comparison."""
 
-    sign: Literal["+", "-", " "]
-    """Whether only the newer text has it, only the older, or both."""
+    kind: Literal["same", "removed", "added", "folded"]
     spans: tuple[Span, ...]
+    """Its text in parts; of folded lines there is none."""
+    count: int = 1
+    """How many lines it stands for: more than one where they are folded."""
+
+    @property
+    def sign(self) -> str:
+        """A plus where only the newer text has it, a minus where only the older has it."""
+        return _SIGNS.get(self.kind, " ")
 
     @property
     def text(self) -> str:
@@ -37,50 +49,129 @@ class DiffLine:
         return "".join(span.text for span in self.spans)
 
 
-def diff_lines(before: str, after: str) -> tuple[DiffLine, ...]:
-    """All lines of both texts, in order."""
-    old, new = before.splitlines(), after.splitlines()
-    found: list[DiffLine] = []
-    for tag, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag == "equal":
-            found += [DiffLine(" ", (Span(line, is_changed=False),)) for line in old[i:j]]
-        elif tag == "replace" and j - i == m - k:
-            pairs = [_changed(one, two) for one, two in zip(old[i:j], new[k:m], strict=True)]
-            found += [one for one, _ in pairs] + [two for _, two in pairs]
-        else:
-            found += [DiffLine("-", (Span(line, is_changed=False),)) for line in old[i:j]]
-            found += [DiffLine("+", (Span(line, is_changed=False),)) for line in new[k:m]]
-    return tuple(found)
+def diffed(before: str, after: str) -> tuple[DiffLine, ...]:
+    """All lines of both texts, in order; where lines changed, the old ones before the new ones."""
+    return tuple(_lines(_split(before), _split(after)))
 
 
-def _changed(before: str, after: str) -> tuple[DiffLine, DiffLine]:
-    old, new = _WORDS.findall(before), _WORDS.findall(after)
-    matcher = SequenceMatcher(None, old, new, autojunk=False)
-    if matcher.ratio() < _ALIKE:
-        return (
-            DiffLine("-", (Span(before, is_changed=False),)),
-            DiffLine("+", (Span(after, is_changed=False),)),
-        )
-    codes = matcher.get_opcodes()
-    minus = tuple(_spans((tag, old[i:j]) for tag, i, j, _, _ in codes))
-    plus = tuple(_spans((tag, new[k:m]) for tag, _, _, k, m in codes))
-    return DiffLine("-", minus), DiffLine("+", plus)
+def folded(lines: Sequence[DiffLine], around: int = 2) -> tuple[DiffLine, ...]:
+    """The same, with one line in place of several that are further from a change than so many."""
+    changed = [place for place, line in enumerate(lines) if line.kind != "same"]
+    near = {
+        place
+        for change in changed
+        for place in range(max(0, change - around), min(len(lines), change + around + 1))
+    }
+    return tuple(_folded(lines, near))
 
 
-def _spans(parts: Iterable[tuple[str, list[str]]]) -> Iterator[Span]:
-    for tag, words in parts:
-        if words:
-            yield Span("".join(words), is_changed=tag != "equal")
+def unified(before: str, after: str) -> list[str]:
+    """The changed lines with a sign before each, and few around them, for a terminal."""
+    return [
+        f"  ... {line.count} equal lines" if line.kind == "folded" else f"{line.sign} {line.text}"
+        for line in folded(diffed(before, after))
+    ]
 
 
 def counted_lines(pairs: Iterable[tuple[str, str]]) -> str:
     """How many lines were gained and lost over all these texts: "+3 -1 lines"; "" if none."""
     gained = lost = 0
     for before, after in pairs:
-        old, new = before.splitlines(), after.splitlines()
-        for tag, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        for tag, a, b, c, d in _matcher(_split(before), _split(after)).get_opcodes():
             if tag != "equal":
-                gained, lost = gained + m - k, lost + j - i
+                gained, lost = gained + d - c, lost + b - a
     parts = [f"+{gained}" if gained else "", f"-{lost}" if lost else ""]
     said = " ".join(filter(None, parts))
     return f"{said} {'line' if gained + lost == 1 else 'lines'}" if said else ""
+
+
+def _split(text: str) -> list[str]:
+    # Only where a page or a terminal begins a new line, so that every other sign is still there.
+    return text.replace("\r\n", "\n").split("\n") if text else []
+
+
+def _folded(lines: Sequence[DiffLine], near: set[int]) -> Iterator[DiffLine]:
+    hidden: list[DiffLine] = []
+    for place in range(len(lines) + 1):
+        if place < len(lines) and place not in near:
+            hidden.append(lines[place])
+            continue
+        if len(hidden) > 1:
+            yield DiffLine("folded", (), len(hidden))
+        else:
+            yield from hidden
+        hidden = []
+        if place < len(lines):
+            yield lines[place]
+
+
+def _lines(one: Sequence[str], two: Sequence[str]) -> Iterator[DiffLine]:
+    for tag, a, b, c, d in _matcher(one, two).get_opcodes():
+        if tag == "equal":
+            yield from (_whole("same", line) for line in one[a:b])
+        elif b - a == d - c:
+            yield from _paired(one[a:b], two[c:d])
+        else:
+            yield from _apart(one[a:b], two[c:d])
+
+
+def _paired(removed: Sequence[str], added: Sequence[str]) -> Iterator[DiffLine]:
+    """As many lines as before: each is compared with the one in its place."""
+    pairs = [_by_word(old, new) for old, new in zip(removed, added, strict=True)]
+    yield from (old for old, _ in pairs)
+    yield from (new for _, new in pairs)
+
+
+def _apart(removed: Sequence[str], added: Sequence[str]) -> Iterator[DiffLine]:
+    """More lines or fewer: one that became several is compared with its likeliest."""
+    if len(removed) == 1 and added:
+        place = max(range(len(added)), key=lambda each: _likeness(removed[0], added[each]))
+        old, new = _by_word(removed[0], added[place])
+        yield old
+        yield from (_whole("added", line) for line in added[:place])
+        yield new
+        yield from (_whole("added", line) for line in added[place + 1 :])
+        return
+    yield from (_whole("removed", line) for line in removed)
+    yield from (_whole("added", line) for line in added)
+
+
+def _likeness(one: str, two: str) -> float:
+    return SequenceMatcher(None, _WORD.findall(one), _WORD.findall(two), autojunk=False).ratio()
+
+
+def _by_word(old: str, new: str) -> tuple[DiffLine, DiffLine]:
+    one, two = _WORD.findall(old), _WORD.findall(new)
+    matcher = _matcher(one, two)
+    if matcher.ratio() < _ALIKE:
+        return _whole("removed", old), _whole("added", new)
+    before: list[Span] = []
+    after: list[Span] = []
+    for tag, a, b, c, d in matcher.get_opcodes():
+        before.append(Span("".join(one[a:b]), tag != "equal"))
+        after.append(Span("".join(two[c:d]), tag != "equal"))
+    return DiffLine("removed", _joined(before)), DiffLine("added", _joined(after))
+
+
+def _joined(spans: Sequence[Span]) -> tuple[Span, ...]:
+    """As few spans as there can be: a space between two words that changed belongs to them."""
+    found: list[Span] = []
+    for place, span in enumerate(spans):
+        after = spans[place + 1] if place + 1 < len(spans) else span
+        is_between = bool(found) and found[-1].is_changed and after.is_changed
+        is_changed = span.is_changed or (is_between and span.text.isspace())
+        if found and found[-1].is_changed == is_changed:
+            found[-1] = Span(found[-1].text + span.text, is_changed)
+        elif span.text:
+            found.append(Span(span.text, is_changed))
+    return tuple(found)
+
+
+def _whole(kind: Literal["same", "removed", "added"], line: str) -> DiffLine:
+    return DiffLine(kind, (Span(line, is_changed=False),))
+
+
+def _matcher(one: Sequence[str], two: Sequence[str]) -> SequenceMatcher[str]:
+    counts = Counter(two)
+    pairs = sum(count * counts[text] for text, count in Counter(one).items())
+    return SequenceMatcher(None, one, two, autojunk=pairs > _MOST_PAIRS)

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator
 
 from dspy_gepa.errors import readable
-from dspy_gepa.story.diff import DiffLine, diff_lines
+from dspy_gepa.story.diff import DiffLine, diffed
 from dspy_gepa.story.story import Story
 from dspy_gepa.story.verdict import seen_in_words
 from dspy_gepa.views.text import block_of
@@ -37,7 +37,7 @@ def _changes(story: Story, returned: int) -> Iterator[str]:
     for name, old in before.items():
         new = after.get(name, "")
         if old != new:
-            lines = diff_lines(old, new)
+            lines = diffed(old, new)
             shown = "".join(map(_line, lines[:_MOST_LINES]))
             more = len(lines) - _MOST_LINES
             rest = f"<div>({more} lines more)</div>" if more > 0 else ""

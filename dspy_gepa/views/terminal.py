@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from dspy_gepa.story.diff import unified
 from dspy_gepa.story.story import MemberStory, Story
 from dspy_gepa.story.verdict import compared, seen_in_words
 from dspy_gepa.story.wording import amount, clock, counted, listed
-from dspy_gepa.views.diff import unified
 from dspy_gepa.views.wording import moment, money
 
 __all__ = ["compared_lines", "member_lines", "run_lines", "run_row", "table"]

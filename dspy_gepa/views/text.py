@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dspy_gepa.errors import readable
-from dspy_gepa.story.diff import diff_lines
+from dspy_gepa.story.diff import diffed
 from dspy_gepa.story.story import Comparison, MemberStory, Story
 from dspy_gepa.story.verdict import compared, seen_in_words
 from dspy_gepa.story.wording import amount, clock, counted, exact
@@ -119,7 +119,7 @@ def diff_of(story: Story, before: int, after: int) -> str:
     for name in one.texts:
         old, new = one.texts[name], two.texts.get(name, "")
         if old != new:
-            lines = [f"{line.sign} {line.text}" for line in diff_lines(old, new)]
+            lines = [f"{line.sign} {line.text}" for line in diffed(old, new)]
             parts.append("\n".join([name, *lines]))
     if not parts:
         parts.append("The texts are the same.")

@@ -14,9 +14,9 @@ from importlib.resources import files
 from typing import Any
 
 from dspy_gepa.errors import MissingExtra, readable
+from dspy_gepa.story.diff import DiffLine, diffed, folded
 from dspy_gepa.story.story import Story
 from dspy_gepa.story.wording import amount, clock, counted, exact, listed
-from dspy_gepa.views.diff import DiffLine, diffed, folded
 from dspy_gepa.views.page.charts import curves, lineage
 from dspy_gepa.views.page.examples import ExampleRows
 from dspy_gepa.views.page.rows import PageRows

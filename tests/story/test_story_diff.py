@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_gepa.views.diff import diffed, folded, unified
+from dspy_gepa.story.diff import diffed, folded, unified
 
 TEXTS = st.text(alphabet="ab \n\r\u2028.", max_size=40)
 
