@@ -27,6 +27,7 @@ __all__ = [
     "SettingsError",
     "WorkerError",
     "WrongType",
+    "kinds_of",
     "readable",
 ]
 
@@ -95,10 +96,17 @@ class RemoteError(GEPAError, RuntimeError):
     @classmethod
     def of(cls, error: BaseException) -> "RemoteError":
         """One that stands for this error."""
-        kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
+        kinds = kinds_of(error)
         made = cls(f"{kinds[0]}: {error}")
-        made.kinds = tuple(kinds)
+        made.kinds = kinds
         return made
+
+
+def kinds_of(error: object) -> tuple[str, ...]:
+    """The full names of an error's class and of those above it, wherever it was raised."""
+    if isinstance(error, RemoteError):
+        return error.kinds
+    return tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
 
 
 class ReflectionError(GEPAError, RuntimeError):

@@ -74,7 +74,7 @@ class Evaluation:
         meter = Meter(
             given.price,
             must_know_price=given.must_know_price,
-            must_know_usage=given.must_know_usage or given.must_know_price,
+            must_know_usage=given.must_know_usage,
         )
 
         def answer(account: Account) -> Answer:

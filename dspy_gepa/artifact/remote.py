@@ -13,7 +13,7 @@ from dspy_gepa.artifact.output import watched_output
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.work import RolloutRequest
 from dspy_gepa.models.surroundings import Surroundings, tracked
-from dspy_gepa.run.parcel import CarryOut, Outcome, Parcel, sendable
+from dspy_gepa.run.parcel import CarryOut, Outcome, Parcel, sendable, sendable_recipe
 
 __all__ = ["EvaluationRecipe", "evaluation_parcel"]
 
@@ -76,14 +76,15 @@ def evaluation_parcel(evaluation: Evaluation, *, prints: bool, has_begun: bool) 
         SettingsError: something of it cannot be sent. Names it.
     """
     surroundings = Surroundings.here()
-    for name, part in (
-        ("The evaluator", evaluation.evaluator),
-        ("price", evaluation.settings.price),
-        ("dspy.settings", surroundings.settings),
-        ("dataset[0]", evaluation.examples[0]),
-    ):
-        sendable(part, name)
-    recipe = EvaluationRecipe(evaluation.evaluator, evaluation.settings, prints, surroundings)
+    sendable(evaluation.examples[0], "dataset[0]")
+    recipe = sendable_recipe(
+        EvaluationRecipe(evaluation.evaluator, evaluation.settings, prints, surroundings),
+        {
+            "The evaluator": evaluation.evaluator,
+            "price": evaluation.settings.price,
+            "dspy.settings": surroundings.settings,
+        },
+    )
     first = iter([not has_begun])
 
     def needs(request: RolloutRequest) -> tuple[Any, bool]:
@@ -92,4 +93,4 @@ def evaluation_parcel(evaluation: Evaluation, *, prints: bool, has_begun: bool) 
     def failure(request: RolloutRequest, text: str) -> Rollout:
         return replace(failed(request, text, "", evaluation.settings), metric_calls=1)
 
-    return Parcel(sendable(recipe, "The evaluator"), needs, failure, tracked)
+    return Parcel(recipe, needs, failure, tracked)

@@ -71,7 +71,7 @@ class ArtifactWorker:
         meter = Meter(
             given.price,
             must_know_price=given.must_know_price,
-            must_know_usage=given.must_know_usage or given.must_know_price,
+            must_know_usage=given.must_know_usage,
         )
         return metered(request, meter, lambda account: self._reflection(request, account))
 

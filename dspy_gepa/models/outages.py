@@ -5,6 +5,8 @@ A wrong key, an unknown model or a dead server says nothing about a text, so it 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import dspy
 from dspy.utils.exceptions import (
     ContextWindowExceededError,
@@ -19,7 +21,7 @@ from dspy.utils.exceptions import (
     is_retryable_lm_error,
 )
 
-from dspy_gepa.errors import RemoteError
+from dspy_gepa.errors import kinds_of
 
 __all__ = ["Outage", "advice_on", "is_transient", "is_unmistakable", "outage_in", "too_long_in"]
 
@@ -53,11 +55,7 @@ def too_long_in(error: BaseException | None) -> BaseException | None:
 
     A model of the user's own may let through what a client raises.
     """
-    while error is not None:
-        if isinstance(error, ContextWindowExceededError) or _comes_from_sdk(error, _TOO_LONG):
-            return error
-        error = error.__cause__
-    return None
+    return _first(error, _is_too_long)
 
 
 def outage_in(error: BaseException | None) -> BaseException | None:
@@ -65,11 +63,20 @@ def outage_in(error: BaseException | None) -> BaseException | None:
 
     Exceptions that were merely being handled do not count: a program may have worked around them.
     """
-    while error is not None:
-        if _is_outage(error):
-            return error
+    return _first(error, _is_outage)
+
+
+def _first(
+    error: BaseException | None, is_such: Callable[[BaseException], bool]
+) -> BaseException | None:
+    """Of this error and those that it was raised from the first of this kind."""
+    while error is not None and not is_such(error):
         error = error.__cause__
-    return None
+    return error
+
+
+def _is_too_long(error: BaseException) -> bool:
+    return isinstance(error, ContextWindowExceededError) or _comes_from_sdk(error, _TOO_LONG)
 
 
 def advice_on(error: BaseException) -> str:
@@ -120,12 +127,9 @@ def _refuses_content(error: dspy.LMError) -> bool:
 
 def _comes_from_sdk(error: BaseException | None, names: frozenset[str]) -> bool:
     # By name: importing these packages takes seconds, and what is not imported was not raised.
-    kinds = [f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__]
-    if isinstance(error, RemoteError):
-        kinds = [*error.kinds]
     return any(
         kind.partition(".")[0] in ("openai", "litellm") and kind.rpartition(".")[2] in names
-        for kind in kinds
+        for kind in kinds_of(error)
     )
 
 

@@ -98,7 +98,8 @@ class Meter(UsageTracker):  # type: ignore[misc]  # DSPy is untyped here
         price: What a call costs. None stands for litellm's table, which is read if litellm is
             loaded already, or if the price must be known.
         must_know_price: Whether calls of unknown price are to be noted.
-        must_know_usage: Whether calls that report no tokens are to be noted.
+        must_know_usage: Whether calls that report no tokens are to be noted; they are if the price
+            must be known.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Meter(UsageTracker):  # type: ignore[misc]  # DSPy is untyped here
         super().__init__()
         self._price = price or (listed_price if must_know_price else _price_if_loaded)
         self._must_know_price = must_know_price
-        self._must_know_usage = must_know_usage
+        self._must_know_usage = must_know_usage or must_know_price
         self._silent = ""
         self._priced: list[Priced] = []
         self._lock = threading.Lock()

@@ -16,7 +16,7 @@ from dspy_gepa.program.components.kinds import KINDS
 from dspy_gepa.program.copying import reachable
 from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
-from dspy_gepa.run.parcel import CarryOut, Outcome, Parcel, sendable
+from dspy_gepa.run.parcel import CarryOut, Outcome, Parcel, sendable, sendable_recipe
 
 __all__ = ["ProgramRecipe", "keys_in", "program_parcel"]
 
@@ -89,17 +89,17 @@ def program_parcel(
     """
     kinds = tuple(kind.name for kind in settings.kinds)
     surroundings = Surroundings.here()
-    # Each by itself first, so that an error names what the user knows.
-    for name, part in (
-        ("The program", student),
-        ("The metric", metric),
-        ("price", settings.price),
-        ("dspy.settings", surroundings.settings),
-        ("trainset[0]", examples[0]),
-    ):
-        sendable(part, name)
+    sendable(examples[0], "trainset[0]")
     own = replace(settings, kinds=(), name_of=str)
-    recipe = ProgramRecipe(student, metric, own, kinds, surroundings)
+    recipe = sendable_recipe(
+        ProgramRecipe(student, metric, own, kinds, surroundings),
+        {
+            "The program": student,
+            "The metric": metric,
+            "price": settings.price,
+            "dspy.settings": surroundings.settings,
+        },
+    )
 
     def needs(request: RolloutRequest) -> _Example:
         return _Example(examples[request.example], settings.name_of(request.example))
@@ -107,7 +107,7 @@ def program_parcel(
     def failure(_: RolloutRequest, text: str) -> Rollout:
         return Rollout(score=settings.failure_score, failure=text, metric_calls=1)
 
-    return Parcel(sendable(recipe, "The program"), needs, failure, tracked)
+    return Parcel(recipe, needs, failure, tracked)
 
 
 def keys_in(student: dspy.Module) -> list[str]:

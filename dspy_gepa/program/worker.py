@@ -155,7 +155,7 @@ class ProgramWorker:
         meter = Meter(
             given.price,
             must_know_price=given.must_know_price,
-            must_know_usage=given.must_know_usage or given.must_know_price,
+            must_know_usage=given.must_know_usage,
         )
         return metered(request, meter, lambda account: self._answer(request, account))
 

@@ -16,7 +16,7 @@ import platform
 import signal
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -34,6 +34,7 @@ __all__ = [
     "carried_out",
     "received",
     "sendable",
+    "sendable_recipe",
     "task_of",
     "versions",
 ]
@@ -106,6 +107,19 @@ def sendable(value: object, name: str) -> bytes:
             "it is used (open a connection, a file or a lock at the first call, or leave it out "
             "in __getstate__), or leave out executor= and use threads."
         ) from error
+    return sent
+
+
+def sendable_recipe(recipe: object, parts: Mapping[str, object]) -> bytes:
+    """What a pool is sent, made of these parts, each under the name that the user knows.
+
+    Raises:
+        SettingsError: it cannot be sent. The message names the part and the attribute at fault.
+    """
+    if (sent := _tried(recipe)) is None:
+        for name, part in parts.items():
+            sendable(part, name)
+        return sendable(recipe, next(iter(parts)))
     return sent
 
 

@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from artifact_worlds import Counted, climber, repeater, value_of
@@ -27,6 +26,7 @@ from gepa.optimize_anything import (
 from gepa.optimize_anything import log as gepa_log
 from gepa.optimize_anything import optimize_anything as gepa_anything
 from gepa.utils.code_execution import ExecutionMode, execute_code
+from test_anything_isolation import is_alive
 
 from dspy_gepa import log, optimize_anything
 from dspy_gepa.errors import (
@@ -372,14 +372,6 @@ def test_trap_15_a_time_limit_works_in_the_main_thread_only():
 
     result = run(evaluate, dataset=[1, 2, 3], num_threads=3, isolation="process", limit=6)
     assert result.score >= 1
-
-
-def is_alive(pid):
-    """Whether it runs; what has ended and was not asked about is not counted."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")

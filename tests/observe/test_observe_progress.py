@@ -2,7 +2,6 @@
 
 import logging
 import re
-import sys
 
 import pytest
 
@@ -185,4 +184,3 @@ def test_lines_are_logged_below_dspys_logger(caplog):
         LogDisplay().line("hello")
     logger.removeHandler(caplog.handler)
     assert [record.getMessage() for record in caplog.records][:1] == ["hello"]
-    assert sys.stderr is not None

@@ -1,8 +1,6 @@
 """Rollouts of a program in other processes: what travels, what comes back, what cannot travel."""
 
-import multiprocessing
 import threading
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import dspy
@@ -20,29 +18,23 @@ from dspy_gepa.program.worker import WorkerSettings
 from dspy_gepa.run.pooled import PooledExecutor, pool_of
 
 
-@pytest.fixture(scope="module")
-def pool():
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as made:
-        yield made
-
-
-def there(pool, student=None, metric=exact, *, lm=None, example=0, traced=True, **settings):
+def there(spawned, student=None, metric=exact, *, lm=None, example=0, traced=True, **settings):
     """The answer of a process of the pool to a rollout request, and of a worker here."""
     student = student or Program()
     request = RolloutRequest(components_of(student), example, traced)
     with dspy.context(lm=lm or scripted_lm(echo)):
         here = worker(student, metric, **settings)
         parcel = program_parcel(student, metric, WorkerSettings(**settings), EXAMPLES)
-        executor = PooledExecutor(here, pool_of(pool), 1, parcel)
+        executor = PooledExecutor(here, pool_of(spawned), 1, parcel)
         executor.submit(request)
         answers = executor.next_answer(), here(request)
         executor.close()
     return answers
 
 
-def test_a_rollout_comes_back_as_it_would_be_here(pool):
+def test_a_rollout_comes_back_as_it_would_be_here(spawned):
     """Score, feedback, trace and usage are those of the same rollout in this process."""
-    found, expected = there(pool)
+    found, expected = there(spawned)
     assert found == expected
     assert len(found.rollout.trace.steps) == 2
     assert found.rollout.usage.total_tokens > 0
@@ -63,9 +55,9 @@ class Typed(dspy.Module):
         return dspy.Prediction(answer=self.ask(question=question).answer, verdict=Verdict("fine"))
 
 
-def test_outputs_of_the_users_own_classes_come_back_as_values(pool):
+def test_outputs_of_the_users_own_classes_come_back_as_values(spawned):
     """What an aggregate metric is given is an object, not its text."""
-    found, _ = there(pool, Typed(), keep_outputs=True)
+    found, _ = there(spawned, Typed(), keep_outputs=True)
     assert found.rollout.output.verdict.words == "fine"
 
 
@@ -73,9 +65,9 @@ def refuse(prompt):
     raise AuthError("wrong key")
 
 
-def test_a_model_that_cannot_be_used_is_a_setback_with_advice(pool):
+def test_a_model_that_cannot_be_used_is_a_setback_with_advice(spawned):
     """The class of the error is known here, so that what helps is said."""
-    found, expected = there(pool, lm=scripted_lm(refuse))
+    found, expected = there(spawned, lm=scripted_lm(refuse))
     assert isinstance(found, Setback)
     assert replace(found, error=None) == replace(expected, error=None)
     assert advice_on(found.error) == advice_on(expected.error) != ""
@@ -85,9 +77,9 @@ def angry(gold, pred, trace=None):
     return "no number"
 
 
-def test_an_error_of_the_metric_names_the_example_that_is_meant(pool):
+def test_an_error_of_the_metric_names_the_example_that_is_meant(spawned):
     """There is one example over there, and its name travels with it."""
-    found, _ = there(pool, metric=angry, example=2, name_of="valset[{}]".format)
+    found, _ = there(spawned, metric=angry, example=2, name_of="valset[{}]".format)
     assert "valset[2]" in found.cause
     assert "no number" in found.cause
 
@@ -97,13 +89,13 @@ def slow(prompt):
     return answer(answer="late")
 
 
-def test_what_takes_too_long_over_there_is_a_failure(pool):
+def test_what_takes_too_long_over_there_is_a_failure(spawned):
     """The limit in seconds holds in the process that carries out the rollout."""
-    found, _ = there(pool, lm=scripted_lm(slow), timeout_seconds=0.2)
+    found, _ = there(spawned, lm=scripted_lm(slow), timeout_seconds=0.2)
     assert "longer than 0.2 seconds" in found.rollout.failure
 
 
-def test_kinds_of_components_are_those_of_the_package(pool):
+def test_kinds_of_components_are_those_of_the_package(spawned):
     """What is sent by name is known over there: descriptions of tools are set in the program."""
 
     def look(word: str) -> str:
@@ -126,26 +118,26 @@ def test_kinds_of_components_are_those_of_the_package(pool):
     settings = WorkerSettings(kinds=(INSTRUCTION, CODE, TOOL), keep_outputs=True)
     with dspy.context(lm=scripted_lm(echo)):
         parcel = program_parcel(student, exact, settings, EXAMPLES)
-        executor = PooledExecutor(worker(student), pool_of(pool), 1, parcel)
+        executor = PooledExecutor(worker(student), pool_of(spawned), 1, parcel)
         executor.submit(request)
         found = executor.next_answer()
         executor.close()
     assert found.rollout.output.answer == "Say it."
 
 
-def test_the_callers_usage_tracker_sees_what_was_used_elsewhere(pool):
+def test_the_callers_usage_tracker_sees_what_was_used_elsewhere(spawned):
     """`dspy.track_usage` around a run tells all of it."""
     with dspy.track_usage() as tracker:
-        there_alone(pool)
+        there_alone(spawned)
     totals = tracker.get_total_tokens()
     assert sum(entry["total_tokens"] for entry in totals.values()) == 4
 
 
-def there_alone(pool):
+def there_alone(spawned):
     student = Program()
     with dspy.context(lm=scripted_lm(echo)):
         parcel = program_parcel(student, exact, WorkerSettings(), EXAMPLES)
-        executor = PooledExecutor(worker(student), pool_of(pool), 1, parcel)
+        executor = PooledExecutor(worker(student), pool_of(spawned), 1, parcel)
         executor.submit(RolloutRequest(SEED, 0, traced=False))
         executor.next_answer()
         executor.close()

@@ -5,10 +5,8 @@ A call belongs to the object that made it; `forward` is never replaced.
 
 from __future__ import annotations
 
-import asyncio
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import dspy
@@ -128,11 +126,11 @@ class Recording:
         self._inputs = inputs
 
         def call() -> Any:
-            with self.watch.around(self.calls), _no_more_than_failing():
+            with self.watch.around(self.calls):
                 return entry.called(self._program, inputs)
 
         async def acall() -> Any:
-            with self.watch.around(self.calls), _no_more_than_failing():
+            with self.watch.around(self.calls):
                 return await entry.acalled(self._program, inputs)
 
         if entry.is_asynchronous:
@@ -185,15 +183,6 @@ class Recording:
     def _unseen(self, error: AdapterParseError) -> Step | None:
         component = self._predictors.component_with(error.signature)
         return None if component is None else _failed_step(component, {}, error)
-
-
-@contextmanager
-def _no_more_than_failing() -> Iterator[None]:
-    """Have a program that exits, or is cancelled, fail: neither may end our thread."""
-    try:
-        yield
-    except (SystemExit, asyncio.CancelledError) as error:
-        raise RuntimeError(f"the program ended by {type(error).__name__}") from error
 
 
 def _failed_step(component: str, inputs: Mapping[str, Any], error: BaseException) -> Step:
