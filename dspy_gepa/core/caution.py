@@ -50,8 +50,11 @@ class Cautious:
         by_chance = others * _by_chance(view.scores, _TRIFLE * view.span)
         is_sure = found.means - found.means[0] >= unsure
         is_sure |= by_chance <= 1 - NormalDist().cdf(self.deviations)
-        if others <= 2.0 ** (view.scores.shape[1] - 1):
-            is_sure |= _is_perfect(view.scores)
+        is_perfect = _is_perfect(view.scores)
+        # Of a seed that is perfect as well nothing better is known. A whole number: as a float it
+        # would be too large from a thousand examples on.
+        if not is_perfect[0] and 2 * others <= 2 ** view.scores.shape[1]:
+            is_sure |= is_perfect
         ranks: Vector = np.where(is_sure, found.means, found.means - unsure)
         return ranks
 

@@ -70,8 +70,10 @@ def _first(
     error: BaseException | None, is_such: Callable[[BaseException], bool]
 ) -> BaseException | None:
     """Of this error and those that it was raised from the first of this kind."""
+    seen: set[int] = set()  # of errors that were raised from each other
     while error is not None and not is_such(error):
-        error = error.__cause__
+        seen.add(id(error))
+        error = None if id(error.__cause__) in seen else error.__cause__
     return error
 
 

@@ -162,7 +162,7 @@ class _Question:
     ) -> ReflectionAnswer:
         """What is answered to the evidence; read as a second answer is if nobody asks again."""
         brief = partial(self.brief, descriptions)
-        return self.asked(self.template, brief, feedback, is_last=is_last, is_second=is_last)
+        return self.asked(self.template, brief, feedback, is_last=is_last)
 
     def repaired(
         self,
@@ -179,7 +179,7 @@ class _Question:
             # billion parameters.
             adding = replace(self, how=replace(self.how, adds=True, templates={}))
             brief = partial(adding.brief, {}, in_sight=False)
-            return adding.asked(ADDITION, brief, {}, is_last=True, is_second=True)
+            return adding.asked(ADDITION, brief, {}, is_last=True)
         _, form = self._prompt(self.template, partial(self.brief, {}), {})
         current = headed({name: sendable(text) for name, text in self.current.items()})
         prompt = REPAIR.format(
@@ -192,14 +192,15 @@ class _Question:
         reply = self.how.ask(Prompt(prompt))
         reading = self.read(reply, form, is_second=True)
         answer = self.answer(reply, reading, is_last=True, about=repair)
+        answer = recorded(answer, self.components, prompt, reply)
         if not all(self._is_nameless(each, form) for each in (repair.reply, reply.text)):
-            return recorded(answer, self.components, prompt, reply)
+            return answer
         calls = [
             partial(replace(self, components=one).first, descriptions, feedback, is_last=True)
             for one in self.parts
         ]
         apart = joined(self.request, side_by_side(calls))
-        exchanges = (*recorded(answer, self.components, prompt, reply).exchanges, *apart.exchanges)
+        exchanges = (*answer.exchanges, *apart.exchanges)
         return replace(apart, lm_calls=apart.lm_calls + 1, naming=-1, exchanges=exchanges)
 
     def brief(self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True) -> Brief:
@@ -245,7 +246,6 @@ class _Question:
         feedback: Mapping[str, Mapping[int, str]],
         *,
         is_last: bool = False,
-        is_second: bool = False,
     ) -> ReflectionAnswer:
         """What is answered to a prompt of this template, which the model is able to read."""
         prompt, form = self._prompt(template, brief_with, feedback)
@@ -262,7 +262,7 @@ class _Question:
                 if calls == 2:
                     raise
             else:
-                reading = self.read(reply, form, prompt.media, is_second=is_second)
+                reading = self.read(reply, form, prompt.media, is_second=is_last)
                 answer = self.answer(reply, reading, is_last=is_last or calls == 2)
                 if answer.repairs and self.how.counts_calls and self._is_nameless(reply.text, form):
                     # One more call gives a text more surely than the name of one.

@@ -85,6 +85,7 @@ def versions() -> dict[str, str]:
     return {"Python": python, "dspy": _version("dspy"), "dspy_gepa": _version("dspy_gepa")}
 
 
+@functools.cache
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

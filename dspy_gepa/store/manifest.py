@@ -24,9 +24,10 @@ from dspy_gepa.values.plain import Json, dumps, packed, unpacked
 
 __all__ = ["Difference", "Manifest", "digest", "without_addresses"]
 
+_A_QUOTED = r"""'[^']*'|"[^"]*\""""
+_QUOTED = re.compile(_A_QUOTED)
+_OWNED = re.compile(rf"({_A_QUOTED}): \(((?:{_A_QUOTED}|[^)'\"])*)\)")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_QUOTED = re.compile(r"'([^']*)'")
-_OWNED = re.compile(r"'([^']*)': \(([^)]*)\)")
 _SHOWN = 60
 """Characters of a text that a difference shows."""
 
@@ -220,12 +221,14 @@ def _frontier(recorded: object) -> FrontierKind:
 
 def _names(recorded: object) -> tuple[str, ...]:
     """Names, from what a tuple of them shows of itself; nothing is executed for it."""
-    return tuple(_QUOTED.findall(str(recorded or "")))
+    quoted = _QUOTED.findall(str(recorded or ""))
+    # As Python shows a text: in the other quotes if the usual ones stand in it.
+    return tuple(each[1:-1] for each in quoted)
 
 
 def _owners(recorded: object) -> dict[str, tuple[str, ...]]:
     """Name to names, likewise."""
-    return {name: _names(names) for name, names in _OWNED.findall(str(recorded or ""))}
+    return {name[1:-1]: _names(names) for name, names in _OWNED.findall(str(recorded or ""))}
 
 
 def _number(recorded: object, default: float) -> float:

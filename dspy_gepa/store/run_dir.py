@@ -278,15 +278,7 @@ class RunDir:
             JournalCorrupt: it is no text.
             JournalError: it cannot be read.
         """
-        path = self._text_file(name)
-        try:
-            return self.redact.shown_json(path.read_text("utf-8"))
-        except FileNotFoundError:
-            return None
-        except UnicodeDecodeError as error:
-            raise JournalCorrupt(f"{path} is no text: {error}. Remove it or restore it.") from None
-        except OSError as error:
-            raise unusable(path, "cannot be read", error) from error
+        return _text_of(self._text_file(name), self.redact)
 
     def _text_file(self, name: str) -> Path:
         path = self.path / name
@@ -330,13 +322,17 @@ def _following(folder: Path) -> Iterator[None]:
 
 
 def _described(folder: Path, redact: Redactor) -> dict[int, Described]:
-    path = folder / EXAMPLES
+    return read_lines(_text_of(folder / EXAMPLES, redact) or "")
+
+
+def _text_of(path: Path, redact: Redactor) -> str | None:
+    """A text of the directory, with secrets put back where that is asked for; None without one."""
     try:
-        return read_lines(redact.shown_json(path.read_text("utf-8")))
+        return redact.shown_json(path.read_text("utf-8"))
     except FileNotFoundError:
-        return {}
+        return None
     except UnicodeDecodeError as error:
-        raise JournalCorrupt(f"{path} is no text: {error}. Remove it.") from None
+        raise JournalCorrupt(f"{path} is no text: {error}. Remove it or restore it.") from None
     except OSError as error:
         raise unusable(path, "cannot be read", error) from error
 

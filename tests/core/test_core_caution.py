@@ -136,3 +136,16 @@ def test_no_member_ranks_above_its_estimate_and_the_seed_at_its_own(matrix):
     assert (ranks <= estimates + 1e-12).all()
     bolder = Cautious(0.5)(view)
     assert (ranks <= bolder + 1e-9).all()
+
+
+def test_a_thousand_examples_and_more_are_no_trouble():
+    """The chance of being perfect on so many is a number too small for a float."""
+    right = np.ones(1_100)
+    half = np.where(np.arange(1_100) % 2, 1.0, 0.0)
+    assert returned(half, right) == 1
+
+
+def test_a_perfect_seed_is_returned_beside_other_perfect_members():
+    """Nothing better than it is known, whatever other children did."""
+    ones, most = [1.0] * 20, [1.0] * 18 + [0.0] * 2
+    assert returned(ones, ones, most) == 0

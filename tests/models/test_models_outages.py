@@ -8,7 +8,7 @@ import openai
 import pytest
 from dspy.utils import exceptions as dspy_errors
 
-from dspy_gepa.models.outages import is_transient, is_unmistakable, outage_in
+from dspy_gepa.models.outages import is_transient, is_unmistakable, outage_in, too_long_in
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/")
 
@@ -104,3 +104,11 @@ def test_refused_content_is_known_behind_litellm():
     between, error = RuntimeError(), dspy_errors.LMInvalidRequestError("x")
     between.__cause__, error.__cause__ = original, between
     assert outage_in(error) is None
+
+
+def test_errors_that_were_raised_from_each_other_are_looked_at_once():
+    """A circle of causes ends the search for one."""
+    one, other = ValueError("a"), ValueError("b")
+    one.__cause__, other.__cause__ = other, one
+    assert outage_in(one) is None
+    assert too_long_in(one) is None

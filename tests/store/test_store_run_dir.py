@@ -383,3 +383,12 @@ def test_errors_are_in_the_tree():
     assert issubclass(JournalCorrupt, ValueError)
     assert issubclass(JournalMismatch, ValueError)
     assert dspy_gepa.__name__ == "dspy_gepa"
+
+
+def test_names_with_quotes_are_restored_from_the_manifest():
+    """Components of programs that hold others in a dictionary are named so."""
+    name = "by_name['final']"
+    recorded = {"frozen": repr((name,)), "owners": repr({name: (name, "plain")})}
+    begun = manifest_of(settings=recorded).begun
+    assert begun.settings.frozen == (name,)
+    assert begun.settings.owners == {name: (name, "plain")}
