@@ -219,10 +219,13 @@ def check(
         ReflectionError: no reflection ever gave a usable text.
     """
     state, result = finish.state, RunResult(finish.state)
-    sound = _sound_best(state)
-    best = None if sound is None else program(sound)
+
+    def best() -> object:  # made only for an error: of a program it is a copy
+        sound = _sound_best(state)
+        return None if sound is None else program(sound)
+
     if isinstance(finish.error, MetricError):
-        finish.error.program = best
+        finish.error.program = best()
         raise finish.error
     kept = (
         f" What was paid for is in {log_dir}: the same call carries on."
@@ -236,7 +239,7 @@ def check(
         raise WorkerError(
             f"The run stopped because its work cannot be carried out: {state.ending}\n"
             f"{state.tally.metric_calls} metric calls were made until then.{advice}{kept}",
-            program=best,
+            program=best(),
         ) from finish.error
     if is_vain:
         last = reflected[-1].verdict.reason
@@ -252,7 +255,7 @@ def check(
             f"None of {result.failed} reflections gave a usable text, so there is nothing to "
             f"return but the {thing} as it was. The last one: {last}.{advice}"
             f"{kept if state.is_broken else ''}",
-            program=best,
+            program=best(),
         ) from finish.error
 
 

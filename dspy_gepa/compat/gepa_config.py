@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from dspy_gepa.compat.gepa_kwargs import GATES, one_or_several
 from dspy_gepa.compat.names import nearest
-from dspy_gepa.core.gate import Gate, at_least_as_good, strict_improvement
 from dspy_gepa.errors import SettingsError, WrongType
 
 __all__ = ["mapped_config"]
@@ -47,27 +47,18 @@ class _Read(NamedTuple):
 
 _Rule = _Named | _Refused | _Only | _Meaningless | _Read
 
-_GATES: dict[str, Gate] = {
-    "strict_improvement": strict_improvement,
-    "improvement_or_equal": at_least_as_good,
-}
-
 
 def _gate(value: Any) -> dict[str, Any]:
-    if value not in _GATES:
+    if value not in GATES:
         raise SettingsError(
             f"config.engine.acceptance_criterion={value!r} is not supported; allowed: "
-            f"{', '.join(_GATES)}. A function can be given as gate=."
+            f"{', '.join(GATES)}. A function can be given as gate=."
         )
-    return {"gate": _GATES[value]}
+    return {"gate": GATES[value]}
 
 
 def _callbacks(name: str) -> Callable[[Any], dict[str, Any]]:
-    def arguments(value: Any) -> dict[str, Any]:
-        several = isinstance(value, (list, tuple))
-        return {name: tuple(value) if several else () if value is None else (value,)}
-
-    return arguments
+    return lambda value: {name: one_or_several(value)}
 
 
 def _stopper(score: float) -> dict[str, Any]:

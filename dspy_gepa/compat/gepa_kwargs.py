@@ -9,12 +9,13 @@ from dspy_gepa.compat.names import nearest
 from dspy_gepa.core.gate import Gate, at_least_as_good, strict_improvement
 from dspy_gepa.errors import SettingsError
 
-__all__ = ["KEYS", "mapped_gepa_kwargs"]
+__all__ = ["GATES", "KEYS", "mapped_gepa_kwargs", "one_or_several"]
 
-_GATES: dict[str, Gate] = {
+GATES: dict[str, Gate] = {
     "strict_improvement": strict_improvement,
     "improvement_or_equal": at_least_as_good,
 }
+"""By the names that gepa gives them."""
 
 _RENAMED = {
     "run_dir": "log_dir",
@@ -69,10 +70,9 @@ def mapped_gepa_kwargs(gepa_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
         if key in _RENAMED:
             mapped[_RENAMED[key]] = value
         elif key == "acceptance_criterion":
-            mapped["gate"] = _only(key, value, _GATES)
+            mapped["gate"] = _only(key, value, GATES)
         elif key in ("callbacks", "stop_callbacks"):
-            several = isinstance(value, (list, tuple))
-            mapped[key] = tuple(value) if several else (value,) if value is not None else ()
+            mapped[key] = one_or_several(value)
         elif key in _TRACKING:
             mapped[key] = value
         elif key not in _ONLY:
@@ -83,6 +83,13 @@ def mapped_gepa_kwargs(gepa_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
                 f"allowed: {', '.join(map(repr, allowed))}."
             )
     return mapped
+
+
+def one_or_several(value: Any) -> tuple[Any, ...]:
+    """What may be given alone or in a list."""
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    return () if value is None else (value,)
 
 
 def _only(key: str, value: Any, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:

@@ -81,12 +81,11 @@ _ALIKE = 0.7
 """How much a name is like another one that may be meant; at 0.6 `patience` is like `price`."""
 
 
-def keywords_of(function: Callable[..., Any], *unpacked: type) -> list[str]:
-    """The arguments that can be given by name, those of TypedDicts that it unpacks included."""
+def keywords_of(function: Callable[..., Any]) -> list[str]:
+    """The arguments that can be given by name."""
     kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(function).parameters.values()
-    names = [each.name for each in parameters if each.kind in kinds and each.name != "self"]
-    return [*names, *(name for each in unpacked for name in each.__annotations__)]
+    return [each.name for each in parameters if each.kind in kinds and each.name != "self"]
 
 
 def check_names(

@@ -81,7 +81,10 @@ class AnythingResult:
 
     @property
     def tally(self) -> Tally:
-        """Everything that was done, in every unit; evaluations are `metric_calls`."""
+        """What the search did, in every unit; evaluations are `metric_calls`.
+
+        Those of a test set are beside it: see `test`.
+        """
         return self.run.tally
 
     @property

@@ -38,7 +38,7 @@ def clock(seconds: float) -> str:
 
 
 def score_in_words(*, right: int | None, seen: int, mean: float | None) -> str:
-    """What was really seen of a candidate: "13 of 15 right", or "0.61 on 15"."""
+    """What was really seen of a candidate: "13 of 15 right", or "0.610 on 15"."""
     if right is not None:
         return f"{right} of {seen} right"
     return f"nothing scored on {seen}" if mean is None else f"{mean:.3f} on {seen}"

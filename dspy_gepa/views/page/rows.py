@@ -9,7 +9,7 @@ from shlex import quote
 from dspy_gepa.story.parts import ComponentStory, Spending
 from dspy_gepa.story.story import Change, Comparison, MemberStory, Pair, ProposalStory, Story
 from dspy_gepa.story.verdict import SURE, chance_of, seen_in_words
-from dspy_gepa.story.wording import amount, clock, counted, listed
+from dspy_gepa.story.wording import clock, counted, listed
 from dspy_gepa.views.wording import first_line, moment, money
 
 __all__ = ["PageRows"]
@@ -89,16 +89,6 @@ class PageRows:
         sessions = len(story.sessions)
         again = f", in {counted(sessions, 'session')}" if sessions > 1 else ""
         return f"began {moment(story.began_at)}{took}{again}"
-
-    @property
-    def spent(self) -> str:
-        """What it cost, in words."""
-        total = self.story.total
-        parts = [amount(total.metric_calls, "metric_calls"), amount(total.rollouts, "rollouts")]
-        parts.append(counted(total.reflection_calls, "reflection call"))
-        if total.total_tokens:
-            parts.append(f"{total.total_tokens:,} tokens")
-        return f"{', '.join(parts)}, {money(total)}"
 
     @property
     def price(self) -> str:
