@@ -40,7 +40,7 @@ surrogates, which no terminal can be sent."""
 def readable(text: str) -> str:
     """The text as a terminal or a log may have it: what cannot be shown there is spelled out."""
     lines = text.replace("\r\n", "\n")
-    return _UNREADABLE.sub(lambda found: ascii(found[0])[1:-1], lines)
+    return _UNREADABLE.sub(lambda match: ascii(match[0])[1:-1], lines)
 
 
 class GEPAError(Exception):

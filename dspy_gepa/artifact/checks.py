@@ -45,10 +45,10 @@ def as_predicates(
 
 def refusal(check: Callable[[str], Any], text: str) -> Refused:
     """What a check says of a text."""
-    said = catching(lambda: check(text))
-    if isinstance(said, Failed):
-        return failure_text(said.error)
-    return said if isinstance(said, str) or said is False else None
+    outcome = catching(lambda: check(text))
+    if isinstance(outcome, Failed):
+        return failure_text(outcome.error)
+    return outcome if isinstance(outcome, str) or outcome is False else None
 
 
 def _as_predicate(

@@ -75,8 +75,8 @@ class Output:
             ("Printed", self.printed),
             ("Printed to stderr", self.errors),
         )
-        told = [(title, kept.text.strip()) for title, kept in parts]
-        return "\n\n".join(f"{title}:\n{text}" for title, text in told if text)
+        sections = [(title, kept.text.strip()) for title, kept in parts]
+        return "\n\n".join(f"{title}:\n{text}" for title, text in sections if text)
 
 
 _CURRENT: contextvars.ContextVar[Output | None] = contextvars.ContextVar("output", default=None)

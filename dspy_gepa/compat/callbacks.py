@@ -95,6 +95,6 @@ class CallbackObserver:
         return f"CallbackObserver({self._callback!r:.200})"
 
     def _tell(self, calls: Iterable[HookCall]) -> None:
-        for hook, told in calls:
+        for hook, fields in calls:
             if hasattr(self._callback, hook):
-                getattr(self._callback, hook)(told)
+                getattr(self._callback, hook)(fields)

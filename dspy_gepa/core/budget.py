@@ -110,8 +110,8 @@ class Limits:
     @property
     def rollouts_at_most(self) -> int | None:
         """How many rollouts fit, if nothing else is done; None for any number."""
-        given = [limit for limit in (self.metric_calls, self.rollouts) if limit is not None]
-        return min(given, default=None)
+        limits = [limit for limit in (self.metric_calls, self.rollouts) if limit is not None]
+        return min(limits, default=None)
 
     @property
     def rollouts_in_words(self) -> str:
@@ -137,11 +137,11 @@ class Limits:
     def left(self, used: Tally, *, seconds: float = 0.0) -> Limits:
         """What is left of them after this."""
         spent: dict[str, Any] = {**asdict(used), "seconds": seconds}
-        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        limits = {each.name: getattr(self, each.name) for each in fields(self)}
         return Limits(
             **{
                 name: None if limit is None else max(limit - spent[name], 0)
-                for name, limit in given.items()
+                for name, limit in limits.items()
             }
         )
 
@@ -175,8 +175,8 @@ class Limits:
 
     def listed(self) -> str:
         """Every limit that was given, for people."""
-        given = [(each.name, getattr(self, each.name)) for each in fields(self)]
-        named = [f"{_amount(limit)} {unit_in_words(name)}" for name, limit in given if limit]
+        limits = [(each.name, getattr(self, each.name)) for each in fields(self)]
+        named = [f"{_amount(limit)} {unit_in_words(name)}" for name, limit in limits if limit]
         return ", ".join(named) or "none"
 
     def _used_up(self, used: Usage) -> str:

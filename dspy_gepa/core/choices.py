@@ -170,8 +170,8 @@ def _unchanged(state: RunState, proposal: Proposal, phase: TextsReady) -> Verdic
     if faults := phase.reflection.shortfalls:
         return Verdict("failed", faults_in_words(faults))
     if phase.reflection.is_unchanged:
-        said = " ".join(phase.reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
-        return Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {said}")
+        diagnosis = " ".join(phase.reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
+        return Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {diagnosis}")
     return Verdict("rejected", "the texts are unchanged")
 
 

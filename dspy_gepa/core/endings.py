@@ -132,13 +132,13 @@ def trial(state: RunState) -> RolloutRequest | None:
 def _suspicions(state: RunState) -> list[Suspicion]:
     """Those that the first proposal under way gives, in order."""
     done = in_order(state.live[0], state.known, state.charged)
-    _, found = state.streaks.after(done, state.settings.max_failures_in_a_row)
-    if not found:
+    _, suspicions = state.streaks.after(done, state.settings.max_failures_in_a_row)
+    if not suspicions:
         return []  # Before what follows, which goes through all rollouts.
     # Until the first rollout is answered nothing else is asked for, so it is always the same.
     key, rollout = next(iter(state.known.items()))
     first = None if rollout.failure else CandidateRecord(candidate_of(state, 0), (key.example,), 1)
-    return [replace(each, witness=each.witness or first) for each in found]
+    return [replace(each, witness=each.witness or first) for each in suspicions]
 
 
 def _confirmed(state: RunState, suspicion: Suspicion) -> list[Rollout] | None:

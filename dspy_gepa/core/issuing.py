@@ -152,40 +152,20 @@ def _revalidation(state: RunState, member: int) -> Begun | None:
 
 
 def _mutation(state: RunState, used: Tally) -> Begun:
-    """A rewrite, with as many looks as fit beside what is used already."""
-    settings, ticket = state.settings, len(state.history) + len(state.live)
-    parent = _parent(state, state.pool(ticket)) if state.members else 0
+    """A rewrite, with as many drawn examples as fit beside what is used already."""
+    settings = state.settings
+    parent = 0
+    if state.members:
+        parent = _parent(state, state.pool(len(state.history) + len(state.live)))
     candidate = candidate_of(state, parent)
     earlier = [origin for origin in state.origins() if isinstance(origin, Mutation)]
-    mutation_index = earlier[0].mutation_index + 1 if earlier else 0
     same_parent = [origin for origin in earlier if origin.parent == parent]
-    member = state.members[parent] if state.members else None
-    rewrites_before = (
-        same_parent[0].rewrites_before + 1
-        if same_parent
-        else member.rewrites_before
-        if member
-        else 0
-    )
-    tried = Counter(
-        example
-        for settlement in state.history
-        if isinstance(settlement.origin, Mutation) and settlement.origin.parent == parent
-        for example in settlement.reflected_examples
-    )
-    view = SampleView(
-        settings.train,
-        member.results.training if member else np.full(len(settings.train), np.nan),
-        settings.perfect_score,
-        member.reflected_examples if member else frozenset(),
-        tried,
-        frozenset(example for live in state.live for example in _drawn_examples(live, parent)),
-        mutation_index,
-        settings.seed,
-        _size(state, ticket),
-    )
+    rewrites_before = state.members[parent].rewrites_before if state.members else 0
+    if same_parent:
+        rewrites_before = same_parent[0].rewrites_before + 1
+    view = _sample_view(state, parent, earlier[0].mutation_index + 1 if earlier else 0)
     drawn_examples = settings.sampler(view)
-    # Fewer looks where not all of them fit into what is left.
+    # Fewer examples where not all of them fit into what is left.
     fewest = min(len(drawn_examples), view.size or len(drawn_examples))
     if state.members and not earlier:
         fewest = 1  # rather one that is small than none at all
@@ -200,13 +180,36 @@ def _mutation(state: RunState, used: Tally) -> Begun:
         hold,
         parent,
         drawn_examples[:count],
-        mutation_index,
+        view.mutation_index,
         rewrites_before,
         len(state.history),
         mends,
         view.size,
     )
     return origin, evaluating_parent(candidate, drawn_examples[:count], view.size)
+
+
+def _sample_view(state: RunState, parent: int, mutation_index: int) -> SampleView:
+    """What the sampler may know when it draws examples for a rewrite of this parent."""
+    settings = state.settings
+    member = state.members[parent] if state.members else None
+    tried = Counter(
+        example
+        for settlement in state.history
+        if isinstance(settlement.origin, Mutation) and settlement.origin.parent == parent
+        for example in settlement.reflected_examples
+    )
+    return SampleView(
+        settings.train,
+        member.results.training if member else np.full(len(settings.train), np.nan),
+        settings.perfect_score,
+        member.reflected_examples if member else frozenset(),
+        tried,
+        frozenset(example for live in state.live for example in _drawn_examples(live, parent)),
+        mutation_index,
+        settings.seed,
+        _size(state, len(state.history) + len(state.live)),
+    )
 
 
 def _size(state: RunState, ticket: int) -> int:

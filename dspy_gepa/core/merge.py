@@ -131,10 +131,10 @@ def has_own_text(child: Candidate, parents: Sequence[Candidate]) -> bool:
 
 def _ancestors(members: Sequence[Lineage]) -> list[frozenset[int]]:
     """For every member, the ids of all that it descends from. Parents are older than children."""
-    found: list[frozenset[int]] = []
+    ancestors: list[frozenset[int]] = []
     for member in members:
-        found.append(frozenset(member.parents).union(*(found[p] for p in member.parents)))
-    return found
+        ancestors.append(frozenset(member.parents).union(*(ancestors[p] for p in member.parents)))
+    return ancestors
 
 
 def _has_one_sided_change(

@@ -281,9 +281,11 @@ class ReflectionAnswer:
         What could be used stays, whatever became of the rest. What this answer says nothing of is
         at fault as before, unless it says that no text is to be rewritten.
         """
-        told = {*self.texts, *(name for fault in self.faults for name in fault.components)}
+        answered = {*self.texts, *(name for fault in self.faults for name in fault.components)}
         before = [f for repair in first.repairs for f in repair.faults if f.components]
-        still = [] if self.is_unchanged else [f for f in before if told.isdisjoint(f.components)]
+        still = (
+            [] if self.is_unchanged else [f for f in before if answered.isdisjoint(f.components)]
+        )
         return replace(
             self,
             texts={**first.texts, **self.texts},

@@ -28,5 +28,5 @@ def input_tokens_of(model: Any) -> int | None:
 
     if not {name, name.partition("/")[2]} & litellm.model_cost.keys():
         return None  # asked about an unknown model, litellm prints to the screen
-    found = catching(lambda: litellm.get_model_info(name))
-    return None if isinstance(found, Failed) else found.get("max_input_tokens")
+    model_info = catching(lambda: litellm.get_model_info(name))
+    return None if isinstance(model_info, Failed) else model_info.get("max_input_tokens")

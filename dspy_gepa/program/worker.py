@@ -151,11 +151,11 @@ class ProgramWorker:
         It is a `RequestFailure` if a model or the metric cannot be used, or if a cost that must be
         known is unknown.
         """
-        given = self._settings
+        settings = self._settings
         meter = Meter(
-            given.price,
-            must_know_price=given.must_know_price,
-            must_know_usage=given.must_know_usage,
+            settings.price,
+            must_know_price=settings.must_know_price,
+            must_know_usage=settings.must_know_usage,
         )
         return metered(request, meter, lambda account: self._answer(request, account))
 
@@ -218,8 +218,8 @@ class ProgramWorker:
 
     def _measured(self, usage: Usage, seconds: float) -> dict[str, float]:
         """What the run of a program took, as far as that is an objective."""
-        found = {"total_tokens": float(usage.total_tokens), "usd": usage.usd, "seconds": seconds}
-        return {name: found[name] for name in self._settings.measured}
+        measures = {"total_tokens": float(usage.total_tokens), "usd": usage.usd, "seconds": seconds}
+        return {name: measures[name] for name in self._settings.measured}
 
     def _build(self, candidate: Candidate) -> _Built | _Unbound:
         try:
@@ -275,13 +275,13 @@ class ProgramWorker:
         account.count_metric_call()
         watch = Watch()
         with watch.around([]):
-            said = call_with_timeout(self._settings.timeout_seconds, question)
-        error = said.error if isinstance(said, Failed) else None
+            outcome = call_with_timeout(self._settings.timeout_seconds, question)
+        error = outcome.error if isinstance(outcome, Failed) else None
         if isinstance(error, MetricError):
             raise error
         if outage := watch.outage(error, is_without_result=False):
             raise Outage from outage
-        return said
+        return outcome
 
     def _failure(
         self,
@@ -341,7 +341,7 @@ class ProgramWorker:
         run = self._past_run(request.candidate, evidence)
         if run is None or not self._metric.asks_per_component:
             return Remark()
-        said = self._ask_metric(
+        outcome = self._ask_metric(
             lambda: self._metric.feedback(
                 self._examples[evidence.example],
                 run.prediction,
@@ -353,6 +353,6 @@ class ProgramWorker:
             ),
             account,
         )
-        if isinstance(said, Failed) or said is None:
+        if isinstance(outcome, Failed) or outcome is None:
             return Remark()
-        return Remark(said.text, said.score, captured(dict(said.attachments)))
+        return Remark(outcome.text, outcome.score, captured(dict(outcome.attachments)))

@@ -166,10 +166,10 @@ def cross_fitted(scores: Table, likeness: Table, choose: Callable[[Table, Table]
             inside = np.setdiff1d(np.arange(count), outside)
             choice = choose(scores[:, inside], likeness[np.ix_(inside, inside)])
             members = np.array(choice.members)
-            found = estimates(
+            estimated = estimates(
                 scores[np.ix_(members, inside)], likeness[np.ix_(outside, inside)], choice.shrinkage
             )
-            reached = scores[members[found.argmax(0)], outside]
+            reached = scores[members[estimated.argmax(0)], outside]
             best = scores[scores[:, inside].mean(1).argmax(), outside]
             routed[outside] += reached
             single[outside] += best

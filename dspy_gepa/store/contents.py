@@ -83,10 +83,10 @@ def read_journal(path: Path, blobs: Blobs, redact: Redactor) -> Contents:
 
 def _read(path: Path, file: BinaryIO, blobs: Blobs, redact: Redactor) -> Contents:
     fingerprint, size, checksum = "", 0, 0
-    told = _Told(decode)
+    decoder = _Told(decode)
     for number, line in enumerate(file, start=1):
         if number == 1:
-            told = _Told(_reader(path, line))
+            decoder = _Told(_reader(path, line))
         content = _unsealed(line, checksum)
         if content is None:
             is_last = not file.read(1)
@@ -104,17 +104,17 @@ def _read(path: Path, file: BinaryIO, blobs: Blobs, redact: Redactor) -> Content
             if number == 1:
                 fingerprint = str(content.get("fingerprint"))
             else:
-                told.take(content)
+                decoder.take(content)
         except JournalCorrupt as error:
             raise JournalCorrupt(f"{path}, line {number}: {error}") from None
         size += len(line)
         checksum = int(line[-11:-3], 16)
     return Contents(
         fingerprint,
-        told.events,
-        told.times,
-        tuple(told.sessions),
-        tuple(told.under_way),
+        decoder.events,
+        decoder.times,
+        tuple(decoder.sessions),
+        tuple(decoder.under_way),
         size,
         checksum,
     )

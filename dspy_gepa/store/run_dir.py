@@ -373,19 +373,19 @@ def _check_whole(folder: Path, stored: Manifest | None, contents: Contents) -> N
 
 def _check_same(
     folder: Path,
-    given: Manifest,
+    current: Manifest,
     stored: Manifest | None,
     contents: Contents,
     adopt: frozenset[str],
 ) -> None:
     """That the run is the one that the directory holds, but for what is adopted."""
     if stored is None:
-        _check_fingerprint(folder, given, contents)
+        _check_fingerprint(folder, current, contents)
         return
     _check_fingerprint(folder, stored, contents)
     differences = [
         difference
-        for difference in given.differences(stored)
+        for difference in current.differences(stored)
         if difference.name not in adopt or difference.name.startswith(_IDENTITY)
     ]
     if differences:

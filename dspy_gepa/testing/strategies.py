@@ -104,8 +104,8 @@ def score_matrices(
 def traces(names: tuple[str, ...]) -> st.SearchStrategy[Trace]:
     """Traces of a program with these components, each called any number of times."""
     fields = st.dictionaries(st.text(max_size=5), st.text(max_size=10), max_size=2)
-    said = st.text(max_size=10)
-    steps = st.builds(Step, st.sampled_from(names), fields, fields, failure=said, reply=said)
+    texts = st.text(max_size=10)
+    steps = st.builds(Step, st.sampled_from(names), fields, fields, failure=texts, reply=texts)
     return st.builds(Trace, fields, fields, st.lists(steps, max_size=4).map(tuple))
 
 

@@ -249,14 +249,14 @@ def _has_more_than(most: int) -> bool:
 
 def _descendants(most: int) -> list[int]:
     """The processes that came from this one; a few more than so many are enough."""
-    found = _children()
-    for pid in found:
-        if len(found) > most:
+    process_ids = _children()
+    for pid in process_ids:
+        if len(process_ids) > most:
             break
         for listing in Path(f"/proc/{pid}/task").glob("*/children"):
             with suppress(OSError):
-                found += map(int, listing.read_text("ascii").split())
-    return found
+                process_ids += map(int, listing.read_text("ascii").split())
+    return process_ids
 
 
 def _is_alive(pid: int) -> bool:

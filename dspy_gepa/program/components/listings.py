@@ -29,8 +29,8 @@ class _Form:
 
 def _as_python(tool: Any) -> str:
     arguments = (f"{name}: {each.get('type', 'Any')}" for name, each in (tool.args or {}).items())
-    said = (tool.desc or "No description").replace("\n", "  ")
-    return f"- `{tool.name}({', '.join(arguments)})` - {said}"
+    description = (tool.desc or "No description").replace("\n", "  ")
+    return f"- `{tool.name}({', '.join(arguments)})` - {description}"
 
 
 _FORMS = (
@@ -77,13 +77,13 @@ def line_of(tool: dspy.Tool, instruction: str) -> Line | None:
     """The first line about a tool of this name; None where there is none."""
     for form in _FORMS:
         pattern = form.pattern.replace("NAME", re.escape(str(tool.name)))
-        if found := re.search(pattern, instruction, re.MULTILINE):
+        if match := re.search(pattern, instruction, re.MULTILINE):
             return Line(
-                text=found["line"],
-                start=found.start(),
-                end=found.end(),
-                description=found["desc"] or "",
-                argument_descriptions=_described(found["args"]) if form.shows_arguments else None,
+                text=match["line"],
+                start=match.start(),
+                end=match.end(),
+                description=match["desc"] or "",
+                argument_descriptions=_described(match["args"]) if form.shows_arguments else None,
                 form=form,
             )
     return None
@@ -103,13 +103,13 @@ def relisted(signature: Any, tool: dspy.Tool) -> Any:
     DSPy takes off indentation each time that it is given an instruction. That is why the line is
     exchanged in what the signature was made with, and not in what it says.
     """
-    given = (signature.__doc__ or "").expandtabs()
-    line = line_of(tool, given)
+    current = (signature.__doc__ or "").expandtabs()
+    line = line_of(tool, current)
     if line is None:
         return signature
     rewritten = signature.with_instructions(signature.instructions)
     start = line.end - len(line.text)
-    rewritten.instructions = given[:start] + line.form.written(tool) + given[line.end :]
+    rewritten.instructions = current[:start] + line.form.written(tool) + current[line.end :]
     return rewritten
 
 
