@@ -10,7 +10,7 @@ from dspy_gepa.core.budget import NOTHING, Tally
 from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.frontier import mean_scores
 from dspy_gepa.core.proposal import Merge, Mutation
-from dspy_gepa.core.state import Member, RunState, Settlement
+from dspy_gepa.core.state import Member, ProposalRecord, RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.specialists.routing import Routing
 from dspy_gepa.story.building import story_of
@@ -90,7 +90,7 @@ class RunResult(Told):
         return self.state.members
 
     @property
-    def proposals(self) -> Sequence[Settlement]:
+    def proposals(self) -> Sequence[ProposalRecord]:
         """Every attempt at a new candidate, in order, with its verdict and what it cost."""
         return [each for each in self.state.history if isinstance(each.origin, Mutation | Merge)]
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from dspy_gepa.errors import WrongType
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.failures import failure_text
 
 __all__ = ["CarryOut", "Refused", "as_predicates", "refusal"]
@@ -45,8 +45,8 @@ def as_predicates(
 
 def refusal(check: Callable[[str], Any], text: str) -> Refused:
     """What a check says of a text."""
-    said = settled(lambda: check(text))
-    if isinstance(said, Raised):
+    said = catching(lambda: check(text))
+    if isinstance(said, Failed):
         return failure_text(said.error)
     return said if isinstance(said, str) or said is False else None
 

@@ -11,15 +11,15 @@ from typing import Any
 
 from dspy_gepa.artifact.evaluator import Evaluator
 from dspy_gepa.artifact.output import Output, listened, said_with
-from dspy_gepa.artifact.returned import Judged, judged
+from dspy_gepa.artifact.returned import EvaluatorResult, judged
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import MetricError
 from dspy_gepa.models.account import Account, metered
-from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.catching import Failed
 from dspy_gepa.models.failures import traceback_text
 from dspy_gepa.models.outages import Outage
-from dspy_gepa.models.timeouts import TimedOut, within
+from dspy_gepa.models.timeouts import TimedOut, call_with_timeout
 from dspy_gepa.models.usage import Meter, Price
 from dspy_gepa.models.watch import Watch
 
@@ -94,8 +94,8 @@ class Evaluation:
         """
         watch, output = Watch(), Output()
         with watch.around([]), listened(output):
-            said = within(self.settings.timeout_seconds, lambda: self._judged(request))
-        error = said.error if isinstance(said, Raised) else None
+            said = call_with_timeout(self.settings.timeout_seconds, lambda: self._judged(request))
+        error = said.error if isinstance(said, Failed) else None
         if isinstance(error, MetricError) and must_score:
             raise error
         if outage := watch.outage(error, is_without_result=False):
@@ -106,7 +106,7 @@ class Evaluation:
                 'behind: isolation="process" would end it, with all that it began.',
                 self.settings.timeout_seconds,
             )
-        if isinstance(said, Raised):
+        if isinstance(said, Failed):
             return failed(request, _told(said.error), output.in_words, self.settings)
         return Rollout(
             score=said.score,
@@ -116,7 +116,7 @@ class Evaluation:
             trace=_trace(request, said),
         )
 
-    def _judged(self, request: RolloutRequest) -> Judged:
+    def _judged(self, request: RolloutRequest) -> EvaluatorResult:
         example = self.examples[request.example]
         try:
             returned = self.evaluator(request.candidate, example)
@@ -145,7 +145,7 @@ def failed(
     )
 
 
-def _trace(request: RolloutRequest, said: Judged | None) -> Trace:
+def _trace(request: RolloutRequest, said: EvaluatorResult | None) -> Trace:
     """A step for each component, because all of them are what is evaluated."""
     about = {} if said is None else said.by_component
     steps = [

@@ -104,21 +104,21 @@ class ArtifactPage:
             if isinstance(text, TooLong):
                 return text
             shown = tuple(titled for titled in marks.media if titled[0] in text)
-            said = repr((asked.brief, asked.request.evidence))
+            said = repr((asked.context, asked.request.evidence))
             if not any(title in said for title, _ in shown):
                 return Prompt(text, shown)
         raise AssertionError  # pragma: no cover - texts end, prefixes do not
 
     def _text(self, asked: Asked, marks: Marks, room: int) -> str | TooLong:
         is_first = not asked.request.evidence
-        brief, fill = asked.brief, (FIRST if is_first else asked.template).filled
-        current = sendable(brief.instruction) if brief.instruction.strip() else NONE_YET
-        limits = "\n".join(f"- {sendable(limit)}" for limit in brief.limits)
+        context, fill = asked.context, (FIRST if is_first else asked.template).filled
+        current = sendable(context.instruction) if context.instruction.strip() else NONE_YET
+        limits = "\n".join(f"- {sendable(limit)}" for limit in context.limits)
         fixed = {
             "instruction": current,
-            "guidance": _section("What is wanted", sendable(brief.guidance.strip())),
+            "guidance": _section("What is wanted", sendable(context.guidance.strip())),
             "limits": _section("What a new text has to keep to", limits),
-            "form": brief.form,
+            "form": context.form,
         }
         free = room - len(fill(**fixed, examples=""))
         if free < 2 * _LEAST:
@@ -126,9 +126,9 @@ class ArtifactPage:
                 f"the current text has {len(current):,} characters, which leaves no room for what "
                 f"came of it in a prompt of at most {room:,}"
             )
-        references = _references(brief.references, int(free * _REFERENCES_SHARE))
+        references = _references(context.references, int(free * _REFERENCES_SHARE))
         tried = _tried(asked.request, asked.components, int(free * _TRIED_SHARE))
-        described = _section("What is known about it", sendable(brief.description.strip()))
+        described = _section("What is known about it", sendable(context.description.strip()))
         described = shortened(described, free // 4)
         free -= len(references) + len(tried) + len(described)
         return fill(

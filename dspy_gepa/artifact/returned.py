@@ -10,12 +10,12 @@ from typing import Any, SupportsFloat
 from dspy_gepa.artifact.evaluator import LONE
 from dspy_gepa.errors import MetricError
 from dspy_gepa.judging.feedback import finite, objectives_of
-from dspy_gepa.judging.words import Said, in_words
+from dspy_gepa.judging.words import FeedbackText, in_words
 from dspy_gepa.models.media import captured
 from dspy_gepa.values.foreign import entered
 from dspy_gepa.values.media import Media, data_uri, without_base64
 
-__all__ = ["Judged", "judged"]
+__all__ = ["EvaluatorResult", "judged"]
 
 _OBJECTIVES = ("objective_scores", "scores")
 _OF_COMPONENT = "_specific_info"
@@ -28,7 +28,7 @@ _LONGEST = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class EvaluatorResult:
     """What was said of one artifact on one example."""
 
     score: float
@@ -41,7 +41,7 @@ class Judged:
     """What was said about single components only."""
 
 
-def judged(returned: Any, *, name: str, example: int, components: Sequence[str]) -> Judged:
+def judged(returned: Any, *, name: str, example: int, components: Sequence[str]) -> EvaluatorResult:
     """What the evaluator of this name said.
 
     Raises:
@@ -62,7 +62,9 @@ def judged(returned: Any, *, name: str, example: int, components: Sequence[str])
             f"The evaluator {name} returned {shown} for example {example}. {why}. Return a finite "
             "number, (score, anything), a dict with 'score', or dspy_gepa.Feedback(score, text)."
         ) from error
-    return Judged(number, said.text, objectives, captured(dict(said.attachments)), by_component)
+    return EvaluatorResult(
+        number, said.text, objectives, captured(dict(said.attachments)), by_component
+    )
 
 
 def _parts(returned: Any) -> tuple[Any, Any]:
@@ -117,7 +119,7 @@ def _by_component(side: Any, components: Sequence[str]) -> tuple[dict[str, str],
     return found, side
 
 
-def _said(side: Any, attachments: object = None) -> Said:
+def _said(side: Any, attachments: object = None) -> FeedbackText:
     """In words, each field of a dict under its name and as it is, and what is taken out of them."""
     if not isinstance(side, Mapping):
         return in_words(_with_media(side, ()), attachments)
@@ -127,7 +129,7 @@ def _said(side: Any, attachments: object = None) -> Said:
         said = in_words(_with_media(value, ()), None, taken)
         taken |= said.attachments
         told.append(f"{name}:{chr(10) if chr(10) in said.text else ' '}{said.text}")
-    return Said("\n\n".join(told), taken)
+    return FeedbackText("\n\n".join(told), taken)
 
 
 def _alone(side: Any) -> Any:

@@ -59,7 +59,7 @@ class ArtifactWorker:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Answer:
-        """The answer to this request; a `Setback` where a model or the evaluator is unusable."""
+        """The answer; a `RequestFailure` if a model or the evaluator is unusable."""
         if isinstance(request, RolloutRequest):
             with self._lock:
                 # The engine makes the first evaluation alone: what is returned then that is no

@@ -25,19 +25,19 @@ from dspy_gepa.core.events import (
 )
 from dspy_gepa.core.frontier import Scores, mean_scores, tops
 from dspy_gepa.core.proposal import (
-    Anchoring,
-    Drafted,
+    CheckingMustPass,
+    EvaluatingChild,
+    EvaluatingParent,
     Evaluation,
-    Gating,
     Merge,
     Mutation,
     Proposal,
     Reflecting,
-    Rolling,
     Settled,
+    TextsReady,
 )
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.core.state import RunState, Settlement
+from dspy_gepa.core.state import ProposalRecord, RunState
 from dspy_gepa.errors import ReflectionError, WorkerError
 
 __all__ = ["HOOKS", "HookCall", "calls_at_end", "calls_at_start", "calls_for"]
@@ -126,7 +126,7 @@ def calls_for(
             yield from _budget(reflection.metric_calls, state)
             phase = _under_way(state, reflection.ticket).phase
             # While something is repaired the proposal has not ended.
-            if isinstance(phase, Drafted) and not phase.reflection.repairs:
+            if isinstance(phase, TextsReady) and not phase.reflection.repairs:
                 texts = dict(phase.reflection.texts)
                 told = {"new_instructions": texts, "prompts": {}, "raw_lm_outputs": {}}
                 yield "on_proposal_end", {"iteration": reflection.ticket, **told}
@@ -156,10 +156,10 @@ def _issued(proposal: Proposal, state: RunState, examples: Sequence[object]) -> 
             "score": float(mean_scores(state.scores)[origin.parent]) if is_known else math.nan,
         }
         yield "on_candidate_selected", {**iteration, **selected}
-        positions = [train.index(example) for example in origin.looks]
+        positions = [train.index(example) for example in origin.drawn_examples]
         sampled = {"minibatch_ids": positions, "trainset_size": len(train)}
         yield "on_minibatch_sampled", {**iteration, **sampled}
-    elif isinstance(proposal.phase, Gating):
+    elif isinstance(proposal.phase, EvaluatingChild):
         merged = dict(proposal.phase.evaluation.candidate)
         told = {"parent_ids": list(origin.parents), "merged_candidate": merged}
         yield "on_merge_attempted", {**iteration, **told}
@@ -194,7 +194,7 @@ def _evaluation_start(
     proposal: Proposal, state: RunState, examples: Sequence[object]
 ) -> Iterator[HookCall]:
     """The call for a proposal that has just entered a phase in which a minibatch is run."""
-    if isinstance(proposal.phase, (Rolling, Gating, Anchoring)):
+    if isinstance(proposal.phase, (EvaluatingParent, EvaluatingChild, CheckingMustPass)):
         batch = proposal.phase.evaluation.examples
         told = {
             **_evaluated(proposal, state),
@@ -207,7 +207,7 @@ def _evaluation_start(
 
 def _evaluation_end(proposal: Proposal, state: RunState) -> Iterator[HookCall]:
     """The call for a proposal as it was in a phase in which a minibatch was run."""
-    if isinstance(proposal.phase, (Rolling, Gating, Anchoring)):
+    if isinstance(proposal.phase, (EvaluatingParent, EvaluatingChild, CheckingMustPass)):
         rollouts = state.rollouts(proposal.phase.evaluation)
         traces = [rollout.trace for rollout in rollouts]
         has_traces = any(trace.steps for trace in traces)
@@ -226,7 +226,7 @@ def _evaluation_end(proposal: Proposal, state: RunState) -> Iterator[HookCall]:
 def _evaluated(proposal: Proposal, state: RunState) -> dict[str, object]:
     """What is run on a minibatch: a member, or a candidate that is none yet."""
     member, parents = None, proposal.origin.parents
-    if isinstance(proposal.phase, Rolling):
+    if isinstance(proposal.phase, EvaluatingParent):
         member = parents[0]
         parents = state.members[member].parents if state.members else ()
     return {
@@ -255,7 +255,7 @@ def _committed(
     elif isinstance(origin, Merge):
         yield "on_merge_rejected", {**iteration, **family, "reason": reason}
     elif kind == "rejected":
-        compared = gate.examples if gate else settlement.shown
+        compared = gate.examples if gate else settlement.reflected_examples
         parent = evaluations[0].candidate
         old = sum(_scores(state, Evaluation(parent, compared)))
         told = {"old_score": old, "new_score": score, "reason": reason}
@@ -265,11 +265,11 @@ def _committed(
     yield from _iteration_end(ticket, state, is_accepted=kind == "accepted")
 
 
-def _gate(settlement: Settlement, evaluations: Sequence[Evaluation]) -> Evaluation | None:
+def _gate(settlement: ProposalRecord, evaluations: Sequence[Evaluation]) -> Evaluation | None:
     """The child on its minibatch, as far as it came; None where it was not run."""
     own = [each for each in evaluations if each.candidate == settlement.candidate]
     if isinstance(settlement.origin, Mutation):
-        own = [each for each in own if {*each.examples} <= {*settlement.shown}][::-1]
+        own = [each for each in own if {*each.examples} <= {*settlement.reflected_examples}][::-1]
     return own[0] if own else None
 
 

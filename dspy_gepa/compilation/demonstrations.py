@@ -22,7 +22,7 @@ from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.program.demos import DemoSettings, demonstrated, demos_of, with_demos
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import components_of
-from dspy_gepa.run.loop import Finish, run
+from dspy_gepa.run.loop import RunOutcome, run_loop
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.values.plain import dumps, loads, packed, unpacked
@@ -89,7 +89,7 @@ class Demonstrating:
     run_dir: RunDir | None
     """Where what comes of it is kept."""
 
-    def chosen(self, best: dspy.Module, score: float, finish: Finish) -> Chosen:
+    def chosen(self, best: dspy.Module, score: float, finish: RunOutcome) -> Chosen:
         """This program with demonstrations, where its validation score rises by them.
 
         Args:
@@ -132,7 +132,7 @@ class Demonstrating:
         """What was set aside for them."""
         return set_aside(self.runner.task.demos, self.runner.task.table, self.limits)
 
-    def _hindrance(self, finish: Finish, left: Limits) -> str:
+    def _hindrance(self, finish: RunOutcome, left: Limits) -> str:
         """Why none are tried; empty where they are."""
         needed = self._needed
         if needed == NOTHING or left.obstacle(used=NOTHING, more=needed):
@@ -170,12 +170,12 @@ class Demonstrating:
             subject=subject, tally=done, demos=demos, score=reached
         )
 
-    def _validated(self, program: dspy.Module, left: Limits) -> Finish:
+    def _validated(self, program: dspy.Module, left: Limits) -> RunOutcome:
         """How a run ends that validates a program on all validation examples and no more."""
         settings = replace(self.settings, limits=replace(left, proposals=0), rungs=None)
         candidate = components_of(program, self.runner.task.kinds)
         with self.runner.executing(program) as executor:
-            return run(start(settings, candidate), executor)
+            return run_loop(start(settings, candidate), executor)
 
     def _subject(self, best: dspy.Module) -> str:
         """A digest of what demonstrations are made for and by. Data and metric are the run's."""

@@ -10,7 +10,12 @@ import numpy as np
 
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.choices import candidate_of, gating, rejected_before, rolling
+from dspy_gepa.core.choices import (
+    candidate_of,
+    evaluating_child,
+    evaluating_parent,
+    rejected_before,
+)
 from dspy_gepa.core.forecast import worst_case
 from dspy_gepa.core.frontier import survivors, tops
 from dspy_gepa.core.merge import Lineage, merge_examples, plan_merge
@@ -152,41 +157,56 @@ def _mutation(state: RunState, used: Tally) -> Begun:
     parent = _parent(state, state.pool(ticket)) if state.members else 0
     candidate = candidate_of(state, parent)
     earlier = [origin for origin in state.origins() if isinstance(origin, Mutation)]
-    draw = earlier[0].draw + 1 if earlier else 0
+    mutation_index = earlier[0].mutation_index + 1 if earlier else 0
     same_parent = [origin for origin in earlier if origin.parent == parent]
     member = state.members[parent] if state.members else None
-    turn = same_parent[0].turn + 1 if same_parent else member.turn if member else 0
+    rewrites_before = (
+        same_parent[0].rewrites_before + 1
+        if same_parent
+        else member.rewrites_before
+        if member
+        else 0
+    )
     tried = Counter(
         example
         for settlement in state.history
         if isinstance(settlement.origin, Mutation) and settlement.origin.parent == parent
-        for example in settlement.shown
+        for example in settlement.reflected_examples
     )
     view = SampleView(
         settings.train,
         member.results.training if member else np.full(len(settings.train), np.nan),
         settings.perfect_score,
-        member.shown if member else frozenset(),
+        member.reflected_examples if member else frozenset(),
         tried,
-        frozenset(example for live in state.live for example in _looks(live, parent)),
-        draw,
+        frozenset(example for live in state.live for example in _drawn_examples(live, parent)),
+        mutation_index,
         settings.seed,
         _size(state, ticket),
     )
-    looks = settings.sampler(view)
+    drawn_examples = settings.sampler(view)
     # Fewer looks where not all of them fit into what is left.
-    fewest = min(len(looks), view.size or len(looks))
+    fewest = min(len(drawn_examples), view.size or len(drawn_examples))
     if state.members and not earlier:
         fewest = 1  # rather one that is small than none at all
     # And before that fewer ways back for what does not run.
-    sizes = [(len(looks), mends) for mends in range(settings.mends, 0, -1)]
-    sizes += [(count, 0) for count in range(len(looks), fewest - 1, -1)]
+    sizes = [(len(drawn_examples), mends) for mends in range(settings.mends, 0, -1)]
+    sizes += [(count, 0) for count in range(len(drawn_examples), fewest - 1, -1)]
     for count, mends in sizes:
-        hold = _hold(state, candidate, looks[:count], mends)
+        hold = _hold(state, candidate, drawn_examples[:count], mends)
         if not settings.limits.obstacle(used=used, more=hold):
             break
-    origin = Mutation(hold, parent, looks[:count], draw, turn, len(state.history), mends, view.size)
-    return origin, rolling(candidate, looks[:count], view.size)
+    origin = Mutation(
+        hold,
+        parent,
+        drawn_examples[:count],
+        mutation_index,
+        rewrites_before,
+        len(state.history),
+        mends,
+        view.size,
+    )
+    return origin, evaluating_parent(candidate, drawn_examples[:count], view.size)
 
 
 def _size(state: RunState, ticket: int) -> int:
@@ -228,11 +248,11 @@ def _lost(state: RunState, child: Candidate, parent: int) -> float:
     return min(0.0, sum(known) / (2 * len(known))) if known else 0.0
 
 
-def _hold(state: RunState, parent: Candidate, looks: tuple[int, ...], mends: int) -> Tally:
+def _hold(state: RunState, parent: Candidate, drawn_examples: tuple[int, ...], mends: int) -> Tally:
     """The worst case of a mutation that looks at these examples."""
     return worst_case(
         state.settings,
-        looks,
+        drawn_examples,
         parent_paid=_paid(state, parent),
         seed_paid=_paid(state, candidate_of(state, 0)),
         mends=mends,
@@ -245,9 +265,9 @@ def _paid(state: RunState, candidate: Candidate) -> Callable[[int], bool]:
     return lambda example: RolloutKey(digest, example) in state.charged
 
 
-def _looks(proposal: Proposal, parent: int) -> tuple[int, ...]:
+def _drawn_examples(proposal: Proposal, parent: int) -> tuple[int, ...]:
     origin = proposal.origin
-    return origin.looks if isinstance(origin, Mutation) and origin.parent == parent else ()
+    return origin.drawn_examples if isinstance(origin, Mutation) and origin.parent == parent else ()
 
 
 def _parent(state: RunState, view: PoolView) -> int:
@@ -297,5 +317,5 @@ def _merge(state: RunState) -> Begun | None:
     rollouts += sum(1 + (not is_paid(example)) for example in settings.anchors)
     hold = Tally(rollouts=rollouts, metric_calls=rollouts, proposals=1)
     parents = [state.members[parent].candidate for parent in plan.parents]
-    phase = gating(state, plan.child, examples, parents)
+    phase = evaluating_child(state, plan.child, examples, parents)
     return Merge(hold, plan.parents, plan.ancestor, len(state.history)), phase

@@ -27,7 +27,7 @@ def untaught(state: RunState) -> Breakdown | None:
         if not isinstance(settlement.origin, Mutation):
             continue
         parent = candidate_of(state, settlement.origin.parent).digest
-        for example in settlement.origin.looks:
+        for example in settlement.origin.drawn_examples:
             rollout = state.known.get(RolloutKey(parent, example))
             if rollout is None:
                 continue

@@ -26,10 +26,10 @@ __all__ = [
     "RemarkRequest",
     "Repair",
     "Request",
+    "RequestFailure",
     "RequestKey",
     "RolloutAnswer",
     "RolloutRequest",
-    "Setback",
     "Stop",
     "faults_in_words",
 ]
@@ -314,7 +314,7 @@ class ReflectionAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Setback:
+class RequestFailure:
     """A request that could not be carried out, because of what carries it out.
 
     Never a score: a wrong key, a busy or a dead server says nothing about a candidate. The request
@@ -360,4 +360,4 @@ class Stop:
     reason: str
 
 
-Answer: TypeAlias = RolloutAnswer | RemarkAnswer | ReflectionAnswer | Setback
+Answer: TypeAlias = RolloutAnswer | RemarkAnswer | ReflectionAnswer | RequestFailure

@@ -11,7 +11,7 @@ from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.core.state import Member, RunState, Settlement
+from dspy_gepa.core.state import Member, ProposalRecord, RunState
 from dspy_gepa.result import RunResult
 from dspy_gepa.verdict.finding import Verdict
 
@@ -93,7 +93,7 @@ class AnythingResult:
         return self.run.members
 
     @property
-    def proposals(self) -> Sequence[Settlement]:
+    def proposals(self) -> Sequence[ProposalRecord]:
         """Every attempt at a new artifact, in order, with its verdict and what it cost."""
         return self.run.proposals
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.core.work import RolloutAnswer, RolloutRequest, Setback
+from dspy_gepa.core.work import RequestFailure, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import WorkerError
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.store.run_dir import RunDir
@@ -45,7 +45,7 @@ def evaluated(
         while requests and executor.in_flight < executor.slots:
             executor.submit(requests.pop(0))
         answer = executor.next_answer()
-        if isinstance(answer, Setback):
+        if isinstance(answer, RequestFailure):
             raise WorkerError(f"The test set cannot be evaluated: {answer.cause}")
         if isinstance(answer, RolloutAnswer):
             key = (answer.key.candidate, answer.key.example)

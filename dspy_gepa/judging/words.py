@@ -23,7 +23,7 @@ from dspy_gepa.values.foreign import entered, str_of
 from dspy_gepa.values.media import without_base64
 from dspy_gepa.values.words import text_of
 
-__all__ = ["Said", "in_words", "merged"]
+__all__ = ["FeedbackText", "in_words", "merged"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _AS_THEY_ARE = (NoneType, str, bool, int, float)
@@ -32,7 +32,7 @@ _PROFILE_ROWS = 12
 """Functions of a profile that are told: the costliest ones, which is what can be acted on."""
 
 
-class Said(NamedTuple):
+class FeedbackText(NamedTuple):
     """What a metric said."""
 
     text: str
@@ -45,7 +45,7 @@ class Said(NamedTuple):
 
 def in_words(
     said: object, attachments: object = None, known: Mapping[str, object] = _NOTHING
-) -> Said:
+) -> FeedbackText:
     """The words, and what was taken out of them beside what was attached by name.
 
     Text stays as it is, a dictionary or list becomes JSON, an exception tells its kind, its message
@@ -64,7 +64,7 @@ def in_words(
         text = _renamed(text, names)
     given = set(names.values())
     found = {name: value for name, value in taken.items() if name in given or name not in known}
-    return Said(without_base64(text).strip(), found)
+    return FeedbackText(without_base64(text).strip(), found)
 
 
 def merged(text: str, attachments: Mapping[str, object], taken: dict[str, object]) -> str:

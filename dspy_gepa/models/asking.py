@@ -25,7 +25,7 @@ from dspy.utils.exceptions import (
 )
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.media import content_parts
 from dspy_gepa.models.outages import too_long_in
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
@@ -132,8 +132,8 @@ def ask(lm: LanguageModel, prompt: Prompt) -> Reply:
     # A cached reply would be the very text that was tried before. `cache=False` for one call
     # leaves the LM object, its history and its temperature as they are.
     with dspy.context(trace=[], caller_modules=callers):
-        said = settled(lambda: _said(lm, prompt, witness))
-    if isinstance(said, Raised):
+        said = catching(lambda: _said(lm, prompt, witness))
+    if isinstance(said, Failed):
         if (refusal := too_long_in(said.error)) is not None:
             raise PromptTooLong(str(refusal)) from said.error
         raise said.error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 
 __all__ = ["counted_tokens", "input_tokens_of"]
 
@@ -28,5 +28,5 @@ def input_tokens_of(model: Any) -> int | None:
 
     if not {name, name.partition("/")[2]} & litellm.model_cost.keys():
         return None  # asked about an unknown model, litellm prints to the screen
-    found = settled(lambda: litellm.get_model_info(name))
-    return None if isinstance(found, Raised) else found.get("max_input_tokens")
+    found = catching(lambda: litellm.get_model_info(name))
+    return None if isinstance(found, Failed) else found.get("max_input_tokens")

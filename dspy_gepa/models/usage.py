@@ -14,7 +14,7 @@ import dspy
 from dspy.utils.usage_tracker import UsageTracker
 
 from dspy_gepa.core.budget import Usage
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.values.foreign import str_of
 from dspy_gepa.values.media import without_base64
 
@@ -42,14 +42,14 @@ def priced(price: Price, model: str, usage: Mapping[str, Any]) -> Priced:
 
     With a value that is no amount (NaN, say), a limit in USD would never be reached.
     """
-    usd = settled(lambda: price(model, usage))
-    if isinstance(usd, Raised):
+    usd = catching(lambda: price(model, usage))
+    if isinstance(usd, Failed):
         kind = type(usd.error).__name__
         return Priced(None, f"The price function raised {kind}: {usd.error} (for {model}).")
     if usd is None:
         return Priced(None)
-    amount = settled(lambda: _amount(usd))
-    if isinstance(amount, Raised):
+    amount = catching(lambda: _amount(usd))
+    if isinstance(amount, Failed):
         shown = without_base64(str_of(usd))
         return Priced(
             None,

@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.models.catching import settled
+from dspy_gepa.models.catching import catching
 
 __all__ = ["ExampleTable", "Shelf", "listed", "tabulate"]
 
@@ -231,7 +231,7 @@ def _is_equal(one: Any, other: Any) -> bool:
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(_is_equal, one, other))
     # Of some kinds of objects the comparison is no truth value, or raises.
-    return settled(lambda: bool(one == other)) is True
+    return catching(lambda: bool(one == other)) is True
 
 
 def listed(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
-from dspy_gepa.reflect.records import Call, Record, Turn
+from dspy_gepa.reflect.records import ComponentCall, EvidenceRecord, Turn
 from dspy_gepa.values.words import LEFT_OUT, Marks, left_out, shortened, text_of
 
 __all__ = ["Block", "block_of", "has_words", "worded"]
@@ -20,7 +20,7 @@ _MOST_TURNS = 12
 """Steps of a rollout that are listed. Our choice: a pipeline has fewer, and of a longer loop the
 beginning and the end tell most."""
 _Item = TypeVar("_Item")
-_Step = TypeVar("_Step", Call, Turn)
+_Step = TypeVar("_Step", ComponentCall, Turn)
 
 
 class Block(NamedTuple):
@@ -36,7 +36,7 @@ class Block(NamedTuple):
         return Block(shortened(self.text, limit - len(remark)), remark)
 
 
-def worded(records: Sequence[Record], marks: Marks) -> tuple[Record, ...]:
+def worded(records: Sequence[EvidenceRecord], marks: Marks) -> tuple[EvidenceRecord, ...]:
     """The records with every value in words, the media in them numbered.
 
     What the component itself was given and what was said about it come first, in all records: they
@@ -46,14 +46,14 @@ def worded(records: Sequence[Record], marks: Marks) -> tuple[Record, ...]:
     return tuple(_among_others(record, marks) for record in own)
 
 
-def has_words(record: Record) -> bool:
+def has_words(record: EvidenceRecord) -> bool:
     """Whether anything but the score says how good it was."""
     return bool(record.feedback.strip() or record.failure or record.attachments) or any(
         call.failure for call in record.calls
     )
 
 
-def _in_its_words(record: Record, marks: Marks) -> Record:
+def _in_its_words(record: EvidenceRecord, marks: Marks) -> EvidenceRecord:
     """The record with its own calls, and what was said about them, in words."""
     calls = tuple(
         replace(_step_in_words(call, marks), reply=text_of(call.reply.strip()))
@@ -70,7 +70,7 @@ def _in_its_words(record: Record, marks: Marks) -> Record:
     )
 
 
-def _among_others(record: Record, marks: Marks) -> Record:
+def _among_others(record: EvidenceRecord, marks: Marks) -> EvidenceRecord:
     """The record with the steps around its own calls in words."""
     return replace(
         record,
@@ -113,7 +113,7 @@ def _in_place(
 
 
 def block_of(
-    number: int, record: Record, value_limit: int, *, sets_feedback_apart: bool = False
+    number: int, record: EvidenceRecord, value_limit: int, *, sets_feedback_apart: bool = False
 ) -> Block:
     """One record, each value of at most so many characters.
 
@@ -152,7 +152,7 @@ def block_of(
     return Block("\n\n".join(parts), remark)
 
 
-def _calls(record: Record, value_limit: int) -> list[str]:
+def _calls(record: EvidenceRecord, value_limit: int) -> list[str]:
     """Every kept call of the components that are asked about, with marks for calls left out."""
     parts: list[str] = []
     before: Mapping[str, str] = {}
@@ -191,7 +191,7 @@ def _referring(texts: Mapping[str, str], above: Mapping[str, str]) -> dict[str, 
     }
 
 
-def _outcome(call: Call, value_limit: int, *, is_wrong: bool) -> str:
+def _outcome(call: ComponentCall, value_limit: int, *, is_wrong: bool) -> str:
     """What the call wrote, or why nothing of it can be used."""
     if not call.failure:
         return f"{'Wrong output' if is_wrong else 'Output'}:\n" + _fields(
@@ -202,7 +202,7 @@ def _outcome(call: Call, value_limit: int, *, is_wrong: bool) -> str:
     return f"{failure}\n\nWhat was written instead:\n{reply}" if reply else failure
 
 
-def _surroundings(record: Record, value_limit: int) -> list[str]:
+def _surroundings(record: EvidenceRecord, value_limit: int) -> list[str]:
     """What the program was given and answered, and its other steps in order; often nothing."""
     limit = min(_LONGEST_ASIDE, value_limit // 2)
     lines = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["placeholders", "strangers"]
+__all__ = ["placeholders", "unknown_placeholders"]
 
 _NAME = r"[A-Za-z_][\w.]*(?:\[[^\[\]{}\n]*\][\w.]*)*"
 _REST = (
@@ -52,7 +52,7 @@ def placeholders(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def strangers(old: str, new: str) -> tuple[str, ...]:
+def unknown_placeholders(old: str, new: str) -> tuple[str, ...]:
     """Placeholders of the new text alone, in forms that the old one uses.
 
     Our choice: where the old text has none of a form, nobody fills it in, so nothing can fail by

@@ -16,14 +16,14 @@ from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
 from dspy_gepa.values.words import text_of
 
-__all__ = ["Call", "Record", "Turn", "alike", "records_of"]
+__all__ = ["ComponentCall", "EvidenceRecord", "Turn", "alike", "records_of"]
 
 _WORD = re.compile(r"\w+")
 _NO_FEEDBACK: Mapping[str, Mapping[int, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ComponentCall:
     """One call of a component, with its place among the rollout's calls of those asked about."""
 
     number: int
@@ -52,7 +52,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class EvidenceRecord:
     """One rollout, as far as it concerns the components asked about."""
 
     example: int
@@ -69,7 +69,7 @@ class Record:
     """Component to feedback on it alone, where several are asked about."""
     failure: str = ""
     """Why the rollout gave no answer to score; empty where it gave one."""
-    calls: tuple[Call, ...] = ()
+    calls: tuple[ComponentCall, ...] = ()
     """In order; empty only where the program crashed before it reached the component."""
     calls_made: int = 0
     """How many calls there were; more than `calls` holds where they exceed the bound."""
@@ -94,7 +94,7 @@ def records_of(
     calls_per_record: int = 8,
     shows_unparsed: bool = True,
     contrasts: int = 0,
-) -> tuple[Record, ...]:
+) -> tuple[EvidenceRecord, ...]:
     """One record per rollout that says something about the components, failing ones first.
 
     Among failing ones a failed rollout comes before a low score, and a low score before a higher
@@ -121,7 +121,7 @@ def records_of(
             if _concerns(each.rollout, components, shows_unparsed=shows_unparsed)
         ]
 
-    def record(evidence: Evidence) -> Record:
+    def record(evidence: Evidence) -> EvidenceRecord:
         return _record(
             evidence,
             components,
@@ -178,14 +178,14 @@ def _record(
     remarks: Mapping[str, str],
     perfect_score: float | None,
     calls_per_record: int,
-) -> Record:
+) -> EvidenceRecord:
     rollout = evidence.rollout
     steps = tuple(step for step in rollout.trace.steps if step.component in components)
     own = remarks if len(components) == 1 else {}
     score = evidence.scores.get(components[0], rollout.score) if own else rollout.score
     reached = perfect_score is not None and score == perfect_score
     called = [(step.inputs, step.outputs) for step in steps]
-    return Record(
+    return EvidenceRecord(
         example=evidence.example,
         score=score,
         passed=reached and not rollout.failure,
@@ -242,7 +242,7 @@ def _is_same(one: object, other: object) -> bool:
     return one is other or (type(one) is type(other) and text_of(one) == text_of(other))
 
 
-def _bounded(steps: tuple[Step, ...], most: int) -> tuple[Call, ...]:
+def _bounded(steps: tuple[Step, ...], most: int) -> tuple[ComponentCall, ...]:
     """At most so many of the calls, in order."""
     last = len(steps) - 1
 
@@ -253,8 +253,8 @@ def _bounded(steps: tuple[Step, ...], most: int) -> tuple[Call, ...]:
     return tuple(_call(place + 1, steps[place]) for place in kept)
 
 
-def _call(number: int, step: Step) -> Call:
-    return Call(
+def _call(number: int, step: Step) -> ComponentCall:
+    return ComponentCall(
         number=number,
         component=step.component,
         inputs=step.inputs,

@@ -10,22 +10,22 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.reflect.predicates import Facts
+from dspy_gepa.reflect.predicates import TextFacts
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.values.foreign import IN_USER_CODE
 
-__all__ = ["EVERY_COMPONENT", "Judged", "Part", "Predicate", "Rules", "check_predicates"]
+__all__ = ["EVERY_COMPONENT", "CheckedText", "FrozenPart", "Predicate", "Rules", "check_predicates"]
 
 EVERY_COMPONENT = "*"
 """Stands for all components in `Rules.frozen`."""
 
-Part: TypeAlias = "str | re.Pattern[str]"
+FrozenPart: TypeAlias = "str | re.Pattern[str]"
 """A piece of a text, or a pattern that matches such pieces."""
 Predicate: TypeAlias = Callable[[str, str, str], "bool | str | None"]
 """From a component, its old and its new text: False or a reason where the new one is refused."""
 
 
-class Judged(NamedTuple):
+class CheckedText(NamedTuple):
     """A new text as the program will say it, or why it cannot be used."""
 
     text: str
@@ -73,7 +73,7 @@ class Rules:
         WrongType: a rule of another type.
     """
 
-    frozen: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+    frozen: Mapping[str, Sequence[FrozenPart]] = field(default_factory=dict)
     """Component, or "*" for all, to parts that stay as often as they are in its current text."""
     constraints: Sequence[str] = ()
     """Words for the reflection LM, a point each. Nobody can check them."""
@@ -97,7 +97,7 @@ class Rules:
         if isinstance(self.constraints, str):
             raise WrongType("constraints is one text; give a list of texts.")
 
-    def with_facts(self, facts: Facts) -> Rules:
+    def with_facts(self, facts: TextFacts) -> Rules:
         """The same rules, where ready checks know the program and its data."""
         bound = [
             one.with_facts(facts) if hasattr(one, "with_facts") else one for one in self.predicates
@@ -125,7 +125,7 @@ class Rules:
                         "such part. Give it as it stands there, to the character."
                     )
 
-    def judged(self, component: str, old: str, new: str) -> Judged:
+    def judged(self, component: str, old: str, new: str) -> CheckedText:
         """The new text as the program will say it, or why it cannot be used.
 
         Every new text goes through here, whoever wrote it, so that what is held to the rules is
@@ -134,20 +134,20 @@ class Rules:
         """
         said = self._normal(component, new)
         if new == old or said == self._normal(component, old):
-            return Judged(old)
+            return CheckedText(old)
         if said.reason:
             return said
         reason = self.violation(component, old, said.text)
         if reason and said.text != new.strip() and said.text.split() == new.split():
             # Its author may well have repeated a part to the character.
             reason += " (in the text as it is used: without indentation that its lines share)"
-        return Judged(said.text, reason)
+        return CheckedText(said.text, reason)
 
-    def _normal(self, component: str, text: str) -> Judged:
+    def _normal(self, component: str, text: str) -> CheckedText:
         try:
-            return Judged(self.normalised(component, text))
+            return CheckedText(self.normalised(component, text))
         except SettingsError as error:
-            return Judged("", str(error))
+            return CheckedText("", str(error))
 
     def violation(self, component: str, old: str, new: str) -> str:
         """The rule that a normal text breaks, in words that its author understands, if any.
@@ -234,7 +234,7 @@ def _check_parts(component: str, parts: object) -> None:
             )
 
 
-def _found(part: Part, text: str) -> Counter[str]:
+def _found(part: FrozenPart, text: str) -> Counter[str]:
     """The pieces of the text that are this part, and how often each stands in it."""
     pieces = [part] if isinstance(part, str) else [place[0] for place in part.finditer(text)]
     return Counter({piece: text.count(piece) for piece in pieces if piece and piece in text})
@@ -261,7 +261,7 @@ def _times(count: int) -> str:
     return f", {count} times" if count > 1 else ""
 
 
-def _quoted(part: Part) -> str:
+def _quoted(part: FrozenPart) -> str:
     if isinstance(part, re.Pattern):
         return f"the pattern {part.pattern!r}"
     # Never escaped: the reader is to write it as it stands here.

@@ -15,15 +15,15 @@ from dspy_gepa.core.work import (
     Answer,
     ReflectionRequest,
     Request,
+    RequestFailure,
     RequestKey,
-    Setback,
     Stop,
 )
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.interruption import INTERRUPTED, interruptible
 from dspy_gepa.run.pace import Pace
 
-__all__ = ["Beginnings", "Finish", "Listener", "Stopper", "run"]
+__all__ = ["Beginnings", "Listener", "RunOutcome", "Stopper", "run_loop"]
 
 Listener: TypeAlias = Callable[[Event, RunState], None]
 """Told of every event, with the state after it. What it raises ends the run, so only one that keeps
@@ -47,7 +47,7 @@ Stopper: TypeAlias = Callable[[RunState], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class RunOutcome:
     """How a run came to its end."""
 
     state: RunState
@@ -62,7 +62,7 @@ class Finish:
     """Whether it was somebody at the keyboard who ended it."""
 
 
-def run(
+def run_loop(
     state: RunState,
     executor: Executor,
     listeners: Sequence[Listener] = (),
@@ -70,7 +70,7 @@ def run(
     pace: Pace | None = None,
     *,
     beginnings: Beginnings | None = None,
-) -> Finish:
+) -> RunOutcome:
     """Carry a run on from this state until it ends.
 
     The first Ctrl-C ends it as a `Stop` does: what runs is finished and counted. The second is
@@ -78,7 +78,7 @@ def run(
     """
     begun_seconds = time.monotonic()
     pace = pace or Pace(executor.slots)
-    desk = _Desk(executor, pace, _deadline(state, begun_seconds), beginnings)
+    desk = _Dispatcher(executor, pace, _deadline(state, begun_seconds), beginnings)
     said: Answer | Stop | None = None
     error: BaseException | None = None
     is_stopped = False
@@ -90,7 +90,7 @@ def run(
                 events.append(event)
                 for listen in listeners:
                     listen(event, state)
-            if isinstance(said, Setback) and state.is_broken and error is None:
+            if isinstance(said, RequestFailure) and state.is_broken and error is None:
                 error = said.error
             is_stopped = is_stopped or isinstance(said, Stop)
             if stop := _stop(state, events, stoppers):
@@ -101,12 +101,14 @@ def run(
                 desk.close()
                 seconds = time.monotonic() - begun_seconds
                 was_interrupted = was_pressed() or state.ending == INTERRUPTED
-                return Finish(state, error, is_stopped or was_pressed(), seconds, was_interrupted)
+                return RunOutcome(
+                    state, error, is_stopped or was_pressed(), seconds, was_interrupted
+                )
             said = stop or desk.next_said(is_ending=bool(state.ending), was_pressed=was_pressed)
 
 
 @dataclass
-class _Desk:
+class _Dispatcher:
     """What runs, and what waits to be begun."""
 
     executor: Executor
@@ -186,7 +188,7 @@ class _Desk:
         if self.running.pop(said.key, None) is None:
             # A setback for the same request came before this answer and lined it up once more.
             self.waiting = deque(each for each in self.waiting if each.key != said.key)
-        if isinstance(said, Setback):
+        if isinstance(said, RequestFailure):
             self.pace.set_back(said)
             return replace(said, pause_seconds=self.pace.pause_seconds)
         self.pace.answered()

@@ -19,7 +19,7 @@ from dspy_gepa.specialists.choosing import Choice, Table, grown
 from dspy_gepa.specialists.module import CHOOSERS, Likeness, Specialists, inputs_as_text
 from dspy_gepa.specialists.routing import Routing, measured, routed
 
-__all__ = ["ALL_RUN", "Chooser", "Pool", "Specialized", "check_chooser", "specialists_later"]
+__all__ = ["ALL_RUN", "Chooser", "MemberPool", "Specialized", "check_chooser", "specialists_later"]
 
 Chooser: TypeAlias = str | Callable[[Mapping[str, Any]], int]
 
@@ -50,7 +50,7 @@ class Specialized(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class Pool:
+class MemberPool:
     """The members of a run, those that were found for what it still fails, and what is sought."""
 
     state: RunState
@@ -235,7 +235,7 @@ class Pool:
         return routing, Choice(members, 1.0)
 
 
-def specialists_of(pool: Pool) -> Specialized:
+def specialists_of(pool: MemberPool) -> Specialized:
     """Specialists from what a run knows, without another rollout.
 
     Raises:
@@ -264,5 +264,7 @@ def specialists_later(
 ) -> Specialized:
     """Specialists of a run that is over: see `specialists_of`."""
     return specialists_of(
-        Pool(state=state, student=student, examples=examples, best=best, most=most, chooser=chooser)
+        MemberPool(
+            state=state, student=student, examples=examples, best=best, most=most, chooser=chooser
+        )
     )

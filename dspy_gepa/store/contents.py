@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from dspy_gepa.core.events import Event, Faltered, Reflected, Remarked, RolledOut
+from dspy_gepa.core.events import Event, Reflected, Remarked, RequestFailed, RolledOut
 from dspy_gepa.core.work import RequestKey
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import MARK, Blobs
@@ -98,7 +98,7 @@ def _read(path: Path, file: BinaryIO, blobs: Blobs, redact: Redactor) -> Content
             )
         try:
             if f'"{MARK}"'.encode() in line:
-                content = redact.shown(blobs.whole(content))
+                content = redact.shown(blobs.inline(content))
             elif redact.has_references(line):
                 content = redact.shown(content)
             if number == 1:
@@ -178,7 +178,7 @@ def _answered(event: Event) -> RequestKey | None:
     """The request that an event says is over; None where it says that of none."""
     if isinstance(event, Reflected):
         return event.reflection.key
-    return event.key if isinstance(event, RolledOut | Remarked | Faltered) else None
+    return event.key if isinstance(event, RolledOut | Remarked | RequestFailed) else None
 
 
 def _is_begun(line: bytes) -> bool:

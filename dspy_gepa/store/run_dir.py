@@ -231,7 +231,7 @@ class RunDir:
                 self.journal.append(event)
         self._record()
         # What was away may be back: it is asked as often as at the beginning.
-        return replace(state, vain={})
+        return replace(state, failed_attempts={})
 
     def _record(self) -> None:
         """Write down what the run is, where it is not what stands there."""

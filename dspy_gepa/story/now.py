@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dspy_gepa.core.events import Committed, Event, Faltered
+from dspy_gepa.core.events import Committed, Event, RequestFailed
 from dspy_gepa.core.proposal import Merge, Mutation, Revalidation
 from dspy_gepa.core.state import RunState
 from dspy_gepa.story.building import limits_used
@@ -98,7 +98,7 @@ def happening(teller: Teller, event: Event) -> Happening | None:
     match event:
         case Committed(ticket):
             return _committed(teller, ticket)
-        case Faltered(_, cause):
+        case RequestFailed(_, cause):
             return Happening(seconds=teller.running_seconds, what="trouble", reason=cause)
     return None
 

@@ -16,7 +16,7 @@ from dspy_gepa.core.selection import PoolView, Selection
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import RolloutRequest, Stop
 from dspy_gepa.run.executor import Executor
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.worker import Worker
 from dspy_gepa.testing.witness import Witness, outcome
@@ -36,10 +36,10 @@ def check_executor(make: Callable[[Worker], Executor]) -> None:
         feedback_calls=1,
         asked_about=world.names,
     )
-    expected = run(start(settings, world.student), SerialExecutor(world)).state
+    expected = run_loop(start(settings, world.student), SerialExecutor(world)).state
     witness = Witness(world)
     executor = make(witness)
-    found = run(start(settings, world.student), executor).state
+    found = run_loop(start(settings, world.student), executor).state
     executor.close()
     assert outcome(found) == outcome(expected), "the run differs from that of SerialExecutor"
     done = replace(found.tally, proposals=0)

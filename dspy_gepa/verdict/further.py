@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.events import Event, Faltered, RolledOut
+from dspy_gepa.core.events import Event, RequestFailed, RolledOut
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.core.work import RequestKey
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.run.executor import Executor
-from dspy_gepa.run.loop import Finish, run
+from dspy_gepa.run.loop import RunOutcome, run_loop
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.values.plain import dumps, loads, packed, unpacked
 
@@ -100,7 +100,7 @@ class FurtherRollouts:
             problem = f"{problem} ({finish.error})"
         return Outcome(found, problem, finish.seconds)
 
-    def _run(self, subject: Subject, examples: tuple[int, ...], left: Limits) -> Finish:
+    def _run(self, subject: Subject, examples: tuple[int, ...], left: Limits) -> RunOutcome:
         settings = replace(
             self._settings,
             train=examples,
@@ -118,7 +118,7 @@ class FurtherRollouts:
 
         def keep(event: Event, state: RunState) -> None:
             self.tally = before + state.tally
-            if isinstance(event, RolledOut | Faltered):
+            if isinstance(event, RolledOut | RequestFailed):
                 self._begun.discard(event.key)
             if isinstance(event, RolledOut):
                 kept = Rollout(event.rollout.score, failure=event.rollout.failure)
@@ -128,7 +128,9 @@ class FurtherRollouts:
 
         try:
             with subject.executing() as executor:
-                return run(start(settings, subject.candidate), executor, [keep], beginnings=self)
+                return run_loop(
+                    start(settings, subject.candidate), executor, [keep], beginnings=self
+                )
         finally:
             # What was paid for work that could not be carried out counts too.
             self._store()

@@ -11,8 +11,8 @@ from dspy_gepa.core.budget import FREE, NOTHING, Limits, Tally, Usage
 from dspy_gepa.core.events import Ended
 from dspy_gepa.core.proposal import Merge, Mutation
 from dspy_gepa.core.search import start
-from dspy_gepa.core.work import Setback
-from dspy_gepa.run.loop import run
+from dspy_gepa.core.work import RequestFailure
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.pace import Pace
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.orders import OrderedExecutor, newest_first, shuffled
@@ -53,7 +53,7 @@ def finished(case, worker, *, order=0):
     recording, executor = Recording(), OrderedExecutor(worker, shuffled(order))
     pace = Pace(executor.slots, pauses_seconds=())
     begun = start(settings, world.student)
-    return run(begun, executor, [recording], [must_end], pace).state, recording
+    return run_loop(begun, executor, [recording], [must_end], pace).state, recording
 
 
 def over(limits, tally):
@@ -196,7 +196,7 @@ def test_no_limit_is_exceeded_by_what_is_lost(case, order):
         if position < ended - 1:
             assert over(settings.limits, each.committed) == []
     assert replace(state.tally, proposals=0) == witness.tally
-    setbacks = [answer for answer in witness.answers if isinstance(answer, Setback)]
+    setbacks = [answer for answer in witness.answers if isinstance(answer, RequestFailure)]
     assert state.lost == sum((setback.lost for setback in setbacks), NOTHING)
     assert len(witness.rolled_out) == len(set(witness.rolled_out)) == len(state.known)
 
@@ -206,10 +206,10 @@ def test_limits_do_not_depend_on_the_order_of_answers(case, order):
     """Whatever the mix, the run is that of the serial executor."""
     world, settings = case
     begun = start(settings, world.student)
-    expected = outcome(run(begun, SerialExecutor(world), stoppers=[must_end]).state)
+    expected = outcome(run_loop(begun, SerialExecutor(world), stoppers=[must_end]).state)
     for chosen in (newest_first, shuffled(order)):
         executor = OrderedExecutor(world, chosen)
-        assert outcome(run(begun, executor, stoppers=[must_end]).state) == expected
+        assert outcome(run_loop(begun, executor, stoppers=[must_end]).state) == expected
 
 
 @given(cases())

@@ -18,7 +18,7 @@ from scripted_engine import answer, scripted_lm
 
 from dspy_gepa.errors import MetricError, SettingsError, WrongType
 from dspy_gepa.judging.feedback import Feedback
-from dspy_gepa.judging.words import Said
+from dspy_gepa.judging.words import FeedbackText
 from dspy_gepa.metrics import F1, Classification, ExactMatch, Judge, ValidJSON
 from dspy_gepa.program.rollouts.metric import Judgement, Metric
 
@@ -301,11 +301,11 @@ def test_the_feedback_call_gives_words_only():
     answers = iter(said)
     metric = Metric(lambda gold, pred, trace, pred_name, pred_trace: next(answers))
     assert [metric.feedback(GOLD, RIGHT, [], "a", [], first_score=0.7) for _ in said] == [
-        Said("look again", {}),
+        FeedbackText("look again", {}),
         None,
         None,
-        Said("b", {}),
-        Said("c", {}),
+        FeedbackText("b", {}),
+        FeedbackText("c", {}),
     ]
 
 
@@ -314,7 +314,7 @@ def test_a_score_that_changes_when_asked_about_a_component_is_warned_of_once(cap
     metric = Metric(lambda gold, pred, trace, pred_name, pred_trace: (0.25, "more"))
     with caplog.at_level(logging.WARNING):
         said = [metric.feedback(GOLD, RIGHT, [], "a", [], first_score=1.0) for _ in range(3)]
-    assert said == [Said("more", {}, 0.25)] * 3
+    assert said == [FeedbackText("more", {}, 0.25)] * 3
     assert [record.getMessage().split(".")[0] for record in caplog.records] == [
         "The metric <lambda> scored 1, but 0"
     ]

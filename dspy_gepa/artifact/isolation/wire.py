@@ -15,7 +15,7 @@ from dspy_gepa.artifact.isolation.limits import Report
 from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest, Setback
+from dspy_gepa.core.work import Answer, RequestFailure, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import JournalCorrupt, MetricError, WorkerError
 from dspy_gepa.store.codec import RECORDS
 from dspy_gepa.values.plain import dumps, loads, packed, unpacked
@@ -94,7 +94,7 @@ def packed_answer(answer: Answer) -> bytes:
     """The answer to a request for an evaluation."""
     if isinstance(answer, RolloutAnswer):
         return dumps({"rollout": RECORDS[Rollout].pack(answer.rollout)}).encode()
-    assert isinstance(answer, Setback)
+    assert isinstance(answer, RequestFailure)
     told: dict[str, Any] = {name: getattr(answer, name) for name in _SETBACK}
     told["usage"] = [answer.usage.total_tokens, answer.usage.usd]
     told["is_of_evaluator"] = isinstance(answer.error, MetricError)
@@ -115,7 +115,7 @@ def answer_of(sent: str, request: RolloutRequest) -> Answer:
         told = unpacked(read["setback"])
         usage, is_of_evaluator = Usage(*told.pop("usage")), told.pop("is_of_evaluator")
         error = (MetricError if is_of_evaluator else WorkerError)(told["cause"])
-        return Setback(key, **told, usage=usage, error=error)
+        return RequestFailure(key, **told, usage=usage, error=error)
 
 
 def packed_report(report: Report) -> bytes:

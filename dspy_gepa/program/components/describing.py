@@ -20,7 +20,7 @@ from dspy_gepa.program.components.kinds import (
     Part,
     parts_of,
 )
-from dspy_gepa.program.components.tools import TOOL_MARK, Sight, ToldTool, sights_of
+from dspy_gepa.program.components.tools import TOOL_MARK, ToldTool, ToolUser, sights_of
 from dspy_gepa.program.components.type_words import (
     fields_in_words,
     json_type,
@@ -85,7 +85,7 @@ def _whole(program: dspy.Module, steps: Mapping[str, Part]) -> Iterator[str]:
 
 
 def _step(
-    part: Part, steps: Mapping[str, Part], sight: Sight | None, *, tools_stand_apart: bool
+    part: Part, steps: Mapping[str, Part], sight: ToolUser | None, *, tools_stand_apart: bool
 ) -> Iterator[str]:
     if len(steps) > 1:
         yield f"This component: {part.name}."
@@ -140,7 +140,7 @@ def _field(part: Part, steps: Mapping[str, Part]) -> Iterator[str]:
     yield fields_in_words(signature.with_updated_fields(field, desc=_ITS_TEXT))
 
 
-def _tool(part: Part, sights: Mapping[str, Sight]) -> Iterator[str]:
+def _tool(part: Part, sights: Mapping[str, ToolUser]) -> Iterator[str]:
     told: ToldTool = part.holder
     beside = {
         id(tool): tool

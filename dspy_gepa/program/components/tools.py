@@ -22,8 +22,8 @@ __all__ = [
     "ARGUMENT",
     "TOOL",
     "TOOL_MARK",
-    "Sight",
     "ToldTool",
+    "ToolUser",
     "around_tools",
     "sights_of",
     "told_tools",
@@ -34,7 +34,7 @@ TOOL_MARK = "{tools}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sight:
+class ToolUser:
     """A predictor whose model is told of tools."""
 
     name: str
@@ -114,7 +114,7 @@ class _Argument(NamedTuple):
         return self.told.is_saved
 
 
-def sights_of(program: dspy.Module) -> tuple[Sight, ...]:
+def sights_of(program: dspy.Module) -> tuple[ToolUser, ...]:
     """Each predictor that is told of tools, with the tools, as far as that can be seen.
 
     A predictor is told of a tool that its own module holds, or one around it, where its
@@ -136,18 +136,18 @@ def sights_of(program: dspy.Module) -> tuple[Sight, ...]:
         instruction = str(predictor.signature.instructions)
         listed = {path: each for path, each in tools.items() if line_of(each, instruction)}
         if listed:
-            sights.append(Sight(names[id(predictor)], predictor, listed, is_listed=True))
+            sights.append(ToolUser(names[id(predictor)], predictor, listed, is_listed=True))
         elif tools and _takes_tools(predictor.signature):
-            sights.append(Sight(names[id(predictor)], predictor, tools, is_listed=False))
+            sights.append(ToolUser(names[id(predictor)], predictor, tools, is_listed=False))
     seen = {id(tool) for sight in sights for tool in sight.tools.values()}
     for place, predictor in places:
         left = {path: each for path, each in place.tools.items() if id(each) not in seen}
         if left and not place.is_dspys:
-            sights.append(Sight(names[id(predictor)], predictor, left, is_listed=False))
+            sights.append(ToolUser(names[id(predictor)], predictor, left, is_listed=False))
     return tuple(sights)
 
 
-def around_tools(sight: Sight) -> Kind:
+def around_tools(sight: ToolUser) -> Kind:
     """Instructions that have a list of tools, without it: `TOOL_MARK` stands in its place.
 
     The list follows from the tools' own components. A text without the mark gets it at its end, so
@@ -221,7 +221,7 @@ def told_tools(program: dspy.Module) -> tuple[ToldTool, ...]:
     return tuple(found.values())
 
 
-def _told(name: str, tool: dspy.Tool, sights: tuple[Sight, ...]) -> ToldTool:
+def _told(name: str, tool: dspy.Tool, sights: tuple[ToolUser, ...]) -> ToldTool:
     told = [sight for sight in sights if any(each is tool for each in sight.tools.values())]
     lines = [
         line_of(tool, str(sight.predictor.signature.instructions))

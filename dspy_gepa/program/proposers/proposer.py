@@ -22,7 +22,7 @@ from dspy_gepa.errors import WrongType
 from dspy_gepa.models.asking import language_model
 from dspy_gepa.models.media import revived, spoken
 from dspy_gepa.reflect.answers import side_by_side
-from dspy_gepa.reflect.records import Call, Record, records_of
+from dspy_gepa.reflect.records import ComponentCall, EvidenceRecord, records_of
 from dspy_gepa.values.media import without_base64
 
 __all__ = [
@@ -162,7 +162,9 @@ class CustomProposer:
                 dataset[component] = [self._example(*pair, structure) for pair in called]
         return dataset
 
-    def _example(self, record: Record, call: Call, structure: str) -> dict[str, Any]:
+    def _example(
+        self, record: EvidenceRecord, call: ComponentCall, structure: str
+    ) -> dict[str, Any]:
         said = _feedback(record)
         outputs: str | dict[str, Any]
         if call.reply:
@@ -290,14 +292,14 @@ def check_keywords(
         raise WrongType(f"The {argument} takes {signature}: {error}. {needed}{hint}") from None
 
 
-def _fullest_first(record: Record) -> Sequence[Call]:
+def _fullest_first(record: EvidenceRecord) -> Sequence[ComponentCall]:
     """The calls of one rollout in order; those that carry on a conversation, the last first."""
     values = [value for call in record.calls for value in call.inputs.values()]
     is_conversation = any(isinstance(value, dspy.History) for value in values)
     return record.calls[::-1] if is_conversation else record.calls
 
 
-def _feedback(record: Record) -> str:
+def _feedback(record: EvidenceRecord) -> str:
     """What is known about the rollout; the score stands in where nobody said anything."""
     said = [f"The program failed: {record.failure}"] if record.failure else []
     said.append(record.feedback if record.feedback.strip() else f"Score: {record.score:g}.")

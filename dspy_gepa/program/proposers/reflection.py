@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from dspy_gepa.core.rollout import Step, Trace
 from dspy_gepa.core.work import Evidence, Fault, ReflectionAnswer, ReflectionRequest, Repair
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.failures import failure_text
 from dspy_gepa.models.outages import outage_in
 from dspy_gepa.program.components.kinds import Part
@@ -146,8 +146,8 @@ def _share(
     descriptions: Mapping[str, str],
     feedback: Mapping[str, Mapping[int, str]],
 ) -> ReflectionAnswer:
-    said = settled(lambda: reflect(request, descriptions, feedback))
-    if not isinstance(said, Raised):
+    said = catching(lambda: reflect(request, descriptions, feedback))
+    if not isinstance(said, Failed):
         return said
     if outage_in(said.error):
         raise said.error

@@ -18,8 +18,8 @@ import dspy
 from dspy_gepa.errors import MetricError
 from dspy_gepa.judging.feedback import finite, objectives_of
 from dspy_gepa.judging.fields import fields_of
-from dspy_gepa.judging.words import Said, in_words
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.judging.words import FeedbackText, in_words
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.media import spoken
 from dspy_gepa.models.outages import outage_in
 from dspy_gepa.program.rollouts.parameters import arguments_of
@@ -155,7 +155,7 @@ class Metric:
         *,
         first_score: float | None = None,
         attachments: Mapping[str, object] | None = None,
-    ) -> Said | None:
+    ) -> FeedbackText | None:
         """What the metric says about one component; None where it says nothing.
 
         The user's metric is called exactly once. Its score is told with its words; where it differs
@@ -198,8 +198,8 @@ class Metric:
         """A call with everything, or else one with what is sure, and so from then on."""
         with self._trying:
             if self._is_unsure:
-                returned = settled(lambda: self._call(example, prediction, given))
-                if not isinstance(returned, Raised):
+                returned = catching(lambda: self._call(example, prediction, given))
+                if not isinstance(returned, Failed):
                     self._settle(takes_all=True)
                     return returned
                 if outage_in(returned.error):
@@ -253,7 +253,7 @@ def _part(returned: Any, name: str) -> Any:
     return returned if name == "score" and not has_parts else None
 
 
-def _said(returned: object, known: Mapping[str, object] | None = None) -> Said:
+def _said(returned: object, known: Mapping[str, object] | None = None) -> FeedbackText:
     """What was said in words and attached.
 
     Raises:
