@@ -15,7 +15,7 @@ __all__ = ["CarryOut", "Refused", "as_predicates", "refusal"]
 
 
 Refused: TypeAlias = "str | Literal[False] | None"
-"""The reason for which a check refuses a text, False where it gives none; None if it passes."""
+"""The reason for which a check refuses a text, False if it gives none; None if it passes."""
 CarryOut: TypeAlias = Callable[[int, str], Refused]
 """Carries a check out, given its number and a new text: what `refusal` returns."""
 

@@ -246,7 +246,7 @@ def _changed(name: str, old: str, new: str) -> str:
 
 
 def _references(references: Mapping[str, str], room: int) -> str:
-    """The named texts; empty where there are none."""
+    """The named texts; empty if there are none."""
     if not references:
         return ""
     share = room // len(references) - 40

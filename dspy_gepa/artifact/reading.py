@@ -39,7 +39,7 @@ def unmarked(reply: str, current: Mapping[str, str], kinds: Mapping[str, Kind]) 
 
 
 def _only(reply: str, old: str, fenced: Sequence[str], *, is_code: bool) -> str:
-    """The one text that can be meant; empty where there is none."""
+    """The one text that can be meant; empty if there is none."""
     if any(fences(old)):
         return ""  # then a fence is a part of such a text
     if not fenced:

@@ -133,7 +133,7 @@ def _said(side: Any, attachments: object = None) -> FeedbackText:
 
 
 def _alone(side: Any) -> Any:
-    """The feedback itself where nothing else was said, nothing where nothing was."""
+    """The feedback itself where nothing else was said, nothing if nothing was."""
     if not isinstance(side, Mapping):
         return side
     named_values = {name: value for name, value in side.items() if not _is_nothing(value)}

@@ -266,7 +266,7 @@ def _committed(
 
 
 def _gate(settlement: ProposalRecord, evaluations: Sequence[Evaluation]) -> Evaluation | None:
-    """The child on its minibatch, as far as it came; None where it was not run."""
+    """The child on its minibatch, as far as it came; None if it was not run."""
     own = [each for each in evaluations if each.candidate == settlement.candidate]
     if isinstance(settlement.origin, Mutation):
         own = [each for each in own if {*each.examples} <= {*settlement.reflected_examples}][::-1]

@@ -121,8 +121,8 @@ class Limits:
             f"{most} {unit_in_words('rollouts' if most != self.metric_calls else 'metric_calls')}"
         )
 
-    def obstacle(self, *, used: Tally, more: Tally) -> str:
-        """The unit of which there is not enough for more; empty where all suffice.
+    def exceeded_limit(self, *, used: Tally, more: Tally) -> str:
+        """The unit of which there is not enough for more; empty if all suffice.
 
         The one that lacks most where there are several. What model calls will cost is not known:
         there, something must be left.
@@ -146,7 +146,7 @@ class Limits:
         )
 
     def afford(self, used: Usage, running: Usage, following: Usage) -> str:
-        """The unit of which there is not enough to begin what follows; empty where all suffice.
+        """The unit of which there is not enough to begin what follows; empty if all suffice.
 
         Our choice: whatever runs is expected to cost as much as the dearest of its kind so far. So
         a limit is exceeded by no more than what runs at that moment costs above that.

@@ -30,7 +30,7 @@ class Breakdown:
 
 
 def breakdown(state: RunState) -> Breakdown | None:
-    """What has broken down, as it looks so far; None where nothing has.
+    """What has broken down, as it looks so far; None if nothing has.
 
     A frontier that is made of objectives needs a metric that scores some: to be seen when the seed
     has been validated.
@@ -121,7 +121,7 @@ def trial(state: RunState) -> RolloutRequest | None:
             return None
         following = next((key for key in suspicion.trials() if key not in state.known), None)
         if following is not None:
-            is_over = state.settings.limits.obstacle(used=state.committed, more=_ONE_TRIAL)
+            is_over = state.settings.limits.exceeded_limit(used=state.committed, more=_ONE_TRIAL)
             assert suspicion.witness is not None
             candidate, (_, example, trial_number) = suspicion.witness.candidate, following
             again = RolloutRequest(candidate, example, traced=False, trial=trial_number)
@@ -150,7 +150,7 @@ def _confirmed(state: RunState, suspicion: Suspicion) -> list[Rollout] | None:
 
 
 def stop_reason(state: RunState) -> str:
-    """Why no further proposal would be of use; empty where one may be.
+    """Why no further proposal would be of use; empty if one may be.
 
     Our choice: a member that is perfect on all validation examples cannot be told from a better
     one; and two epochs without a single new rollout, or several reflections in a row without a
@@ -179,7 +179,7 @@ def stop_reason(state: RunState) -> str:
 def useless_reflections(state: RunState) -> frozenset[int]:
     """The tickets of several reflections of which none ever gave a usable text.
 
-    None where one did: then a text may simply have become hard to improve.
+    None if one did: then a text may simply have become hard to improve.
     """
     failed = [settlement.verdict.kind == "failed" for settlement in state.history]
     if not all(map(_has_failed, _reflections(state))):

@@ -48,17 +48,19 @@ def next_proposal(state: RunState) -> tuple[Begun, str]:
     """
     used = state.committed + _reserve(state)
     begun = _due_revalidation(state) or _merge(state) or _mutation(state, used)
-    return begun, state.settings.limits.obstacle(used=used, more=begun[0].hold)
+    return begun, state.settings.limits.exceeded_limit(used=used, more=begun[0].hold)
 
 
 def completion(state: RunState) -> Begun | None:
     """A finalist on validation examples that it was not run on, where the search is over.
 
-    None where the finalists were run on all of them, or where that is too much for the budget.
+    None if the finalists were run on all of them, or where that is too much for the budget.
     """
     for member in _finalists(state):
         begun, limits = _revalidation(state, member), state.settings.limits
-        if begun is not None and not limits.obstacle(used=state.committed, more=begun[0].hold):
+        if begun is not None and not limits.exceeded_limit(
+            used=state.committed, more=begun[0].hold
+        ):
             return begun
     return None
 
@@ -67,7 +69,7 @@ def _finalists(state: RunState) -> tuple[int, ...]:
     """Between whom the choice is: the member that ranks highest, and what would be returned now.
 
     They differ where the lead of the first is not sure; then both have to be known better, the
-    first one first. None where no member is to be run on the whole validation set.
+    first one first. None if no member is to be run on the whole validation set.
     """
     if not state.members or not _is_completed(state):
         return ()
@@ -125,7 +127,7 @@ def _due_revalidation(state: RunState) -> Begun | None:
 
 
 def _revalidation(state: RunState, member: int) -> Begun | None:
-    """A member on the next validation examples; None where it was or is run on all."""
+    """A member on the next validation examples; None if it was or is run on all."""
     settings = state.settings
     assert settings.rungs is not None
     candidate = state.members[member].candidate
@@ -174,7 +176,7 @@ def _mutation(state: RunState, used: Tally) -> Begun:
     sizes += [(count, 0) for count in range(len(drawn_examples), fewest - 1, -1)]
     for count, mends in sizes:
         hold = _hold(state, candidate, drawn_examples[:count], mends)
-        if not settings.limits.obstacle(used=used, more=hold):
+        if not settings.limits.exceeded_limit(used=used, more=hold):
             break
     origin = Mutation(
         hold,
@@ -213,7 +215,7 @@ def _sample_view(state: RunState, parent: int, mutation_index: int) -> SampleVie
 
 
 def _size(state: RunState, ticket: int) -> int:
-    """How many examples the next reflection is shown; 0 where that is the sampler's choice."""
+    """How many examples the next reflection is shown; 0 if that is the sampler's choice."""
     sizes = state.settings.minibatch_sizes
     if len(sizes) <= 1:
         return sizes[0] if sizes else 0
@@ -235,7 +237,7 @@ def _size(state: RunState, ticket: int) -> int:
 def _lost(state: RunState, child: Candidate, parent: int) -> float:
     """By how much a rejected child did worse on the first validation examples than its parent.
 
-    0 where it did not come so far.
+    0 if it did not come so far.
     """
     rungs, settings = state.settings.rungs, state.settings
     if rungs is None:

@@ -65,7 +65,7 @@ def plan_merge(
     random: Random,
     text_merge: TextMerge = better_text,
 ) -> MergePlan | None:
-    """A merge of two frontier members, or None where no pair of them can be merged.
+    """A merge of two frontier members, or None if no pair of them can be merged.
 
     Eligible are pairs of which neither descends from the other, with a common ancestor that is
     no better than either, where at least one component was changed by one of them only, or gets

@@ -47,7 +47,7 @@ class _Told:
     """Those on which something was said of it alone."""
     counts: Counter[bool] = field(default_factory=Counter)
     """How often something was said of it alone, and how often not. Runs that went right, of which
-    there is little to say, count only where something was."""
+    there is little to say, count only if something was."""
 
     @property
     def share(self) -> float:

@@ -29,7 +29,7 @@ class Results:
     """A member's scores, each with the proposal that brought it; arrays are never written to."""
 
     scores: Vector
-    """One for every validation example, NaN where it was not run."""
+    """One for every validation example, NaN if it was not run."""
     training: Vector
     """One for every training example, likewise."""
     columns: Vector

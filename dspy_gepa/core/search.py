@@ -227,7 +227,7 @@ def _is_awaited(state: RunState, key: RequestKey) -> bool:
 
 
 def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each reason to wait
-    """The one next event that follows from the state alone; None where the run has to wait."""
+    """The one next event that follows from the state alone; None if the run has to wait."""
     if (end := _cut_short(state)) is not None:
         return end
     for proposal in state.live:
@@ -329,7 +329,7 @@ def _overdrawn(state: RunState) -> str:
     if state.lost == NOTHING:
         return ""
     counted = replace(state.committed, total_tokens=0, usd=0.0)
-    return state.settings.limits.obstacle(used=counted, more=NOTHING)
+    return state.settings.limits.exceeded_limit(used=counted, more=NOTHING)
 
 
 def _used_up(state: RunState, unit: str) -> str:

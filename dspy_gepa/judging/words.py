@@ -36,11 +36,11 @@ class FeedbackText(NamedTuple):
     """What a metric said."""
 
     text: str
-    """Has "(attachment: name)" where something was taken out; empty where nothing was said."""
+    """Has "(attachment: name)" where something was taken out; empty if nothing was said."""
     attachments: dict[str, object]
     """Name to media, text, dictionary or list."""
     score: float | None = None
-    """The score that came with it; None where none is known."""
+    """The score that came with it; None if none is known."""
 
 
 def in_words(
@@ -117,7 +117,7 @@ def _report(value: object) -> str:
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
-    """Name to value where it has fields; None where it has none."""
+    """Name to value where it has fields; None if it has none."""
     if isinstance(value, (Mapping, dspy.Example)):
         return dict(value.items())
     if isinstance(value, pydantic.BaseModel) and not isinstance(value, dspy.Type):

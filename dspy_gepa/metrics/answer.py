@@ -46,7 +46,7 @@ _COLLECTIONS = (list, tuple, *_SETS)
 
 @dataclass(frozen=True, slots=True)
 class ExactMatch:
-    """1 where the answer is the expected one, else 0.
+    """1 if the answer is the expected one, else 0.
 
     Texts are compared as texts, and numbers, lists, dicts, sets and models as values: 5 is 5.0,
     and the order within a dict or a set does not matter. A text is compared with another value as
@@ -192,5 +192,5 @@ def _f1(answer: Counter[str], wanted: Counter[str]) -> float:
         return float(answer == wanted)
     shared = (answer & wanted).total()
     # Two shared of the words of both: the harmonic mean of precision and recall, without dividing
-    # by nothing where none is shared.
+    # by nothing if none is shared.
     return 2 * shared / (answer.total() + wanted.total())

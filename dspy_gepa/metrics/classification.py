@@ -24,14 +24,14 @@ __all__ = ["Classification"]
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """1 where the label is the expected one, else 0: accuracy.
+    """1 if the label is the expected one, else 0: accuracy.
 
     Raises:
         SettingsError: labels are given, and there are none, or two that count as one.
     """
 
     labels: Sequence[object] | None = None
-    """All labels that are allowed; None where any is."""
+    """All labels that are allowed; None if any is."""
     field: str | None = None
     """Which field holds the label; by default the example's only one."""
     _: KW_ONLY

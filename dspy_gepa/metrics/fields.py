@@ -76,7 +76,7 @@ def answer_in(field: str, pred: object) -> Any:
 
 
 def scored_nothing(field: str, pred: object, expected: object = MISSING) -> Feedback:
-    """The feedback on a prediction that lacks the field, or holds None where more is expected."""
+    """The feedback on a prediction that lacks the field, or holds None if more is expected."""
     fields = fields_of(pred)
     feedback = f"The output has no {field!r}; it has {sorted(fields)}."
     if field in fields:

@@ -28,12 +28,12 @@ _MOST_VIOLATIONS = 20
 class _Read(NamedTuple):
     value: Any
     problem: str
-    """Why there is no value; empty where there is one."""
+    """Why there is no value; empty if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidJSON:
-    """1 where the output is JSON, as RFC 8259 has it, else 0.
+    """1 if the output is JSON, as RFC 8259 has it, else 0.
 
     A text is read. Any other value is JSON where pydantic can write it so, as it can with dicts,
     lists, models and dates.
@@ -61,7 +61,7 @@ class ValidJSON:
 
 @dataclass(frozen=True, slots=True)
 class ValidAgainst:
-    """1 where the output is JSON of this schema, else 0.
+    """1 if the output is JSON of this schema, else 0.
 
     Raises:
         WrongType: the schema is neither a pydantic model nor a dictionary.

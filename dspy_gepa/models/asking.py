@@ -158,7 +158,7 @@ class _Witness:
         self.history: list[Mapping[str, Any]] = []
 
     def saw_truncation(self) -> bool | None:
-        """Whether a server said that it stopped at a limit; None where none said why it stopped."""
+        """Whether a server said that it stopped at a limit; None if none said why it stopped."""
         reasons = {
             reason.lower()
             for entry in self.history

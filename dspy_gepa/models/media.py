@@ -82,7 +82,7 @@ def _has_media_parts(value: Any) -> bool:
 
 
 def _converted(value: Any, convert: Callable[[Any], Any], within: tuple[int, ...]) -> Any:
-    """The value with every leaf converted; containers are made anew only where one changed.
+    """The value with every leaf converted; containers are made anew only if one changed.
 
     A container that holds itself has itself in there as it was.
     """

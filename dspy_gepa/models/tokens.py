@@ -20,7 +20,7 @@ def counted_tokens(text: str) -> int:
 
 
 def input_tokens_of(model: Any) -> int | None:
-    """The longest prompt that a model takes; None where that is not known."""
+    """The longest prompt that a model takes; None if that is not known."""
     name = model if isinstance(model, str) else getattr(model, "model", None)
     if not isinstance(name, str):
         return None

@@ -72,7 +72,7 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
     def outage(
         self, error: BaseException | None, *, is_without_result: bool
     ) -> BaseException | None:
-        """The outage that the run must be blamed on; None where there is none.
+        """The outage that the run must be blamed on; None if there is none.
 
         That is one which `error` was raised from, or else one that was swallowed, if it cannot
         have been worked around: the run failed or gave nothing, or no model answered after it.

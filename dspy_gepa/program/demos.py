@@ -60,7 +60,7 @@ class Demonstrated:
     program: dspy.Module
     tally: Tally
     problem: str = ""
-    """Why there are none; empty where there are."""
+    """Why there are none; empty if there are."""
     is_final: bool = True
     """Whether the same would come of it another time."""
 

@@ -324,7 +324,7 @@ class ProgramWorker:
         return describe(program, self._settings.kinds)
 
     def _past_run(self, candidate: Candidate, evidence: Evidence) -> PastRun | None:
-        """The run that the evidence comes from; None where too little is left of it."""
+        """The run that the evidence comes from; None if too little is left of it."""
         key = RolloutKey(candidate.digest, evidence.example)
         if (run := self._runs.get(key)) is not None:
             return run
@@ -336,7 +336,7 @@ class ProgramWorker:
         return None if run is None else self._runs.put(key, run)
 
     def _remark(self, request: RemarkRequest, account: Account) -> Remark:
-        """What the metric says about one component; nothing where it raises or cannot be asked."""
+        """What the metric says about one component; nothing if it raises or cannot be asked."""
         evidence, component = request.evidence, request.component
         run = self._past_run(request.candidate, evidence)
         if run is None or not self._metric.asks_per_component:

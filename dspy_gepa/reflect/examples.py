@@ -28,7 +28,7 @@ class Block(NamedTuple):
 
     text: str
     remark: str
-    """What was said about it; empty where the text has it."""
+    """What was said about it; empty if the text has it."""
 
     def shortened(self, limit: int) -> Block:
         """Both together of at most so many characters."""

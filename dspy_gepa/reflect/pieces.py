@@ -139,7 +139,7 @@ def _elements(text: str) -> Iterator[Piece]:
 def _fields_of(written: str) -> list[tuple[str, str]] | None:
     """The texts in JSON, in YAML with a block or in DSPy's own form, with their names.
 
-    None where it is none of these.
+    None if it is none of these.
     """
     written = written.strip()
     pieces = _FIELD_HEADER.split(written)
@@ -162,7 +162,7 @@ def _leaves(value: object, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _yaml_fields(written: str) -> list[tuple[str, str]] | None:
-    """The fields of YAML that has a text in a block; None where it is anything else."""
+    """The fields of YAML that has a text in a block; None if it is anything else."""
     fields, place, has_block = [], 0, False
     while match := _YAML_FIELD.match(written, place):
         text = textwrap.dedent(match[3] or match[4] or "")

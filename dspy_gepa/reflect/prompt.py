@@ -66,7 +66,7 @@ class EvidenceLimits:
     calls_per_record: int = 8
     """Calls of the component shown per rollout. Our choice: enough for most tool loops."""
     prompt_tokens: int | None = None
-    """Of the whole prompt, media included; None where only characters count."""
+    """Of the whole prompt, media included; None if only characters count."""
     media: int = 8
     """Images and the like per prompt, those of failing examples first. Our choice: more dilute
     the request, and some servers take no more than ten."""
@@ -98,7 +98,7 @@ class Room:
 
     def __init__(self) -> None:
         self.characters = 0
-        """0 where no prompt was too long."""
+        """0 if no prompt was too long."""
 
     def narrow(self, characters: int) -> None:
         """No prompt may have more than so many characters; 0 says nothing."""
@@ -152,7 +152,7 @@ def render(
 ) -> Prompt | TooLong:
     """The prompt, within its limits of characters and tokens.
 
-    A record is shown only where every one before it is shown, so a passing one only where every
+    A record is shown only if every one before it is shown, so a passing one only if every
     failing one is. Values are cut before a failing record is left out, and what is cut or left out
     has a mark. The media sent are those whose titles still stand in the text.
 
@@ -289,7 +289,7 @@ def _lessons(lessons: Sequence[str], room: int) -> str:
 
 
 def _references(references: Mapping[str, str], room: int) -> str:
-    """The named texts; empty where there are none."""
+    """The named texts; empty if there are none."""
     title = "Texts to draw on"
     if not references:
         return ""

@@ -33,7 +33,7 @@ class ComponentCall:
     outputs: Mapping[str, object]
     """Empty where the call failed."""
     failure: str = ""
-    """Why the call gave no usable output; empty where it did."""
+    """Why the call gave no usable output; empty if it did."""
     reply: str = ""
     """The model's raw reply where it could not be parsed; empty otherwise."""
 
@@ -68,13 +68,13 @@ class EvidenceRecord:
     remarks: Mapping[str, str] = field(default_factory=dict)
     """Component to feedback on it alone, where several are asked about."""
     failure: str = ""
-    """Why the rollout gave no answer to score; empty where it gave one."""
+    """Why the rollout gave no answer to score; empty if it gave one."""
     calls: tuple[ComponentCall, ...] = ()
-    """In order; empty only where the program crashed before it reached the component."""
+    """In order; empty only if the program crashed before it reached the component."""
     calls_made: int = 0
     """How many calls there were; more than `calls` holds where they exceed the bound."""
     turns: tuple[Turn, ...] = ()
-    """All steps of the rollout in order; empty where no other component was called."""
+    """All steps of the rollout in order; empty if no other component was called."""
     inputs: Mapping[str, object] = field(default_factory=dict)
     """What the program was given, as far as no call of the component was given the same."""
     outputs: Mapping[str, object] = field(default_factory=dict)
@@ -106,7 +106,7 @@ def records_of(
         components: Whose calls to show.
         feedback: Component to example id to feedback on it; that of a single component replaces
             the rollout's own feedback.
-        perfect_score: The score that leaves nothing to improve; None where no score is perfect,
+        perfect_score: The score that leaves nothing to improve; None if no score is perfect,
             so that every record counts as failing.
         calls_per_record: How many calls a record holds at most. Failed calls are kept first, then
             the outermost ones: the first shows the task, the last what came of it.
@@ -212,7 +212,7 @@ def _with_score(remark: str, score: float, shown: float) -> str:
 
 
 def _turns(trace: Trace, components: Sequence[str]) -> tuple[Turn, ...]:
-    """All steps in order; empty where all are of the components asked about."""
+    """All steps in order; empty if all are of the components asked about."""
     turns: list[Turn] = []
     calls = 0
     for step in trace.steps:

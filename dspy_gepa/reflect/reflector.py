@@ -60,7 +60,7 @@ class Reflector:
     """Whether what the LM writes is added to the current text, and does not replace it."""
     limits: EvidenceLimits = DEFAULT_LIMITS
     perfect_score: float | None = 1.0
-    """The score of an example that is right; None where no score says so."""
+    """The score of an example that is right; None if no score says so."""
     shows_unparsed: bool = True
     """Whether replies that could not be parsed are part of the evidence."""
     templates: Mapping[str, Template] = field(default_factory=dict)

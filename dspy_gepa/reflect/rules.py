@@ -30,7 +30,7 @@ class CheckedText(NamedTuple):
 
     text: str
     reason: str = ""
-    """In words that its author understands; empty where it can be used."""
+    """In words that its author understands; empty if it can be used."""
 
 
 def check_predicates(argument: str, predicates: Iterable[object]) -> None:
@@ -248,7 +248,7 @@ def _checking(predicate: Predicate) -> Callable[[str, str, str], str]:
 
 
 def _refusal(predicate: Predicate, component: str, old: str, new: str) -> str:
-    """The reason for which a predicate refuses the text; empty where it does not."""
+    """The reason for which a predicate refuses the text; empty if it does not."""
     name = getattr(predicate, "__name__", type(predicate).__name__)
     try:
         verdict = predicate(component, old, new)

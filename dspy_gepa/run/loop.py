@@ -43,7 +43,7 @@ class Beginnings(Protocol):
 
 
 Stopper: TypeAlias = Callable[[RunState], str]
-"""Asked after every commit: why the run should end, or nothing where it should go on."""
+"""Asked after every commit: why the run should end, or nothing if it should go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class _Dispatcher:
     def next_said(
         self, *, is_ending: bool, was_pressed: Callable[[], bool]
     ) -> Answer | Stop | None:
-        """The next answer or stop; None where it is time to begin something."""
+        """The next answer or stop; None if it is time to begin something."""
         try:
             message = self.executor.next_answer(self._patience_seconds(is_ending=is_ending))
         except KeyboardInterrupt:

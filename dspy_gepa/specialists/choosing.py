@@ -1,6 +1,6 @@
 """Which members make a set that is worth routing to, and what routing to it brings.
 
-All of it is read from a table of scores: members by validation examples, NaN where a member was not
+All of it is read from a table of scores: members by validation examples, NaN if a member was not
 run. The frontier's own score, the best member of each example, is never used: of six equal members
 it is far above each of them. What counts is how an example fares that is routed by the others.
 """
@@ -55,7 +55,7 @@ def estimates(scores: Table, likeness: Table, shrinkage: float) -> Table:
     """What each member is expected to score on inputs, shape (members, inputs).
 
     Args:
-        scores: Members by known examples; NaN where a member was not run.
+        scores: Members by known examples; NaN if a member was not run.
         likeness: Inputs by known examples, from 0 to 1.
         shrinkage: How much likeness moves an estimate half the way from a member's mean.
     """

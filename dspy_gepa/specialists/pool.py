@@ -86,7 +86,7 @@ class MemberPool:
 
     @cached_property
     def scores(self) -> Table:
-        """Members by `columns`; NaN where a member was not run. Filled in place, and grows."""
+        """Members by `columns`; NaN if a member was not run. Filled in place, and grows."""
         known, columns = self.state.scores, []
         for group in map(list, self._groups):
             some = ~np.isnan(known[:, group])
@@ -118,7 +118,7 @@ class MemberPool:
     def add(self, state: RunState) -> int | None:
         """Take in the best member of a search on such examples, unless it is known already.
 
-        Returns its number; None where there is no new one.
+        Returns its number; None if there is no new one.
         """
         best = state.members[state.best] if state.members else None
         if best is None or best.candidate in self.members:

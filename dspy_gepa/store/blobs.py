@@ -90,7 +90,7 @@ class Blobs:
         return {MARK: self._put(dumps(value).encode(), "json")}, _REFERENCE_SIZE
 
     def _split(self, text: str) -> list[Json]:
-        """The text's parts, with addresses in place of data URIs; empty where it holds none."""
+        """The text's parts, with addresses in place of data URIs; empty if it holds none."""
         parts: list[Json] = []
         end = 0
         for match in _DATA_URI.finditer(text):

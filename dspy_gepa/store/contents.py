@@ -36,7 +36,7 @@ class StoredSession(NamedTuple):
     first: int
     """How many events came before it."""
     closed_at: float | None = None
-    """None where it did not close it: it is at it, or died."""
+    """None if it did not close it: it is at it, or died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Contents:
     """What stands in a journal."""
 
     fingerprint: str = ""
-    """Of the run that it belongs to; empty where nothing was written yet."""
+    """Of the run that it belongs to; empty if nothing was written yet."""
     events: list[Event] = field(default_factory=list)
     """Those that hold, in order: what a `reopen` took back is left out."""
     times: list[float | None] = field(default_factory=list)
@@ -175,7 +175,7 @@ class _Told:
 
 
 def _answered(event: Event) -> RequestKey | None:
-    """The request that an event says is over; None where it says that of none."""
+    """The request that an event says is over; None if it says that of none."""
     if isinstance(event, Reflected):
         return event.reflection.key
     return event.key if isinstance(event, RolledOut | Remarked | RequestFailed) else None
@@ -189,7 +189,7 @@ def _is_begun(line: bytes) -> bool:
 
 
 def _unsealed(line: bytes, checksum: int) -> dict[str, Json] | None:
-    """What a line holds without its seal; None where it is not as it was written."""
+    """What a line holds without its seal; None if it is not as it was written."""
     unsealed, seal = line[: -_SEAL_LENGTH - 1], line[-_SEAL_LENGTH - 1 :]
     if seal != (SEAL % zlib.crc32(unsealed, checksum)).encode() + b"\n":
         return None

@@ -27,7 +27,7 @@ def keep_fields(run_dir: RunDir, state: RunState, fields: Mapping[str, object]) 
 
 
 def kept_fields(stored: StoredRun, state: RunState) -> Mapping[str, Any]:
-    """What was written down; nothing where there is nothing, or the run was carried on since.
+    """What was written down; nothing if there is nothing, or the run was carried on since.
 
     Raises:
         JournalCorrupt: something else stands there.

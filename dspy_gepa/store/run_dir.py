@@ -63,7 +63,7 @@ class StoredRun:
     manifest: Manifest
     events: tuple[Event, ...]
     times: tuple[float | None, ...] = ()
-    """When each event was written, in seconds since the epoch; None where that was not kept."""
+    """When each event was written, in seconds since the epoch; None if that was not kept."""
     sessions: tuple[StoredSession, ...] = ()
     """Who wrote, in order."""
     is_running: bool = False
@@ -271,7 +271,7 @@ class RunDir:
         return _described(self.path, self.redact)
 
     def read_text(self, name: str) -> str | None:
-        """The text of this name that was put into the directory; None where there is none.
+        """The text of this name that was put into the directory; None if there is none.
 
         Raises:
             ValueError: as for `write_text`.

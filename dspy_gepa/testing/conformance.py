@@ -1,6 +1,6 @@
 """Checks that an executor or a strategy of your own keeps the promises that the search relies on.
 
-Each raises AssertionError where a promise is broken, and returns nothing where all is well.
+Each raises AssertionError where a promise is broken, and returns nothing if all is well.
 """
 
 from __future__ import annotations

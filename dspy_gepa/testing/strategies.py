@@ -15,8 +15,8 @@ from dspy_gepa.core.frontier import Scores
 from dspy_gepa.core.gate import Gate, Margin, at_least_as_good, strict_improvement
 from dspy_gepa.core.merge import Lineage, TextMerge, better_text
 from dspy_gepa.core.rollout import Rollout, Step, Trace
-from dspy_gepa.core.rungs import ValidationSchedule
 from dspy_gepa.core.sampling import EpochSampler, FailureFirstSampler
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.selection import (
     SELECTIONS,
     PoolView,
@@ -89,7 +89,7 @@ def score_matrices(
     holes: bool = True,
     distinct_means: bool = False,
 ) -> Scores:
-    """Score matrices, with NaN where a pair was not scored.
+    """Score matrices, with NaN if a pair was not scored.
 
     With `distinct_means`, members' sums differ, which is distinct means where there are no holes.
     """

@@ -53,7 +53,7 @@ class Media:
     uri: str = ""
     """Its address, or all of its content as a data URI; empty for a file that a provider keeps."""
     name: str = ""
-    """A file's name; empty where it has none."""
+    """A file's name; empty if it has none."""
     file_id: str = ""
     """What a provider calls a file that was uploaded before; empty for others."""
 

@@ -117,7 +117,7 @@ def text_of(value: object, marks: Marks | None = None) -> str:
 def shortened(text: str, limit: int) -> str:
     """The text, or its beginning and end around a mark that says how much is left out.
 
-    Never longer than `limit` characters; empty where not even the mark fits.
+    Never longer than `limit` characters; empty if not even the mark fits.
     """
     if len(text) <= limit:
         return text

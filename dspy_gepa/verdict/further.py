@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
     rollouts: Mapping[int, Rollout]
     """By example; all that were asked for where there is no problem."""
     problem: str = ""
-    """Why there are not all of them; empty where there are."""
+    """Why there are not all of them; empty if there are."""
     seconds: float = 0.0
     """How long it took."""
 

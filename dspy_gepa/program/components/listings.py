@@ -60,7 +60,7 @@ class Line:
     """Where it ends, and its text too."""
     description: str
     argument_descriptions: dict[str, str] | None
-    """Argument to what is said about it; None where that is not said or cannot be read."""
+    """Argument to what is said about it; None if that is not said or cannot be read."""
     form: _Form
 
     @property
@@ -74,7 +74,7 @@ class Line:
 
 
 def line_of(tool: dspy.Tool, instruction: str) -> Line | None:
-    """The first line about a tool of this name; None where there is none."""
+    """The first line about a tool of this name; None if there is none."""
     for form in _FORMS:
         pattern = form.pattern.replace("NAME", re.escape(str(tool.name)))
         if match := re.search(pattern, instruction, re.MULTILINE):
@@ -90,7 +90,7 @@ def line_of(tool: dspy.Tool, instruction: str) -> Line | None:
 
 
 def span_of(tools: Iterable[dspy.Tool], instruction: str) -> tuple[int, int] | None:
-    """Where the list of these tools begins and ends; None where none of them is listed."""
+    """Where the list of these tools begins and ends; None if none of them is listed."""
     lines = [line for tool in tools if (line := line_of(tool, instruction)) is not None]
     if not lines:
         return None

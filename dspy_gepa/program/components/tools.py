@@ -78,7 +78,7 @@ class ToldTool:
 
     @property
     def argument_descriptions(self) -> dict[str, str]:
-        """What is said about each argument; empty where nothing is."""
+        """What is said about each argument; empty if nothing is."""
         line = self.line
         descriptions = line.argument_descriptions if line is not None else None
         own = {

@@ -44,7 +44,7 @@ class Judgement:
     feedback: str
     """In the metric's words, or else put together from expected and given values."""
     objectives: Mapping[str, float] = field(default_factory=dict)
-    """Named partial scores; empty where the metric gives none."""
+    """Named partial scores; empty if the metric gives none."""
     attachments: Mapping[str, object] = field(default_factory=dict)
     """Name to what a reflection should see beside the words: media, texts, dicts, lists."""
 
@@ -156,7 +156,7 @@ class Metric:
         first_score: float | None = None,
         attachments: Mapping[str, object] | None = None,
     ) -> FeedbackText | None:
-        """What the metric says about one component; None where it says nothing.
+        """What the metric says about one component; None if it says nothing.
 
         The user's metric is called exactly once. Its score is told with its words; where it differs
         from `first_score`, which counts, one warning says so. What is among `attachments` already,
@@ -232,7 +232,7 @@ def _name_of(metric: object) -> str:
 
 
 def _score_of(returned: object) -> float | None:
-    """The score; None where there is none, as where feedback is given alone."""
+    """The score; None if there is none, as where feedback is given alone."""
     try:
         return finite("The score", _part(returned, "score"))
     except (TypeError, ValueError):
@@ -240,7 +240,7 @@ def _score_of(returned: object) -> float | None:
 
 
 def _part(returned: Any, name: str) -> Any:
-    """The score, feedback or objectives within what a metric returned; None where it has none."""
+    """The score, feedback or objectives within what a metric returned; None if it has none."""
     if isinstance(returned, Mapping):
         return returned.get(name)
     if (part := getattr(returned, name, _MISSING)) is not _MISSING:

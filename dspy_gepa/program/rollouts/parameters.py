@@ -33,7 +33,7 @@ class Argument(NamedTuple):
     """By keyword, or by position where it can be passed in no other way."""
     default: object
     role: str
-    """What is passed for it; empty where it keeps its default."""
+    """What is passed for it; empty if it keeps its default."""
     is_sure: bool = True
     """Whether the metric declares it; else it has room for more, and nothing says what for."""
 

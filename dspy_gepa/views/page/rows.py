@@ -102,7 +102,7 @@ class PageRows:
 
     @property
     def returned(self) -> MemberStory | None:
-        """The member that is handed over; None where that is the seed, or where there is none."""
+        """The member that is handed over; None if that is the seed, or where there is none."""
         number = self.story.returned
         return self.story.members[number] if number else None
 
