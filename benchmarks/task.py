@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import dspy
 
-__all__ = ["Metric", "MissingPackage", "Origin", "Splits", "Task", "graded", "needed", "task_of"]
+__all__ = [
+    "Metric",
+    "MissingPackage",
+    "Origin",
+    "Splits",
+    "Task",
+    "cut",
+    "graded",
+    "needed",
+    "task_of",
+]
 
 Metric = Callable[..., dspy.Prediction]
 """`metric(gold, pred, trace=None, pred_name=None, pred_trace=None)`: a score between 0 and 1, and
@@ -88,6 +98,28 @@ def graded(score: float, feedback: str) -> dspy.Prediction:
     return dspy.Prediction(score=score, feedback=feedback)
 
 
+def cut(examples: Sequence[dspy.Example], sizes: Sequence[int]) -> Splits:
+    """The first examples for training, the next for validation, then the test, in these sizes.
+
+    Where there are fewer, each split gets its share of them, and at least one.
+
+    Raises:
+        ValueError: there are fewer than three.
+    """
+    if len(examples) < len(sizes):
+        raise ValueError(
+            f"{len(examples)} rows cannot be split into training, validation and test: give at "
+            "least three."
+        )
+    share = min(1, len(examples) / sum(sizes))
+    train = max(1, int(sizes[0] * share))
+    validation = train + max(1, int(sizes[1] * share))
+    test = min(len(examples), validation + max(1, round(sizes[2] * share)))
+    return Splits(
+        list(examples[:train]), list(examples[train:validation]), list(examples[validation:test])
+    )
+
+
 def task_of(
     name: str,
     program: dspy.Module,
@@ -96,11 +128,18 @@ def task_of(
     *,
     source: str,
     licence: str,
-    differs: str = "",
+    published: Sequence[int] | None = None,
+    differs: Sequence[str] = (),
 ) -> Task:
-    """The task with an origin whose rows and digest are those of the examples."""
+    """The task with an origin whose rows and digest are those of the examples.
+
+    `published` is how many examples the splits have in the literature; `differs` is in what else
+    the task is another one than there.
+    """
     rows = {split: len(examples) for split, examples in splits._asdict().items()}
-    origin = Origin(name, source, rows, digest(splits), licence, differs)
+    if published and tuple(rows.values()) != tuple(published):
+        differs = [f"the literature has {'/'.join(map(str, published))} rows", *differs]
+    origin = Origin(name, source, rows, digest(splits), licence, "; ".join(differs))
     return Task(program, *splits, metric, origin)
 
 

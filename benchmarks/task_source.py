@@ -69,10 +69,11 @@ class Source:
         chosen = self.data_dir or os.environ.get(VARIABLE)
         return Path(chosen).expanduser() if chosen else None
 
-    def find(
-        self, task: str, file: str, columns: Sequence[str], *, hub: Hub | None = None
-    ) -> Found:
+    def find(self, task: str, file: str, columns: Sequence[str], *, elsewhere: Hub | str) -> Found:
         """The rows of `file` in the task's folder, or those of the hub.
+
+        `columns` is what each row has at least. `elsewhere` is the data set on the hub or, where
+        the hub has none of this form, where people get the file.
 
         Raises:
             DataNotFound: they are in neither place; the message says how each would do.
@@ -84,22 +85,26 @@ class Source:
         problem = f"Put the rows into {task}/{file} of a folder, and give that folder with "
         problem += f"--data-dir or {VARIABLE} ("
         problem += f"{path} is no file)" if path else "none was given)"
-        if hub is None:
-            raise DataNotFound(f"The rows of {task} were not found. {problem}.")
+        if isinstance(elsewhere, str):
+            raise DataNotFound(
+                f"The rows of {task} were not found. {problem}. The hub has no such data set; the "
+                f"rows are public at {elsewhere}."
+            )
         try:
-            rows = hub.rows()
+            rows = elsewhere.rows()
         except Exception as error:  # datasets raises errors of five libraries
             reason = str(error).strip().partition("\n")[0]
             raise DataNotFound(
-                f"The rows of {task} were not found. {problem}; or let the hub serve {hub}: "
+                f"The rows of {task} were not found. {problem}; or let the hub serve {elsewhere}: "
                 f"install the package datasets and allow the network ({type(error).__name__}: "
                 f"{reason})."
             ) from error
-        return Found(checked(rows, columns, str(hub)), f"the hub's {hub}", is_local=False)
+        rows = checked(rows, columns, str(elsewhere))
+        return Found(rows, f"the hub's {elsewhere}", is_local=False)
 
 
 def read(path: Path, columns: Sequence[str]) -> list[Row]:
-    """The rows of a file: JSON Lines or one JSON list, compressed if its name ends in .gz."""
+    """The rows of a file, JSON Lines or one JSON value, compressed if its name ends in .gz."""
     try:
         content = path.read_bytes()
         text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
@@ -115,7 +120,8 @@ def read(path: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def checked(rows: Any, columns: Sequence[str], place: str) -> list[Row]:
-    """The rows, each of which has all columns."""
+    """The rows, each of which has all columns; one object is one row."""
+    rows = [rows] if isinstance(rows, dict) else rows
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"{place} holds no list of rows.")
     for number, row in enumerate(rows, start=1):

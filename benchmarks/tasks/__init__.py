@@ -15,7 +15,7 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
-from task import Metric, MissingPackage, Origin, Splits, Task, graded, task_of
+from task import Metric, MissingPackage, Origin, Splits, Task, cut, graded, needed, task_of
 from task_source import DataNotFound, Found, Hub, Source
 
 __all__ = [
@@ -29,8 +29,10 @@ __all__ = [
     "Source",
     "Splits",
     "Task",
+    "cut",
     "graded",
     "load",
+    "needed",
     "task_of",
 ]
 

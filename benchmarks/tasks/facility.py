@@ -12,10 +12,11 @@ import dspy
 from dspy_gepa.demo.errors import MissingSource
 from dspy_gepa.demo.facility import facility, grade_analysis
 from dspy_gepa.demo.task import Task as DemoTask
-from tasks import DataNotFound, Source, Splits, Task, graded, task_of
+from tasks import DataNotFound, Source, Task, cut, graded, task_of
 
 __all__ = ["grade", "task"]
 
+SIZES = (66, 66, 68)
 FIELDS = ("urgency", "sentiment", "categories")
 
 
@@ -26,10 +27,11 @@ def task(source: Source, seed: int = 0) -> Task:
     return task_of(
         "Facility support analyzer",
         demo.program,
-        Splits(*demo.splits),
+        cut([example for split in demo.splits for example in split], SIZES),
         grade,
         source=place,
         licence="MIT",
+        published=SIZES,
     )
 
 

@@ -6,9 +6,9 @@ from random import Random
 from typing import Any
 
 import dspy
-from numbers_read import last_number
+from answers import last_number
 
-from tasks import Hub, Source, Splits, Task, graded, task_of
+from tasks import Hub, Source, Task, cut, graded, task_of
 
 __all__ = ["grade", "task"]
 
@@ -26,7 +26,7 @@ def task(source: Source, seed: int = 0) -> Task:
     """150, 150 and 300 problems of the published test split, the same ones for every seed."""
     del seed
     hub = Hub("openai/gsm8k", "test", "main")
-    found = source.find("gsm8k", "test.jsonl", ("question", "answer"), hub=hub)
+    found = source.find("gsm8k", "test.jsonl", ("question", "answer"), elsewhere=hub)
     rows = [
         dspy.Example(question=row["question"], answer=answer.strip(), solution=steps.strip())
         for row in found.rows
@@ -34,19 +34,15 @@ def task(source: Source, seed: int = 0) -> Task:
     ]
     examples = [row.with_inputs("question") for row in rows]
     Random(0).shuffle(examples)
-    train, validation, test = SIZES
     return task_of(
         "GSM8K",
         dspy.ChainOfThought(Solve),
-        Splits(
-            examples[:train],
-            examples[train : train + validation],
-            examples[train + validation : train + validation + test],
-        ),
+        cut(examples, SIZES),
         grade,
         source=found.source,
         licence="MIT",
-        differs="all three splits are drawn from the published test split",
+        published=SIZES,
+        differs=["all three splits are drawn from the published test split"],
     )
 
 
