@@ -1,4 +1,4 @@
-"""Names of parameters that are the same in every process, as tests that run in several need them."""
+"""Names of parameters that are the same in every process, as tests in several processes need."""
 
 from dspy_gepa.store.manifest import without_addresses
 
