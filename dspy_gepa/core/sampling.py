@@ -88,7 +88,7 @@ class FailureFirstSampler:
         """The minibatch, and after it what is looked at where it teaches nothing."""
         batch = epoch_minibatch(view.examples, view.size or 3, view.mutation_index, seed=view.seed)
         others = [example for example in view.examples if example not in batch]
-        stream(view.seed, "drawn_examples", view.mutation_index).shuffle(others)
+        stream(view.seed, "looks", view.mutation_index).shuffle(others)
         place = place_of(view.examples)
         scores = {example: view.scores[place[example]] for example in others}
         free = [example for example in others if example not in view.under_way]
