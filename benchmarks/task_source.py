@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,8 @@ __all__ = ["DataNotFound", "Found", "Hub", "Source"]
 
 VARIABLE = "DSPY_GEPA_DATA"
 Row = dict[str, Any]
+Pick = Callable[[Sequence[Row]], Sequence[int]]
+"""The numbers of the rows that are taken."""
 
 
 class DataNotFound(LookupError):
@@ -43,8 +45,8 @@ class Hub:
         config = f" {self.config}" if self.config else ""
         return f"{self.name}{config}, split {self.split}"
 
-    def rows(self) -> list[Row]:
-        """All rows of the split; `datasets` keeps them in its cache and obeys HF_HUB_OFFLINE."""
+    def rows(self, pick: Pick | None = None) -> list[Row]:
+        """The rows of the split; `datasets` keeps them in its cache and obeys HF_HUB_OFFLINE."""
         from datasets import load_dataset  # noqa: PLC0415 - heavy, and needed by no local folder
 
         if self.parquet is None:
@@ -53,7 +55,8 @@ class Hub:
             # One pattern without a split's name is all of the split "train" to `datasets`.
             files = {"data_files": self.parquet, "revision": "refs/convert/parquet"}
             found = load_dataset(self.name, split="train", **files)
-        return [dict(row) for row in found]
+        chosen = range(len(found)) if pick is None else pick(found)
+        return [dict(found[number]) for number in chosen]
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,20 @@ class Source:
         chosen = self.data_dir or os.environ.get(VARIABLE)
         return Path(chosen).expanduser() if chosen else None
 
-    def find(self, task: str, file: str, columns: Sequence[str], *, elsewhere: Hub | str) -> Found:
+    def find(
+        self,
+        task: str,
+        file: str,
+        columns: Sequence[str],
+        *,
+        elsewhere: Hub | str,
+        pick: Pick | None = None,
+    ) -> Found:
         """The rows of `file` in the task's folder, or those of the hub.
 
         `columns` is what each row has at least. `elsewhere` is the data set on the hub or, where
-        the hub has none of this form, where people get the file.
+        the hub has none of this form, where people get the file. `pick` says which rows of the
+        hub are taken; a file is read whole.
 
         Raises:
             DataNotFound: they are in neither place; the message says how each would do.
@@ -91,7 +103,7 @@ class Source:
                 f"rows are public at {elsewhere}."
             )
         try:
-            rows = elsewhere.rows()
+            rows = elsewhere.rows(pick)
         except Exception as error:  # datasets raises errors of five libraries
             reason = str(error).strip().partition("\n")[0]
             raise DataNotFound(

@@ -11,10 +11,10 @@ from dspy_gepa.core.results import Results, place_of
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.state import Member, RunState
 
-__all__ = ["measured", "new_member", "without_failures"]
+__all__ = ["new_member", "with_new_scores", "without_failures"]
 
 
-def measured(state: RunState, proposal: Proposal) -> tuple[Member, ...]:
+def with_new_scores(state: RunState, proposal: Proposal) -> tuple[Member, ...]:
     """The members, with what a proposal found out about those that it comes from."""
     members = list(state.members)
     for number in proposal.origin.parents if members else ():
@@ -27,7 +27,7 @@ def measured(state: RunState, proposal: Proposal) -> tuple[Member, ...]:
 def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: Results) -> Results:
     """What is known of a candidate after a proposal's rollouts."""
     settings = state.settings
-    found = {
+    scores = {
         key.example: state.known[key].score
         for evaluation in proposal.evaluations
         if evaluation.candidate == candidate
@@ -37,8 +37,8 @@ def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: 
     validation, train = place_of(settings.validation), place_of(settings.train)
     return before.plus(
         proposal.ticket,
-        scores={validation[e]: score for e, score in found.items() if e in validation},
-        training={train[e]: score for e, score in found.items() if e in train},
+        scores={validation[e]: score for e, score in scores.items() if e in validation},
+        training={train[e]: score for e, score in scores.items() if e in train},
     )
 
 
@@ -80,19 +80,23 @@ def new_member(state: RunState, accepted: Proposal, charge: int) -> Member:
         if key not in state.charged and key not in before
     )
     match accepted.origin:
-        case Mutation(turn=turn):
-            turn += 1
+        case Mutation(rewrites_before=rewrites_before):
+            rewrites_before += 1
         case Merge(parents=parents):
-            turn = max(state.members[parent].turn for parent in parents)
+            rewrites_before = max(state.members[parent].rewrites_before for parent in parents)
         case _:
-            turn = 0
-    shown = [state.members[parent].shown for parent in accepted.origin.parents if state.members]
+            rewrites_before = 0
+    reflected_examples = [
+        state.members[parent].reflected_examples
+        for parent in accepted.origin.parents
+        if state.members
+    ]
     return Member(
         candidate,
         accepted.origin.parents,
         accepted.ticket,
-        turn,
+        rewrites_before,
         state.spent.metric_calls + charge - unpaid,
-        frozenset(accepted.shown).union(*shown),
+        frozenset(accepted.reflected_examples).union(*reflected_examples),
         results,
     )

@@ -8,17 +8,17 @@ from test_core_choices import STUDENT, Task
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.caution import Cautious
-from dspy_gepa.core.rungs import Rungs
-from dspy_gepa.core.sampling import Epochs
+from dspy_gepa.core.sampling import EpochSampler
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import PoolView, by_estimate
 from dspy_gepa.core.state import Settings
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.strategies import score_matrices
 
 VALIDATION = tuple(range(100, 140))
-ALONE = Rungs(seed=10, first=5, share=0.0, pace=0.0)
+ALONE = ValidationSchedule(seed=10, first=5, share=0.0, pace=0.0)
 """Members are validated when they join, and no further before the search is over."""
 
 
@@ -42,13 +42,13 @@ def ended(score, *, limit=400, proposals=1, validation=VALIDATION):
         train=tuple(range(20)),
         validation=validation,
         limits=Limits(metric_calls=limit, proposals=proposals),
-        sampler=Epochs(4),
+        sampler=EpochSampler(4),
         use_merge=False,
         rungs=ALONE,
         ranking=by_estimate,
         caution=Cautious(),
     )
-    return run(start(settings, STUDENT), SerialExecutor(Task(score))).state
+    return run_loop(start(settings, STUDENT), SerialExecutor(Task(score))).state
 
 
 def test_the_member_that_leads_is_run_on_all_examples_and_then_the_choice_is_made():
