@@ -59,6 +59,9 @@ OPTIMIZERS = {
     AS_GIVEN: Optimizer(Contest.student, reflects=False),
     OURS: Optimizer(of_dspy.ours),
     f"{OURS} paper": Optimizer(partial(of_dspy.ours, search="paper")),
+    f"{OURS} demos": Optimizer(
+        partial(of_dspy.ours, max_bootstrapped_demos=4, max_labeled_demos=6)
+    ),
     REFERENCE: Optimizer(of_dspy.reference),
     "MIPROv2": Optimizer(partial(of_dspy.mipro, demos=0), "optuna", "optuna"),
     "MIPROv2 demos": Optimizer(partial(of_dspy.mipro, demos=4), "optuna", "optuna"),
