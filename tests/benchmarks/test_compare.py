@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import compare
 from rivals import AS_GIVEN, OPTIMIZERS
 from rivals.cells import Sizes, drawn
-from rivals.contest import Missing
+from rivals.contest import Unsuited
 from rivals.lms import LMs, Meter
 from rivals.table import print_task
 from task_source import Source
@@ -180,8 +180,10 @@ def test_what_is_missing_is_told_and_ends_nothing_else(tmp_path, data, monkeypat
     said = rows["COPRO"]["missing"]
     assert re.match(r"1 of 1 calls of the reflection model failed: \w*Auth\w*: ", said), said
     assert len(rows["BootstrapRS"]["scores"]) == 8
-    print_task("gsm8k", list(rows.values()))
-    assert "TextGrad, seed 0: pip install" in capsys.readouterr().out
+    print_task("gsm8k", list(rows.values()), rows["COPRO"]["settings"])
+    said = capsys.readouterr().out
+    assert re.search(r"\| TextGrad .*\| seed 0: missing 1 +\|\n", said), said
+    assert "\n1. pip install 'textgrad'" in said
 
 
 def test_without_rows_or_a_model_every_cell_says_so_and_the_exit_code_is_1(
@@ -236,9 +238,8 @@ def test_the_seed_draws_what_is_used(data):
 
 
 def test_an_optimizer_for_one_component_says_so():
-    """CAPO has no cell for a program of three."""
-    pytest.importorskip("promptolution")
-    with pytest.raises(Missing, match="works on one component, and this program has 3"):
+    """CAPO has no score for a program of three, installed or not."""
+    with pytest.raises(Unsuited, match="works on one component, and this program has 3"):
         OPTIMIZERS["CAPO"].check(3)
 
 
