@@ -49,15 +49,15 @@ class Cautious:
 
     def __call__(self, view: PoolView) -> Vector:
         """One for each member; for the seed its estimate."""
-        found, others = view.estimates(), max(1, len(view.scores) - 1)
-        unsure = self.deviations * found.lead_deviations
+        estimates, others = view.estimates(), max(1, len(view.scores) - 1)
+        unsure = self.deviations * estimates.lead_deviations
         by_chance = others * _by_chance(view.scores, _TRIFLE * view.span)
-        is_sure = found.means - found.means[0] >= unsure
+        is_sure = estimates.means - estimates.means[0] >= unsure
         is_sure |= by_chance <= 1 - NormalDist().cdf(self.deviations)
         is_highest = _is_highest(view.scores)
         if others * _all_like(is_highest[0], view.scores[0]) <= _PERFECT_BY_CHANCE:
             is_sure |= is_highest.all(axis=1)
-        ranks: Vector = np.where(is_sure, found.means, found.means - unsure)
+        ranks: Vector = np.where(is_sure, estimates.means, estimates.means - unsure)
         return ranks
 
 

@@ -28,7 +28,7 @@ def objective_names(members: Iterable[Results]) -> tuple[str, ...]:
 
 
 def objective_means(members: Sequence[Results], names: Sequence[str]) -> Scores:
-    """Shape (members, objectives): the means over what each was run on; NaN where it has none."""
+    """Shape (members, objectives): the means over what each was run on; NaN if it has none."""
     scores = _objective_scores(members, names)
     counts = (~np.isnan(scores)).sum(axis=1)
     return np.where(counts > 0, np.nansum(scores, axis=1) / np.maximum(counts, 1), np.nan)
@@ -45,7 +45,7 @@ def columns(
     names: Sequence[str],
     minimized: Sequence[str] = (),
 ) -> Scores:
-    """Shape (members, columns): what members are compared on; NaN where there is no score.
+    """Shape (members, columns): what members are compared on; NaN if there is no score.
 
     `names` are the objectives that the frontier has columns for; of those that are `minimized`
     less is better, so that they stand there with the opposite sign.

@@ -28,7 +28,7 @@ def with_new_scores(state: RunState, proposal: Proposal) -> tuple[Member, ...]:
 def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: Results) -> Results:
     """What is known of a candidate after a proposal's rollouts."""
     settings = state.settings
-    found = {
+    rollouts = {
         key.example: state.known[key]
         for evaluation in proposal.evaluations
         if evaluation.candidate == candidate
@@ -38,8 +38,8 @@ def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: 
     validation, train = place_of(settings.validation), place_of(settings.train)
     return before.plus(
         proposal.ticket,
-        validation={validation[e]: each for e, each in found.items() if e in validation},
-        training={train[e]: each for e, each in found.items() if e in train},
+        validation={validation[e]: each for e, each in rollouts.items() if e in validation},
+        training={train[e]: each for e, each in rollouts.items() if e in train},
     )
 
 

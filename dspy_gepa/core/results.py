@@ -31,11 +31,11 @@ class Results:
     """A member's scores, each with the proposal that brought it; arrays are never written to."""
 
     scores: Vector
-    """One for every validation example, NaN where it was not run."""
+    """One for every validation example, NaN if it was not run."""
     training: Vector
     """One for every training example, likewise."""
     objectives: Mapping[str, Vector]
-    """For each objective that was seen one for every validation example, NaN where it has none."""
+    """For each objective that was seen one for every validation example, NaN if it has none."""
     scored_by: Tickets
     """For every validation example the proposal whose commit made the score known."""
     trained_by: Tickets
@@ -89,11 +89,11 @@ def _scores(rollouts: Mapping[int, Rollout]) -> Mapping[int, float]:
     return {place: rollout.score for place, rollout in rollouts.items()}
 
 
-def _filled(row: Row, found: Mapping[int, float]) -> Row:
+def _filled(row: Row, values: Mapping[int, float]) -> Row:
     """The row with these values, by position."""
-    if not found:
+    if not values:
         return row
     row = row.copy()
-    row[list(found)] = list(found.values())
+    row[list(values)] = list(values.values())
     row.setflags(write=False)
     return row

@@ -25,7 +25,7 @@ class Scale:
 
     lowest: float
     highest: float | None
-    """None where no score is known to be the highest."""
+    """None if no score is known to be the highest."""
     is_right_or_wrong: bool
     """Whether every score that was seen is the lowest or the highest."""
 
