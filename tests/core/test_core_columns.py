@@ -4,13 +4,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+from dspy_gepa.core.rungs import ValidationSchedule
 from test_core_choices import STUDENT, Task
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.columns import FRONTIERS, columns, objective_names
 from dspy_gepa.core.results import Results
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.core.rungs import ValidationSchedule
 from dspy_gepa.core.sampling import EpochSampler
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import by_estimate
