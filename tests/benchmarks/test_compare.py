@@ -1,8 +1,10 @@
 """The comparison: every optimizer runs for real over scripted models, cells are kept and told."""
 
+import copy
 import json
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -257,3 +259,26 @@ def test_rivals_beside_dspy_run_within_the_budget(tmp_path, data, name, module):
     assert row["metric_calls"] <= 40
     assert row["scores"] == [1.0] * 8
     assert row["reflection_lm"]["calls"] > 0
+
+
+def test_calls_and_tokens_are_counted_of_copies_and_side_by_side():
+    """A copy of an LM, as optimizers make them, counts with the LM that it was copied from."""
+    meter = Meter()
+    lm = scripted_lm("yes", callbacks=[meter])
+    copies = [lm, lm.copy(temperature=1.0), copy.deepcopy(lm)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda place: copies[place % 3]("a question"), range(60)))
+    spent = meter.spent
+    assert (spent.calls, spent.failed, spent.tokens_in, spent.tokens_out) == (60, 0, 60, 60)
+    assert spent.unpriced == 60
+
+
+def test_a_table_over_seeds_pairs_each_seed_with_its_own(rows, capsys):
+    """Means over seeds; a seed without the program as given counts in the mean alone."""
+    given, ours = rows[AS_GIVEN], rows["ours"]
+    second = {**ours, "seed": 1, "scores": [0.5] * 8}
+    print_task("gsm8k", [given, ours, second], ours["settings"])
+    line = next(line for line in capsys.readouterr().out.splitlines() if "| ours" in line)
+    _, _, seeds, test, difference, *_ = (cell.strip() for cell in line.split("|"))
+    assert (seeds, test) == ("2", "0.750 (1.00, 0.50)")
+    assert float(difference.split()[0]) == pytest.approx(1 - sum(given["scores"]) / 8, abs=6e-4)
