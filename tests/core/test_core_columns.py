@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from dspy_gepa.core.rungs import ValidationSchedule
 from test_core_choices import STUDENT, Task
 
 from dspy_gepa.core.budget import Limits
