@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -239,7 +240,9 @@ class Improvement:
         finally:
             executor.close()
         rows = [[done[each.digest, n] for n in self.table.anchors] for each in (seed, best)]
-        return compared(*rows, evaluations=len(known) - before)
+        has_ends = None not in (self.asked.failure_score, self.asked.shared.scores.perfect_score)
+        span = result.run.state.scale.span if has_ends else math.inf
+        return compared(*rows, evaluations=len(known) - before, span=span)
 
 
 def tabulated(asked: AnythingArguments) -> ExampleTable:
