@@ -17,7 +17,7 @@ import numpy as np
 from report import print_table, surroundings
 
 from dspy_gepa.core.gate import Gate, Margin, strict_improvement
-from dspy_gepa.core.rungs import ValidationSchedule
+from dspy_gepa.core.schedule import ValidationSchedule
 
 TRIALS = 20_000
 MINIBATCH = 3

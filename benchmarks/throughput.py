@@ -232,7 +232,7 @@ class Course:
     budget: int
     threads: int
 
-    def run_loop(self, seed: int, window: int | str | None) -> tuple[dict[str, Any], Moments]:
+    def run(self, seed: int, window: int | str | None) -> tuple[dict[str, Any], Moments]:
         """One run of ours with a window, or of dspy.GEPA where its name stands for one."""
         task, name, address = Task(self.world, seed), self.world.name, self.address
         metric, moments = CountedMetric(task), Moments(task)

@@ -13,8 +13,8 @@ from dspy_gepa.core.caution import Cautious
 from dspy_gepa.core.components import ComponentSelector, in_one_call, round_robin
 from dspy_gepa.core.gate import strict_improvement
 from dspy_gepa.core.merge import TextMerge, better_text
-from dspy_gepa.core.rungs import ValidationSchedule
 from dspy_gepa.core.sampling import EpochSampler, FailureFirstSampler
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.selection import SELECTIONS, ProbablyBest, Selection, by_estimate
 from dspy_gepa.core.state import Settings
 from dspy_gepa.program.examples import ExampleTable
@@ -199,7 +199,7 @@ def _fitted(
                 smaller = replace(rungs, seed=count, first=min(rungs.first, count))
             first = count if smaller is None else min(smaller.first, count)
             needed = _least(table, order[:count], order[:first], calls)
-            if not limits.obstacle(used=NOTHING, more=needed):
+            if not limits.exceeded_limit(used=NOTHING, more=needed):
                 return _Fit(smaller, calls)
             if rungs is None:
                 break

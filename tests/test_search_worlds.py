@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dspy_gepa.core import estimate
-from dspy_gepa.core.rungs import ValidationSchedule
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.selection import ProbablyBest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

@@ -15,7 +15,7 @@ __all__ = ["CarryOut", "Refused", "as_predicates", "refusal"]
 
 
 Refused: TypeAlias = "str | Literal[False] | None"
-"""The reason for which a check refuses a text, False where it gives none; None if it passes."""
+"""The reason for which a check refuses a text, False if it gives none; None if it passes."""
 CarryOut: TypeAlias = Callable[[int, str], Refused]
 """Carries a check out, given its number and a new text: what `refusal` returns."""
 
@@ -45,10 +45,10 @@ def as_predicates(
 
 def refusal(check: Callable[[str], Any], text: str) -> Refused:
     """What a check says of a text."""
-    said = catching(lambda: check(text))
-    if isinstance(said, Failed):
-        return failure_text(said.error)
-    return said if isinstance(said, str) or said is False else None
+    outcome = catching(lambda: check(text))
+    if isinstance(outcome, Failed):
+        return failure_text(outcome.error)
+    return outcome if isinstance(outcome, str) or outcome is False else None
 
 
 def _as_predicate(

@@ -77,13 +77,13 @@ class ArtifactWorker:
 
     def _reflection(self, request: ReflectionRequest, account: Account) -> Answer:
         feedback = _by_component(request)
-        said = reflected(
+        answer = reflected(
             request,
             lambda: self._reflect(request, self._descriptions, feedback),
             account,
             self._settings.timeout_seconds,
         )
-        return replace(said, usage=account.meter.usage)
+        return replace(answer, usage=account.meter.usage)
 
 
 def _by_component(request: ReflectionRequest) -> dict[str, dict[int, str]]:

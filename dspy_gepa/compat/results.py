@@ -131,7 +131,7 @@ def detailed_results(
 
 
 def _objective_statistics(state: RunState) -> dict[str, Any]:
-    """The fields on objectives; nothing where the metric scores none."""
+    """The fields on objectives; nothing if the metric scores none."""
     names = state.objectives
     if not names:
         return {}

@@ -35,7 +35,7 @@ _FILE = "demonstrations.json"
 
 
 def set_aside(demos: DemoSettings, table: ExampleTable, limits: Limits) -> Tally:
-    """What of these limits is set aside for demonstrations; nothing where none are tried.
+    """What of these limits is set aside for demonstrations; nothing if none are tried.
 
     None are tried where less would be left than it takes to validate the program, nor where tokens
     or USD are limited: what DSPy's own bootstrapping costs in them cannot be held to a limit.
@@ -45,7 +45,7 @@ def set_aside(demos: DemoSettings, table: ExampleTable, limits: Limits) -> Tally
         return NOTHING
     needed = Tally(rollouts=tried + validation, metric_calls=tried + validation)
     least = Tally(rollouts=validation, metric_calls=validation)
-    return NOTHING if limits.obstacle(used=needed, more=least) else needed
+    return NOTHING if limits.exceeded_limit(used=needed, more=least) else needed
 
 
 class Chosen(NamedTuple):
@@ -57,7 +57,7 @@ class Chosen(NamedTuple):
     tally: Tally
     """What was done to find and to validate demonstrations."""
     words: str = ""
-    """What came of them; empty where none were asked for."""
+    """What came of them; empty if none were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class _StoredDemonstrations:
     demos: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """For each predictor."""
     score: float | None = None
-    """The mean on the validation examples with them; None where there are none."""
+    """The mean on the validation examples with them; None if there are none."""
     problem: str = ""
     """Why there are none."""
 
@@ -135,7 +135,7 @@ class Demonstrating:
     def _hindrance(self, finish: RunOutcome, left: Limits) -> str:
         """Why none are tried; empty where they are."""
         needed = self._needed
-        if needed == NOTHING or left.obstacle(used=NOTHING, more=needed):
+        if needed == NOTHING or left.exceeded_limit(used=NOTHING, more=needed):
             return "the budget does not allow for them"
         return f"the search was stopped ({finish.state.ending})" if finish.is_stopped else ""
 

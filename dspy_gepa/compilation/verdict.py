@@ -53,7 +53,7 @@ def check_held(limits: Limits, held: Tally) -> None:
     if held == NOTHING:
         return
     needed = held + Tally(rollouts=2, metric_calls=2)
-    if unit := limits.obstacle(used=NOTHING, more=needed):
+    if unit := limits.exceeded_limit(used=NOTHING, more=needed):
         raise SettingsError(
             f"{held.metric_calls} metric calls are held for what follows the search: seed and "
             "result once on each held-out example, and for each specialist beside the first one "

@@ -32,8 +32,8 @@ def with_texts(state: RunState, reflection: ReflectionAnswer) -> RunState:
     phase = proposal.phase
     assert isinstance(phase, Reflecting | Repairing)
     # No decision reads the exchanges. Kept, they would be written down with every later phase.
-    said = replace(reflection, exchanges=())
-    whole = said.after(phase.reflection) if isinstance(phase, Repairing) else said
+    stored = replace(reflection, exchanges=())
+    whole = stored.after(phase.reflection) if isinstance(phase, Repairing) else stored
     changed = replace(
         proposal,
         phase=TextsReady(phase.evaluation, phase.components, whole),

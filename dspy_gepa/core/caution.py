@@ -45,17 +45,17 @@ class Cautious:
 
     def __call__(self, view: PoolView) -> Vector:
         """One for each member; for the seed its estimate."""
-        found, others = view.estimates(), max(1, len(view.scores) - 1)
-        unsure = self.deviations * found.lead_deviations
+        estimates, others = view.estimates(), max(1, len(view.scores) - 1)
+        unsure = self.deviations * estimates.lead_deviations
         by_chance = others * _by_chance(view.scores, _TRIFLE * view.span)
-        is_sure = found.means - found.means[0] >= unsure
+        is_sure = estimates.means - estimates.means[0] >= unsure
         is_sure |= by_chance <= 1 - NormalDist().cdf(self.deviations)
         is_perfect = _is_perfect(view.scores)
         # Of a seed that is perfect as well nothing better is known. A whole number: as a float it
         # would be too large from a thousand examples on.
         if not is_perfect[0] and 2 * others <= 2 ** view.scores.shape[1]:
             is_sure |= is_perfect
-        ranks: Vector = np.where(is_sure, found.means, found.means - unsure)
+        ranks: Vector = np.where(is_sure, estimates.means, estimates.means - unsure)
         return ranks
 
 

@@ -170,13 +170,13 @@ def _unchanged(state: RunState, proposal: Proposal, phase: TextsReady) -> Verdic
     if faults := phase.reflection.shortfalls:
         return Verdict("failed", faults_in_words(faults))
     if phase.reflection.is_unchanged:
-        said = " ".join(phase.reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
-        return Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {said}")
+        diagnosis = " ".join(phase.reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
+        return Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {diagnosis}")
     return Verdict("rejected", "the texts are unchanged")
 
 
 def _duplicate(state: RunState, child: Candidate, visible_proposals: int) -> str:
-    """Why a child is nothing new; empty where it is.
+    """Why a child is nothing new; empty if it is.
 
     A member that came later is caught at the commit.
     """
@@ -270,7 +270,7 @@ def _to_decide(
     parents: Sequence[Candidate],
     scores: Sequence[float],
 ) -> int:
-    """On how many examples more a child must be run to pass; 0 where it passes, -1 where not."""
+    """On how many examples more a child must be run to pass; 0 if it passes, -1 if not."""
     settings, gate = state.settings, _gate(state, child, parents)
     rows = _parent_scores(state, minibatch, parents)
     visible_proposals = [*scores, *(score for row in rows for score in row)]
@@ -289,7 +289,7 @@ def _parent_scores(
 
 
 def _checking_must_pass(state: RunState, child: Candidate) -> CheckingMustPass | None:
-    """How a child is tried on what must keep passing; None where nothing must."""
+    """How a child is tried on what must keep passing; None if nothing must."""
     anchors = state.settings.anchors
     if not anchors:
         return None

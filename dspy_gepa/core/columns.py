@@ -27,7 +27,7 @@ def objective_names(rollouts: Iterable[Rollout]) -> tuple[str, ...]:
 
 
 def objective_means(rollouts: Sequence[Rollout | None], names: Sequence[str]) -> Vector:
-    """For every objective, the mean over the rollouts that score it; NaN where none does."""
+    """For every objective, the mean over the rollouts that score it; NaN if none does."""
     matrix = _matrix(rollouts, names)
     counts = (~np.isnan(matrix)).sum(axis=0)
     return np.where(counts > 0, np.nansum(matrix, axis=0) / np.maximum(counts, 1), np.nan)

@@ -30,7 +30,7 @@ class Breakdown:
 
 
 def breakdown(state: RunState) -> Breakdown | None:
-    """What has broken down, as it looks so far; None where nothing has.
+    """What has broken down, as it looks so far; None if nothing has.
 
     A frontier that is made of objectives needs a metric that scores some: to be seen when the seed
     has been validated.
@@ -121,7 +121,7 @@ def trial(state: RunState) -> RolloutRequest | None:
             return None
         following = next((key for key in suspicion.trials() if key not in state.known), None)
         if following is not None:
-            is_over = state.settings.limits.obstacle(used=state.committed, more=_ONE_TRIAL)
+            is_over = state.settings.limits.exceeded_limit(used=state.committed, more=_ONE_TRIAL)
             assert suspicion.witness is not None
             candidate, (_, example, trial_number) = suspicion.witness.candidate, following
             again = RolloutRequest(candidate, example, traced=False, trial=trial_number)
@@ -132,13 +132,13 @@ def trial(state: RunState) -> RolloutRequest | None:
 def _suspicions(state: RunState) -> list[Suspicion]:
     """Those that the first proposal under way gives, in order."""
     done = in_order(state.live[0], state.known, state.charged)
-    _, found = state.streaks.after(done, state.settings.max_failures_in_a_row)
-    if not found:
+    _, suspicions = state.streaks.after(done, state.settings.max_failures_in_a_row)
+    if not suspicions:
         return []  # Before what follows, which goes through all rollouts.
     # Until the first rollout is answered nothing else is asked for, so it is always the same.
     key, rollout = next(iter(state.known.items()))
     first = None if rollout.failure else CandidateRecord(candidate_of(state, 0), (key.example,), 1)
-    return [replace(each, witness=each.witness or first) for each in found]
+    return [replace(each, witness=each.witness or first) for each in suspicions]
 
 
 def _confirmed(state: RunState, suspicion: Suspicion) -> list[Rollout] | None:
@@ -150,7 +150,7 @@ def _confirmed(state: RunState, suspicion: Suspicion) -> list[Rollout] | None:
 
 
 def stop_reason(state: RunState) -> str:
-    """Why no further proposal would be of use; empty where one may be.
+    """Why no further proposal would be of use; empty if one may be.
 
     Our choice: a member that is perfect on all validation examples cannot be told from a better
     one; and two epochs without a single new rollout, or several reflections in a row without a
@@ -179,7 +179,7 @@ def stop_reason(state: RunState) -> str:
 def useless_reflections(state: RunState) -> frozenset[int]:
     """The tickets of several reflections of which none ever gave a usable text.
 
-    None where one did: then a text may simply have become hard to improve.
+    None if one did: then a text may simply have become hard to improve.
     """
     failed = [settlement.verdict.kind == "failed" for settlement in state.history]
     if not all(map(_has_failed, _reflections(state))):

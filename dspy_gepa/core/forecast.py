@@ -28,7 +28,7 @@ class Forecast:
 
     @property
     def proposals(self) -> tuple[int, int]:
-        """How many proposals fit, at least and at most; -1 where nothing limits them."""
+        """How many proposals fit, at least and at most; -1 if nothing limits them."""
         return _fitting(self.settings, self.seed, self.most), _fitting(
             self.settings, self.seed, self.least
         )

@@ -48,17 +48,19 @@ def next_proposal(state: RunState) -> tuple[Begun, str]:
     """
     used = state.committed + _reserve(state)
     begun = _due_revalidation(state) or _merge(state) or _mutation(state, used)
-    return begun, state.settings.limits.obstacle(used=used, more=begun[0].hold)
+    return begun, state.settings.limits.exceeded_limit(used=used, more=begun[0].hold)
 
 
 def completion(state: RunState) -> Begun | None:
     """A finalist on validation examples that it was not run on, where the search is over.
 
-    None where the finalists were run on all of them, or where that is too much for the budget.
+    None if the finalists were run on all of them, or where that is too much for the budget.
     """
     for member in _finalists(state):
         begun, limits = _revalidation(state, member), state.settings.limits
-        if begun is not None and not limits.obstacle(used=state.committed, more=begun[0].hold):
+        if begun is not None and not limits.exceeded_limit(
+            used=state.committed, more=begun[0].hold
+        ):
             return begun
     return None
 
@@ -67,7 +69,7 @@ def _finalists(state: RunState) -> tuple[int, ...]:
     """Between whom the choice is: the member that ranks highest, and what would be returned now.
 
     They differ where the lead of the first is not sure; then both have to be known better, the
-    first one first. None where no member is to be run on the whole validation set.
+    first one first. None if no member is to be run on the whole validation set.
     """
     if not state.members or not _is_completed(state):
         return ()
@@ -125,7 +127,7 @@ def _due_revalidation(state: RunState) -> Begun | None:
 
 
 def _revalidation(state: RunState, member: int) -> Begun | None:
-    """A member on the next validation examples; None where it was or is run on all."""
+    """A member on the next validation examples; None if it was or is run on all."""
     settings = state.settings
     assert settings.rungs is not None
     candidate = state.members[member].candidate
@@ -152,40 +154,20 @@ def _revalidation(state: RunState, member: int) -> Begun | None:
 
 
 def _mutation(state: RunState, used: Tally) -> Begun:
-    """A rewrite, with as many looks as fit beside what is used already."""
-    settings, ticket = state.settings, len(state.history) + len(state.live)
-    parent = _parent(state, state.pool(ticket)) if state.members else 0
+    """A rewrite, with as many drawn examples as fit beside what is used already."""
+    settings = state.settings
+    parent = 0
+    if state.members:
+        parent = _parent(state, state.pool(len(state.history) + len(state.live)))
     candidate = candidate_of(state, parent)
     earlier = [origin for origin in state.origins() if isinstance(origin, Mutation)]
-    mutation_index = earlier[0].mutation_index + 1 if earlier else 0
     same_parent = [origin for origin in earlier if origin.parent == parent]
-    member = state.members[parent] if state.members else None
-    rewrites_before = (
-        same_parent[0].rewrites_before + 1
-        if same_parent
-        else member.rewrites_before
-        if member
-        else 0
-    )
-    tried = Counter(
-        example
-        for settlement in state.history
-        if isinstance(settlement.origin, Mutation) and settlement.origin.parent == parent
-        for example in settlement.reflected_examples
-    )
-    view = SampleView(
-        settings.train,
-        member.results.training if member else np.full(len(settings.train), np.nan),
-        settings.perfect_score,
-        member.reflected_examples if member else frozenset(),
-        tried,
-        frozenset(example for live in state.live for example in _drawn_examples(live, parent)),
-        mutation_index,
-        settings.seed,
-        _size(state, ticket),
-    )
+    rewrites_before = state.members[parent].rewrites_before if state.members else 0
+    if same_parent:
+        rewrites_before = same_parent[0].rewrites_before + 1
+    view = _sample_view(state, parent, earlier[0].mutation_index + 1 if earlier else 0)
     drawn_examples = settings.sampler(view)
-    # Fewer looks where not all of them fit into what is left.
+    # Fewer examples where not all of them fit into what is left.
     fewest = min(len(drawn_examples), view.size or len(drawn_examples))
     if state.members and not earlier:
         fewest = 1  # rather one that is small than none at all
@@ -194,13 +176,13 @@ def _mutation(state: RunState, used: Tally) -> Begun:
     sizes += [(count, 0) for count in range(len(drawn_examples), fewest - 1, -1)]
     for count, mends in sizes:
         hold = _hold(state, candidate, drawn_examples[:count], mends)
-        if not settings.limits.obstacle(used=used, more=hold):
+        if not settings.limits.exceeded_limit(used=used, more=hold):
             break
     origin = Mutation(
         hold,
         parent,
         drawn_examples[:count],
-        mutation_index,
+        view.mutation_index,
         rewrites_before,
         len(state.history),
         mends,
@@ -209,8 +191,31 @@ def _mutation(state: RunState, used: Tally) -> Begun:
     return origin, evaluating_parent(candidate, drawn_examples[:count], view.size)
 
 
+def _sample_view(state: RunState, parent: int, mutation_index: int) -> SampleView:
+    """What the sampler may know when it draws examples for a rewrite of this parent."""
+    settings = state.settings
+    member = state.members[parent] if state.members else None
+    tried = Counter(
+        example
+        for settlement in state.history
+        if isinstance(settlement.origin, Mutation) and settlement.origin.parent == parent
+        for example in settlement.reflected_examples
+    )
+    return SampleView(
+        settings.train,
+        member.results.training if member else np.full(len(settings.train), np.nan),
+        settings.perfect_score,
+        member.reflected_examples if member else frozenset(),
+        tried,
+        frozenset(example for live in state.live for example in _drawn_examples(live, parent)),
+        mutation_index,
+        settings.seed,
+        _size(state, len(state.history) + len(state.live)),
+    )
+
+
 def _size(state: RunState, ticket: int) -> int:
-    """How many examples the next reflection is shown; 0 where that is the sampler's choice."""
+    """How many examples the next reflection is shown; 0 if that is the sampler's choice."""
     sizes = state.settings.minibatch_sizes
     if len(sizes) <= 1:
         return sizes[0] if sizes else 0
@@ -232,7 +237,7 @@ def _size(state: RunState, ticket: int) -> int:
 def _lost(state: RunState, child: Candidate, parent: int) -> float:
     """By how much a rejected child did worse on the first validation examples than its parent.
 
-    0 where it did not come so far.
+    0 if it did not come so far.
     """
     rungs, settings = state.settings.rungs, state.settings
     if rungs is None:

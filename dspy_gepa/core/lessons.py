@@ -74,8 +74,8 @@ def lessons_of(state: RunState, proposal: Proposal) -> tuple[Lesson, ...]:
         _attempted(state, ticket, settlement, origin.visible_proposals)
         for ticket, settlement in _attempts(state, origin)
     ]
-    found = [*line[-_MOST_OF_THE_LINE:], *attempts]
-    return tuple(sorted(found, key=lambda lesson: lesson.ticket))
+    records = [*line[-_MOST_OF_THE_LINE:], *attempts]
+    return tuple(sorted(records, key=lambda lesson: lesson.ticket))
 
 
 def _line(state: RunState, member: int) -> set[int]:
@@ -95,7 +95,7 @@ def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, ProposalReco
 
     All that wrote something new, accepted ones too, where the settings say so.
     """
-    found: list[tuple[int, ProposalRecord]] = []
+    attempts: list[tuple[int, ProposalRecord]] = []
     parent = candidate_of(state, origin.parent)
     tells_all = state.settings.tells_attempts
     kinds = ("rejected", "accepted") if tells_all else ("rejected",)
@@ -106,10 +106,10 @@ def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, ProposalReco
         )
         if is_on_parent and settlement.verdict.kind in kinds:
             if settlement.candidate != parent:
-                found.append((ticket, settlement))
-            if len(found) == _MOST_ATTEMPTS and not tells_all:
+                attempts.append((ticket, settlement))
+            if len(attempts) == _MOST_ATTEMPTS and not tells_all:
                 break
-    return found
+    return attempts
 
 
 def _kept(state: RunState, member: Member, visible_proposals: int) -> Lesson:

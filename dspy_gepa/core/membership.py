@@ -27,7 +27,7 @@ def with_new_scores(state: RunState, proposal: Proposal) -> tuple[Member, ...]:
 def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: Results) -> Results:
     """What is known of a candidate after a proposal's rollouts."""
     settings = state.settings
-    found = {
+    scores = {
         key.example: state.known[key].score
         for evaluation in proposal.evaluations
         if evaluation.candidate == candidate
@@ -37,8 +37,8 @@ def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: 
     validation, train = place_of(settings.validation), place_of(settings.train)
     return before.plus(
         proposal.ticket,
-        scores={validation[e]: score for e, score in found.items() if e in validation},
-        training={train[e]: score for e, score in found.items() if e in train},
+        scores={validation[e]: score for e, score in scores.items() if e in validation},
+        training={train[e]: score for e, score in scores.items() if e in train},
     )
 
 

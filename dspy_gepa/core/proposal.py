@@ -158,7 +158,7 @@ class Reflecting:
 
     evaluation: Evaluation
     """What it learns from: the parent on the minibatch; a text of its own on the example on which
-    that did not run; nothing where first texts are written."""
+    that did not run; nothing if first texts are written."""
     components: tuple[str, ...]
 
 

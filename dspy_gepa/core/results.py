@@ -29,7 +29,7 @@ class Results:
     """A member's scores, each with the proposal that brought it; arrays are never written to."""
 
     scores: Vector
-    """One for every validation example, NaN where it was not run."""
+    """One for every validation example, NaN if it was not run."""
     training: Vector
     """One for every training example, likewise."""
     columns: Vector
@@ -79,13 +79,13 @@ class Results:
 
 
 def _filled(
-    row: Vector, tickets: Tickets, found: Mapping[int, float], ticket: int
+    row: Vector, tickets: Tickets, scores: Mapping[int, float], ticket: int
 ) -> tuple[Vector, Tickets]:
-    new: Sequence[int] = [place for place in found if np.isnan(row[place])]
+    new: Sequence[int] = [place for place in scores if np.isnan(row[place])]
     if not new:
         return row, tickets
     row, tickets = row.copy(), tickets.copy()
-    row[new] = [found[place] for place in new]
+    row[new] = [scores[place] for place in new]
     tickets[new] = ticket
     for kept in (row, tickets):
         kept.setflags(write=False)

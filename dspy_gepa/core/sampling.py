@@ -29,7 +29,7 @@ class SampleView:
     examples: tuple[int, ...]
     """The training set."""
     scores: Vector
-    """The parent's on them, NaN where it was not run."""
+    """The parent's on them, NaN if it was not run."""
     perfect_score: float
     """An example that scores this does not fail."""
     reflected_examples: frozenset[int]
@@ -43,7 +43,7 @@ class SampleView:
     seed: int
     """For `stream`."""
     size: int = 0
-    """How many examples are to make the minibatch; 0 where the sampler chooses."""
+    """How many examples are to make the minibatch; 0 if the sampler chooses."""
 
     def times_shown(self, example: int) -> int:
         """How often a reflection on this parent has seen this example."""
@@ -88,7 +88,7 @@ class FailureFirstSampler:
         """The minibatch, and after it what is looked at where it teaches nothing."""
         batch = epoch_minibatch(view.examples, view.size or 3, view.mutation_index, seed=view.seed)
         others = [example for example in view.examples if example not in batch]
-        stream(view.seed, "drawn_examples", view.mutation_index).shuffle(others)
+        stream(view.seed, "looks", view.mutation_index).shuffle(others)
         place = place_of(view.examples)
         scores = {example: view.scores[place[example]] for example in others}
         free = [example for example in others if example not in view.under_way]

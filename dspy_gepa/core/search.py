@@ -143,14 +143,14 @@ def shortage(state: RunState, running: Sequence[Request], following: Request) ->
     return _used_up(state, unit) if unit else ""
 
 
-def decide(state: RunState, said: Answer | Stop | None) -> tuple[Event, ...]:
+def decide(state: RunState, message: Answer | Stop | None) -> tuple[Event, ...]:
     """What follows from an answer (or from nothing, at the start): the events, in order."""
-    return tuple(decisions(state, said))
+    return tuple(decisions(state, message))
 
 
-def decisions(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
+def decisions(state: RunState, message: Answer | Stop | None) -> Iterator[Event]:
     """The same, each as soon as it is clear: what was heard holds where a strategy then raises."""
-    for event in _heard(state, said):
+    for event in _heard(state, message):
         yield event
         state = evolve(state, event)
     while (chosen := _chosen(state)) is not None:
@@ -186,20 +186,22 @@ def evolve(state: RunState, event: Event) -> RunState:  # noqa: PLR0911 - one fo
             return replace(state, ending=reason, is_broken=is_breakdown, causes=causes)
 
 
-def _heard(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
+def _heard(state: RunState, message: Answer | Stop | None) -> Iterator[Event]:
     """The events that record what was said; none where it is late, repeated or nothing."""
-    match said:
+    match message:
         case RolloutAnswer(key, rollout) if _is_awaited(state, key):
             # No proposal asked for a trial, so that none is charged for it.
             yield RolledOut(key, rollout, is_asked_for=not key.trial)
         case RemarkAnswer(key, remark) if _is_awaited(state, key):
             yield Remarked(key, remark)
         case ReflectionAnswer():
-            if _is_awaited(state, said.key):
-                yield Reflected(said)
+            if _is_awaited(state, message.key):
+                yield Reflected(message)
         case RequestFailure(key, cause, is_lasting):
-            yield RequestFailed(key, cause, said.lost, said.is_of_process, said.pause_seconds)
-            attempts = state.failed_attempts.get(key, 0) + (not said.is_of_process)
+            yield RequestFailed(
+                key, cause, message.lost, message.is_of_process, message.pause_seconds
+            )
+            attempts = state.failed_attempts.get(key, 0) + (not message.is_of_process)
             if state.ending or not _is_awaited(state, key):
                 return
             if is_lasting or attempts >= state.settings.max_setbacks_in_a_row:
@@ -225,7 +227,7 @@ def _is_awaited(state: RunState, key: RequestKey) -> bool:
 
 
 def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each reason to wait
-    """The one next event that follows from the state alone; None where the run has to wait."""
+    """The one next event that follows from the state alone; None if the run has to wait."""
     if (end := _cut_short(state)) is not None:
         return end
     for proposal in state.live:
@@ -327,7 +329,7 @@ def _overdrawn(state: RunState) -> str:
     if state.lost == NOTHING:
         return ""
     counted = replace(state.committed, total_tokens=0, usd=0.0)
-    return state.settings.limits.obstacle(used=counted, more=NOTHING)
+    return state.settings.limits.exceeded_limit(used=counted, more=NOTHING)
 
 
 def _used_up(state: RunState, unit: str) -> str:

@@ -21,8 +21,8 @@ from dspy_gepa.core.merge import TextMerge, better_text
 from dspy_gepa.core.proposal import Evaluation, Origin, Proposal, Verdict
 from dspy_gepa.core.results import Results, place_of
 from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey
-from dspy_gepa.core.rungs import ValidationSchedule
 from dspy_gepa.core.sampling import Sampler, epochs
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.selection import PoolView, Ranking, Selection, by_mean, pareto
 from dspy_gepa.core.standing import Scale, Standing, standings
 from dspy_gepa.core.streaks import Streaks
@@ -65,7 +65,7 @@ class Settings:
     stops_early: bool = False
     """Whether a child is run on no more of the minibatch than it takes to decide the gate."""
     rungs: ValidationSchedule | None = None
-    """How validation is spread over a member's life; None where a member is run on all examples
+    """How validation is spread over a member's life; None if a member is run on all examples
     before it becomes one."""
     ranking: Ranking = by_mean
     """How good members are."""
@@ -149,7 +149,7 @@ class Member:
 
     @property
     def scores(self) -> Vector:
-        """One for every validation example, NaN where it was not run."""
+        """One for every validation example, NaN if it was not run."""
         return self.results.scores
 
     def __repr__(self) -> str:
@@ -169,11 +169,11 @@ class ProposalRecord:
     charge: Tally
     """What it added to what was spent."""
     reflected_examples: tuple[int, ...] = ()
-    """The minibatch that its reflection saw; empty where there was none."""
+    """The minibatch that its reflection saw; empty if there was none."""
     diagnosis: str = ""
-    """What its reflection said goes wrong and why; empty where it did not say."""
+    """What its reflection said goes wrong and why; empty if it did not say."""
     lesson: str = ""
-    """What its reflection said of its change, in a sentence; empty where it did not say."""
+    """What its reflection said of its change, in a sentence; empty if it did not say."""
     faults: tuple[Fault, ...] = ()
     """Why texts are missing that its reflection was to write."""
     naming: int = 0
@@ -279,7 +279,7 @@ class RunState:
         return self.dearest_remark if isinstance(key, RemarkKey) else self.dearest_reflection
 
     def validated(self, candidate: Candidate) -> tuple[Rollout | None, ...]:
-        """A candidate's rollouts on the validation examples; None where it was not run."""
+        """A candidate's rollouts on the validation examples; None if it was not run."""
         keys = Evaluation(candidate, self.settings.validation).keys
         return tuple(self.known.get(key) for key in keys)
 

@@ -74,7 +74,7 @@ class Suspicion:
     known: frozenset[str]
     """Causes of failures before these."""
     witness: CandidateRecord | None
-    """Whose successes are to be tried again: the candidate that failed least; None where none ever
+    """Whose successes are to be tried again: the candidate that failed least; None if none ever
     succeeded."""
 
     def trials(self) -> Iterator[RolloutKey]:

@@ -13,7 +13,7 @@ __all__ = ["untaught"]
 
 
 def untaught(state: RunState) -> Breakdown | None:
-    """Why nothing can be learned from the training set; None where something can.
+    """Why nothing can be learned from the training set; None if something can.
 
     Our choice: if the program or the metric fails on every training example that was tried, with
     whatever text, and these are `max_failures_in_a_row`, or all where there are fewer, then the

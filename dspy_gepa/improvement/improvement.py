@@ -379,7 +379,7 @@ def _never(*_asked: Any) -> Any:
 
 
 def _nothing_scored(state: RunState) -> str:
-    """Why a run is to end in which nothing ever scored; empty where something did, or may yet."""
+    """Why a run is to end in which nothing ever scored; empty if something did, or may yet."""
     if any(map(has_scored, state.known.values())):
         return ""
     artifacts = {key.candidate for key in state.known}

@@ -21,7 +21,7 @@ def evaluated(
     executor: Executor,
     wanted: Sequence[tuple[Candidate, int]],
     known: Mapping[tuple[str, int], Rollout],
-    told: Callable[[tuple[str, int], Rollout], None],
+    on_rollout: Callable[[tuple[str, int], Rollout], None],
 ) -> dict[tuple[str, int], Rollout]:
     """The rollouts of these candidates on these examples, by digest and example.
 
@@ -29,7 +29,7 @@ def evaluated(
         executor: Carries them out.
         wanted: Candidates and examples.
         known: What need not be carried out again.
-        told: Is told of each new one.
+        on_rollout: Is told of each new one.
 
     Raises:
         WorkerError: one cannot be carried out.
@@ -50,7 +50,7 @@ def evaluated(
         if isinstance(answer, RolloutAnswer):
             key = (answer.key.candidate, answer.key.example)
             done[key] = answer.rollout
-            told(key, answer.rollout)
+            on_rollout(key, answer.rollout)
     return done
 
 

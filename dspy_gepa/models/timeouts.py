@@ -28,14 +28,14 @@ def call_with_timeout(
     """
     if timeout_seconds is None:
         return catching(call)
-    said: list[ResultT | Failed] = []
+    outcomes: list[ResultT | Failed] = []
     interrupts: list[KeyboardInterrupt] = []
     is_done = threading.Event()
     context = contextvars.copy_context()
 
     def carry_out() -> None:
         try:
-            said.append(context.run(catching, call))
+            outcomes.append(context.run(catching, call))
         except KeyboardInterrupt as interrupt:
             interrupts.append(interrupt)
         finally:
@@ -47,4 +47,4 @@ def call_with_timeout(
     if interrupts:
         raise interrupts[0]
     # Without an answer the thread was ended by something that is no Exception.
-    return said[0] if said else Failed(RuntimeError("its thread was ended from within"))
+    return outcomes[0] if outcomes else Failed(RuntimeError("its thread was ended from within"))

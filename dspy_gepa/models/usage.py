@@ -25,16 +25,16 @@ MEASURED = ("total_tokens", "usd", "seconds")
 
 Price: TypeAlias = Callable[[str, Mapping[str, Any]], "float | None"]
 """From a model's name and the usage that it reported for a call (`prompt_tokens`,
-`completion_tokens` and so on) to USD, 0 or more; None where that is not known."""
+`completion_tokens` and so on) to USD, 0 or more; None if that is not known."""
 
 
 class Priced(NamedTuple):
     """What a price function made of a call."""
 
     usd: float | None
-    """None where the price is not known."""
+    """None if the price is not known."""
     problem: str = ""
-    """Why what it did cannot be used; empty where it can."""
+    """Why what it did cannot be used; empty if it can."""
 
 
 def priced(price: Price, model: str, usage: Mapping[str, Any]) -> Priced:
@@ -152,7 +152,7 @@ class Meter(UsageTracker):  # type: ignore[misc]  # DSPy is untyped here
 
     @property
     def unknown(self) -> str:
-        """Why the cost of a call that must be known is not; empty where it is."""
+        """Why the cost of a call that must be known is not; empty if it is."""
         models = [model for model, _ in self._entries()]
         for model, price in zip(models, self._prices(), strict=False):
             if price.problem:
@@ -189,7 +189,7 @@ def _unknown(model: str) -> str:
 
 
 def _tokens(entry: Mapping[str, Any]) -> int | None:
-    """The tokens of a call; None where it reports none that could be counted."""
+    """The tokens of a call; None if it reports none that could be counted."""
     if entry.get("total_tokens") is not None:
         return _count(entry["total_tokens"])
     parts = [_count(entry.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]

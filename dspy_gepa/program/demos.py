@@ -60,7 +60,7 @@ class Demonstrated:
     program: dspy.Module
     tally: Tally
     problem: str = ""
-    """Why there are none; empty where there are."""
+    """Why there are none; empty if there are."""
     is_final: bool = True
     """Whether the same would come of it another time."""
 
@@ -140,9 +140,9 @@ def demonstrated(
     if isinstance(taught, Failed):
         problem = f"{type(taught.error).__name__}: {taught.error}"
         return Demonstrated(program, done, problem, is_final=False)
-    found = {name: predictor.demos for name, predictor in taught.named_predictors()}
-    result = with_demos(program, found)
-    if any(found.values()):
+    demos = {name: predictor.demos for name, predictor in taught.named_predictors()}
+    result = with_demos(program, demos)
+    if any(demos.values()):
         return Demonstrated(result, done)
     problem = "no answer was good enough to serve as one"
     return Demonstrated(result, done, problem, is_final=not learner.error_count)

@@ -176,7 +176,7 @@ class Shelf:
         self._alike.setdefault(_look(example), []).append((position, example))
 
     def position_of(self, example: Any) -> int | None:
-        """Where the first such example is; None where there is none."""
+        """Where the first such example is; None if there is none."""
         alike = self._alike.get(_look(example), ())
         same = [position for position, other in alike if other is example]
         return (

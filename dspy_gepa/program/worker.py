@@ -151,11 +151,11 @@ class ProgramWorker:
         It is a `RequestFailure` if a model or the metric cannot be used, or if a cost that must be
         known is unknown.
         """
-        given = self._settings
+        settings = self._settings
         meter = Meter(
-            given.price,
-            must_know_price=given.must_know_price,
-            must_know_usage=given.must_know_usage,
+            settings.price,
+            must_know_price=settings.must_know_price,
+            must_know_usage=settings.must_know_usage,
         )
         return metered(request, meter, lambda account: self._answer(request, account))
 
@@ -218,8 +218,8 @@ class ProgramWorker:
 
     def _measured(self, usage: Usage, seconds: float) -> dict[str, float]:
         """What the run of a program took, as far as that is an objective."""
-        found = {"total_tokens": float(usage.total_tokens), "usd": usage.usd, "seconds": seconds}
-        return {name: found[name] for name in self._settings.measured}
+        measures = {"total_tokens": float(usage.total_tokens), "usd": usage.usd, "seconds": seconds}
+        return {name: measures[name] for name in self._settings.measured}
 
     def _build(self, candidate: Candidate) -> _Built | _Unbound:
         try:
@@ -275,13 +275,13 @@ class ProgramWorker:
         account.count_metric_call()
         watch = Watch()
         with watch.around([]):
-            said = call_with_timeout(self._settings.timeout_seconds, question)
-        error = said.error if isinstance(said, Failed) else None
+            outcome = call_with_timeout(self._settings.timeout_seconds, question)
+        error = outcome.error if isinstance(outcome, Failed) else None
         if isinstance(error, MetricError):
             raise error
         if outage := watch.outage(error, is_without_result=False):
             raise Outage from outage
-        return said
+        return outcome
 
     def _failure(
         self,
@@ -324,7 +324,7 @@ class ProgramWorker:
         return describe(program, self._settings.kinds)
 
     def _past_run(self, candidate: Candidate, evidence: Evidence) -> PastRun | None:
-        """The run that the evidence comes from; None where too little is left of it."""
+        """The run that the evidence comes from; None if too little is left of it."""
         key = RolloutKey(candidate.digest, evidence.example)
         if (run := self._runs.get(key)) is not None:
             return run
@@ -336,12 +336,12 @@ class ProgramWorker:
         return None if run is None else self._runs.put(key, run)
 
     def _remark(self, request: RemarkRequest, account: Account) -> Remark:
-        """What the metric says about one component; nothing where it raises or cannot be asked."""
+        """What the metric says about one component; nothing if it raises or cannot be asked."""
         evidence, component = request.evidence, request.component
         run = self._past_run(request.candidate, evidence)
         if run is None or not self._metric.asks_per_component:
             return Remark()
-        said = self._ask_metric(
+        outcome = self._ask_metric(
             lambda: self._metric.feedback(
                 self._examples[evidence.example],
                 run.prediction,
@@ -353,6 +353,6 @@ class ProgramWorker:
             ),
             account,
         )
-        if isinstance(said, Failed) or said is None:
+        if isinstance(outcome, Failed) or outcome is None:
             return Remark()
-        return Remark(said.text, said.score, captured(dict(said.attachments)))
+        return Remark(outcome.text, outcome.score, captured(dict(outcome.attachments)))

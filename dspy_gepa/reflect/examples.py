@@ -28,7 +28,7 @@ class Block(NamedTuple):
 
     text: str
     remark: str
-    """What was said about it; empty where the text has it."""
+    """What was said about it; empty if the text has it."""
 
     def shortened(self, limit: int) -> Block:
         """Both together of at most so many characters."""
@@ -102,12 +102,12 @@ def _in_place(
     one that is not sent is left out there too, as its name would look like the title of another.
     """
     beside = dict(attachments)
-    for name, said in attachments.items():
+    for name, attachment in attachments.items():
         place = f"(attachment: {name})"
-        is_unsent = LEFT_OUT.fullmatch(said) is not None and place in feedback
+        is_unsent = LEFT_OUT.fullmatch(attachment) is not None and place in feedback
         # Twice in the text it would be one title too many: see `Marks.are_unmistakable_in`.
-        if is_unsent or (said in titles and feedback.count(place) == 1):
-            feedback = feedback.replace(place, said)
+        if is_unsent or (attachment in titles and feedback.count(place) == 1):
+            feedback = feedback.replace(place, attachment)
             del beside[name]
     return feedback, beside
 
@@ -222,8 +222,10 @@ def _line(place: int, turn: Turn, limit: int) -> str:
     if turn.call:
         # Without its name: a tool or a field is shown the calls of the step that it belongs to.
         return f"{place}. this step, call {turn.call}"
-    said = f"failed: {_flat(turn.failure, limit)}" if turn.failure else _aside(turn.outputs, limit)
-    return f"{place}. {turn.component}: {_aside(turn.inputs, limit)} -> {said}"
+    outcome = (
+        f"failed: {_flat(turn.failure, limit)}" if turn.failure else _aside(turn.outputs, limit)
+    )
+    return f"{place}. {turn.component}: {_aside(turn.inputs, limit)} -> {outcome}"
 
 
 def _aside(fields: Mapping[str, object], limit: int) -> str:

@@ -48,8 +48,8 @@ def placeholders(text: str) -> tuple[str, ...]:
     Braces of JSON and LaTeX, sums of money and what stands in fenced code are none.
     """
     prose = _CODE.sub("", text)
-    found = (place[0] for form in _FORMS for place in form.finditer(prose))
-    return tuple(dict.fromkeys(found))
+    names = (place[0] for form in _FORMS for place in form.finditer(prose))
+    return tuple(dict.fromkeys(names))
 
 
 def unknown_placeholders(old: str, new: str) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class EvidenceLimits:
     calls_per_record: int = 8
     """Calls of the component shown per rollout. Our choice: enough for most tool loops."""
     prompt_tokens: int | None = None
-    """Of the whole prompt, media included; None where only characters count."""
+    """Of the whole prompt, media included; None if only characters count."""
     media: int = 8
     """Images and the like per prompt, those of failing examples first. Our choice: more dilute
     the request, and some servers take no more than ten."""
@@ -98,7 +98,7 @@ class Room:
 
     def __init__(self) -> None:
         self.characters = 0
-        """0 where no prompt was too long."""
+        """0 if no prompt was too long."""
 
     def narrow(self, characters: int) -> None:
         """No prompt may have more than so many characters; 0 says nothing."""
@@ -152,7 +152,7 @@ def render(
 ) -> Prompt | TooLong:
     """The prompt, within its limits of characters and tokens.
 
-    A record is shown only where every one before it is shown, so a passing one only where every
+    A record is shown only if every one before it is shown, so a passing one only if every
     failing one is. Values are cut before a failing record is left out, and what is cut or left out
     has a mark. The media sent are those whose titles still stand in the text.
 
@@ -165,11 +165,11 @@ def render(
         media_kind: "image", "audio", "file" or "attachment"; "" for what is no medium.
     """
     page = _Page(context, template)
-    found, media = _numbered(records, page, limits, media_kind)
+    blocks, media = _numbered(records, page, limits, media_kind)
     free = limits.prompt_characters - len(page.text())
     fixed_tokens = 0 if limits.prompt_tokens is None else count_tokens(page.text())
     while free >= _LEAST_ROOM:
-        text = page.with_examples(found, free)
+        text = page.with_examples(blocks, free)
         shown = tuple(titled for titled in media if titled[0] in text)
         if limits.prompt_tokens is None:
             return Prompt(text, shown)
@@ -252,19 +252,21 @@ def _numbered(
         most = min(most, limits.prompt_tokens // 2 // limits.tokens_per_medium)
     for tries in itertools.count():
         marks = Marks(media_kind, most=most, prefix="attached " * tries)
-        found = worded(records, marks)
+        blocks = worded(records, marks)
         # Every text of the prompt stands in this, each title as often as it was written by anybody.
-        if not marks.media or marks.are_unmistakable_in(repr((found, page))):
-            return found, marks.media
+        if not marks.media or marks.are_unmistakable_in(repr((blocks, page))):
+            return blocks, marks.media
     raise AssertionError  # pragma: no cover - texts end, prefixes do not
 
 
 def _too_long(page: _Page, limits: EvidenceLimits) -> TooLong:
     """Why nothing fits, with the sizes."""
     size = len(sendable(page.context.instruction))
-    said = len(page.context.guidance) + sum(map(len, page.context.limits))
+    characters = len(page.context.guidance) + sum(map(len, page.context.limits))
     beside = (
-        f" and {said:,} more of guidance and limits stand beside it," if said > size // 2 else ""
+        f" and {characters:,} more of guidance and limits stand beside it,"
+        if characters > size // 2
+        else ""
     )
     tokens = f" and {limits.prompt_tokens:,} tokens" if limits.prompt_tokens else ""
     return TooLong(
@@ -287,7 +289,7 @@ def _lessons(lessons: Sequence[str], room: int) -> str:
 
 
 def _references(references: Mapping[str, str], room: int) -> str:
-    """The named texts; empty where there are none."""
+    """The named texts; empty if there are none."""
     title = "Texts to draw on"
     if not references:
         return ""
@@ -350,7 +352,7 @@ def headed(texts: Mapping[str, str]) -> str:
 
 def split_shared(descriptions: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """The lines with which all of several descriptions begin, and what each says beyond them."""
-    lines = {name: said.split("\n") for name, said in descriptions.items()}
+    lines = {name: description.split("\n") for name, description in descriptions.items()}
     together = zip(*lines.values(), strict=False)
     alike = itertools.takewhile(lambda row: len(set(row)) == 1, together)
     shared = [row[0] for row in alike] if len(lines) > 1 else []

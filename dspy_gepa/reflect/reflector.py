@@ -60,7 +60,7 @@ class Reflector:
     """Whether what the LM writes is added to the current text, and does not replace it."""
     limits: EvidenceLimits = DEFAULT_LIMITS
     perfect_score: float | None = 1.0
-    """The score of an example that is right; None where no score says so."""
+    """The score of an example that is right; None if no score says so."""
     shows_unparsed: bool = True
     """Whether replies that could not be parsed are part of the evidence."""
     templates: Mapping[str, Template] = field(default_factory=dict)
@@ -208,9 +208,9 @@ class _Question:
         how, current = self.how, self.current
         limits: list[str] = []
         for name, text in current.items():
-            told = how.rules.told(name, text, adds=how.adds)
+            requirements = how.rules.told(name, text, adds=how.adds)
             whose = f"{name}: " if len(current) > 1 else ""
-            limits += [one if one in how.rules.constraints else whose + one for one in told]
+            limits += [one if one in how.rules.constraints else whose + one for one in requirements]
         described = {name: descriptions[name] for name in current if descriptions.get(name)}
         if len(current) == 1:
             instruction, description = "".join(current.values()), "".join(described.values())
@@ -368,7 +368,7 @@ class _Question:
 
         After the last one, or the one about a repair, nobody is asked once more.
         """
-        said = ReflectionAnswer(
+        reflection = ReflectionAnswer(
             self.request.ticket,
             reading.texts,
             lm_calls=1,
@@ -380,19 +380,19 @@ class _Question:
         )
         told_of = {name for fault in about.faults for name in fault.components} if about else ()
         asked = [name for name in self.components if name in told_of]
-        told = {*reading.texts, *reading.problems}
-        missing = [name for name in asked or self.components if name not in told]
+        answered = {*reading.texts, *reading.problems}
+        missing = [name for name in asked or self.components if name not in answered]
         faults = [
             Fault((name,) if name else tuple(missing), why)
             for name, why in reading.problems.items()
         ]
         if faults and is_last:
-            return replace(said, faults=tuple(map(final, faults)))
+            return replace(reflection, faults=tuple(map(final, faults)))
         is_same = reading.texts and reading.texts == self.current
         if not faults and is_same and not self.is_diagnosis and not is_last:
-            faults, said = [same(self.components)], replace(said, texts={})
+            faults, reflection = [same(self.components)], replace(reflection, texts={})
         repair = Repair(self.components, reply.text, tuple(faults))
-        return replace(said, repairs=(repair,) if faults else ())
+        return replace(reflection, repairs=(repair,) if faults else ())
 
     def _named(self, fault: Fault) -> str:
         """Why something cannot be used, with whose it is where that is not clear."""

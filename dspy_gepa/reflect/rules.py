@@ -30,7 +30,7 @@ class CheckedText(NamedTuple):
 
     text: str
     reason: str = ""
-    """In words that its author understands; empty where it can be used."""
+    """In words that its author understands; empty if it can be used."""
 
 
 def check_predicates(argument: str, predicates: Iterable[object]) -> None:
@@ -45,11 +45,11 @@ def check_predicates(argument: str, predicates: Iterable[object]) -> None:
         "return False or a reason where the new one is refused."
     )
     for predicate in predicates:
-        given = f"{argument} has {predicate!r:.200}"
+        subject = f"{argument} has {predicate!r:.200}"
         if not callable(predicate):
-            raise WrongType(f"{given}. {needed}")
+            raise WrongType(f"{subject}. {needed}")
         if any(map(inspect.iscoroutinefunction, (predicate, type(predicate).__call__))):
-            raise WrongType(f"{given}, which is asynchronous. {needed}")
+            raise WrongType(f"{subject}, which is asynchronous. {needed}")
         try:
             signature = inspect.signature(predicate)
         except ValueError:
@@ -57,7 +57,7 @@ def check_predicates(argument: str, predicates: Iterable[object]) -> None:
         try:
             signature.bind("component", "old", "new")
         except TypeError as error:
-            raise WrongType(f"{given}, which takes {signature}: {error}. {needed}") from None
+            raise WrongType(f"{subject}, which takes {signature}: {error}. {needed}") from None
 
 
 def _stripped(_component: str, text: str) -> str:
@@ -132,16 +132,16 @@ class Rules:
         what is run, written down and saved. One that says the same as the old text is the old
         text, which need not be normal and breaks no rule anew.
         """
-        said = self._normal(component, new)
-        if new == old or said == self._normal(component, old):
+        text = self._normal(component, new)
+        if new == old or text == self._normal(component, old):
             return CheckedText(old)
-        if said.reason:
-            return said
-        reason = self.violation(component, old, said.text)
-        if reason and said.text != new.strip() and said.text.split() == new.split():
+        if text.reason:
+            return text
+        reason = self.violation(component, old, text.text)
+        if reason and text.text != new.strip() and text.text.split() == new.split():
             # Its author may well have repeated a part to the character.
             reason += " (in the text as it is used: without indentation that its lines share)"
-        return CheckedText(said.text, reason)
+        return CheckedText(text.text, reason)
 
     def _normal(self, component: str, text: str) -> CheckedText:
         try:
@@ -168,31 +168,33 @@ class Rules:
             adds: Whether what is written is added to the current text, whose parts and names then
                 stay by themselves, and would be there twice if they were repeated.
         """
-        said = [one.strip() for one in self.constraints if one.strip()]
+        requirements = [one.strip() for one in self.constraints if one.strip()]
         if not adds:
-            said += [
+            requirements += [
                 f"Repeat this part to the character{_times(count)}: {_quoted(part)}"
                 for part, count in self._frozen_in(component, current).items()
             ]
         asked = [getattr(one, "told", None) for one in self.predicates]
-        said += filter(None, (told(component, current) for told in asked if callable(told)))
+        requirements += filter(
+            None, (describe(component, current) for describe in asked if callable(describe))
+        )
         if (most := self.max_instruction_tokens) is not None:
             size = self.count_tokens(current)
-            said.append(
+            requirements.append(
                 f"Write at most {max(0, most - size):,} tokens"
                 if adds
                 else f"Write at most {most:,} tokens; the current instruction has {size:,}"
             )
-        return tuple(said)
+        return tuple(requirements)
 
     def _frozen_in(self, component: str, current: str) -> Counter[str]:
         """Every frozen part that the current text has, and how often."""
         parts = [*self.frozen.get(EVERY_COMPONENT, ()), *self.frozen.get(component, ())]
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for part in parts:
             # The same part may be given twice, for all components and for this one.
-            found |= _found(part, current)
-        return found
+            counts |= _found(part, current)
+        return counts
 
     def _on_frozen(self, component: str, old: str, new: str) -> str:
         for part, count in self._frozen_in(component, old).items():
@@ -246,15 +248,15 @@ def _checking(predicate: Predicate) -> Callable[[str, str, str], str]:
 
 
 def _refusal(predicate: Predicate, component: str, old: str, new: str) -> str:
-    """The reason for which a predicate refuses the text; empty where it does not."""
+    """The reason for which a predicate refuses the text; empty if it does not."""
     name = getattr(predicate, "__name__", type(predicate).__name__)
     try:
-        said = predicate(component, old, new)
+        verdict = predicate(component, old, new)
     except IN_USER_CODE as error:  # any other exception ends the whole reflection
         return f"the rule {name} could not be applied to it: {type(error).__name__}: {error}"
-    if isinstance(said, str):
-        return said.strip()
-    return f"it breaks the rule {name}" if said is not None and not said else ""
+    if isinstance(verdict, str):
+        return verdict.strip()
+    return f"it breaks the rule {name}" if verdict is not None and not verdict else ""
 
 
 def _times(count: int) -> str:

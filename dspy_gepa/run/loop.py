@@ -43,7 +43,7 @@ class Beginnings(Protocol):
 
 
 Stopper: TypeAlias = Callable[[RunState], str]
-"""Asked after every commit: why the run should end, or nothing where it should go on."""
+"""Asked after every commit: why the run should end, or nothing if it should go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +79,22 @@ def run_loop(
     begun_seconds = time.monotonic()
     pace = pace or Pace(executor.slots)
     desk = _Dispatcher(executor, pace, _deadline(state, begun_seconds), beginnings)
-    said: Answer | Stop | None = None
+    message: Answer | Stop | None = None
     error: BaseException | None = None
     is_stopped = False
     with interruptible(executor) as was_pressed:
         while True:
             events: list[Event] = []
-            for event in decisions(state, said):
+            for event in decisions(state, message):
                 state = evolve(state, event)
                 events.append(event)
                 for listen in listeners:
                     listen(event, state)
-            if isinstance(said, RequestFailure) and state.is_broken and error is None:
-                error = said.error
-            is_stopped = is_stopped or isinstance(said, Stop)
+            if isinstance(message, RequestFailure) and state.is_broken and error is None:
+                error = message.error
+            is_stopped = is_stopped or isinstance(message, Stop)
             if stop := _stop(state, events, stoppers):
-                said = stop
+                message = stop
                 continue
             stop = desk.begin(state, is_new=any(map(_makes_work, events)))
             if stop is None and not executor.in_flight and (state.ending or not desk.has_waiting):
@@ -104,7 +104,7 @@ def run_loop(
                 return RunOutcome(
                     state, error, is_stopped or was_pressed(), seconds, was_interrupted
                 )
-            said = stop or desk.next_said(is_ending=bool(state.ending), was_pressed=was_pressed)
+            message = stop or desk.next_said(is_ending=bool(state.ending), was_pressed=was_pressed)
 
 
 @dataclass
@@ -175,24 +175,24 @@ class _Dispatcher:
     def next_said(
         self, *, is_ending: bool, was_pressed: Callable[[], bool]
     ) -> Answer | Stop | None:
-        """The next answer or stop; None where it is time to begin something."""
+        """The next answer or stop; None if it is time to begin something."""
         try:
-            said = self.executor.next_answer(self._patience_seconds(is_ending=is_ending))
+            message = self.executor.next_answer(self._patience_seconds(is_ending=is_ending))
         except KeyboardInterrupt:
             # Where the signal has no handler of ours: see `interruptible`.
             if is_ending or was_pressed():
                 raise
             return Stop(INTERRUPTED)
-        if said is None or isinstance(said, Stop):
-            return said
-        if self.running.pop(said.key, None) is None:
+        if message is None or isinstance(message, Stop):
+            return message
+        if self.running.pop(message.key, None) is None:
             # A setback for the same request came before this answer and lined it up once more.
-            self.waiting = deque(each for each in self.waiting if each.key != said.key)
-        if isinstance(said, RequestFailure):
-            self.pace.set_back(said)
-            return replace(said, pause_seconds=self.pace.pause_seconds)
+            self.waiting = deque(each for each in self.waiting if each.key != message.key)
+        if isinstance(message, RequestFailure):
+            self.pace.set_back(message)
+            return replace(message, pause_seconds=self.pace.pause_seconds)
         self.pace.answered()
-        return said
+        return message
 
     def _patience_seconds(self, *, is_ending: bool) -> float | None:
         """How long to wait for an answer; None for as long as it takes."""

@@ -243,5 +243,5 @@ class _deaf_to_interrupts:  # noqa: N801 - used as a statement
             signal.signal(signal.SIGINT, self._before)
 
 
-def _listed(found: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+def _listed(versions_by_name: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions_by_name.items())

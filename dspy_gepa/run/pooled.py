@@ -261,18 +261,18 @@ class PooledExecutor(ThreadedExecutor):
         if self._held:
             self._in_flight -= 1
             return self._held.pop(next(iter(self._held)))
-        said: Any = super().next_answer(self._patience_seconds(timeout_seconds))
-        while said is None and timeout_seconds is None:
+        message: Any = super().next_answer(self._patience_seconds(timeout_seconds))
+        while message is None and timeout_seconds is None:
             if self._futures and self._pool.is_idle and not self._has_warned:
                 self._has_warned = True
                 logger.warning(
                     "The executor's cluster has no workers: %d rollouts wait for one.",
                     len(self._futures),
                 )
-            said = super().next_answer(self._patience_seconds(None))
-        if isinstance(said, _Ended):
-            said = self._answer_of(said)
-        answer: Answer | Stop | None = said
+            message = super().next_answer(self._patience_seconds(None))
+        if isinstance(message, _Ended):
+            message = self._answer_of(message)
+        answer: Answer | Stop | None = message
         return answer
 
     def _patience_seconds(self, most_seconds: float | None) -> float | None:
@@ -343,8 +343,8 @@ def _unusable(request: RolloutRequest, error: BaseException) -> RequestFailure:
     calls = int(is_begun)
     # The last line: some tell the traceback of the other process as well.
     words = str(error).strip().rpartition("\n")[2]
-    said = f"{type(error).__name__}: {words}" if words else "it, or its cluster, went away"
-    why = f"The executor cannot be used any more: {said}"
+    reason = f"{type(error).__name__}: {words}" if words else "it, or its cluster, went away"
+    why = f"The executor cannot be used any more: {reason}"
     return RequestFailure(
         request.key,
         why,

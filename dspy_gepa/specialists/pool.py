@@ -86,7 +86,7 @@ class MemberPool:
 
     @cached_property
     def scores(self) -> Table:
-        """Members by `columns`; NaN where a member was not run. Filled in place, and grows."""
+        """Members by `columns`; NaN if a member was not run. Filled in place, and grows."""
         known, columns = self.state.scores, []
         for group in map(list, self._groups):
             some = ~np.isnan(known[:, group])
@@ -115,17 +115,17 @@ class MemberPool:
             tuple(each for each, is_bad in zip(columns, of_validation, strict=True) if is_bad),
         )
 
-    def add(self, found: RunState) -> int | None:
+    def add(self, state: RunState) -> int | None:
         """Take in the best member of a search on such examples, unless it is known already.
 
-        Returns its number; None where there is no new one.
+        Returns its number; None if there is no new one.
         """
-        best = found.members[found.best] if found.members else None
+        best = state.members[state.best] if state.members else None
         if best is None or best.candidate in self.members:
             return None
         self.members.append(best.candidate)
-        scored = dict(zip(found.settings.validation, best.scores.tolist(), strict=True))
-        trained = dict(zip(found.settings.train, best.results.training.tolist(), strict=True))
+        scored = dict(zip(state.settings.validation, best.scores.tolist(), strict=True))
+        trained = dict(zip(state.settings.train, best.results.training.tolist(), strict=True))
         for name, places, known in (
             ("scores", self.columns, scored),
             ("training", self.state.settings.train, trained),
@@ -149,9 +149,9 @@ class MemberPool:
     @property
     def candidates(self) -> list[int]:
         """The members that a set may be made of: what looks useful, and what was run on all."""
-        found = list(grown(self.scores, self.likeness, self.most, self.best, _SHARED).members)
+        members = list(grown(self.scores, self.likeness, self.most, self.best, _SHARED).members)
         complete = np.flatnonzero(~np.isnan(self.scores).any(1)).tolist()
-        return list(dict.fromkeys([self.best, *found, *complete]))
+        return list(dict.fromkeys([self.best, *members, *complete]))
 
     @property
     def useful(self) -> list[int]:

@@ -42,7 +42,7 @@ class Routing:
     nothing about it."""
     low: float | None = None
     """The lower end of its range, an estimate: each example is routed by the others, so that they
-    are not independent. None where too little was seen."""
+    are not independent. None if too little was seen."""
     high: float | None = None
     """The upper end."""
     n: int = 0
@@ -57,7 +57,7 @@ class Routing:
     rollouts: int = 0
     """How many rollouts filled members' missing scores."""
     reason: str = ""
-    """Why nothing was measured; empty where it was."""
+    """Why nothing was measured; empty if it was."""
 
     def __str__(self) -> str:
         """For people."""

@@ -90,14 +90,14 @@ class Blobs:
         return {MARK: self._put(dumps(value).encode(), "json")}, _REFERENCE_SIZE
 
     def _split(self, text: str) -> list[Json]:
-        """The text's parts, with addresses in place of data URIs; empty where it holds none."""
+        """The text's parts, with addresses in place of data URIs; empty if it holds none."""
         parts: list[Json] = []
         end = 0
-        for found in _DATA_URI.finditer(text):
-            if (held := content_of(found[0])) is not None:
+        for match in _DATA_URI.finditer(text):
+            if (held := content_of(match[0])) is not None:
                 mime, content = held
-                parts += [text[end : found.start()], {MARK: self._put(content, "bin"), _MIME: mime}]
-                end = found.end()
+                parts += [text[end : match.start()], {MARK: self._put(content, "bin"), _MIME: mime}]
+                end = match.end()
         return [part for part in (*parts, text[end:]) if part] if parts else []
 
     def _put(self, content: bytes, ending: str) -> str:

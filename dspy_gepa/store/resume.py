@@ -66,7 +66,7 @@ def is_past_seed(events: Iterable[Event]) -> bool:
 def reopening(begun: RunState, events: Sequence[Event]) -> ResumePoint | None:
     """How to carry on a run that was interrupted, broke down, or had a budget for its seed alone.
 
-    None where there is nothing to take back: its events hold as they are, because it never ended
+    None if there is nothing to take back: its events hold as they are, because it never ended
     or came to its end by itself.
     """
     ends = [number for number, event in enumerate(events) if isinstance(event, Ended)]
@@ -150,7 +150,7 @@ class _Broken:
 
     @classmethod
     def at(cls, begun: RunState, events: Sequence[Event], end: int) -> _Broken | None:
-        """Those for which a run ended with this event; None where it was for something else."""
+        """Those for which a run ended with this event; None if it was for something else."""
         ended = events[end]
         if not isinstance(ended, Ended) or not ended.is_breakdown:
             return None

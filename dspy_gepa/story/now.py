@@ -29,7 +29,7 @@ class Now:
     seconds: float
     """Since its beginning, pauses between sessions left out."""
     limit: UsedLimit | None
-    """The limit of which most is used; None where there is none."""
+    """The limit of which most is used; None if there is none."""
     metric_calls: int
     best: str
     """What was seen of the best member: "33/40", "0.61 on 40"; empty before there is a score."""
@@ -38,11 +38,11 @@ class Now:
     tried: int
     """How many proposals of a new candidate are over."""
     doing: str
-    """What the oldest proposal under way is at; empty where none is."""
+    """What the oldest proposal under way is at; empty if none is."""
     doing_seconds: float
     """Since the last event, or since the session began."""
     left_seconds: float | None
-    """Until the limit is used up, if things go on as so far; None where that cannot be said."""
+    """Until the limit is used up, if things go on as so far; None if that cannot be said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ def _left(limit: UsedLimit, seconds: float) -> float | None:
 
 
 def happening(teller: Teller, event: Event) -> Happening | None:
-    """What people are told of an event; None where it is nothing to tell."""
+    """What people are told of an event; None if it is nothing to tell."""
     match event:
         case Committed(ticket):
             return _committed(teller, ticket)

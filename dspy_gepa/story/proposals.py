@@ -174,8 +174,8 @@ def _pairs(
 ) -> Iterator[Pair]:
     """The child's score on each example, beside the highest of these others."""
     for example in () if evaluation is None else evaluation.examples:
-        found = [_score(state, other, example) for other in others]
-        known = [score for score in found if score is not None]
+        scores = [_score(state, other, example) for other in others]
+        known = [score for score in scores if score is not None]
         after = None if evaluation is None else _score(state, evaluation.candidate, example)
         if after is not None or known:
             yield Pair(example=example, before=max(known, default=None), after=after)

@@ -15,8 +15,8 @@ from dspy_gepa.core.frontier import Scores
 from dspy_gepa.core.gate import Gate, Margin, at_least_as_good, strict_improvement
 from dspy_gepa.core.merge import Lineage, TextMerge, better_text
 from dspy_gepa.core.rollout import Rollout, Step, Trace
-from dspy_gepa.core.rungs import ValidationSchedule
 from dspy_gepa.core.sampling import EpochSampler, FailureFirstSampler
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.selection import (
     SELECTIONS,
     PoolView,
@@ -89,7 +89,7 @@ def score_matrices(
     holes: bool = True,
     distinct_means: bool = False,
 ) -> Scores:
-    """Score matrices, with NaN where a pair was not scored.
+    """Score matrices, with NaN if a pair was not scored.
 
     With `distinct_means`, members' sums differ, which is distinct means where there are no holes.
     """
@@ -104,8 +104,8 @@ def score_matrices(
 def traces(names: tuple[str, ...]) -> st.SearchStrategy[Trace]:
     """Traces of a program with these components, each called any number of times."""
     fields = st.dictionaries(st.text(max_size=5), st.text(max_size=10), max_size=2)
-    said = st.text(max_size=10)
-    steps = st.builds(Step, st.sampled_from(names), fields, fields, failure=said, reply=said)
+    texts = st.text(max_size=10)
+    steps = st.builds(Step, st.sampled_from(names), fields, fields, failure=texts, reply=texts)
     return st.builds(Trace, fields, fields, st.lists(steps, max_size=4).map(tuple))
 
 

@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
     rollouts: Mapping[int, Rollout]
     """By example; all that were asked for where there is no problem."""
     problem: str = ""
-    """Why there are not all of them; empty where there are."""
+    """Why there are not all of them; empty if there are."""
     seconds: float = 0.0
     """How long it took."""
 
@@ -86,19 +86,19 @@ class FurtherRollouts:
         # What is known is had for nothing, also where no more can be paid.
         fitting = () if self.was_interrupted else tuple(missing)[: left.rollouts_at_most]
         finish = self._run(subject, fitting, left) if fitting else None
-        found = {
+        rollouts = {
             example: self._known[key]
             for example in examples
             if (key := self._key(subject, example)) in self._known
         }
         if finish is None:
             reason = "it was interrupted" if self.was_interrupted else "the budget is used up"
-            return Outcome(found, reason if missing else "")
+            return Outcome(rollouts, reason if missing else "")
         self.was_interrupted |= finish.was_interrupted
-        problem = "" if len(found) == len(examples) else finish.state.ending or "it was stopped"
+        problem = "" if len(rollouts) == len(examples) else finish.state.ending or "it was stopped"
         if problem and finish.error is not None:
             problem = f"{problem} ({finish.error})"
-        return Outcome(found, problem, finish.seconds)
+        return Outcome(rollouts, problem, finish.seconds)
 
     def _run(self, subject: Subject, examples: tuple[int, ...], left: Limits) -> RunOutcome:
         settings = replace(

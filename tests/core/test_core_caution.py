@@ -8,8 +8,8 @@ from test_core_choices import STUDENT, Task
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.caution import Cautious
-from dspy_gepa.core.rungs import ValidationSchedule
 from dspy_gepa.core.sampling import EpochSampler
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import PoolView, by_estimate
 from dspy_gepa.core.state import Settings

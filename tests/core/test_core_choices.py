@@ -9,8 +9,8 @@ from dspy_gepa.core.budget import Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.proposal import Merge, Mutation, Verdict
 from dspy_gepa.core.rollout import Remark, Rollout, Step, Trace
-from dspy_gepa.core.rungs import ValidationSchedule
 from dspy_gepa.core.sampling import EpochSampler
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import (

@@ -4,8 +4,8 @@ from test_core_choices import Task, play
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.proposal import Revalidation
-from dspy_gepa.core.rungs import ValidationSchedule
 from dspy_gepa.core.sampling import FailureFirstSampler, epoch_minibatch
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import SoftEstimate, by_estimate
 from dspy_gepa.core.state import Settings

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.frontier import mean_scores, tops, with_failures_scored
 from dspy_gepa.core.gate import Margin, at_least_as_good, strict_improvement, total
-from dspy_gepa.core.rungs import ValidationSchedule
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.selection import PoolView, by_estimate, by_mean, pareto
 from dspy_gepa.core.streams import stream
 

@@ -15,6 +15,7 @@ import pytest
 from dspy.evaluate import SemanticF1, answer_exact_match
 from metric_shapes import FORWARDING, GIVEN, SHAPES
 from scripted_engine import answer, scripted_lm
+from stable_ids import stable_id
 
 from dspy_gepa.errors import MetricError, SettingsError, WrongType
 from dspy_gepa.judging.feedback import Feedback
@@ -197,7 +198,7 @@ class Verdict:
         ({"score": 0.5, "feedback": ""}, 0.5),
         ((0.5, None), 0.5),
     ],
-    ids=repr,
+    ids=stable_id,
 )
 def test_a_score_alone_comes_with_what_was_expected_and_given(returned, score):
     """Where the metric says nothing in words, the feedback names score, label and output."""
@@ -215,7 +216,7 @@ def test_a_score_alone_comes_with_what_was_expected_and_given(returned, score):
         Verdict(0.5, "too short"),
         SimpleNamespace(score=np.float64(0.5), feedback="  too short\n"),
     ],
-    ids=repr,
+    ids=stable_id,
 )
 def test_feedback_is_taken_from_wherever_it_stands(returned):
     """A tuple, a dict, a Prediction and any object with both attributes say the same."""
@@ -272,7 +273,7 @@ class Loose:
         {"score": 1.0, "objective_scores": {"a": math.nan}},
         {"score": 1.0, "objective_scores": 3},
     ],
-    ids=repr,
+    ids=stable_id,
 )
 def test_what_is_no_score_is_refused_with_metric_and_example(returned):
     """The error names the metric, the example's id, what was returned and what is allowed."""

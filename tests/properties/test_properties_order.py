@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.proposal import Merge
-from dspy_gepa.core.rungs import ValidationSchedule
 from dspy_gepa.core.sampling import EpochSampler
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import decide, start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.run.loop import run_loop

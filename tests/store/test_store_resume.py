@@ -15,7 +15,7 @@ from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.caution import Cautious
 from dspy_gepa.core.events import Ended, Reflected, RolledOut
 from dspy_gepa.core.rollout import RolloutKey
-from dspy_gepa.core.rungs import ValidationSchedule
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.selection import by_estimate
 from dspy_gepa.core.work import ReflectionKey, RequestFailure, Stop

@@ -95,10 +95,10 @@ def packed_answer(answer: Answer) -> bytes:
     if isinstance(answer, RolloutAnswer):
         return dumps({"rollout": RECORDS[Rollout].pack(answer.rollout)}).encode()
     assert isinstance(answer, RequestFailure)
-    told: dict[str, Any] = {name: getattr(answer, name) for name in _SETBACK}
-    told["usage"] = [answer.usage.total_tokens, answer.usage.usd]
-    told["is_of_evaluator"] = isinstance(answer.error, MetricError)
-    return dumps({"setback": packed(told)}).encode()
+    fields: dict[str, Any] = {name: getattr(answer, name) for name in _SETBACK}
+    fields["usage"] = [answer.usage.total_tokens, answer.usage.usd]
+    fields["is_of_evaluator"] = isinstance(answer.error, MetricError)
+    return dumps({"setback": packed(fields)}).encode()
 
 
 def answer_of(sent: str, request: RolloutRequest) -> Answer:
@@ -112,10 +112,10 @@ def answer_of(sent: str, request: RolloutRequest) -> Answer:
         read = loads(sent)
         if "rollout" in read:
             return RolloutAnswer(key, RECORDS[Rollout].unpack(read["rollout"]))
-        told = unpacked(read["setback"])
-        usage, is_of_evaluator = Usage(*told.pop("usage")), told.pop("is_of_evaluator")
-        error = (MetricError if is_of_evaluator else WorkerError)(told["cause"])
-        return RequestFailure(key, **told, usage=usage, error=error)
+        fields = unpacked(read["setback"])
+        usage, is_of_evaluator = Usage(*fields.pop("usage")), fields.pop("is_of_evaluator")
+        error = (MetricError if is_of_evaluator else WorkerError)(fields["cause"])
+        return RequestFailure(key, **fields, usage=usage, error=error)
 
 
 def packed_report(report: Report) -> bytes:

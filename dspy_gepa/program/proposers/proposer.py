@@ -165,16 +165,16 @@ class CustomProposer:
     def _example(
         self, record: EvidenceRecord, call: ComponentCall, structure: str
     ) -> dict[str, Any]:
-        said = _feedback(record)
+        feedback = _feedback(record)
         outputs: str | dict[str, Any]
         if call.reply:
             outputs = (
                 "Couldn't parse the output as per the expected output format. The model's raw "
                 f"response was:\n```\n{call.reply}\n```\n\n"
             )
-            said = f"Your output failed to parse. Follow this structure:\n{structure}" + (
+            feedback = f"Your output failed to parse. Follow this structure:\n{structure}" + (
                 # Where the program went on in spite of it, the metric has its say too.
-                "" if record.failure else f"\n{said}"
+                "" if record.failure else f"\n{feedback}"
             )
         elif call.failure:
             outputs = f"The call gave no output: {call.failure}"
@@ -186,7 +186,7 @@ class CustomProposer:
         return {
             "Inputs": dict(self._inputs(call.inputs)),
             "Generated Outputs": outputs,
-            "Feedback": said,
+            "Feedback": feedback,
             **({"Attachments": attached} if attached else {}),
         }
 
@@ -206,7 +206,7 @@ class CustomProposer:
         if self._takes_nested_media and holds_media:
             return value
         if isinstance(value, dspy.History):
-            turns = "".join(f"  {turn}: {said}\n" for turn, said in enumerate(value.messages))
+            turns = "".join(f"  {turn}: {message}\n" for turn, message in enumerate(value.messages))
             return without_base64(f"```json\n{turns}```")
         return spoken(value)
 
@@ -301,16 +301,16 @@ def _fullest_first(record: EvidenceRecord) -> Sequence[ComponentCall]:
 
 def _feedback(record: EvidenceRecord) -> str:
     """What is known about the rollout; the score stands in where nobody said anything."""
-    said = [f"The program failed: {record.failure}"] if record.failure else []
-    said.append(record.feedback if record.feedback.strip() else f"Score: {record.score:g}.")
-    return "\n".join(said)
+    lines = [f"The program failed: {record.failure}"] if record.failure else []
+    lines.append(record.feedback if record.feedback.strip() else f"Score: {record.score:g}.")
+    return "\n".join(lines)
 
 
-def _as_answer(said: object, request: ReflectionRequest, *, lm_calls: int) -> ReflectionAnswer:
-    if not isinstance(said, ReflectionAnswer):
-        problem = f"the proposer returned a {type(said).__name__}, and not a ReflectionAnswer"
+def _as_answer(returned: object, request: ReflectionRequest, *, lm_calls: int) -> ReflectionAnswer:
+    if not isinstance(returned, ReflectionAnswer):
+        problem = f"the proposer returned a {type(returned).__name__}, and not a ReflectionAnswer"
         return ReflectionAnswer(request.ticket, problem=problem, lm_calls=lm_calls)
-    return replace(said, ticket=request.ticket, lm_calls=max(said.lm_calls, lm_calls))
+    return replace(returned, ticket=request.ticket, lm_calls=max(returned.lm_calls, lm_calls))
 
 
 def checked_texts(returned: object, request: ReflectionRequest) -> tuple[dict[str, str], list[str]]:

@@ -46,8 +46,8 @@ def aggregate_scores(
             continue
         score = catching(lambda pairs=pairs: float(metric(pairs)))  # type: ignore[misc]
         if isinstance(score, Failed) or not math.isfinite(score):
-            said = repr(score.error) if isinstance(score, Failed) else f"returned {score}"
-            logger.warning("The winner is chosen by its scores: the aggregate metric %s", said)
+            problem = repr(score.error) if isinstance(score, Failed) else f"returned {score}"
+            logger.warning("The winner is chosen by its scores: the aggregate metric %s", problem)
             return ()
         scores.append(score)
     return tuple(scores)

@@ -34,7 +34,7 @@ class _Kept(NamedTuple):
     """A value as it is kept."""
 
     kind: int
-    """The number of its type among those of the signatures; -1 where it is plain."""
+    """The number of its type among those of the signatures; -1 if it is plain."""
     value: Any
 
 
@@ -106,7 +106,7 @@ class OutputForms:
 
 
 def lost_in(output: object) -> str:
-    """The text of something in an answer of which only that was kept; empty where all is there."""
+    """The text of something in an answer of which only that was kept; empty if all is there."""
     inside = output.values() if isinstance(output, (dspy.Example, Mapping)) else [output]
     return next((str(value) for value in inside for value in _opaque_in(value, ())), "")
 

@@ -68,7 +68,7 @@ class Predictors:
     def component_with(
         self, signature: type[dspy.Signature], *, is_code: bool = False
     ) -> str | None:
-        """The first component of this sort that has this signature; None where none has."""
+        """The first component of this sort that has this signature; None if none has."""
         for known, component in self._known:
             is_of_this_sort = isinstance(known, CODE_MODULES) == is_code
             if component is not None and is_of_this_sort and known.signature.equals(signature):

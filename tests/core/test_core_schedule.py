@@ -15,8 +15,8 @@ from dspy_gepa.core.components import every
 from dspy_gepa.core.estimate import estimated
 from dspy_gepa.core.gate import Margin, at_least_as_good, examples_to_decide, strict_improvement
 from dspy_gepa.core.proposal import Mutation, Revalidation
-from dspy_gepa.core.rungs import ValidationSchedule
 from dspy_gepa.core.sampling import FailureFirstSampler, SampleView, epoch_minibatch
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import PoolView, SoftEstimate, by_estimate
 from dspy_gepa.core.sizing import Trial, chosen_size
