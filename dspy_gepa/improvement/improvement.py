@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -252,7 +253,9 @@ class Improvement:
             if outcome.problem:
                 return replace(unchecked, reason=outcome.problem, evaluations=further.made)
             rows.append([outcome.rollouts[example] for example in tested])
-        return compared(*rows, evaluations=further.made)
+        has_ends = None not in (self.asked.failure_score, self.asked.shared.scores.perfect_score)
+        span = result.run.state.scale.span if has_ends else math.inf
+        return compared(*rows, evaluations=further.made, span=span)
 
     def _testing(self, evaluate: Evaluate) -> AbstractContextManager[Executor]:
         return closing(self._executor(evaluate, _never, has_begun=True))
