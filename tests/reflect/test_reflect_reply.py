@@ -215,7 +215,7 @@ def test_no_change_is_an_answer(mark, current):
     "mark", ["<no_change/>", "<no_change />", "**<no_change/>**", "<NO_CHANGE>"]
 )
 def test_no_change_between_the_marks_of_a_text_leaves_that_component(mark):
-    """The form shows a place for a text of each component, so it may stand there for one of them."""
+    """The form shows a place for each component's text, so it may stand there for one of them."""
     alone = read_reply(f"<diagnosis>\nIt is right.\n</diagnosis>\n{marked(mark)}", ONE)
     assert (alone.texts, alone.problems, alone.is_unchanged) == ({}, {}, True)
     first, second = TWO
