@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from dspy_gepa.core.frontier import Flags, Scores, Vector
 
-__all__ = ["Estimates", "Standing", "estimated", "standings"]
+__all__ = ["Estimates", "estimated"]
 
 _NOISE, _STEP, _SEED = 0.6, 0.2, 4.0
 """Variances, in units of the variance of all known scores: what is left unexplained by member and
@@ -39,19 +39,6 @@ _SWEEPS = 3
 _SMALLEST_SHARE = 0.02
 """The least variance of scores, as a share of the square of their range: before both failures and
 successes were seen, scores are not taken to be all the same."""
-
-
-class Standing(NamedTuple):
-    """How good a member is, and how surely that is known."""
-
-    estimate: float
-    """Of its mean score over examples like the validation set's."""
-    low: float
-    """The lower end of a 95 % interval."""
-    high: float
-    """The upper end."""
-    examples: int
-    """On how many validation examples it was run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +71,6 @@ class Estimates:
         return drawn
 
 
-def standings(estimates: Estimates, scores: Scores) -> tuple[Standing, ...]:
-    """Each member's standing, given its validation scores."""
-    counts = (~np.isnan(scores)).sum(axis=1).tolist()
-    margins = 1.96 * estimates.deviations
-    ends = zip(estimates.means.tolist(), margins.tolist(), counts, strict=True)
-    return tuple(Standing(mean, mean - margin, mean + margin, n) for mean, margin, n in ends)
-
-
 def estimated(scores: Scores, parents: Sequence[Sequence[int]], *, span: float = 1.0) -> Estimates:
     """The posterior of the members' strengths.
 
@@ -111,14 +90,14 @@ def estimated(scores: Scores, parents: Sequence[Sequence[int]], *, span: float =
     # The examples' effects are integrated out.
     easier = max(spread - noise, _LEAST * spread)
     ease = weights / (1 / easier + weights.sum(axis=0))
-    told = np.diag(weights.sum(axis=1)) - ease @ weights.T
+    precision = np.diag(weights.sum(axis=1)) - ease @ weights.T
     pull = centered.sum(axis=1) - ease @ centered.sum(axis=0)
     made = _steps(parents)
     variance = _STEP * spread
     for _ in range(_ROUNDS if len(parents) > 1 else 0):
-        covariance = np.linalg.inv(told + _lineage(made, parents, spread, variance))
+        covariance = np.linalg.inv(precision + _lineage(made, parents, spread, variance))
         variance = _step_variance(made @ covariance @ pull, made @ covariance, made, spread)
-    covariance = np.linalg.inv(told + _lineage(made, parents, spread, variance))
+    covariance = np.linalg.inv(precision + _lineage(made, parents, spread, variance))
     return Estimates(center + covariance @ pull, covariance, noise)
 
 
@@ -138,8 +117,8 @@ def _unexplained(centered: Scores, is_known: Flags, spread: float) -> float:
         rest -= np.where(is_shared, rest.sum(axis=0) / np.maximum(columns, 1), 0.0)
         means = rest.sum(axis=1) / np.maximum(rows, 1)
         rest -= np.where(is_shared, means[:, None], 0.0)
-    found = float((rest**2).sum()) + _BELIEVED * _NOISE * spread
-    return min(max(found / (freedom + _BELIEVED), _LEAST * spread), spread)
+    squares = float((rest**2).sum()) + _BELIEVED * _NOISE * spread
+    return min(max(squares / (freedom + _BELIEVED), _LEAST * spread), spread)
 
 
 def _steps(parents: Sequence[Sequence[int]]) -> Scores:
@@ -156,9 +135,9 @@ def _steps(parents: Sequence[Sequence[int]]) -> Scores:
 def _step_variance(steps: Vector, covariance: Scores, made: Scores, spread: float) -> float:
     """The variance of steps about their mean, by what is known of them and how surely."""
     unsure = float((covariance * made).sum())
-    found = float(((steps - steps.mean()) ** 2).sum()) + unsure
+    squares = float(((steps - steps.mean()) ** 2).sum()) + unsure
     believed = _BELIEVED_STEPS * _STEP * spread
-    return (found + believed) / (len(steps) + _BELIEVED_STEPS)
+    return (squares + believed) / (len(steps) + _BELIEVED_STEPS)
 
 
 def _lineage(

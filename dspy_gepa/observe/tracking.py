@@ -298,7 +298,7 @@ def _settings(settings: Settings) -> dict[str, object]:
 
 
 def _numbers(state: RunState, ticket: int) -> dict[str, float]:
-    """Where the run stands after this proposal; scores only where there is something scored."""
+    """Where the run stands after this proposal; scores only if there is something scored."""
     tally = state.tally
     counts: Counter[str] = Counter(settlement.verdict.kind for settlement in state.history[1:])
     numbers: dict[str, float] = {
@@ -358,7 +358,7 @@ def _tables(state: RunState) -> dict[str, Table]:
 
 
 def _best(state: RunState) -> dict[str, dict[str, str]]:
-    """The best member's texts; empty where there is no member."""
+    """The best member's texts; empty if there is no member."""
     if not state.members:
         return {}
     return {"best_candidate": dict(state.members[state.best].candidate)}

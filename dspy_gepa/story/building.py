@@ -9,7 +9,7 @@ from typing import Literal
 
 from dspy_gepa.core.state import RunState
 from dspy_gepa.story.facts import NO_FACTS, Facts
-from dspy_gepa.story.members import Scale, members_of
+from dspy_gepa.story.members import members_of
 from dspy_gepa.story.parts import (
     PURPOSES,
     ComponentStory,
@@ -34,7 +34,7 @@ def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
         facts: What is known beside events.
     """
     state, outcome = teller.state, facts.outcome
-    scale = Scale.of(state)
+    scale = state.scale
     members = members_of(state, scale, outcome.aggregates)
     best = None if not members else state.best if outcome.best is None else outcome.best
     returned = outcome.returned if outcome.is_final else best
@@ -126,10 +126,10 @@ def _seed_texts(state: RunState) -> Mapping[str, str]:
 def limits_used(state: RunState, seconds: float) -> tuple[UsedLimit, ...]:
     """Every limit with what is used of it, the most used one first."""
     limits, used = state.settings.limits, {**asdict(state.tally), "seconds": seconds}
-    given = ((field.name, getattr(limits, field.name)) for field in fields(limits))
+    amounts = ((field.name, getattr(limits, field.name)) for field in fields(limits))
     shares = [
         UsedLimit(unit=unit, used=used[unit], limit=limit)
-        for unit, limit in given
+        for unit, limit in amounts
         if limit is not None
     ]
     return tuple(sorted(shares, key=lambda each: -each.share))
@@ -142,10 +142,10 @@ def examples_of(
     settings = state.settings
     train = {example: place for place, example in enumerate(settings.train)}
     validation = {example: place for place, example in enumerate(settings.validation)}
-    found = {}
+    examples = {}
     for number in sorted({*train, *validation, *settings.anchors}):
         known = described.get(number)
-        found[number] = ExampleStory(
+        examples[number] = ExampleStory(
             number=number,
             position=validation.get(number, train.get(number, 0)),
             is_training=number in train,
@@ -155,7 +155,7 @@ def examples_of(
             inputs=None if known is None else known.inputs,
             expected=None if known is None else known.expected,
         )
-    return found
+    return examples
 
 
 def _spending(teller: Teller, facts: Facts) -> Mapping[str, Spending]:

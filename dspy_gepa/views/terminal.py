@@ -69,10 +69,10 @@ def member_lines(story: Story, member: MemberStory) -> Iterator[str]:
 
 def compared_lines(before: MemberStory, after: MemberStory) -> str:
     """Two members on what both were run on."""
-    found = compared(before, after)
+    comparison = compared(before, after)
     return (
-        f"both ran on {counted(found.examples, 'example')}: {len(found.better)} better, "
-        f"{len(found.worse)} worse, {len(found.same)} same"
+        f"both ran on {counted(comparison.examples, 'example')}: {len(comparison.better)} better, "
+        f"{len(comparison.worse)} worse, {len(comparison.same)} same"
     )
 
 

@@ -9,10 +9,10 @@ import pytest
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.core.work import ReflectionRequest, Setback
+from dspy_gepa.core.work import ReflectionRequest, RequestFailure
 from dspy_gepa.errors import MissingExtra, SettingsError
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.worlds import RuleWorld
 
@@ -25,7 +25,7 @@ KEY = "local-" + "0123456789abcdef" * 3
 
 def tracked(tracker, *, worker=WORLD, close=True):
     """The last state of a run that the tracker followed."""
-    finish = run(start(SETTINGS, WORLD.student), SerialExecutor(worker), [tracker])
+    finish = run_loop(start(SETTINGS, WORLD.student), SerialExecutor(worker), [tracker])
     if close:
         tracker.close()
     return finish.state
@@ -34,7 +34,7 @@ def tracked(tracker, *, worker=WORLD, close=True):
 def dying(request):
     """A worker whose reflections break down."""
     if isinstance(request, ReflectionRequest):
-        return Setback(request.key, "the server is gone")
+        return RequestFailure(request.key, "the server is gone")
     return WORLD(request)
 
 
@@ -55,7 +55,7 @@ class Interrupted(SerialExecutor):
 def leave(tracker):
     """Follow a run that is left by an exception."""
     with pytest.raises(ZeroDivisionError):
-        run(start(SETTINGS, WORLD.student), Interrupted(20), [tracker])
+        run_loop(start(SETTINGS, WORLD.student), Interrupted(20), [tracker])
     tracker.close()
 
 
@@ -178,7 +178,7 @@ def test_a_run_on_top_of_ours_is_not_ended(mlflow):
     """Only what the tracker began is ended by it."""
     tracker = MlflowTracker(experiment_name="trials")
     with pytest.raises(ZeroDivisionError):
-        run(start(SETTINGS, WORLD.student), Interrupted(20), [tracker])
+        run_loop(start(SETTINGS, WORLD.student), Interrupted(20), [tracker])
     nested = mlflow.start_run(nested=True)
     tracker.close()
     assert mlflow.active_run().info.run_id == nested.info.run_id

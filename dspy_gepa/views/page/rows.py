@@ -53,10 +53,10 @@ class PageRows:
     @property
     def tone(self) -> str:
         """Whether the verdict is good news: "better", "worse" or "unsure"."""
-        found, checked = self.story.comparison, self.story.check.kind
+        comparison, checked = self.story.comparison, self.story.check.kind
         if checked != "not checked":
             return checked if checked in {"better", "worse"} else "unsure"
-        is_sure = found is not None and chance_of(found, len(self.story.members)) <= SURE
+        is_sure = comparison is not None and chance_of(comparison, len(self.story.members)) <= SURE
         return "better" if is_sure else "unsure"
 
     @property
@@ -102,7 +102,7 @@ class PageRows:
 
     @property
     def returned(self) -> MemberStory | None:
-        """The member that is handed over; None where that is the seed, or where there is none."""
+        """The member that is handed over; None if that is the seed, or where there is none."""
         number = self.story.returned
         return self.story.members[number] if number else None
 
@@ -163,24 +163,29 @@ class PageRows:
         return seen_in_words(member)
 
     def estimated(self, member: MemberStory) -> str:
-        """The estimate of a member's score, with its range."""
+        """The estimate of a member's score, with its range.
+
+        That of the seed holds the truth in 95 % of runs. Another member was chosen by what is seen,
+        so that its range is an estimate as well: see `benchmarks/coverage.py`.
+        """
         if member.estimate is None or member.low is None or member.high is None:
             return "–"
-        return f"{member.estimate:.2f} ({member.low:.2f} to {member.high:.2f})"
+        surely = "estimate" if member.number else "95 %"
+        return f"{member.estimate:.2f} ({surely}: {member.low:.2f} to {member.high:.2f})"
 
     @property
     def paired(self) -> str:
         """Seed and returned member on what both were run on, in words."""
-        found = self.story.comparison
-        return "" if found is None else paired_in_words(found)
+        comparison = self.story.comparison
+        return "" if comparison is None else paired_in_words(comparison)
 
     @property
     def chance(self) -> str:
         """How often chance alone would show as much, in words."""
-        found = self.story.comparison
-        if found is None or not found.better:
+        comparison = self.story.comparison
+        if comparison is None or not comparison.better:
             return ""
-        chance = chance_of(found, len(self.story.members))
+        chance = chance_of(comparison, len(self.story.members))
         share = "less than 1 %" if chance < 0.01 else f"up to {chance:.0%}".replace("%", " %")
         tried = counted(len(self.story.members) - 1, "member")
         return (
@@ -221,20 +226,20 @@ class PageRows:
     @cached_property
     def refusals(self) -> Mapping[str, int]:
         """Why reflections gave no usable text, and how often."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for proposal in self.story.proposals:
             if proposal.verdict == "failed":
                 reason = first_line(proposal.reason)
-                found[reason] = found.get(reason, 0) + 1
-        return found
+                counts[reason] = counts.get(reason, 0) + 1
+        return counts
 
     def verdicts(self) -> Mapping[str, int]:
         """How many proposals came to each verdict."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for proposal in self.story.proposals:
             verdict = proposal.verdict or "under way"
-            found[verdict] = found.get(verdict, 0) + 1
-        return found
+            counts[verdict] = counts.get(verdict, 0) + 1
+        return counts
 
     @property
     def cost_columns(self) -> Sequence[tuple[str, str]]:
@@ -283,13 +288,13 @@ class PageRows:
         }[self.story.status]
 
 
-def paired_in_words(found: Comparison) -> str:
+def paired_in_words(comparison: Comparison) -> str:
     """Two members on what both were run on: "both ran on 10: 8 better, 0 worse, 2 same"."""
-    if not found.examples:
+    if not comparison.examples:
         return "no example was run by both"
     return (
-        f"both ran on {found.examples}: {len(found.better)} better, {len(found.worse)} worse, "
-        f"{len(found.same)} same"
+        f"both ran on {comparison.examples}: {len(comparison.better)} better, "
+        f"{len(comparison.worse)} worse, {len(comparison.same)} same"
     )
 
 
