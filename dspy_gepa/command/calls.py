@@ -21,7 +21,7 @@ from dspy_gepa.command.models import model_of
 from dspy_gepa.errors import JournalError, SettingsError
 from dspy_gepa.gepa import GEPA
 from dspy_gepa.improvement.config import AnythingArguments
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.plan import Plan
 from dspy_gepa.result import RunResult
@@ -220,6 +220,6 @@ def _save_path(config: ConfigFile, ending: str) -> Path | None:
 
 
 def _saved(path: Path, save: Callable[[], object]) -> None:
-    saved = settled(save)
-    if isinstance(saved, Raised):
+    saved = catching(save)
+    if isinstance(saved, Failed):
         raise JournalError(f"{path} cannot be saved: {' '.join(str(saved.error).split())}")

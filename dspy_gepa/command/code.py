@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from dspy_gepa.command.config_file import ConfigFile
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 
 __all__ = ["called", "is_reference", "named", "open_folders"]
 
@@ -60,8 +60,8 @@ def named(config: ConfigFile, argument: str, text: object) -> Any:
         loaded = _of_module(shown, config, place)
     for part in value.split("."):
         holder = loaded
-        loaded = settled(lambda holder=holder, part=part: getattr(holder, part))  # type: ignore[misc]
-        if isinstance(loaded, Raised):
+        loaded = catching(lambda holder=holder, part=part: getattr(holder, part))  # type: ignore[misc]
+        if isinstance(loaded, Failed):
             raise SettingsError(f"{shown}: {_absent(place, holder, part, loaded.error)}")
     return loaded
 
@@ -72,15 +72,15 @@ def called(config: ConfigFile, argument: str, text: object, function: Any) -> An
     Raises:
         SettingsError: it raised.
     """
-    made = settled(function)
-    if isinstance(made, Raised):
+    made = catching(function)
+    if isinstance(made, Failed):
         raise SettingsError(f"{config.name}: {argument} = {text!r} raised {_in_words(made.error)}")
     return made
 
 
 def _of_module(shown: str, config: ConfigFile, name: str) -> ModuleType:
-    loaded = settled(lambda: importlib.import_module(name))
-    if not isinstance(loaded, Raised):
+    loaded = catching(lambda: importlib.import_module(name))
+    if not isinstance(loaded, Failed):
         return loaded
     error = loaded.error
     if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
@@ -108,7 +108,7 @@ def _of_file(shown: str, path: Path) -> ModuleType:
     _open(path.parent)
     # Under its own name, by which the processes of a pool import it, unless that is taken.
     name = path.stem
-    is_own = settled(lambda: _is_at(importlib.util.find_spec(name), path))
+    is_own = catching(lambda: _is_at(importlib.util.find_spec(name), path))
     if known is not None or is_own is not True:
         name = f"{name}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
         if name in sys.modules:
@@ -118,8 +118,8 @@ def _of_file(shown: str, path: Path) -> ModuleType:
     assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     loader = spec.loader
-    loaded = settled(lambda: loader.exec_module(module))
-    if isinstance(loaded, Raised):
+    loaded = catching(lambda: loader.exec_module(module))
+    if isinstance(loaded, Failed):
         del sys.modules[name]
         raise SettingsError(f"{shown}: importing it raised {_in_words(loaded.error)}")
     return module

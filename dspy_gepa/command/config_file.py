@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.store.secret import names_secret
 
 __all__ = ["KEY_VARIABLE", "ConfigFile", "read_config", "read_text"]
@@ -52,7 +52,7 @@ class ConfigFile:
         if _PATH.fullmatch(text):
             return True
         # Of a long text the system may say more than that there is no such file.
-        return settled(lambda: self.beside(text).is_file()) is True
+        return catching(lambda: self.beside(text).is_file()) is True
 
 
 def read_config(path: Path, working_folder: Path) -> ConfigFile:
@@ -68,8 +68,8 @@ def read_config(path: Path, working_folder: Path) -> ConfigFile:
             + (" For a run directory there is: dspy-gepa resume." if path.is_dir() else "")
         )
     text = read_text(path)
-    values = settled(lambda: reader(text))
-    if isinstance(values, Raised):
+    values = catching(lambda: reader(text))
+    if isinstance(values, Failed):
         if isinstance(values.error, SettingsError):
             raise values.error
         raise SettingsError(f"{path} cannot be read: {' '.join(str(values.error).split())}")

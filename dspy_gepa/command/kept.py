@@ -11,7 +11,7 @@ from typing import Any
 
 from dspy_gepa.command.config_file import ConfigFile, read_config
 from dspy_gepa.errors import JournalCorrupt, SettingsError
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.store.credentials import credentials
 from dspy_gepa.store.files import write_whole
 from dspy_gepa.store.secret import Redactor
@@ -69,8 +69,10 @@ def kept_in(folder: Path) -> KeptConfig:
             f"The same call carries it on: GEPA(..., log_dir={str(folder)!r}).compile(...), or "
             f"optimize_anything(..., log_dir={str(folder)!r})."
         )
-    fields = settled(lambda: Redactor(credentials(os.environ)).shown(json.loads(path.read_bytes())))
-    if isinstance(fields, Raised) or not isinstance(fields, Mapping):
+    fields = catching(
+        lambda: Redactor(credentials(os.environ)).shown(json.loads(path.read_bytes()))
+    )
+    if isinstance(fields, Failed) or not isinstance(fields, Mapping):
         raise JournalCorrupt(f"{path} holds no config. Restore it, or call run with the config.")
     try:
         config, working_folder = (

@@ -11,7 +11,7 @@ import dspy
 from dspy_gepa.command.code import is_reference, named
 from dspy_gepa.command.config_file import KEY_VARIABLE, ConfigFile
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 
 __all__ = ["model_of"]
 
@@ -32,8 +32,8 @@ def model_of(config: ConfigFile, argument: str, given: Any) -> Any:
             'instance, or a table with it: { model = "openai/gpt-4.1-mini", temperature = 0 }.'
         )
     key = _key(shown, settings)
-    made = settled(lambda: dspy.LM(**settings, **key))
-    if isinstance(made, Raised):
+    made = catching(lambda: dspy.LM(**settings, **key))
+    if isinstance(made, Failed):
         raise SettingsError(f"{shown}: {' '.join(str(made.error).split())}")
     return made
 

@@ -21,7 +21,7 @@ from dspy_gepa.command.kept import keep, kept_in
 from dspy_gepa.core.events import Event
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import GEPAError, SettingsError, readable
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.observe.observer import Observer, attempted
 from dspy_gepa.story.stored import story_in
 from dspy_gepa.story.story import Story
@@ -242,8 +242,8 @@ def _in_user_code(given: argparse.Namespace, call: Callable[[], Any]) -> Any:
     Raises:
         GEPAError: it raised something.
     """
-    made = settled(call)
-    if not isinstance(made, Raised):
+    made = catching(call)
+    if not isinstance(made, Failed):
         return made
     if given.traceback:
         traceback.print_exception(made.error)
