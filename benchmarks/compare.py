@@ -34,7 +34,7 @@ from rivals import AS_GIVEN, OPTIMIZERS
 from rivals.cells import Cell, Sizes, carried_out, drawn
 from rivals.contest import Missing
 from rivals.lms import LMs, named_lms
-from rivals.table import print_task
+from rivals.table import KINDS, print_task
 from task_source import DataNotFound, Source
 from tasks import TASKS, MissingPackage
 
@@ -117,12 +117,12 @@ def _say(cell: Cell, found: dict[str, Any]) -> None:
         said = f"{score:.3f} ({found['metric_calls']} metric calls, {found['minutes']:.1f} min)"
         said = "; ".join([said, *found["notes"]])
     else:
-        said = f"missing: {found['missing']}" if found["missing"] else f"failed: {found['problem']}"
+        said = next(f"{word}: {found[name]}" for name, word in KINDS.items() if found.get(name))
     print(f"{title}: {said}", flush=True)
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Carry out what has no score yet, and print a table for each task; 1 if a cell lacks one."""
+    """Carry out what has no score yet, and print a table for each task; 1 if one lacks it."""
     arguments = arguments_of(given)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.json or Path(temporary)
@@ -139,8 +139,8 @@ def main(given: Sequence[str] | None = None) -> int:
             carry_out(cells, error, arguments)
         rows = [cell.kept() or {} for cell in cells]
     for task in dict.fromkeys(arguments.tasks):
-        print_task(task, [row for row in rows if row["task"] == task])
-    return int(not all(row.get("scores") for row in rows))
+        print_task(task, [row for row in rows if row["task"] == task], cells[0].settings)
+    return int(not all(row.get("scores") or row.get("unsuited") for row in rows))
 
 
 if __name__ == "__main__":

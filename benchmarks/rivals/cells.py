@@ -24,7 +24,7 @@ from tasks import load
 
 from dspy_gepa.models.outages import outage_in
 from rivals import AS_GIVEN, OPTIMIZERS
-from rivals.contest import Contest, Limited, Missing, OverLimit, Watch
+from rivals.contest import Contest, Limited, Missing, OverLimit, Unsuited, Watch
 from rivals.lms import LMs, Spent, waited_seconds
 
 __all__ = ["Cell", "Sizes", "carried_out", "drawn"]
@@ -105,7 +105,7 @@ def carried_out(cell: Cell, task: Task, lms: LMs, *, num_threads: int) -> dict[s
     watch = Watch(task)
     metric = Limited(task.metric, cell.settings["budget"], watch)
     contest = Contest(task, lms.task, lms.reflection, metric, cell.seed, num_threads)
-    row: dict[str, Any] = {"missing": "", "problem": "", "notes": []}
+    row: dict[str, Any] = {"missing": "", "unsuited": "", "problem": "", "notes": []}
     try:
         OPTIMIZERS[cell.optimizer].check(len(task.program.predictors()))
         with _measured(lms, row):
@@ -114,6 +114,8 @@ def carried_out(cell: Cell, task: Task, lms: LMs, *, num_threads: int) -> dict[s
         row |= _tested(program, contest)
     except Missing as error:
         row["missing"] = str(error)
+    except Unsuited as error:
+        row["unsuited"] = str(error)
     except Exception as error:  # noqa: BLE001 - whatever breaks a rival is a result of its own
         row["problem"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
     _look_for_failures(row)

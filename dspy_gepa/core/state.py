@@ -12,7 +12,7 @@ import numpy as np
 
 from dspy_gepa.core.budget import FREE, NOTHING, Limits, Tally, Usage
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.columns import FrontierKind, objective_names
+from dspy_gepa.core.columns import FrontierKind, columns, objective_names
 from dspy_gepa.core.components import ComponentSelector, round_robin
 from dspy_gepa.core.frontier import Scores, Vector, with_failures_scored
 from dspy_gepa.core.gate import Gate, strict_improvement
@@ -245,14 +245,12 @@ class RunState:
     @property
     def columns(self) -> Scores:
         """What the members are compared on, shape (members, columns of the frontier)."""
-        return _stacked([member.results.columns for member in self.members])
+        return self._columns([member.results for member in self.members])
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """The objectives that the metric scores, as seen on the seed's validation; ascending."""
-        if not self.members:
-            return ()
-        return objective_names(filter(None, self.validated(self.members[0].candidate)))
+        """The objectives that the metric scores, as seen in validation; ascending."""
+        return objective_names(member.results for member in self.members)
 
     def asks_apart(self, visible_proposals: int) -> bool:
         """Whether components are asked about one by one, because joint answers named none.
@@ -292,9 +290,7 @@ class RunState:
             results = [each.before(over) for each in results]
             spent = sum(settlement.charge.metric_calls for settlement in self.history[:over])
         scores = _stacked([each.scores for each in results], len(self.settings.validation))
-        columns = scores
-        if self.settings.frontier != "instance":
-            columns = _stacked([each.columns for each in results])
+        columns = self._columns(results) if self.settings.frontier != "instance" else scores
         training = _stacked([each.training for each in results], len(self.settings.train))
         place = place_of(self.settings.train)
         for row, member in zip(training, members, strict=True):
@@ -308,6 +304,12 @@ class RunState:
             training,
             tuple(member.parents for member in members),
         )
+
+    def _columns(self, results: Sequence[Results]) -> Scores:
+        if not results:
+            return np.empty((0, 0))
+        frontier, minimized = self.settings.frontier, self.settings.minimized
+        return columns(frontier, results, objective_names(results), minimized)
 
     @property
     def standings(self) -> tuple[Standing, ...]:

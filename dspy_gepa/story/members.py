@@ -100,7 +100,7 @@ def _objectives(state: RunState, member: Member) -> Mapping[str, float]:
     names = state.objectives
     if not names:
         return {}
-    means = objective_means(state.validated(member.candidate), names).tolist()
+    means = objective_means([member.results], names)[0].tolist()
     return {name: mean for name, mean in zip(names, means, strict=True) if mean == mean}  # noqa: PLR0124
 
 
