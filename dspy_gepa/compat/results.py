@@ -135,9 +135,7 @@ def _objective_statistics(state: RunState) -> dict[str, Any]:
     names = state.objectives
     if not names:
         return {}
-    means = np.array(
-        [objective_means(state.validated(member.candidate), names) for member in state.members]
-    )
+    means = objective_means([member.results for member in state.members], names)
     towards_more = signs(names, state.settings.minimized)
     top = tops(means * towards_more)
     statistics = {

@@ -119,7 +119,7 @@ class Compilation:
         """
         task, config = self.task, self.task.config
         models = models_of(task)
-        check_prices(config, models)
+        check_prices(config, models, measures_usd="usd" in config.scores.directions)
         outputs = OutputForms(task.student, warns=config.scores.aggregate_metric is not None)
         identity = RunIdentity(
             seed=task.seed,
@@ -232,7 +232,7 @@ class Compilation:
             result = _concluded(result, run_dir)
             return Compiled(build(task.student, task.seed), result, None)
         if absent := [name for name in scores.directions if name not in result.state.objectives]:
-            logger.warning("No rollout of the seed had the objectives %s.", ", ".join(absent))
+            logger.warning("No validated rollout had the objectives %s.", ", ".join(absent))
         if (metric := scores.aggregate_metric) is not None:
             aggregates = aggregate_scores(result.state, metric, task.table.examples)
             result = replace(result, aggregates=aggregates)

@@ -40,7 +40,7 @@ def breakdown(state: RunState) -> Breakdown | None:
     times in a row, and then on examples on which they had not failed before.
     """
     frontier = state.settings.frontier
-    if frontier != "instance" and len(state.history) == 1 and not state.objectives:
+    if frontier != "instance" and len(state.history) == 1 and _has_no_objectives(state):
         return Breakdown(
             f"the frontier {frontier!r} needs objectives, and the metric scored none. Return "
             'objective_scores={"name": number}, or take the frontier "instance"'
@@ -48,6 +48,12 @@ def breakdown(state: RunState) -> Breakdown | None:
     if not state.broken or not state.live or not state.live[0].evaluations:
         return None
     return _from_the_start(state) or _on_the_way(state)
+
+
+def _has_no_objectives(state: RunState) -> bool:
+    """Whether the seed was scored and got none; an answer that failed was not scored."""
+    seed = state.validated(state.members[0].candidate) if state.members else ()
+    return not state.objectives and not all(each is None or each.failure for each in seed)
 
 
 def _from_the_start(state: RunState) -> Breakdown | None:

@@ -12,10 +12,9 @@ import numpy as np
 
 from dspy_gepa.core.budget import FREE, NOTHING, Limits, Tally, Usage
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.columns import FrontierKind, objective_names
+from dspy_gepa.core.columns import FrontierKind, columns, objective_names
 from dspy_gepa.core.components import ComponentSelector, round_robin
-from dspy_gepa.core.estimate import Standing, standings
-from dspy_gepa.core.frontier import Scores, Vector
+from dspy_gepa.core.frontier import Scores, Vector, with_failures_scored
 from dspy_gepa.core.gate import Gate, strict_improvement
 from dspy_gepa.core.ledger import PersistentList, PersistentMap
 from dspy_gepa.core.merge import TextMerge, better_text
@@ -25,6 +24,7 @@ from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey
 from dspy_gepa.core.sampling import Sampler, epochs
 from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.selection import PoolView, Ranking, Selection, by_mean, pareto
+from dspy_gepa.core.standing import Scale, Standing, standings
 from dspy_gepa.core.streaks import Streaks
 from dspy_gepa.core.work import Fault, RequestKey
 
@@ -245,14 +245,12 @@ class RunState:
     @property
     def columns(self) -> Scores:
         """What the members are compared on, shape (members, columns of the frontier)."""
-        return _stacked([member.results.columns for member in self.members])
+        return self._columns([member.results for member in self.members])
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """The objectives that the metric scores, as seen on the seed's validation; ascending."""
-        if not self.members:
-            return ()
-        return objective_names(filter(None, self.validated(self.members[0].candidate)))
+        """The objectives that the metric scores, as seen in validation; ascending."""
+        return objective_names(member.results for member in self.members)
 
     def asks_apart(self, visible_proposals: int) -> bool:
         """Whether components are asked about one by one, because joint answers named none.
@@ -265,10 +263,16 @@ class RunState:
                 others find meanwhile depends on timing.
         """
         in_a_row = since = 0
-        for over in reversed(self.history[:visible_proposals]):
+        later_began = visible_proposals
+        for ticket in range(visible_proposals - 1, -1, -1):
+            over = self.history[ticket]
             if over.naming > 0:
                 break
-            in_a_row -= over.naming
+            # Answers that were asked for side by side are one: none could be a consequence of
+            # another.
+            if over.naming < 0 and ticket < later_began:
+                in_a_row += 1
+                later_began = getattr(over.origin, "visible_proposals", ticket)
             since += not in_a_row and over.charge.reflection_calls > 0
         return in_a_row > 0 and since < 2**in_a_row
 
@@ -292,9 +296,7 @@ class RunState:
             results = [each.before(over) for each in results]
             spent = sum(settlement.charge.metric_calls for settlement in self.history[:over])
         scores = _stacked([each.scores for each in results], len(self.settings.validation))
-        columns = scores
-        if self.settings.frontier != "instance":
-            columns = _stacked([each.columns for each in results])
+        columns = self._columns(results) if self.settings.frontier != "instance" else scores
         training = _stacked([each.training for each in results], len(self.settings.train))
         place = place_of(self.settings.train)
         for row, member in zip(training, members, strict=True):
@@ -309,11 +311,26 @@ class RunState:
             tuple(member.parents for member in members),
         )
 
+    def _columns(self, results: Sequence[Results]) -> Scores:
+        if not results:
+            return np.empty((0, 0))
+        frontier, minimized = self.settings.frontier, self.settings.minimized
+        return columns(frontier, results, objective_names(results), minimized)
+
     @property
     def standings(self) -> tuple[Standing, ...]:
         """How good each member is by everything that is known, with an interval."""
-        pool = self.pool(len(self.history))
-        return standings(pool.estimates(), pool.scores)
+        return standings(self.estimates, with_failures_scored(self.scores), self.scale)
+
+    @property
+    def estimates(self) -> Vector:
+        """How good each member is by everything that is known."""
+        return self.pool(len(self.history)).estimates().means
+
+    @property
+    def scale(self) -> Scale:
+        """What scores there can be, as far as it is known."""
+        return Scale.of(self.scores, self.settings.lowest_score, self.settings.perfect_score)
 
     @property
     def best(self) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -31,8 +32,9 @@ from dspy_gepa.assembly.execution import (
 from dspy_gepa.assembly.observers import observers_for
 from dspy_gepa.assembly.texts import frozen_components, own_templates, prompt_tokens, references
 from dspy_gepa.config.config import Config
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.components import ComponentSelector
-from dspy_gepa.core.rollout import Rollout
+from dspy_gepa.core.forecast import forecast
 from dspy_gepa.core.selection import Selection
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError
@@ -40,13 +42,13 @@ from dspy_gepa.improvement.best_artifact import ArtifactKeeper
 from dspy_gepa.improvement.config import AnythingArguments
 from dspy_gepa.improvement.presets import settings_for_mode
 from dspy_gepa.improvement.result import AnythingResult, has_scored
-from dspy_gepa.improvement.test_set import evaluated, store_rollouts, stored_rollouts
 from dspy_gepa.models.asking import reflection_asker
 from dspy_gepa.models.media import media_kind
 from dspy_gepa.models.tokens import counted_tokens
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.observe.progress import Progress
 from dspy_gepa.observe.telling import Telling
+from dspy_gepa.plan import Plan
 from dspy_gepa.program.examples import ExampleTable, tabulate
 from dspy_gepa.reflect.prompt import EvidenceLimits
 from dspy_gepa.reflect.reflector import Reflector
@@ -58,6 +60,7 @@ from dspy_gepa.session import RunIdentity, check, executor_for, run, run_directo
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.verdict.finding import Verdict, compared
+from dspy_gepa.verdict.further import FurtherRollouts, Subject
 
 __all__ = ["Improvement", "improvement_of", "tabulated"]
 
@@ -90,6 +93,12 @@ class Improvement:
     """How many evaluations may be in flight at once."""
     callbacks: Sequence[Observer]
     stoppers: Sequence[Callable[[RunState], str]]
+
+    @property
+    def plan(self) -> Plan:
+        """What it will cost."""
+        test = 2 * len(self.table.anchors)
+        return Plan(forecast(self.settings), tuple(self.asked.seed), verdict=test)
 
     def run_directory(self) -> AbstractContextManager[RunDir | None]:
         """Where all that comes of it is kept; None without `log_dir`.
@@ -209,37 +218,47 @@ class Improvement:
         self, finish: RunOutcome, evaluate: Evaluate, run_dir: RunDir | None
     ) -> AnythingResult:
         """What was found, compared with the first artifact on the test set if there is one."""
-        result = AnythingResult(RunResult(finish.state), self.asked.seed, self.asked.is_lone)
+        found = RunResult(finish.state, is_stopped=finish.is_stopped, is_final=True)
+        result = AnythingResult(found, self.asked.seed, self.asked.is_lone)
         if not self.table.anchors or not result.members:
             return result
-        test = self._tested(result, evaluate, run_dir)
+        test = self._tested(result, finish, evaluate, run_dir)
         logger.info("%s", test)
-        return replace(result, test=test)
+        return replace(result, run=replace(found, verdict=test), test=test)
 
     def _tested(
-        self, result: AnythingResult, evaluate: Evaluate, run_dir: RunDir | None
+        self, result: AnythingResult, finish: RunOutcome, evaluate: Evaluate, run_dir: RunDir | None
     ) -> Verdict:
+        """How the first artifact and the best one do on the test set.
+
+        Raises:
+            JournalError: the run directory holds something else in place of its scores.
+        """
+        tested = self.table.anchors
+        unchecked = Verdict(kind="not checked", examples=len(tested))
+        if finish.was_interrupted:
+            return replace(unchecked, reason="the search was interrupted before")
         seed, best = (result.members[number].candidate for number in (0, result.run.best))
         logger.info(
             "The test set takes up to %d evaluations beside the limits.",
-            len({seed, best}) * len(self.table.anchors),
+            len({seed, best}) * len(tested),
         )
-        known = stored_rollouts(run_dir)
-        before = len(known)
+        names = {number: digest(self.table.examples[number]) for number in tested}
+        further = FurtherRollouts(self.settings, names, run_dir)
+        rows = []
+        for candidate in (seed, best):
+            executing = partial(self._testing, evaluate)
+            subject = Subject(candidate.digest, candidate, executing)
+            outcome = further.of(subject, tested, Limits())
+            if outcome.problem:
+                return replace(unchecked, reason=outcome.problem, evaluations=further.made)
+            rows.append([outcome.rollouts[example] for example in tested])
+        has_ends = None not in (self.asked.failure_score, self.asked.shared.scores.perfect_score)
+        span = result.run.state.scale.span if has_ends else math.inf
+        return compared(*rows, evaluations=further.made, span=span)
 
-        def keep(key: tuple[str, int], rollout: Rollout) -> None:
-            known[key] = rollout
-            if run_dir is not None:
-                store_rollouts(run_dir, known)
-
-        executor = self._executor(evaluate, _never, has_begun=True)
-        wanted = [(each, n) for each in (seed, best) for n in self.table.anchors]
-        try:
-            done = evaluated(executor, wanted, dict(known), keep)
-        finally:
-            executor.close()
-        rows = [[done[each.digest, n] for n in self.table.anchors] for each in (seed, best)]
-        return compared(*rows, evaluations=len(known) - before)
+    def _testing(self, evaluate: Evaluate) -> AbstractContextManager[Executor]:
+        return closing(self._executor(evaluate, _never, has_begun=True))
 
 
 def tabulated(asked: AnythingArguments) -> ExampleTable:

@@ -10,6 +10,7 @@ import numpy as np
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.caution import Cautious
+from dspy_gepa.core.columns import FRONTIERS
 from dspy_gepa.core.components import ComponentView, every, round_robin
 from dspy_gepa.core.frontier import Scores
 from dspy_gepa.core.gate import Gate, Margin, at_least_as_good, strict_improvement
@@ -180,6 +181,7 @@ def worlds() -> st.SearchStrategy[ChanceWorld]:
         refusal=probability,
         crashes=probability,
         feedback_calls=st.integers(0, 2),
+        objectives=st.sampled_from(((), ("clear", "short"))),
         seed=st.integers(0, 1000),
     )
 
@@ -225,6 +227,7 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         caution=draw(st.sampled_from((None, Cautious()))),
         components=draw(st.sampled_from((round_robin, every))),
         gate=draw(st.sampled_from(_GATES)),
+        frontier=draw(st.sampled_from(FRONTIERS if world.objectives else ("instance",))),
         skip_perfect_score=draw(st.booleans()),
         feedback_calls=world.feedback_calls,
         asked_about=world.names,
