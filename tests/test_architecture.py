@@ -66,7 +66,7 @@ MAY_IMPORT = {
     },
     "improvement": {
         *SHARED, "artifact", "assembly", "config", "models", "observe", "presets",
-        "plan", "program.examples", "reflect", "result", "run", "session", "store", "story.story",
+        "program.examples", "reflect", "result", "run", "session", "store", "story.story",
         "verdict", "views.told",
     },
     "saved_run": {

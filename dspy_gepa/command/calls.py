@@ -18,6 +18,7 @@ from dspy_gepa.command.arguments import annotations_of, argument, check_known, p
 from dspy_gepa.command.code import called, named, open_folders
 from dspy_gepa.command.config_file import ConfigFile
 from dspy_gepa.command.models import model_of
+from dspy_gepa.core.forecast import forecast
 from dspy_gepa.errors import JournalError, SettingsError
 from dspy_gepa.gepa import GEPA
 from dspy_gepa.improvement.config import AnythingArguments
@@ -159,7 +160,9 @@ def _of_artifact(config: ConfigFile) -> Call:
     def plan() -> Plan:
         with dspy.context(**lm):
             asked = AnythingArguments(artifact=None, evaluator=None).with_arguments(given)
-            return improvement_for(asked).plan
+            planned = improvement_for(asked)
+        test = 2 * len(planned.table.anchors)
+        return Plan(forecast(planned.settings), tuple(planned.asked.seed), verdict=test)
 
     def run(log_dir: str | None, observers: Sequence[Observer]) -> Ran:
         told = [*given.get("observers", ()), *observers]

@@ -33,7 +33,6 @@ from dspy_gepa.assembly.texts import frozen_components, own_templates, prompt_to
 from dspy_gepa.config.config import Config
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.components import ComponentSelector
-from dspy_gepa.core.forecast import forecast
 from dspy_gepa.core.selection import Selection
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError
@@ -47,7 +46,6 @@ from dspy_gepa.models.tokens import counted_tokens
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.observe.progress import Progress
 from dspy_gepa.observe.telling import Telling
-from dspy_gepa.plan import Plan
 from dspy_gepa.program.examples import ExampleTable, tabulate
 from dspy_gepa.reflect.prompt import EvidenceLimits
 from dspy_gepa.reflect.reflector import Reflector
@@ -92,12 +90,6 @@ class Improvement:
     """How many evaluations may be in flight at once."""
     callbacks: Sequence[Observer]
     stoppers: Sequence[Callable[[RunState], str]]
-
-    @property
-    def plan(self) -> Plan:
-        """What it will cost."""
-        test = 2 * len(self.table.anchors)
-        return Plan(forecast(self.settings), tuple(self.asked.seed), verdict=test)
 
     def run_directory(self) -> AbstractContextManager[RunDir | None]:
         """Where all that comes of it is kept; None without `log_dir`.
