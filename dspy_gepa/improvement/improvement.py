@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -247,15 +246,12 @@ class Improvement:
         further = FurtherRollouts(self.settings, names, run_dir)
         rows = []
         for candidate in (seed, best):
-            executing = partial(self._testing, evaluate)
-            subject = Subject(candidate.digest, candidate, executing)
+            subject = Subject(candidate.digest, candidate, partial(self._testing, evaluate))
             outcome = further.of(subject, tested, Limits())
             if outcome.problem:
                 return replace(unchecked, reason=outcome.problem, evaluations=further.made)
             rows.append([outcome.rollouts[example] for example in tested])
-        has_ends = None not in (self.asked.failure_score, self.asked.shared.scores.perfect_score)
-        span = result.run.state.scale.span if has_ends else math.inf
-        return compared(*rows, evaluations=further.made, span=span)
+        return compared(*rows, evaluations=further.made, span=finish.state.scale.span)
 
     def _testing(self, evaluate: Evaluate) -> AbstractContextManager[Executor]:
         return closing(self._executor(evaluate, _never, has_begun=True))
