@@ -205,12 +205,10 @@ class Contest:
         """A copy of the program as given."""
         return self.task.program.deepcopy()
 
-    def compiled(self, optimizer: Any, **settings: Any) -> dspy.Module:
+    def compiled(self, optimizer: Any) -> dspy.Module:
         """What it makes of the program, with training and validation set."""
         task = self.task
-        return optimizer.compile(
-            self.student(), trainset=task.train, valset=task.validation, **settings
-        )
+        return optimizer.compile(self.student(), trainset=task.train, valset=task.validation)
 
     def rollout(self, program: dspy.Module, example: dspy.Example) -> Rollout:
         """One run with what the metric says; an answer that cannot be read scores 0 unasked."""

@@ -48,8 +48,11 @@ def reference(contest: Contest) -> dspy.Module:
 def mipro(contest: Contest, *, demos: int) -> dspy.Module:
     """Each trial is a whole validation; as many as fit if finding demonstrations cost nothing.
 
-    It looks for demonstrations in either form, as its proposer is shown some.
+    It looks for demonstrations in either form, as its proposer is shown some, twice through the
+    training examples if none is right: it gets so many of these that three validations fit beside.
     """
+    task, validation = contest.task, len(contest.task.validation)
+    searched = max(4, (contest.budget - 3 * validation) // 2)
     optimizer = dspy.MIPROv2(
         metric=contest.metric.number,
         prompt_model=contest.reflection_lm,
@@ -61,8 +64,14 @@ def mipro(contest: Contest, *, demos: int) -> dspy.Module:
         num_threads=contest.num_threads,
         seed=contest.seed,
     )
-    trials = max(1, contest.budget // len(contest.task.validation) - 1)
-    return contest.compiled(optimizer, num_trials=trials, minibatch=False, seed=contest.seed)
+    return optimizer.compile(
+        contest.student(),
+        trainset=task.train[:searched],
+        valset=task.validation,
+        num_trials=max(1, contest.budget // validation - 1),
+        minibatch=False,
+        seed=contest.seed,
+    )
 
 
 _CANDIDATES = 6
