@@ -135,8 +135,14 @@ def task_of(
 
     `published` is how many examples the splits have in the literature; `differs` is in what else
     the task is another one than there.
+
+    Raises:
+        ValueError: a split is empty.
     """
     rows = {split: len(examples) for split, examples in splits._asdict().items()}
+    if not all(splits):
+        empty = ", ".join(split for split, count in rows.items() if not count)
+        raise ValueError(f"{name}: the rows of {source} leave no example for {empty}; give more.")
     if published and tuple(rows.values()) != tuple(published):
         differs = [f"the literature has {'/'.join(map(str, published))} rows", *differs]
     origin = Origin(name, source, rows, digest(splits), licence, "; ".join(differs))

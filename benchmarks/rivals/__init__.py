@@ -13,9 +13,10 @@ from importlib import import_module
 
 import dspy
 from report import OURS, REFERENCE
+from search_efficiency import quiet
 
 from rivals import capo, of_dspy, textual_gradients, traced
-from rivals.contest import Contest, Missing
+from rivals.contest import Contest, Missing, Unsuited
 
 __all__ = ["AS_GIVEN", "OPTIMIZERS", "Optimizer"]
 
@@ -41,23 +42,28 @@ class Optimizer:
 
         Raises:
             Missing: it cannot work here.
+            Unsuited: it cannot work on this task.
         """
+        if self.components not in (None, components):
+            raise Unsuited(f"it works on one component, and this program has {components}")
         try:
             if self.needs:
                 # Here, so that its import does not count as the optimizer's time.
-                import_module(self.needs)
+                with quiet():
+                    import_module(self.needs)
         except ImportError as error:
             raise Missing(
                 f"pip install '{self.package}', or the extra 'rivals' ({error})"
             ) from error
-        if self.components not in (None, components):
-            raise Missing(f"it works on one component, and this program has {components}")
 
 
 OPTIMIZERS = {
     AS_GIVEN: Optimizer(Contest.student, reflects=False),
     OURS: Optimizer(of_dspy.ours),
     f"{OURS} paper": Optimizer(partial(of_dspy.ours, search="paper")),
+    f"{OURS} demos": Optimizer(
+        partial(of_dspy.ours, max_bootstrapped_demos=4, max_labeled_demos=6)
+    ),
     REFERENCE: Optimizer(of_dspy.reference),
     "MIPROv2": Optimizer(partial(of_dspy.mipro, demos=0), "optuna", "optuna"),
     "MIPROv2 demos": Optimizer(partial(of_dspy.mipro, demos=4), "optuna", "optuna"),

@@ -21,11 +21,15 @@ import dspy
 from dspy.utils.callback import BaseCallback
 from task import Task
 
-__all__ = ["Contest", "Limited", "Missing", "OverLimit", "Rollout", "SoFar", "Watch"]
+__all__ = ["Contest", "Limited", "Missing", "OverLimit", "Rollout", "SoFar", "Unsuited", "Watch"]
 
 
 class Missing(Exception):
     """What an optimizer, a task or a model needs is not here; the message says what to do."""
+
+
+class Unsuited(Exception):
+    """An optimizer is not made for the task; nothing is missing."""
 
 
 class OverLimit(BaseException):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -27,42 +27,48 @@ HEADING = (
     "minutes",
     "exceeded or missing",
 )
+KINDS = {"missing": "missing", "unsuited": "not for it", "problem": "failed"}
+"""Why a cell has no score, and how the table calls that."""
 
 
-def print_task(name: str, rows: Sequence[Row]) -> None:
+def print_task(name: str, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
     """The table of one task: means over seeds, and what was used and lacked."""
-    print(f"\n**{name}**", end="")
-    origins = dict.fromkeys(row["origin"] for row in rows if row.get("origin"))
-    for origin in origins:
-        print(f" {origin}", end="")
-    settings = rows[0]["settings"]
+    print(f"\n**{name}**\n")
+    seeds: dict[str, list[int]] = {}
+    for row in rows:
+        own = seeds.setdefault(row.get("origin", "no rows"), [])
+        own += [row["seed"]] * (row["seed"] not in own)
+    for origin, of_seeds in seeds.items():
+        where = f" (seed {', '.join(map(str, of_seeds))})" if len(seeds) > 1 else ""
+        print(f"- {origin}{where}")
     print(
-        f"\nTask model {settings['model']}, reflection model {settings['reflection_model']}, "
+        f"- Task model {settings['model']}, reflection model {settings['reflection_model']}, "
         f"budget {settings['budget']} metric calls.\n"
     )
     given = {
         row["seed"]: row["scores"] for row in rows if row["optimizer"] == AS_GIVEN and _has(row)
     }
-    notes: list[str] = []
+    notes: dict[str, int] = {}
     lines = [HEADING]
     for optimizer in dict.fromkeys(row["optimizer"] for row in rows):
         own = [row for row in rows if row["optimizer"] == optimizer]
         lines.append(_line(optimizer, own, given, notes))
     print_markdown(lines)
-    for number, note in enumerate(notes, start=1):
+    print()
+    for note, number in notes.items():
         print(f"{number}. {note}")
 
 
 def _line(
-    optimizer: str, own: Sequence[Row], given: dict[int, list[float]], notes: list[str]
+    optimizer: str, own: Sequence[Row], given: dict[int, list[float]], notes: dict[str, int]
 ) -> tuple[object, ...]:
     good = [row for row in own if _has(row)]
     marks = []
     for row in own:
-        for said in filter(None, (row["missing"], row["problem"], *row["notes"])):
-            notes.append(f"{optimizer}, seed {row['seed']}: {said}")
-            kind = "missing" if row["missing"] else "failed" if row["problem"] else "see"
-            marks.append(f"{kind} {len(notes)}")
+        kind = next((word for name, word in KINDS.items() if row.get(name)), "see")
+        for said in filter(None, (*map(row.get, KINDS), *row["notes"])):
+            number = notes.setdefault(said, len(notes) + 1)
+            marks.append(f"seed {row['seed']}: {kind} {number}")
     if not good:
         return (optimizer, 0, *[""] * (len(HEADING) - 3), ", ".join(marks))
     scores = [fmean(row["scores"]) for row in good]

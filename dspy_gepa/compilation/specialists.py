@@ -210,7 +210,7 @@ class Specializing:
         rollouts = self.further.of(subject, pool.columns, left).rollouts
         places = [place for place, each in enumerate(pool.columns) if each in rollouts]
         reached = np.array([rollouts[pool.columns[place]].score for place in places])
-        routing = measured(reached, pool.scores[pool.best, places])
+        routing = measured(reached, pool.scores[pool.best, places], pool.state.scale.span)
         if not routing.evidence:
             return pool.without_evidence(routing)
         shares = dict.fromkeys(members, 1.0)

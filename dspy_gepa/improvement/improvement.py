@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -31,8 +32,8 @@ from dspy_gepa.assembly.execution import (
 from dspy_gepa.assembly.observers import observers_for
 from dspy_gepa.assembly.texts import frozen_components, own_templates, prompt_tokens, references
 from dspy_gepa.config.config import Config
-from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.components import ComponentSelector
+from dspy_gepa.core.forecast import forecast
 from dspy_gepa.core.selection import Selection
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError
@@ -40,12 +41,14 @@ from dspy_gepa.improvement.best_artifact import ArtifactKeeper
 from dspy_gepa.improvement.config import AnythingArguments
 from dspy_gepa.improvement.presets import settings_for_mode
 from dspy_gepa.improvement.result import AnythingResult, has_scored
+from dspy_gepa.improvement.test_set import TestSet
 from dspy_gepa.models.asking import reflection_asker
 from dspy_gepa.models.media import media_kind
 from dspy_gepa.models.tokens import counted_tokens
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.observe.progress import Progress
 from dspy_gepa.observe.telling import Telling
+from dspy_gepa.plan import Plan
 from dspy_gepa.program.examples import ExampleTable, tabulate
 from dspy_gepa.reflect.prompt import EvidenceLimits
 from dspy_gepa.reflect.reflector import Reflector
@@ -56,8 +59,6 @@ from dspy_gepa.run.loop import RunOutcome
 from dspy_gepa.session import RunIdentity, check, executor_for, run, run_directory
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
-from dspy_gepa.verdict.finding import Verdict, compared
-from dspy_gepa.verdict.further import FurtherRollouts, Subject
 
 __all__ = ["Improvement", "improvement_of", "tabulated"]
 
@@ -90,6 +91,12 @@ class Improvement:
     """How many evaluations may be in flight at once."""
     callbacks: Sequence[Observer]
     stoppers: Sequence[Callable[[RunState], str]]
+
+    @property
+    def plan(self) -> Plan:
+        """What it will cost."""
+        test = 2 * len(self.table.anchors)
+        return Plan(forecast(self.settings), tuple(self.asked.seed), verdict=test)
 
     def run_directory(self) -> AbstractContextManager[RunDir | None]:
         """Where all that comes of it is kept; None without `log_dir`.
@@ -213,38 +220,17 @@ class Improvement:
         result = AnythingResult(found, self.asked.seed, self.asked.is_lone)
         if not self.table.anchors or not result.members:
             return result
-        test = self._tested(result, finish, evaluate, run_dir)
+        has_ends = None not in (self.asked.failure_score, self.asked.shared.scores.perfect_score)
+        tested = TestSet(
+            self.table.examples,
+            self.table.anchors,
+            span=found.state.scale.span if has_ends else math.inf,
+            executing=partial(self._testing, evaluate),
+        )
+        seed, best = (result.members[number].candidate for number in (0, found.best))
+        test = tested.verdict(seed, best, finish, run_dir)
         logger.info("%s", test)
         return replace(result, run=replace(found, verdict=test), test=test)
-
-    def _tested(
-        self, result: AnythingResult, finish: RunOutcome, evaluate: Evaluate, run_dir: RunDir | None
-    ) -> Verdict:
-        """How the first artifact and the best one do on the test set.
-
-        Raises:
-            JournalError: the run directory holds something else in place of its scores.
-        """
-        tested = self.table.anchors
-        unchecked = Verdict(kind="not checked", examples=len(tested))
-        if finish.was_interrupted:
-            return replace(unchecked, reason="the search was interrupted before")
-        seed, best = (result.members[number].candidate for number in (0, result.run.best))
-        logger.info(
-            "The test set takes up to %d evaluations beside the limits.",
-            len({seed, best}) * len(tested),
-        )
-        names = {number: digest(self.table.examples[number]) for number in tested}
-        further = FurtherRollouts(self.settings, names, run_dir)
-        rows = []
-        for candidate in (seed, best):
-            executing = partial(self._testing, evaluate)
-            subject = Subject(candidate.digest, candidate, executing)
-            outcome = further.of(subject, tested, Limits())
-            if outcome.problem:
-                return replace(unchecked, reason=outcome.problem, evaluations=further.made)
-            rows.append([outcome.rollouts[example] for example in tested])
-        return compared(*rows, evaluations=further.made)
 
     def _testing(self, evaluate: Evaluate) -> AbstractContextManager[Executor]:
         return closing(self._executor(evaluate, _never, has_begun=True))

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from dspy_gepa.artifact.evaluator import LONE
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.rollout import Rollout
+from dspy_gepa.core.standing import Standing
 from dspy_gepa.core.state import Member, ProposalRecord, RunState
 from dspy_gepa.result import RunResult
 from dspy_gepa.verdict.finding import Verdict

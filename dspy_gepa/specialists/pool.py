@@ -175,7 +175,9 @@ class MemberPool:
         if callable(self.chooser):
             routing, choice = self._by_function(table, candidates, self.chooser)
         else:
-            routing, choice = routed(table, self.likeness, tuple(candidates), self.most)
+            routing, choice = routed(
+                table, self.likeness, tuple(candidates), self.most, self.state.scale.span
+            )
         if not routing.evidence:
             return self.without_evidence(routing)
         return Specialized(
@@ -225,7 +227,7 @@ class MemberPool:
         known = ~np.isnan(table[list(members)]).any(0)
         reached = table[places, np.arange(table.shape[1])]
         routing = replace(
-            measured(reached[known], table[0][known]),
+            measured(reached[known], table[0][known], self.state.scale.span),
             members=tuple(candidates[each] for each in members),
             shares={candidates[each]: places.count(each) / len(places) for each in members},
             chooser="function",

@@ -11,7 +11,6 @@ from dspy_gepa.core.proposal import Merge, Mutation, Revalidation
 from dspy_gepa.core.state import RunState
 from dspy_gepa.story.building import limits_used
 from dspy_gepa.story.diff import counted_lines
-from dspy_gepa.story.members import Scale
 from dspy_gepa.story.parts import UsedLimit
 from dspy_gepa.story.proposals import phase_in_words
 from dspy_gepa.story.teller import Teller
@@ -32,8 +31,8 @@ class Now:
     limit: UsedLimit | None
     """The limit of which most is used; None if there is none."""
     metric_calls: int
-    best: float | None
-    """The estimate of the best member; None before the seed is validated."""
+    best: str
+    """What was seen of the best member: "33/40", "0.61 on 40"; empty before there is a score."""
     kept: int
     """How many proposals became members."""
     tried: int
@@ -78,7 +77,7 @@ def now_of(teller: Teller, at: float) -> Now:
         seconds=seconds,
         limit=used[0] if used else None,
         metric_calls=state.tally.metric_calls,
-        best=teller.curve[-1].best_estimate if teller.curve else None,
+        best=_seen_shortly(state, teller.curve[-1].best) if teller.curve else "",
         kept=sum(each.verdict.kind == "accepted" for each in over),
         tried=len(over),
         doing=phase_in_words(state.live[0].phase) if state.live else "",
@@ -138,10 +137,21 @@ def _committed(teller: Teller, ticket: int) -> Happening:
 
 
 def _seen(state: RunState, number: int) -> str:
-    scores = state.members[number].scores
+    right, seen, mean = _counts(state, number)
+    return score_in_words(right=right, seen=seen, mean=mean)
+
+
+def _seen_shortly(state: RunState, number: int) -> str:
+    right, seen, mean = _counts(state, number)
+    if right is not None:
+        return f"{right}/{seen}"
+    return "" if mean is None else f"{mean:.2f} on {seen}"
+
+
+def _counts(state: RunState, number: int) -> tuple[int | None, int, float | None]:
+    """How many were right, where scores are right or wrong; how many were seen; the mean."""
+    scores, scale = state.members[number].scores, state.scale
     seen = scores[~np.isnan(scores)]
-    scale = Scale.of(state)
     finite = seen[np.isfinite(seen)]
     right = int((seen == scale.highest).sum()) if scale.is_right_or_wrong else None
-    mean = float(finite.mean()) if len(finite) else None
-    return score_in_words(right=right, seen=len(seen), mean=mean)
+    return right, len(seen), float(finite.mean()) if len(finite) else None

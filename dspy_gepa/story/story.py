@@ -98,7 +98,8 @@ class MemberStory:
     estimate: float | None
     """Of its mean score over examples like the validation set's, on the scale of scores."""
     low: float | None
-    """The lower end of the estimate's range, on the scale of scores."""
+    """The lower end of the estimate's range, on the scale of scores: a 95 % interval for the seed,
+    and an estimate for members that were chosen by the same scores."""
     high: float | None
     """The upper end."""
     aggregate: float | None

@@ -10,7 +10,7 @@ __all__ = ["COLUMNS", "heartbeat", "line_of", "status_of"]
 
 COLUMNS = 79
 """One less than a terminal has: some begin a new line when the last column is filled."""
-_BAR = 14
+_BAR = 12
 _SHORT = {"metric_calls": "calls", "total_tokens": "tokens", "reflection_calls": "reflections"}
 
 
@@ -37,8 +37,8 @@ def status_of(now: Now, *, columns: int = COLUMNS) -> str:
             f"{_SHORT.get(unit, unit.replace('usd', 'USD'))} [{'#' * full}{'.' * (_BAR - full)}]"
         )
     parts = [
-        "" if now.best is None else f"best {now.best:.2f}",
-        f"{now.kept} of {now.tried} kept" if now.tried else "",
+        f"best {now.best}" if now.best else "",
+        f"{now.kept}/{now.tried} kept" if now.tried else "",
         f"{now.doing} {clock(now.doing_seconds)}" if now.doing else "",
         "" if now.left_seconds is None else f"+{clock(now.left_seconds)}",
     ]

@@ -285,8 +285,9 @@ def test_no_score_is_an_error_where_it_has_to_be_one():
     assert "'high'" in answer.cause
 
 
+@pytest.mark.filterwarnings("error::ResourceWarning")
 def test_without_a_server_the_work_cannot_be_done():
-    """That is no failure of the artifact's."""
+    """That is no failure of the artifact's, and leaves no socket open."""
     with isolated() as process:
         os.kill(process._server._pid, signal.SIGKILL)
         os.waitpid(process._server._pid, 0)
