@@ -23,8 +23,7 @@ def metric(gold: dspy.Example, pred: dspy.Prediction) -> Feedback:
     remarks = [*_place(gold, pred), *_refusals(pred), *_tests(gold, pred)]
     if solved:
         remarks = [f"Solved in {pred.steps} steps.", *_refusals(pred), *_never_ran(pred)]
-    text = "\n".join(f"- {each}" for each in remarks)
-    return Feedback(float(solved), text, objectives={"steps": float(pred.steps)})
+    return Feedback(float(solved), "\n".join(remarks), objectives={"steps": float(pred.steps)})
 
 
 def is_solved(pred: dspy.Prediction) -> bool:

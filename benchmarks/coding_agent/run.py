@@ -12,7 +12,7 @@ soon as it is there and the search keeps what was paid for in --log-dir, so that
 goes on where it was interrupted; replies that lie in a mailbox already are used.
 
     python benchmarks/coding_agent/run.py --model local:1.5b --reflection-model local:1.5b \
-        --flow fixed --budget 14 --json coding.json --log-dir coding_run
+        --flow fixed --budget 20 --json coding.json --log-dir coding_run
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ class Record:
         """One a program and bug."""
         return list(self.content["rows"])
 
-    def has(self, key: Mapping[str, Any]) -> bool:
-        """Whether there is such a row."""
-        return any(key.items() <= row.items() for row in self.rows)
+    def row(self, **key: Any) -> dict[str, Any] | None:
+        """The row that says this; None if there is none."""
+        return next((row for row in self.rows if key.items() <= row.items()), None)
 
     def keep(self, row: dict[str, Any]) -> None:
         """Add a row."""
@@ -130,8 +130,10 @@ def add_rows(
 
     def keep(bug: Bug) -> None:
         key = {"program": name, "texts": digest, "bug": bug.name, "package": bug.package}
-        if not record.has(key):
-            row = {**key, **row_of(program.deepcopy(), bug, lm)}
+        if record.row(**key) is None:
+            # A search that found nothing better gives the program back as it was.
+            same = record.row(**{**key, "program": AS_GIVEN})
+            row = {**(same or row_of(program.deepcopy(), bug, lm)), **key}
             record.keep(row)
             print(f"{name}, {bug.name}: {row['score']:g} in {row['steps']} steps", flush=True)
 
@@ -211,13 +213,13 @@ def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
     add("--reflection-model", required=True, help="likewise")
     add("--api-base", help="where hosted models are reached, if not where litellm knows")
     add("--flow", choices=FLOWS, default="react", help="fixed: for models that cannot use tools")
-    add("--budget", type=int, default=14, help="of the search, in rollouts; 0 for no search")
+    add("--budget", type=int, default=20, help="of the search, in rollouts; 0 for no search")
     add("--steps", type=int, help="calls of tools a rollout (8), or rounds of the fixed flow (3)")
     add("--tasks", type=Path, default=TASKS, help="the list of bugs")
     add("--train-package", default="toolz")
     add("--test-packages", nargs="+", default=["toolz", "pyflakes"])
     add("--train", type=int, default=6, help="bugs to learn from")
-    add("--validation", type=int, default=4, help="bugs to choose on")
+    add("--validation", type=int, default=2, help="bugs to choose on")
     add("--test", type=int, default=3, help="unseen bugs of each package")
     add("--search", choices=("pattern", "warpgrep"), default="pattern")
     add("--apply", choices=("merge", "morph"), default="merge")

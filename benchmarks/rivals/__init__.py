@@ -34,8 +34,9 @@ class Optimizer:
     """What brings it."""
     reflects: bool = True
     """Whether it asks the reflection model."""
-    components: int | None = None
-    """The number of predictors of the programs that it can work on; None for any."""
+    least: int = 1
+    """The fewest predictors of a program that it can work on; 0 where it also rewrites code."""
+    most: int | None = None
 
     def check(self, components: int) -> None:
         """Look for what it needs.
@@ -44,7 +45,9 @@ class Optimizer:
             Missing: it cannot work here.
             Unsuited: it cannot work on this task.
         """
-        if self.components not in (None, components):
+        if components < self.least:
+            raise Unsuited("it works on predictors, and this program has none of its own")
+        if self.most is not None and components > self.most:
             raise Unsuited(f"it works on one component, and this program has {components}")
         try:
             if self.needs:
@@ -58,13 +61,13 @@ class Optimizer:
 
 
 OPTIMIZERS = {
-    AS_GIVEN: Optimizer(Contest.student, reflects=False),
-    OURS: Optimizer(of_dspy.ours),
-    f"{OURS} paper": Optimizer(partial(of_dspy.ours, search="paper")),
+    AS_GIVEN: Optimizer(Contest.student, reflects=False, least=0),
+    OURS: Optimizer(of_dspy.ours, least=0),
+    f"{OURS} paper": Optimizer(partial(of_dspy.ours, search="paper"), least=0),
     f"{OURS} demos": Optimizer(
         partial(of_dspy.ours, max_bootstrapped_demos=4, max_labeled_demos=6)
     ),
-    REFERENCE: Optimizer(of_dspy.reference),
+    REFERENCE: Optimizer(of_dspy.reference, least=0),
     "MIPROv2": Optimizer(partial(of_dspy.mipro, demos=0), "optuna", "optuna"),
     "MIPROv2 demos": Optimizer(partial(of_dspy.mipro, demos=4), "optuna", "optuna"),
     "COPRO": Optimizer(of_dspy.copro),
@@ -72,8 +75,6 @@ OPTIMIZERS = {
     "BootstrapRS": Optimizer(of_dspy.bootstrap, reflects=False),
     "TextGrad": Optimizer(textual_gradients.compiled, "textgrad", "textgrad"),
     "Trace": Optimizer(traced.compiled, "opto.optimizers", "trace-opt"),
-    "CAPO": Optimizer(
-        capo.compiled, "promptolution.optimizers.capo", "promptolution", components=1
-    ),
+    "CAPO": Optimizer(capo.compiled, "promptolution.optimizers.capo", "promptolution", most=1),
 }
 """By the names of the command line, in the order of the table."""

@@ -210,8 +210,11 @@ def _tested(program: dspy.Module, contest: Contest, meter: Meter) -> dict[str, A
 def _row_scores(program: dspy.Module, contest: Contest) -> tuple[list[float], str]:
     """The score on each test example; an answer that cannot be read or used scores 0.
 
-    What ended the last program that crashed comes beside, and a model that cannot be reached is an
-    error.
+    What ended the last run that crashed comes beside.
+
+    Raises:
+        RuntimeError: all of them crashed.
+        Exception: a model cannot be reached.
     """
     crashes: list[str] = []
 
@@ -236,6 +239,9 @@ def _row_scores(program: dspy.Module, contest: Contest) -> tuple[list[float], st
             scores = [job.result() for job in jobs]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+    if len(crashes) == len(scores) > 0:
+        # Something that the program needs is not here, or it is no program.
+        raise RuntimeError(f"Every test run crashed: {crashes[-1]}")
     return scores, f"{len(crashes)} test runs crashed: {crashes[-1]}" if crashes else ""
 
 

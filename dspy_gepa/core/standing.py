@@ -23,6 +23,8 @@ class Scale:
     """None where no score is known to be the highest."""
     top: float
     """The highest score that is known of: the highest there is, or else the highest seen."""
+    span: float
+    """The distance between the lowest and the highest score; infinite where either is not known."""
     is_right_or_wrong: bool
     """Whether every score that was seen is the lowest or the highest."""
 
@@ -30,21 +32,21 @@ class Scale:
     def of(cls, scores: Scores, lowest: float, perfect: float) -> Scale:
         """The scale by the settings, widened by what was seen."""
         seen = scores[np.isfinite(scores)]
-        lowest = lowest if np.isfinite(lowest) else float(seen.min()) if len(seen) else 0.0
+        is_known = bool(np.isfinite(lowest))
         if not len(seen):
-            return cls(lowest, perfect, perfect, is_right_or_wrong=False)
+            lowest = lowest if is_known else 0.0
+            span = perfect - lowest if is_known else math.inf
+            return cls(lowest, perfect, perfect, span, is_right_or_wrong=False)
         least, most = float(seen.min()), float(seen.max())
+        lowest = lowest if is_known else least
+        bottom, is_exceeded = min(lowest, least), most > perfect
         return cls(
-            min(lowest, least),
-            perfect if most <= perfect else None,
+            bottom,
+            None if is_exceeded else perfect,
             max(perfect, most),
+            perfect - bottom if is_known and not is_exceeded else math.inf,
             is_right_or_wrong=bool(np.isin(seen, (lowest, perfect)).all()),
         )
-
-    @property
-    def span(self) -> float:
-        """The distance between the lowest and the highest score; infinite where that is open."""
-        return math.inf if self.highest is None else self.highest - self.lowest
 
     def on(self, value: float) -> float:
         """The nearest value on the scale."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -220,11 +219,10 @@ class Improvement:
         result = AnythingResult(found, self.asked.seed, self.asked.is_lone)
         if not self.table.anchors or not result.members:
             return result
-        has_ends = None not in (self.asked.failure_score, self.asked.shared.scores.perfect_score)
         tested = TestSet(
             self.table.examples,
             self.table.anchors,
-            span=found.state.scale.span if has_ends else math.inf,
+            span=found.state.scale.span,
             executing=partial(self._testing, evaluate),
         )
         seed, best = (result.members[number].candidate for number in (0, found.best))

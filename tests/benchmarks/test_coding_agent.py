@@ -170,7 +170,7 @@ def test_an_agent_that_mends_the_bug_scores_one(shop):
         edit(MENDED),
         used("run_tests"),
     )
-    assert (said.score, said.feedback) == (1.0, "- Solved in 6 steps.")
+    assert (said.score, said.feedback) == (1.0, "Solved in 6 steps.")
     assert said.objective_scores == {"steps": 6.0}
     assert prediction.files_read == ["small_shop/cart.py"]
     changed = [{"file": "small_shop/cart.py", "line": 9, "function": "is_free"}]
@@ -241,7 +241,7 @@ def test_a_bug_that_is_mended_without_tests_is_told_so(shop):
     """The score is 1, and what could have gone wrong is said."""
     _, said = judged(edit(MENDED))
     assert said.score == 1.0
-    assert said.feedback == "- Solved in 2 steps.\n- The agent never ran the tests."
+    assert said.feedback == "Solved in 2 steps.\nThe agent never ran the tests."
 
 
 def test_a_test_that_fails_anyway_does_not_count(shop):
@@ -351,9 +351,9 @@ def _has_namespaces():
 
 def test_the_maker_keeps_what_the_tests_notice(shop, tmp_path, capsys):
     """One change a function; those that no test notices are left out, and none is foreign code."""
-    listed = make_tasks.listed("small_shop", 0, (1, 1, 1))
-    assert [each["split"] for each in listed["changes"]] == ["train", "validation", "test"]
-    assert len({each["function"] for each in listed["changes"]}) == 3
+    listed = make_tasks.listed("small_shop", 0, (1, 0, 1))
+    assert [each["split"] for each in listed["changes"]] == ["train", "test"]
+    assert len({each["function"] for each in listed["changes"]}) == 2
     assert "first" not in {each["function"] for each in listed["changes"]}
     path = tmp_path / "tasks.json"
     path.write_text(json.dumps({"packages": [listed]}), "utf-8")

@@ -5,8 +5,10 @@ import json
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import dspy
 import pytest
 from scripted_engine import AuthError, answer, new_texts, scripted_lm
 
@@ -15,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import compare
 from rivals import AS_GIVEN, OPTIMIZERS
 from rivals.cells import Sizes, drawn
+from rivals.cells import carried_out as cell_carried_out
 from rivals.contest import Unsuited
 from rivals.lms import LMs, Meter
 from rivals.table import print_task
@@ -242,8 +245,12 @@ def test_the_seed_draws_what_is_used(data):
     assert places == sorted(places)
 
 
-def test_an_optimizer_for_one_component_says_so():
-    """CAPO has no score for a program of three, installed or not."""
+def test_an_optimizer_that_is_not_made_for_a_program_says_so():
+    """CAPO has no score for a program of three, installed or not, and what rewrites instructions
+    none for a program that is all code."""
+    with pytest.raises(Unsuited, match="this program has none of its own"):
+        OPTIMIZERS["COPRO"].check(0)
+    OPTIMIZERS["ours"].check(0)
     with pytest.raises(Unsuited, match="works on one component, and this program has 3"):
         OPTIMIZERS["CAPO"].check(3)
 
@@ -326,3 +333,29 @@ def test_a_mailbox_cannot_run_the_program_and_unknown_names_fail_their_cells(
     said = capsys.readouterr().out
     assert said.count("**gsm8k**") == 1
     assert re.search(r"gsm8k, as given, seed 0: (failed|missing): ", said), said
+
+
+def test_a_program_that_always_crashes_has_no_score(tmp_path, data):
+    """Where what a program needs is not here, every run crashes: that is a failure, and no 0."""
+    task = drawn("gsm8k", Source(data), 0, Sizes(2, 2, 2))
+    (cell,) = (
+        cell
+        for cell in compare.cells_of(compare.arguments_of(["--tasks", "gsm8k"]), tmp_path)
+        if (cell.optimizer, cell.seed) == (AS_GIVEN, 0)
+    )
+    broken = replace(task, program=NeedsMore())
+    row = cell_carried_out(cell, broken, scripted(), num_threads=1)
+    assert "scores" not in row
+    assert row["problem"] == "RuntimeError: Every test run crashed: OSError: no interpreter"
+
+
+class NeedsMore(dspy.Module):
+    """A program whose interpreter is not installed."""
+
+    def __init__(self):
+        super().__init__()
+        self.solve = dspy.Predict("question -> answer")
+
+    def forward(self, question):
+        """Nothing."""
+        raise OSError("no interpreter")
