@@ -31,7 +31,6 @@ from dspy_gepa.assembly.execution import (
 from dspy_gepa.assembly.observers import observers_for
 from dspy_gepa.assembly.texts import frozen_components, own_templates, prompt_tokens, references
 from dspy_gepa.config.config import Config
-from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.components import ComponentSelector
 from dspy_gepa.core.selection import Selection
 from dspy_gepa.core.state import RunState, Settings
@@ -40,6 +39,7 @@ from dspy_gepa.improvement.best_artifact import ArtifactKeeper
 from dspy_gepa.improvement.config import AnythingArguments
 from dspy_gepa.improvement.presets import settings_for_mode
 from dspy_gepa.improvement.result import AnythingResult, has_scored
+from dspy_gepa.improvement.test_set import TestSet
 from dspy_gepa.models.asking import reflection_asker
 from dspy_gepa.models.media import media_kind
 from dspy_gepa.models.tokens import counted_tokens
@@ -56,8 +56,6 @@ from dspy_gepa.run.loop import RunOutcome
 from dspy_gepa.session import RunIdentity, check, executor_for, run, run_directory
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
-from dspy_gepa.verdict.finding import Verdict, compared
-from dspy_gepa.verdict.further import FurtherRollouts, Subject
 
 __all__ = ["Improvement", "improvement_of", "tabulated"]
 
@@ -213,37 +211,16 @@ class Improvement:
         result = AnythingResult(found, self.asked.seed, self.asked.is_lone)
         if not self.table.anchors or not result.members:
             return result
-        test = self._tested(result, finish, evaluate, run_dir)
+        tested = TestSet(
+            self.table.examples,
+            self.table.anchors,
+            span=found.state.scale.span,
+            executing=partial(self._testing, evaluate),
+        )
+        seed, best = (result.members[number].candidate for number in (0, found.best))
+        test = tested.verdict(seed, best, finish, run_dir)
         logger.info("%s", test)
         return replace(result, run=replace(found, verdict=test), test=test)
-
-    def _tested(
-        self, result: AnythingResult, finish: RunOutcome, evaluate: Evaluate, run_dir: RunDir | None
-    ) -> Verdict:
-        """How the first artifact and the best one do on the test set.
-
-        Raises:
-            JournalError: the run directory holds something else in place of its scores.
-        """
-        tested = self.table.anchors
-        unchecked = Verdict(kind="not checked", examples=len(tested))
-        if finish.was_interrupted:
-            return replace(unchecked, reason="the search was interrupted before")
-        seed, best = (result.members[number].candidate for number in (0, result.run.best))
-        logger.info(
-            "The test set takes up to %d evaluations beside the limits.",
-            len({seed, best}) * len(tested),
-        )
-        names = {number: digest(self.table.examples[number]) for number in tested}
-        further = FurtherRollouts(self.settings, names, run_dir)
-        rows = []
-        for candidate in (seed, best):
-            subject = Subject(candidate.digest, candidate, partial(self._testing, evaluate))
-            outcome = further.of(subject, tested, Limits())
-            if outcome.problem:
-                return replace(unchecked, reason=outcome.problem, evaluations=further.made)
-            rows.append([outcome.rollouts[example] for example in tested])
-        return compared(*rows, evaluations=further.made, span=finish.state.scale.span)
 
     def _testing(self, evaluate: Evaluate) -> AbstractContextManager[Executor]:
         return closing(self._executor(evaluate, _never, has_begun=True))

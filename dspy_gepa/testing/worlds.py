@@ -126,7 +126,8 @@ class ChanceWorld:
     feedback_calls: int = 0
     """Of how many components the metric can be asked for an item of a reflection's evidence."""
     objectives: tuple[str, ...] = ()
-    """The names of objectives, each of which half of the rollouts have a score for."""
+    """The names of objectives. All rollouts that end with the metric have a score for the first of
+    them, and half of them for each other one."""
     seed: int = 0
 
     @property
@@ -158,7 +159,7 @@ class ChanceWorld:
         if random.random() < self.crashes:
             low = min(self.scores)
             return Rollout(low, failure="crashed", metric_calls=0, trace=Trace(steps=steps))
-        named = [name for name in self.objectives if random.random() < 0.5]
+        named = [*self.objectives[:1], *(n for n in self.objectives[1:] if random.random() < 0.5)]
         objectives = {name: random.choice(self.scores) for name in named}
         return Rollout(score, objectives=objectives, trace=Trace(steps=steps))
 

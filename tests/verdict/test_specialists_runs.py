@@ -355,6 +355,6 @@ def test_a_routing_says_how_its_gain_was_measured_and_who_answers(chooser, words
     how, who = words
     beginning = "2 specialists" if evidence else "the single best program"
     assert str(routing).startswith(beginning)
-    assert "+0.19 (95 %: +0.05 to +0.31) against the best member alone" in str(routing)
+    assert "+0.19 (estimate: +0.05 to +0.31) against the best member alone" in str(routing)
     assert how in str(routing)
     assert (who in str(routing)) == evidence
