@@ -10,6 +10,6 @@ __all__ = ["task"]
 
 
 def task(source: Source, seed: int = 0) -> Task:
-    """24, 24 and 32 messages that ship with the package, the same for every seed."""
+    """14, 14 and 32 messages that ship with the package, the same for every seed."""
     del source, seed
     return demo_labels()

@@ -61,6 +61,8 @@ def task(source: Source, seed: int = 0) -> Task:
     rows = [row for row in map(read, learnt.rows) if can_check(*row)]
     test = [row for row in map(read, tested.rows) if can_check(*row)]
     differs = ["learnt from IFEval's prompts"] if learnt.is_local else []
+    if len(tested.rows) != TESTED:
+        differs.append(f"of a release with {len(tested.rows)} test prompts, not {TESTED}")
     left_out = len(tested.rows) - len(test)
     if left_out:
         differs.append(f"{left_out} test prompts left out, whose checks need NLTK data not here")
