@@ -29,6 +29,7 @@ from dspy_gepa.assembly.execution import (
     without_kept_back,
 )
 from dspy_gepa.assembly.observers import observers_for
+from dspy_gepa.assembly.outcome import concluded
 from dspy_gepa.assembly.texts import frozen_components, own_templates, prompt_tokens, references
 from dspy_gepa.config.config import Config
 from dspy_gepa.core.components import ComponentSelector
@@ -69,6 +70,11 @@ _MOST_FAILED = 6
 """After so many artifacts, none of which ever scored, a run ends. Our choice: the first one may
 fail and be mended, and what fails with every text has another cause than the text."""
 _NOTHING_SCORED = "none of the first"
+_NO_TEST_SET = Verdict(
+    kind="not checked",
+    reason="there is no test set, and the scores are of problems that the search chose by. Give "
+    "testset=",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +96,8 @@ class Improvement:
     """How many evaluations may be in flight at once."""
     callbacks: Sequence[Observer]
     stoppers: Sequence[Callable[[RunState], str]]
+    progress: Progress
+    """Says what happens while it runs, and knows the story."""
 
     def run_directory(self) -> AbstractContextManager[RunDir | None]:
         """Where all that comes of it is kept; None without `log_dir`.
@@ -138,7 +146,6 @@ class Improvement:
                 "max_seconds or another limit.",
                 settings.limits.metric_calls,
             )
-        progress = Progress(Telling(), self.config.tracking.progress, "an artifact")
         # Scores have a range only if it was named.
         has_range = asked.failure_score is not None
         return run(
@@ -148,9 +155,9 @@ class Improvement:
             run_dir=run_dir,
             keeper=lambda kept: ArtifactKeeper(kept, is_lone=asked.is_lone),
             observers=observers_for(
-                self.config, self.callbacks, progress=progress, has_range=has_range
+                self.config, self.callbacks, self.progress, has_range=has_range
             ),
-            telling=progress.telling,
+            telling=self.progress.telling,
             stoppers=[*self.stoppers, _nothing_scored],
         )
 
@@ -207,17 +214,24 @@ class Improvement:
 
     def result(self, finish: Finish, evaluate: Evaluate, run_dir: RunDir | None) -> AnythingResult:
         """What was found, compared with the first artifact on the test set if there is one."""
-        result = AnythingResult(RunResult(finish.state), self.asked.seed, self.asked.is_lone)
-        if not self.table.anchors or not result.members:
-            return result
-        test = self._tested(result, evaluate, run_dir)
-        logger.info("%s", test)
-        return replace(result, test=test)
+        telling, test = self.progress.telling, None
+        run = RunResult(
+            finish.state,
+            verdict=_NO_TEST_SET,
+            is_stopped=finish.is_stopped,
+            teller=telling.teller,
+            facts=telling.facts,
+        )
+        if self.table.anchors and run.members:
+            test = self._tested(run, evaluate, run_dir)
+            logger.info("%s", test)
+            run = replace(run, verdict=test)
+        run = concluded(run, run_dir)
+        telling.concluded(run.outcome)
+        return AnythingResult(run, self.asked.seed, self.asked.is_lone, test)
 
-    def _tested(
-        self, result: AnythingResult, evaluate: Evaluate, run_dir: RunDir | None
-    ) -> Verdict:
-        seed, best = (result.members[number].candidate for number in (0, result.run.best))
+    def _tested(self, run: RunResult, evaluate: Evaluate, run_dir: RunDir | None) -> Verdict:
+        seed, best = (run.members[number].candidate for number in (0, run.best))
         logger.info(
             "The test set takes up to %d evaluations beside the limits.",
             len({seed, best}) * len(self.table.anchors),
@@ -291,6 +305,7 @@ def improvement_of(
         in_flight=kept or num_threads(config.execution),
         callbacks=callbacks,
         stoppers=stoppers,
+        progress=Progress(Telling(), config.tracking.progress, "an artifact"),
     )
 
 

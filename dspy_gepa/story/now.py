@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from dspy_gepa.core.events import Committed, Event, Faltered
+from dspy_gepa.core.events import Committed
 from dspy_gepa.core.proposal import Merge, Mutation, Revalidation
 from dspy_gepa.core.state import RunState
 from dspy_gepa.story.building import limits_used
-from dspy_gepa.story.diff import counted_lines
-from dspy_gepa.story.members import Scale
-from dspy_gepa.story.parts import UsedLimit
+from dspy_gepa.story.diff import changes_between, counted_lines
+from dspy_gepa.story.members import Scale, Seen
+from dspy_gepa.story.parts import Moment, Spending, UsedLimit
 from dspy_gepa.story.proposals import phase_in_words
 from dspy_gepa.story.teller import Teller
 from dspy_gepa.story.wording import score_in_words
@@ -31,13 +31,12 @@ class Now:
     """Since its beginning, pauses between sessions left out."""
     limit: UsedLimit | None
     """The limit of which most is used; None where there is none."""
-    metric_calls: int
-    best: float | None
-    """The estimate of the best member; None before the seed is validated."""
-    kept: int
-    """How many proposals became members."""
-    tried: int
-    """How many proposals of a new candidate are over."""
+    spent: Spending
+    moment: Moment | None
+    """When a proposal last changed the pool; None before the seed is validated."""
+    members: int
+    verdicts: Mapping[str, int]
+    """Verdict to how many proposals of a new candidate came to it."""
     doing: str
     """What the oldest proposal under way is at; empty where none is."""
     doing_seconds: float
@@ -48,20 +47,20 @@ class Now:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """A proposal that is over, or trouble."""
+    """Something that is told in one line: mostly a proposal that is over."""
 
     seconds: float
     """Since the run's beginning."""
     number: int | None = None
-    """Of the proposal; None for trouble, for the seed and for a member on more examples."""
+    """Of a proposal of a new candidate; None for all else."""
     what: str
-    """ "rewrite of 2", "merge of 2 and 3", "as it was", "member 2 on more"."""
+    """ "rewrite of 2", "merge of 2 and 3", "as it was", "member 2 on more", or other words."""
     became: str = ""
     """ "kept as 3", "dropped", "skipped", "failed"; empty if `number` is None."""
     seen: str = ""
     """What was seen of the member: "3 of 5 right"."""
     reason: str = ""
-    """Why nothing came of it, or the cause of the trouble."""
+    """Why nothing came of it."""
     is_best: bool = False
     lines: str = ""
     """How many lines its texts gained and lost: "+3 -1 lines"."""
@@ -77,10 +76,10 @@ def now_of(teller: Teller, at: float) -> Now:
     return Now(
         seconds=seconds,
         limit=used[0] if used else None,
-        metric_calls=state.tally.metric_calls,
-        best=teller.curve[-1].best_estimate if teller.curve else None,
-        kept=sum(each.verdict.kind == "accepted" for each in over),
-        tried=len(over),
+        spent=teller.total,
+        moment=teller.curve[-1] if teller.curve else None,
+        members=len(state.members),
+        verdicts=Counter(each.verdict.kind for each in over),
         doing=phase_in_words(state.live[0].phase) if state.live else "",
         doing_seconds=waited,
         left_seconds=_left(used[0], seconds) if used else None,
@@ -93,17 +92,9 @@ def _left(limit: UsedLimit, seconds: float) -> float | None:
     return seconds * (1 - limit.share) / limit.share
 
 
-def happening(teller: Teller, event: Event) -> Happening | None:
-    """What people are told of an event; None where it is nothing to tell."""
-    match event:
-        case Committed(ticket):
-            return _committed(teller, ticket)
-        case Faltered(_, cause):
-            return Happening(seconds=teller.running_seconds, what="trouble", reason=cause)
-    return None
-
-
-def _committed(teller: Teller, ticket: int) -> Happening:
+def happening(teller: Teller, event: Committed) -> Happening:
+    """What people are told of a proposal that is over."""
+    ticket = event.ticket
     state, seconds = teller.state, teller.running_seconds
     settled = state.history[ticket]
     reason, kind = settled.verdict.reason, settled.verdict.kind
@@ -131,17 +122,10 @@ def _committed(teller: Teller, ticket: int) -> Happening:
         became=f"kept as {number}",
         seen=_seen(state, number),
         is_best=bool(teller.curve) and teller.curve[-1].best == number,
-        lines=counted_lines(
-            [(before.get(name, ""), text) for name, text in settled.candidate.items()]
-        ),
+        lines=counted_lines(changes_between(before, settled.candidate)),
     )
 
 
 def _seen(state: RunState, number: int) -> str:
-    scores = state.members[number].scores
-    seen = scores[~np.isnan(scores)]
-    scale = Scale.of(state)
-    finite = seen[np.isfinite(seen)]
-    right = int((seen == scale.highest).sum()) if scale.is_right_or_wrong else None
-    mean = float(finite.mean()) if len(finite) else None
-    return score_in_words(right=right, seen=len(seen), mean=mean)
+    seen = Seen.of(state.members[number].scores, Scale.of(state))
+    return score_in_words(right=seen.right, seen=seen.examples, mean=seen.mean)

@@ -17,7 +17,6 @@ __all__ = [
     "Exchange",
     "Moment",
     "Session",
-    "Setting",
     "Spending",
     "Trouble",
     "UsedLimit",
@@ -57,8 +56,6 @@ class Spending:
     """Of the calls whose price is known: see `unpriced_calls`."""
     seconds: float = 0.0
     """Of work, what ran side by side counted each: not the time on the clock."""
-    cached_calls: int = 0
-    """Model calls that a cache answered, for nothing."""
     unpriced_calls: int = 0
     """Model calls whose price is not known."""
 
@@ -84,8 +81,12 @@ class AnswerStory:
     output: Mapping[str, str] | None = None
     """Field name to what the program answered, in words; None where it was not kept."""
     seconds: float | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     total_tokens: int = 0
     usd: float = 0.0
+    unpriced_calls: int = 0
+    """Model calls whose price is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +115,6 @@ class ComponentStory:
     name: str
     text: str
     """As it was before the run."""
-    kind: str = ""
-    """"instruction", "code", "tool", "field" ...; empty where it is not known."""
     is_frozen: bool = False
 
 
@@ -196,6 +195,8 @@ class Moment:
     """The best member then."""
     best_estimate: float
     seed_estimate: float
+    member_estimate: float | None
+    """Of the member that joined, if one did."""
     metric_calls: int
     """Made until then."""
     total_tokens: int
@@ -204,16 +205,6 @@ class Moment:
     """Seconds since the epoch."""
     seconds: float | None
     """Of running until then."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """A setting by its name, in words."""
-
-    name: str
-    value: str
-    is_default: bool | None
-    """None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

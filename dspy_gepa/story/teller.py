@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dspy_gepa.core.budget import Tally, Usage
+from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.events import (
     Advanced,
     Committed,
@@ -103,12 +103,10 @@ class Teller:
             case RolledOut(key, rollout):
                 # A trial of what is known already is paid by who asked for that.
                 purpose = self._purposes.get(key._replace(trial=0), "lost")
-                self._spend(
-                    purpose, spending_of(rollout.charge, rollout.usage, seconds=rollout.seconds)
-                )
+                self._spend(purpose, spending_of(rollout.charge, rollout.seconds))
                 self.called.update(step.component for step in rollout.trace.steps)
             case Remarked(_, remark):
-                self._spend("feedback on components", spending_of(remark.charge, remark.usage))
+                self._spend("feedback on components", spending_of(remark.charge, remark.seconds))
             case Reflected(reflection):
                 self._reflected(reflection)
             case Faltered():
@@ -121,6 +119,12 @@ class Teller:
             case Committed(ticket):
                 self._note(ticket).ended_at = at
                 self._committed(ticket, before, at)
+
+    @property
+    def total(self) -> Spending:
+        """What was spent so far."""
+        # A display asks from a thread of its own: a tuple is made in one step.
+        return sum(tuple(self.spending.values()), Spending())
 
     def _pass(self, at: float) -> None:
         if self.first_at is None:
@@ -158,8 +162,7 @@ class Teller:
                 self._purposes.setdefault(key, purpose)
 
     def _reflected(self, reflection: ReflectionAnswer) -> None:
-        spent = spending_of(reflection.charge, reflection.usage, seconds=reflection.seconds)
-        self._spend("reflections", spent)
+        self._spend("reflections", spending_of(reflection.charge, reflection.seconds))
         self._note(reflection.ticket).exchanges += [
             Exchange(
                 components=each.components,
@@ -168,12 +171,14 @@ class Teller:
                 refused=each.refused,
                 is_cut_off=each.is_cut_off,
                 seconds=each.seconds,
+                prompt_tokens=each.prompt_tokens,
+                completion_tokens=each.completion_tokens,
             )
             for each in reflection.exchanges
         ]
 
     def _faltered(self, event: Faltered, at: float | None) -> None:
-        cause, lost = event.cause, spending_of(event.lost, event.lost.usage)
+        cause, lost = event.cause, spending_of(event.lost)
         self._spend("lost", lost)
         known = self.troubles.get(cause) or Trouble(cause=cause, times=0, first_at=at)
         self.troubles[cause] = Trouble(
@@ -199,6 +204,7 @@ class Teller:
                 best=best,
                 best_estimate=standings[best].estimate,
                 seed_estimate=standings[0].estimate,
+                member_estimate=standings[-1].estimate if joined else None,
                 metric_calls=tally.metric_calls,
                 total_tokens=tally.total_tokens,
                 usd=tally.usd,
@@ -208,17 +214,17 @@ class Teller:
         )
 
 
-def spending_of(tally: Tally, usage: Usage, *, seconds: float = 0.0) -> Spending:
+def spending_of(tally: Tally, seconds: float = 0.0) -> Spending:
     """The same as a part of a story."""
     return Spending(
         rollouts=tally.rollouts,
         metric_calls=tally.metric_calls,
         reflection_calls=tally.reflection_calls,
-        total_tokens=usage.total_tokens,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        usd=usage.usd,
-        unpriced_calls=usage.unpriced_calls,
+        total_tokens=tally.total_tokens,
+        prompt_tokens=tally.prompt_tokens,
+        completion_tokens=tally.completion_tokens,
+        usd=tally.usd,
+        unpriced_calls=tally.unpriced_calls,
         seconds=seconds,
     )
 

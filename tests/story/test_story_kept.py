@@ -139,4 +139,4 @@ def test_what_is_printed_holds_no_data(tmp_path):
         assert "\x1b" not in repr(shown)
     assert "<script" not in result._repr_html_()
     assert "\x1b" not in result._repr_html_() + result.diff() + result.explain()
-    assert json.loads(json.dumps(result.to_dict()))["schema"] == "dspy_gepa.run/1"
+    assert json.loads(json.dumps(result.to_dict()))["schema"] == "dspy_gepa.run/2"
