@@ -17,7 +17,7 @@ import numpy as np
 from report import print_table, surroundings
 
 from dspy_gepa.core.gate import Gate, Margin, strict_improvement
-from dspy_gepa.core.rungs import Rungs
+from dspy_gepa.core.schedule import ValidationSchedule
 
 TRIALS = 20_000
 MINIBATCH = 3
@@ -35,7 +35,7 @@ def default(rate: float, random: np.random.Generator, size: int, gate: Gate) -> 
     parent, child = (random.random((2, size)) < rate).astype(float)
     if not gate(child.tolist(), [parent.tolist()]):
         return False
-    rungs = Rungs()
+    rungs = ValidationSchedule()
     beside = (random.random((2, rungs.first)) < rate).astype(float)
     return not rungs.is_worse(beside[0], beside[1], span=1.0)
 

@@ -9,9 +9,11 @@ anything. Counted is what it wrote new texts for:
 - equal: in how many questions the child's texts of all other steps are the same, byte for byte;
 - mended: the child's score on unseen messages, beside that of the program as given.
 
-Blaming one step of three at random is right in a third of the questions with one fault.
+Blaming one step of three at random is right in a third of the questions with one fault. What a
+question says follows from its number: `--first-question` asks others, which nothing was tuned on.
 
     python benchmarks/blame.py --reflection-model mailbox:letters --json blame.json
+    python benchmarks/blame.py --reflection-model NAME --first-question 60
 """
 
 from __future__ import annotations
@@ -140,7 +142,8 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--reflection-model", required=True, help="a name, or mailbox:FOLDER")
     parser.add_argument("--style", choices=STYLES, default="diagnose")
-    parser.add_argument("--questions", type=int, default=QUESTIONS)
+    parser.add_argument("--questions", type=int, default=QUESTIONS, help="how many")
+    parser.add_argument("--first-question", type=int, default=0, help="the number of the first")
     parser.add_argument("--json", type=Path, help="where results are kept as they come")
     arguments, usage = parser.parse_args(given), Usage()
     lm = reflection_model(arguments.reflection_model, usage)
@@ -163,11 +166,12 @@ def carry_out(arguments: argparse.Namespace, lm: Any) -> list[dict[str, Any]]:
     def kept() -> dict[int, dict[str, Any]]:
         return {row["number"]: row for row in record["rows"] if settings.items() <= row.items()}
 
-    for number in range(arguments.questions):
+    wanted = range(arguments.first_question, arguments.first_question + arguments.questions)
+    for number in wanted:
         if number not in kept():
             record["rows"].append({**settings, **asked(number, lm, arguments.style)})
             write_record(path, record)
-    return [row for number, row in sorted(kept().items()) if number < arguments.questions]
+    return [row for number, row in sorted(kept().items()) if number in wanted]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.core.work import Answer, ReflectionAnswer, Request, RolloutAnswer, RolloutRequest
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 
 STAGES = ("ConnectionReset", "Refused", "BadGateway")
@@ -82,7 +82,7 @@ def searched(world: World, limit: int = 300) -> RunState:
         limits=Limits(metric_calls=limit),
         use_merge=False,
     )
-    return run(start(settings, Candidate.of({"a": "seed"})), SerialExecutor(world)).state
+    return run_loop(start(settings, Candidate.of({"a": "seed"})), SerialExecutor(world)).state
 
 
 def false_alarms(flaky: float, bad: float, stubborn: float, runs: int) -> tuple[float, float]:

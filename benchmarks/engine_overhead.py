@@ -46,7 +46,7 @@ from dspy_gepa.core.work import (
     RolloutAnswer,
     RolloutRequest,
 )
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 
 SIZES = ((20, 100), (50, 300), (100, 1000), (200, 1000))
@@ -149,7 +149,7 @@ def ours(members: int, examples: int, seed: int) -> Clock:
     state = start(settings, Candidate.of({COMPONENT: "better 0"}))
     executor = SerialExecutor(lambda request: clock.answered(lambda: looked_up(request)))
     clock.began = time.process_time()
-    finish = run(state, executor, [listen], [lambda _: "enough" if clock.is_done else ""])
+    finish = run_loop(state, executor, [listen], [lambda _: "enough" if clock.is_done else ""])
     assert clock.is_done, finish.state.ending
     assert len(finish.state.members) == members
     return clock

@@ -48,7 +48,7 @@ from dspy_gepa.core.work import (
 )
 from dspy_gepa.presets import settings_for
 from dspy_gepa.program.examples import ExampleTable
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.testing.orders import VirtualTimeExecutor
 
 __all__ = [
@@ -590,7 +590,7 @@ def by_our_clock(
             found = _point(task, state, points)
             points.append(found._replace(seconds=executor.now_seconds))
 
-    state = run(start(settings, task.student), executor, [listen]).state
+    state = run_loop(start(settings, task.student), executor, [listen]).state
     points.append(_point(task, state, points)._replace(seconds=executor.now_seconds))
     return points
 

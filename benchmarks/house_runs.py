@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +13,13 @@ from typing import Any
 
 import dspy
 from house_tasks import HouseTask
-from local_model import Counted
 from mailbox_lm import MailboxLM, Usage
 from report import REFERENCE
 from search_efficiency import quiet
 
 from dspy_gepa import GEPA
 from dspy_gepa.demo.server import serve
+from dspy_gepa.demo.task import Task
 
 __all__ = ["A0", "ARMS", "Job", "instructed", "local_student", "optimized", "row_scores"]
 
@@ -37,6 +38,33 @@ strategy behind right answers, so that it also holds for inputs that are not sho
 
 {{form}}"""
 """The control: one paragraph in place of our own reflection."""
+
+
+class Counted:
+    """The metric of a task in the forms that the arms want, with one count of its calls."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.calls = task, 0
+        self._lock = threading.Lock()
+
+    def plain(self, gold: dspy.Example, pred: dspy.Prediction) -> Any:
+        """Score and feedback, without the parameters that ask for every step's own feedback."""
+        with self._lock:
+            self.calls += 1
+        return self.task.metric(gold, pred)
+
+    def told(
+        self,
+        gold: dspy.Example,
+        pred: dspy.Prediction,
+        trace: object = None,
+        pred_name: str | None = None,
+        pred_trace: object = None,
+    ) -> dspy.Prediction:
+        """The same in the form that dspy.GEPA takes."""
+        del trace, pred_name, pred_trace
+        graded = self.plain(gold, pred)
+        return dspy.Prediction(score=graded.score, feedback=graded.feedback)
 
 
 @dataclass

@@ -27,11 +27,11 @@ from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.events import Advanced, Committed, Event, Issued, Reflected, RolledOut
 from dspy_gepa.core.proposal import (
+    EvaluatingChild,
+    EvaluatingParent,
     Evaluation,
-    Gating,
     Mutation,
     Reflecting,
-    Rolling,
     Settled,
     Validating,
     Verdict,
@@ -62,11 +62,11 @@ def proposals() -> Iterator[Event]:
         hold = Tally(rollouts=2 * MINIBATCH, metric_calls=2 * MINIBATCH)
         origin = Mutation(hold, 0, minibatch, ticket, ticket, ticket)
         reflection = ReflectionAnswer(ticket, dict(child), lm_calls=1)
-        yield Issued(ticket, origin, Rolling(evaluation, minibatch))
+        yield Issued(ticket, origin, EvaluatingParent(evaluation, minibatch))
         yield from rollouts(evaluation)
         yield Advanced(ticket, Reflecting(evaluation, ("answer",)))
         yield Reflected(reflection)
-        yield Advanced(ticket, Gating(gating, minibatch))
+        yield Advanced(ticket, EvaluatingChild(gating, minibatch))
         yield from rollouts(gating)
         verdict = Verdict("rejected", "no better on 3 examples: 1 against 1")
         if ticket % ACCEPTED_EVERY == 1:

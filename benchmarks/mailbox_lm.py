@@ -77,19 +77,22 @@ class MailboxLM(dspy.BaseLM):  # type: ignore[misc]  # DSPy is untyped here
         messages: list[dict[str, Any]] | None = None,
         **settings: Any,
     ) -> Any:
-        """The reply, in the form of a provider's response.
+        """The reply, in the form of a provider's response; `n` of them are so many letters.
 
         Raises:
             TimeoutError: nobody answered.
         """
-        del settings
         asked = _text(prompt, messages)
-        reply = self._answered(asked)
-        sizes = [len(each) // _CHARACTERS_PER_TOKEN for each in (asked, reply)]
+        replies = [self._answered(asked) for _ in range(settings.get("n") or 1)]
+        sizes = [len(asked) // _CHARACTERS_PER_TOKEN * len(replies)]
+        sizes.append(sum(len(reply) // _CHARACTERS_PER_TOKEN for reply in replies))
         names = ("prompt_tokens", "completion_tokens", "total_tokens")
-        message = SimpleNamespace(content=reply, tool_calls=None)
+        said = [SimpleNamespace(content=reply, tool_calls=None) for reply in replies]
         return SimpleNamespace(
-            choices=[SimpleNamespace(message=message, finish_reason="stop", index=0)],
+            choices=[
+                SimpleNamespace(message=message, finish_reason="stop", index=place)
+                for place, message in enumerate(said)
+            ],
             usage=dict(zip(names, (*sizes, sum(sizes)), strict=True)),
             model=self.model,
         )

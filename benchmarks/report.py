@@ -23,6 +23,7 @@ __all__ = [
     "Estimate",
     "estimate",
     "geometric_mean",
+    "paired_interval",
     "print_summary",
     "print_table",
     "print_world",
@@ -60,6 +61,19 @@ def estimate(values: Sequence[float]) -> Estimate:
     drawn = np.random.default_rng(0).integers(len(found), size=(_RESAMPLES, len(found)))
     low, high = np.percentile(found[drawn].mean(axis=1), [2.5, 97.5])
     return Estimate(float(found.mean()), float(low), float(high))
+
+
+def paired_interval(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Estimate:
+    """The mean difference of row scores, a pair of lists for each seed, and its interval."""
+    differences = [np.subtract(own, other) for own, other in pairs]
+    random = np.random.default_rng(0)
+    means = [
+        each[random.integers(len(each), size=(_RESAMPLES, len(each)))].mean(axis=1)
+        for each in differences
+    ]
+    low, high = np.percentile(np.mean(means, axis=0), [2.5, 97.5])
+    mean = float(np.mean([each.mean() for each in differences]))
+    return Estimate(mean, float(low), float(high))
 
 
 def geometric_mean(values: Iterable[float]) -> float:

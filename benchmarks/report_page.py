@@ -15,7 +15,7 @@ from dataclasses import replace
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.story.building import story_of
 from dspy_gepa.story.parts import Exchange
@@ -37,7 +37,7 @@ def told(calls: int) -> Teller:
     )
     begun = start(settings, world.student)
     teller = Teller(begun)
-    run(begun, SerialExecutor(world), [teller.told])
+    run_loop(begun, SerialExecutor(world), [teller.told])
     return teller
 
 

@@ -6,6 +6,7 @@ score a part is the example's own and the rest is chance; in a graded one the se
 noise. Nothing here searches: that the search leaves out what does worse is not in it.
 
     python benchmarks/returned.py --seed 7200 --pools 40
+    python benchmarks/returned.py --seed 7200 --pools 40 --level 0.9
 
 harm: every step from parent to child makes worse, by up to 0.15. mixed: steps are normal, with mean
 -0.03 and deviation 0.08. clear: one child is better by 0.25 and all other steps make worse. steps:
@@ -27,15 +28,18 @@ from dspy_gepa.core.caution import Cautious
 from dspy_gepa.core.selection import PoolView, by_estimate
 
 EXAMPLES, MEMBERS, CHANCES = (1, 3, 6, 15, 50), (1, 5, 20), (0.1, 0.5, 1.0)
+LEVEL = 0.35
 REGIMES = ("harm", "mixed", "clear", "steps")
 WAYS = {"the default": Cautious(), "highest estimate": by_estimate}
 CLEARLY = 0.1
 """A member that is truly better than the seed by so much is clearly better; in steps, 0.02."""
 
 
-def drawn_truth(random: np.random.Generator, regime: str, members: int) -> tuple[Any, Any]:
-    """The true scores of the seed and of members, and their parents."""
-    truth, parents, best = [0.35], [()], int(random.integers(1, members + 1))
+def drawn_truth(
+    random: np.random.Generator, regime: str, members: int, level: float
+) -> tuple[Any, Any]:
+    """The true scores of the seed, which has this level, and of members, and their parents."""
+    truth, parents, best = [level], [()], int(random.integers(1, members + 1))
     for member in range(1, members + 1):
         is_from_best = random.random() < 0.5
         parent = int(np.argmax(truth)) if is_from_best else int(random.integers(0, member))
@@ -63,7 +67,9 @@ def drawn_scores(
     return truth[:, None] + ease + random.normal(0.0, 0.3 * chance, shape)
 
 
-def chosen(seed: int, pools: int, examples: int, members: int, regime: str) -> list[list[Any]]:
+def chosen(
+    seed: int, pools: int, examples: int, members: int, regime: str, *, level: float = LEVEL
+) -> list[list[Any]]:
     """For each way of choosing, the true gain, and whether a clearly better member was withheld.
 
     Over all parts of chance, and right-or-wrong as well as graded scores.
@@ -73,7 +79,7 @@ def chosen(seed: int, pools: int, examples: int, members: int, regime: str) -> l
     kinds = [(chance, is_binary) for chance in CHANCES for is_binary in (True, False)]
     for chance, is_binary in kinds if regime != "steps" else [(0.0, False)] * len(kinds):
         for _ in range(pools):
-            truth, parents = drawn_truth(random, regime, members)
+            truth, parents = drawn_truth(random, regime, members, level)
             scores = drawn_scores(random, truth, examples, chance, is_binary=is_binary)
             names = tuple(Candidate.of({"text": str(number)}) for number in range(len(truth)))
             nothing = np.empty((len(truth), 0))
@@ -98,6 +104,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pools", type=int, default=40, help="for each chance and kind of score")
+    parser.add_argument("--level", type=float, default=LEVEL, help="the seed's true score")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args(given)
     kept = []
@@ -105,7 +112,8 @@ def main(given: Sequence[str] | None = None) -> None:
         rows: list[list[object]] = [[f"{regime}: examples, members", *WAYS]]
         for examples in EXAMPLES:
             for members in MEMBERS:
-                found = chosen(arguments.seed, arguments.pools, examples, members, regime)
+                cell = (arguments.pools, examples, members, regime)
+                found = chosen(arguments.seed, *cell, level=arguments.level)
                 each = [told(way) for way in found]
                 words = [f"{gain:+.3f}, {worse:.0%}, {missed:.0%}" for gain, worse, missed in each]
                 rows.append(

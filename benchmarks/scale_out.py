@@ -52,7 +52,7 @@ from dspy_gepa.program.remote import program_parcel
 from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
 from dspy_gepa.run.executor import Executor
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.pooled import PooledExecutor, pool_of
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
@@ -221,13 +221,13 @@ def kills(proposals: int) -> dict[str, Any]:
         seed = components_of(program)
         with dspy.context(lm=Model(0.2), disable_history=True):
             worker = worker_for(Program())
-            quiet = run(start(settings, seed), SerialExecutor(worker)).state
+            quiet = run_loop(start(settings, seed), SerialExecutor(worker)).state
             executor = pooled(client)(worker, program, 8)
             processes = list(client.run(os.getpid).values())
             killed: list[int] = []
             arguments = [processes, folder, killed]
             threading.Thread(target=kill, args=arguments, daemon=True).start()
-            state = run(start(settings, seed), executor).state
+            state = run_loop(start(settings, seed), executor).state
             executor.close()
         begun = sum(len(each.read_text().splitlines()) for each in Path(folder).iterdir())
         return {

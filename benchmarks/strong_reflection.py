@@ -36,22 +36,7 @@ import numpy as np
 from house_runs import ARMS, Job, local_student, optimized, row_scores
 from house_tasks import HOUSE_TASKS, HouseTask, house_task
 from mailbox_lm import MailboxLM, Usage, reflection_model
-from report import REFERENCE, Estimate, print_table, surroundings, write_record
-
-RESAMPLES = 4_000
-
-
-def paired_interval(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Estimate:
-    """The mean difference of row scores, a pair of lists for each seed, and its interval."""
-    differences = [np.subtract(own, other) for own, other in pairs]
-    random = np.random.default_rng(0)
-    means = [
-        each[random.integers(len(each), size=(RESAMPLES, len(each)))].mean(axis=1)
-        for each in differences
-    ]
-    low, high = np.percentile(np.mean(means, axis=0), [2.5, 97.5])
-    mean = float(np.mean([each.mean() for each in differences]))
-    return Estimate(mean, float(low), float(high))
+from report import REFERENCE, Estimate, paired_interval, print_table, surroundings, write_record
 
 
 class Record:

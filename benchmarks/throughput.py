@@ -64,7 +64,7 @@ from dspy_gepa.core.streams import stream
 from dspy_gepa.core.work import Answer, ReflectionRequest, Request, Stop
 from dspy_gepa.presets import settings_for
 from dspy_gepa.program.examples import ExampleTable
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.worker import Worker
 from dspy_gepa.testing.orders import VirtualTimeExecutor
 from dspy_gepa.testing.worlds import RuleWorld
@@ -117,7 +117,7 @@ def in_virtual_time(
 
     executor = Watched(world, slots, duration)
     began = time.perf_counter()
-    state = run(start(settings, world.student), executor).state
+    state = run_loop(start(settings, world.student), executor).state
     found = {
         "search": search,
         "slots": slots,

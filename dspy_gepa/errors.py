@@ -40,7 +40,7 @@ surrogates, which no terminal can be sent."""
 def readable(text: str) -> str:
     """The text as a terminal or a log may have it: what cannot be shown there is spelled out."""
     lines = text.replace("\r\n", "\n")
-    return _UNREADABLE.sub(lambda found: ascii(found[0])[1:-1], lines)
+    return _UNREADABLE.sub(lambda match: ascii(match[0])[1:-1], lines)
 
 
 class GEPAError(Exception):
@@ -70,14 +70,14 @@ class MetricError(GEPAError, ValueError):
     """A metric returned something that is no score. Names the example and the metric."""
 
     program: object = None
-    """The best program that was found until then; None where none was validated."""
+    """The best program that was found until then; None if none was validated."""
 
 
 class WorkerError(GEPAError, RuntimeError):
     """Work cannot go on: a model, its key, its server, the program or the metric is unusable.
 
     `__cause__` holds the error that says why, if there was one.
-    `program` is the best program that was found until then; None where none was validated.
+    `program` is the best program that was found until then; None if none was validated.
     """
 
     def __init__(self, message: str, *, program: object = None) -> None:
@@ -112,7 +112,7 @@ def kinds_of(error: object) -> tuple[str, ...]:
 class ReflectionError(GEPAError, RuntimeError):
     """Reflections were paid for and none gave a usable text, so there is no result to return.
 
-    `program` is the program as it was given; None where it was not validated. `__cause__` is what
+    `program` is the program as it was given; None if it was not validated. `__cause__` is what
     a proposer or a rule raised, where that is why.
     """
 

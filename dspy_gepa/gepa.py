@@ -140,7 +140,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             `num_threads` is how many are in flight there.
         failure_score: The score where the program or the metric fails on an example.
         perfect_score: The highest score of the metric, which cannot be improved on; a score above
-            it is learned from like any other. None where no score is known to be the highest.
+            it is learned from like any other. None if no score is known to be the highest.
         log_dir: A run directory, where "~" is your home. What was paid for is kept there, and the
             same call carries on a run that was killed or interrupted, also with a larger budget
             (in the default search not as if it had had that from the beginning).

@@ -32,7 +32,7 @@ class Plan:
 
     @property
     def warning(self) -> str:
-        """What speaks against this budget; empty where nothing does."""
+        """What speaks against this budget; empty if nothing does."""
         usual, limits = self.usual or self.forecast, self.forecast.settings.limits
         if limits.rollouts_at_most is None or limits.rollouts_at_most >= usual.floor:
             return ""

@@ -13,8 +13,8 @@ from dspy_gepa.core.caution import Cautious
 from dspy_gepa.core.components import ComponentSelector, in_one_call, round_robin
 from dspy_gepa.core.gate import strict_improvement
 from dspy_gepa.core.merge import TextMerge, better_text
-from dspy_gepa.core.rungs import Rungs
-from dspy_gepa.core.sampling import Epochs, Looks
+from dspy_gepa.core.sampling import EpochSampler, FailureFirstSampler
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.selection import SELECTIONS, ProbablyBest, Selection, by_estimate
 from dspy_gepa.core.state import Settings
 from dspy_gepa.program.examples import ExampleTable
@@ -115,7 +115,7 @@ def _paper(config: Config, selection: Selection | None) -> dict[str, Any]:
     """The published algorithm."""
     search = config.search
     return {
-        "sampler": Epochs(search.reflection_minibatch_size or _PAPER_MINIBATCH),
+        "sampler": EpochSampler(search.reflection_minibatch_size or _PAPER_MINIBATCH),
         "selection": selection or SELECTIONS["pareto"],
         "gate": search.gate or strict_improvement,
         "window": search.window or 1,
@@ -140,13 +140,13 @@ def _default(
     }
     if search.frontier_type == "instance" and scores.aggregate_metric is None:
         # Otherwise members are compared by what is taken over the whole validation set.
-        chosen["rungs"] = Rungs()
+        chosen["rungs"] = ValidationSchedule()
     size = search.reflection_minibatch_size
     if not scores.skip_perfect_score:
         # Then no score says that an example is right, and there are no failures to look for.
-        return chosen | {"sampler": Epochs(size or _PAPER_MINIBATCH)}
+        return chosen | {"sampler": EpochSampler(size or _PAPER_MINIBATCH)}
     return chosen | {
-        "sampler": Looks(),
+        "sampler": FailureFirstSampler(),
         "minibatch_sizes": (size,) if size else _MINIBATCHES,
         "stops_early": not is_in_a_hurry,
     }
@@ -167,14 +167,19 @@ def _window(limits: Limits) -> int:
 class _Fit:
     """How a search is begun."""
 
-    rungs: Rungs | None
+    rungs: ValidationSchedule | None
     """How validation is spread; None if all validation examples are run at once."""
     feedback_calls: int
     """The most metric calls that a reflection makes for an example; with 0 it makes none."""
 
 
 def _fitted(
-    limits: Limits, table: ExampleTable, rungs: Rungs | None, feedback_calls: int, *, seed: int
+    limits: Limits,
+    table: ExampleTable,
+    rungs: ValidationSchedule | None,
+    feedback_calls: int,
+    *,
+    seed: int,
 ) -> _Fit:
     """What was asked for if a proposal that looks at one example fits; else less, so that it does.
 
@@ -194,7 +199,7 @@ def _fitted(
                 smaller = replace(rungs, seed=count, first=min(rungs.first, count))
             first = count if smaller is None else min(smaller.first, count)
             needed = _least(table, order[:count], order[:first], calls)
-            if not limits.obstacle(used=NOTHING, more=needed):
+            if not limits.exceeded_limit(used=NOTHING, more=needed):
                 return _Fit(smaller, calls)
             if rungs is None:
                 break

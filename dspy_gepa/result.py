@@ -10,7 +10,7 @@ from dspy_gepa.core.budget import NOTHING, Tally
 from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.frontier import mean_scores
 from dspy_gepa.core.proposal import Merge, Mutation
-from dspy_gepa.core.state import Member, RunState, Settlement
+from dspy_gepa.core.state import Member, ProposalRecord, RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.specialists.routing import Routing
 from dspy_gepa.story.building import story_of
@@ -38,23 +38,23 @@ class RunResult(Told):
     demo_tally: Tally = NOTHING
     """What was done to find and to validate demonstrations, after the search."""
     aggregates: tuple[float, ...] = ()
-    """What the aggregate metric says of each member; empty where there is none."""
+    """What the aggregate metric says of each member; empty if there is none."""
     verdict: Verdict = NO_HELDOUT
     """Whether the best is better than the seed, on examples that the search never saw."""
     further_tally: Tally = NOTHING
     """What was done for specialists and the verdict, after the search."""
     routing: Routing | None = None
-    """What routing to specialists brings; None where none were asked for."""
+    """What routing to specialists brings; None if none were asked for."""
     specializer: Specializer | None = field(default=None, compare=False, repr=False)
     """Makes specialists of this result; see `specialists`."""
     demonstrations: str = ""
-    """What came of demonstrations, in words; empty where none were asked for."""
+    """What came of demonstrations, in words; empty if none were asked for."""
     is_stopped: bool = False
     """Whether somebody, or a limit in seconds, tokens or USD, ended it before its own end."""
     is_final: bool = field(default=False, compare=False)
     """Whether the call came to its end: it is not under way, and no error ended it."""
     teller: Teller | None = field(default=None, compare=False)
-    """Was told of all events; None where a state is all that is known."""
+    """Was told of all events; None if a state is all that is known."""
     facts: Facts = field(default=NO_FACTS, compare=False)
     """What is known of the run beside its events."""
 
@@ -90,7 +90,7 @@ class RunResult(Told):
         return self.state.members
 
     @property
-    def proposals(self) -> Sequence[Settlement]:
+    def proposals(self) -> Sequence[ProposalRecord]:
         """Every attempt at a new candidate, in order, with its verdict and what it cost."""
         return [each for each in self.state.history if isinstance(each.origin, Mutation | Merge)]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.endings import vain_reflections
+from dspy_gepa.core.endings import useless_reflections
 from dspy_gepa.core.membership import without_failures
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
@@ -31,8 +31,7 @@ from dspy_gepa.presets import OF_THE_BUDGET
 from dspy_gepa.reflect.answers import NO_TEXT_IN_REPLY
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.executor import Executor
-from dspy_gepa.run.loop import Finish, Listener, Stopper
-from dspy_gepa.run.loop import run as run_loop
+from dspy_gepa.run.loop import Listener, RunOutcome, Stopper, run_loop
 from dspy_gepa.run.parcel import Parcel
 from dspy_gepa.run.pooled import PooledExecutor, pool_of
 from dspy_gepa.run.serial import SerialExecutor
@@ -136,7 +135,7 @@ def run(
     on_state: Callable[[RunState], None] = lambda _state: None,
     telling: Telling | None = None,
     trial_calls: int = 0,
-) -> Finish:
+) -> RunOutcome:
     """Run a search to its end, whatever that is: see `check`.
 
     Args:
@@ -197,7 +196,7 @@ def executor_for(
 
 
 def check(
-    finish: Finish,
+    finish: RunOutcome,
     *,
     log_dir: str | None,
     program: Callable[[Candidate], object],
@@ -232,9 +231,9 @@ def check(
         if log_dir is not None
         else " With log_dir=... a later call could carry on."
     )
-    reflected = [proposal for proposal in result.proposals if proposal.shown]
+    reflected = [proposal for proposal in result.proposals if proposal.reflected_examples]
     is_vain = result.failed == len(reflected) > 0
-    if state.is_broken and not (is_vain and vain_reflections(state) and not state.causes):
+    if state.is_broken and not (is_vain and useless_reflections(state) and not state.causes):
         advice = advice if finish.error is None else advice_on(finish.error)
         raise WorkerError(
             f"The run stopped because its work cannot be carried out: {state.ending}\n"

@@ -3,6 +3,7 @@
 import dspy
 import numpy as np
 import pytest
+from stable_ids import stable_id
 from swap_task import LEARNED, examples, gepa, instructions, task_lm
 
 from dspy_gepa import GEPA, optimize_anything
@@ -112,7 +113,7 @@ class TestNumbers:
             ({"auto": array(["light"])}, "'heavy'"),
             ({"seed_instructions": Series([1])}, "a dict from component to text"),
         ],
-        ids=repr,
+        ids=stable_id,
     )
     def test_what_is_no_number_is_refused_by_name(self, given, words):
         """No bare error about the truth value of an array."""
@@ -124,7 +125,7 @@ class TestNumbers:
 class TestData:
     """Whatever holds examples is a data set."""
 
-    @pytest.mark.parametrize("kind", [array, Series, DataSet, tuple, iter], ids=str)
+    @pytest.mark.parametrize("kind", [array, Series, DataSet, tuple, iter], ids=stable_id)
     def test_sets_of_examples(self, kind):
         """For learning, for choosing and for what must pass."""
         optimizer = gepa(exact, must_pass=kind(examples(1)))
@@ -132,7 +133,7 @@ class TestData:
         assert instructions(improved) == {"self": LEARNED}
         assert len(optimizer.result.state.settings.validation) == 4
 
-    @pytest.mark.parametrize("kind", [array, Series, DataSet, list], ids=str)
+    @pytest.mark.parametrize("kind", [array, Series, DataSet, list], ids=stable_id)
     def test_an_empty_one_is_none(self, kind):
         """As validation set it is left out; as training set it is refused."""
         optimizer = gepa(exact)
@@ -154,7 +155,7 @@ class TestData:
             (np.array([1, 2]), r"trainset\[0\] is a int64"),
             ([dspy.Example(question="?")], r"trainset\[0\] does not say .* with_inputs"),
         ],
-        ids=str,
+        ids=stable_id,
     )
     def test_what_holds_no_examples_is_refused_with_a_recipe(self, given, words):
         """For the training set; the others are looked at in the same way."""

@@ -151,6 +151,6 @@ def test_a_metric_that_tells_no_predictors_apart_is_not_asked_for_long():
         return dspy.Prediction(score=0.9 * (gold.code == pred.code), feedback=words)
 
     result = compiled(metric, 0, train=40, max_metric_calls=400, window=1, use_merge=False)
-    reflections = [each for each in result.proposals if each.shown]
+    reflections = [each for each in result.proposals if each.reflected_examples]
     assert len(reflections) > 6
     assert 10 < asked["final"] < 0.6 * asked["draft"], asked

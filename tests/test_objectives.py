@@ -116,7 +116,7 @@ def test_an_unknown_direction_is_refused(objectives):
 def test_an_objective_that_nobody_scores_is_told(caplog):
     """It may be misspelt."""
     compiled(objectives={"brevty": "min"})
-    assert "No rollout of the seed had the objectives brevty." in caplog.text
+    assert "No validated rollout had the objectives brevty." in caplog.text
 
 
 def test_a_frontier_of_objectives_needs_some():

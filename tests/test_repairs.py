@@ -133,7 +133,7 @@ def test_a_model_that_names_no_component_works_within_any_number_of_calls(form, 
     prompts = []
     _, result = improved(nameless(form, prompts), max_reflection_calls=most)
     assert len(prompts) == result.tally.reflection_calls <= most
-    verdicts = [each.verdict.kind for each in result.proposals if each.shown]
+    verdicts = [each.verdict.kind for each in result.proposals if each.reflected_examples]
     assert len(verdicts) >= min(most // 2, 2)
     assert "failed" not in verdicts
 

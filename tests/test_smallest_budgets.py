@@ -248,6 +248,6 @@ def test_one_call_of_the_reflection_lm_is_one_question(reply):
     )
     with dspy.context(lm=task_lm()), suppress(ReflectionError):
         optimizer.compile(one(), examples(4), examples(4))
-    (shown,) = [each for each in optimizer.result.proposals if each.shown]
+    (shown,) = [each for each in optimizer.result.proposals if each.reflected_examples]
     assert shown.verdict.kind == ("failed" if reply == "No idea." else "rejected")
     assert len(asked) == optimizer.result.tally.reflection_calls == 1

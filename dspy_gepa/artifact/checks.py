@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from dspy_gepa.errors import WrongType
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.failures import failure_text
 
 __all__ = ["CarryOut", "Refused", "as_predicates", "refusal"]
 
 
 Refused: TypeAlias = "str | Literal[False] | None"
-"""The reason for which a check refuses a text, False where it gives none; None if it passes."""
+"""The reason for which a check refuses a text, False if it gives none; None if it passes."""
 CarryOut: TypeAlias = Callable[[int, str], Refused]
 """Carries a check out, given its number and a new text: what `refusal` returns."""
 
@@ -45,10 +45,10 @@ def as_predicates(
 
 def refusal(check: Callable[[str], Any], text: str) -> Refused:
     """What a check says of a text."""
-    said = settled(lambda: check(text))
-    if isinstance(said, Raised):
-        return failure_text(said.error)
-    return said if isinstance(said, str) or said is False else None
+    outcome = catching(lambda: check(text))
+    if isinstance(outcome, Failed):
+        return failure_text(outcome.error)
+    return outcome if isinstance(outcome, str) or outcome is False else None
 
 
 def _as_predicate(

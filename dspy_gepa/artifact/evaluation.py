@@ -11,15 +11,15 @@ from typing import Any
 
 from dspy_gepa.artifact.evaluator import Evaluator
 from dspy_gepa.artifact.output import Output, listened, said_with
-from dspy_gepa.artifact.returned import Judged, judged
+from dspy_gepa.artifact.returned import EvaluatorResult, judged
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import MetricError
 from dspy_gepa.models.account import Account, metered
-from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.catching import Failed
 from dspy_gepa.models.failures import traceback_text
 from dspy_gepa.models.outages import Outage
-from dspy_gepa.models.timeouts import TimedOut, within
+from dspy_gepa.models.timeouts import TimedOut, call_with_timeout
 from dspy_gepa.models.usage import Meter, Price
 from dspy_gepa.models.watch import Watch
 
@@ -70,11 +70,11 @@ class Evaluation:
             must_score: Whether something returned that is no score is an error of the evaluator's.
                 Otherwise it is a failure of the artifact, which may have brought it about.
         """
-        given = self.settings
+        settings = self.settings
         meter = Meter(
-            given.price,
-            must_know_price=given.must_know_price,
-            must_know_usage=given.must_know_usage,
+            settings.price,
+            must_know_price=settings.must_know_price,
+            must_know_usage=settings.must_know_usage,
         )
 
         def answer(account: Account) -> Answer:
@@ -94,8 +94,8 @@ class Evaluation:
         """
         watch, output = Watch(), Output()
         with watch.around([]), listened(output):
-            said = within(self.settings.timeout_seconds, lambda: self._judged(request))
-        error = said.error if isinstance(said, Raised) else None
+            result = call_with_timeout(self.settings.timeout_seconds, lambda: self._judged(request))
+        error = result.error if isinstance(result, Failed) else None
         if isinstance(error, MetricError) and must_score:
             raise error
         if outage := watch.outage(error, is_without_result=False):
@@ -106,17 +106,17 @@ class Evaluation:
                 'behind: isolation="process" would end it, with all that it began.',
                 self.settings.timeout_seconds,
             )
-        if isinstance(said, Raised):
-            return failed(request, _told(said.error), output.in_words, self.settings)
+        if isinstance(result, Failed):
+            return failed(request, _told(result.error), output.in_words, self.settings)
         return Rollout(
-            score=said.score,
-            feedback=said_with(said.feedback, output.in_words),
-            objectives=said.objectives,
-            attachments=said.attachments,
-            trace=_trace(request, said),
+            score=result.score,
+            feedback=said_with(result.feedback, output.in_words),
+            objectives=result.objectives,
+            attachments=result.attachments,
+            trace=_trace(request, result),
         )
 
-    def _judged(self, request: RolloutRequest) -> Judged:
+    def _judged(self, request: RolloutRequest) -> EvaluatorResult:
         example = self.examples[request.example]
         try:
             returned = self.evaluator(request.candidate, example)
@@ -145,9 +145,9 @@ def failed(
     )
 
 
-def _trace(request: RolloutRequest, said: Judged | None) -> Trace:
+def _trace(request: RolloutRequest, result: EvaluatorResult | None) -> Trace:
     """A step for each component, because all of them are what is evaluated."""
-    about = {} if said is None else said.by_component
+    about = {} if result is None else result.by_component
     steps = [
         Step(name, {}, {"feedback": about[name]} if name in about else {})
         for name in request.candidate

@@ -65,7 +65,7 @@ class Evaluator:
 
 
 def _checked(evaluate: Callable[..., Any], name: str, *, takes_example: bool) -> str:
-    """The keyword by which the example has to be given; empty where it is given by position."""
+    """The keyword by which the example has to be given; empty if it is given by position."""
     try:
         signature = inspect.signature(evaluate)
     except (TypeError, ValueError):

@@ -21,7 +21,7 @@ from dspy_gepa.artifact.isolation.wire import (
     request_of,
 )
 from dspy_gepa.artifact.output import Output, said_with
-from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest, Setback
+from dspy_gepa.core.work import Answer, RequestFailure, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import JournalCorrupt, SettingsError, WorkerError
 
 __all__ = ["MOST_PROCESSES", "IsolatedEvaluation", "check_isolation"]
@@ -82,13 +82,13 @@ class IsolatedEvaluation:
         self._server = ForkServer(carry_out, limits)
 
     def __call__(self, request: RolloutRequest, *, must_score: bool) -> Answer:
-        """The answer; a `Setback` where no process can be begun."""
+        """The answer; a `RequestFailure` where no process can be begun."""
         key = request.key
         try:
             report = self._server.ask(packed_request(request, must_score=must_score))
         except (JournalCorrupt, OSError) as error:
             cause = f"An evaluation in a process of its own could not be carried out: {error}"
-            return Setback(key, cause, error=WorkerError(cause))
+            return RequestFailure(key, cause, error=WorkerError(cause))
         output = _output(report)
         try:
             answer = None if report.end else answer_of(report.answer, request)

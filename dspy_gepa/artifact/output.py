@@ -1,6 +1,6 @@
 """What an evaluation prints and logs: kept by evaluation, whatever threads it begins.
 
-`log` is for evaluators. What they print is kept only where that is asked for. Threads inherit the
+`log` is for evaluators. What they print is kept only if that is asked for. Threads inherit the
 evaluation in which they are begun; Python itself does that from 3.14 on only, so `Thread.start` is
 wrapped while evaluations are watched.
 """
@@ -69,14 +69,14 @@ class Output:
 
     @property
     def in_words(self) -> str:
-        """All of it, each part under its name; empty where nothing was said."""
+        """All of it, each part under its name; empty if nothing was said."""
         parts = (
             ("Log", self.logged),
             ("Printed", self.printed),
             ("Printed to stderr", self.errors),
         )
-        told = [(title, kept.text.strip()) for title, kept in parts]
-        return "\n\n".join(f"{title}:\n{text}" for title, text in told if text)
+        sections = [(title, kept.text.strip()) for title, kept in parts]
+        return "\n\n".join(f"{title}:\n{text}" for title, text in sections if text)
 
 
 _CURRENT: contextvars.ContextVar[Output | None] = contextvars.ContextVar("output", default=None)

@@ -104,21 +104,21 @@ class ArtifactPage:
             if isinstance(text, TooLong):
                 return text
             shown = tuple(titled for titled in marks.media if titled[0] in text)
-            said = repr((asked.brief, asked.request.evidence))
-            if not any(title in said for title, _ in shown):
+            content = repr((asked.context, asked.request.evidence))
+            if not any(title in content for title, _ in shown):
                 return Prompt(text, shown)
         raise AssertionError  # pragma: no cover - texts end, prefixes do not
 
     def _text(self, asked: Asked, marks: Marks, room: int) -> str | TooLong:
         is_first = not asked.request.evidence
-        brief, fill = asked.brief, (FIRST if is_first else asked.template).filled
-        current = sendable(brief.instruction) if brief.instruction.strip() else NONE_YET
-        limits = "\n".join(f"- {sendable(limit)}" for limit in brief.limits)
+        context, fill = asked.context, (FIRST if is_first else asked.template).filled
+        current = sendable(context.instruction) if context.instruction.strip() else NONE_YET
+        limits = "\n".join(f"- {sendable(limit)}" for limit in context.limits)
         fixed = {
             "instruction": current,
-            "guidance": _section("What is wanted", sendable(brief.guidance.strip())),
+            "guidance": _section("What is wanted", sendable(context.guidance.strip())),
             "limits": _section("What a new text has to keep to", limits),
-            "form": brief.form,
+            "form": context.form,
         }
         free = room - len(fill(**fixed, examples=""))
         if free < 2 * _LEAST:
@@ -126,9 +126,9 @@ class ArtifactPage:
                 f"the current text has {len(current):,} characters, which leaves no room for what "
                 f"came of it in a prompt of at most {room:,}"
             )
-        references = _references(brief.references, int(free * _REFERENCES_SHARE))
+        references = _references(context.references, int(free * _REFERENCES_SHARE))
         tried = _tried(asked.request, asked.components, int(free * _TRIED_SHARE))
-        described = _section("What is known about it", sendable(brief.description.strip()))
+        described = _section("What is known about it", sendable(context.description.strip()))
         described = shortened(described, free // 4)
         free -= len(references) + len(tried) + len(described)
         return fill(
@@ -145,8 +145,8 @@ class ArtifactPage:
         """What the first text will be evaluated on, where that is more than one task."""
         shown = [one for one in self.examples[: self.learned] if one is not None][:_SHOWN_FIRST]
         share = room // max(1, len(shown)) - 40
-        told = [shortened(text_of(example, marks), share) for example in shown]
-        return _section("Some of what it will be evaluated on", "\n\n".join(told))
+        examples_in_words = [shortened(text_of(example, marks), share) for example in shown]
+        return _section("Some of what it will be evaluated on", "\n\n".join(examples_in_words))
 
     def _results(self, asked: Asked, marks: Marks, room: int) -> str:
         """What came of the evaluations: the worst first, and after them what went better."""
@@ -177,9 +177,9 @@ class ArtifactPage:
             lines[0] += " (better than others)"
         lines += _said(rollout, marks)
         about = [
-            f"About {name}:\n{text_of(said[evidence.example])}"
-            for name, said in feedback.items()
-            if evidence.example in said
+            f"About {name}:\n{text_of(remark[evidence.example])}"
+            for name, remark in feedback.items()
+            if evidence.example in remark
         ]
         return "\n\n".join([*lines, *about])
 
@@ -187,16 +187,16 @@ class ArtifactPage:
 def _tried(request: ReflectionRequest, components: Sequence[str], room: int) -> str:
     """What came of earlier attempts, the newest in most detail; those that fit."""
     title = "What was tried before"
-    free, told = room - len(title) - 8, list[str]()
+    free, lines = room - len(title) - 8, list[str]()
     for lesson in reversed(request.lessons):
         text = _attempt(request, components, lesson)
-        if len(text) + 2 > free and not told:
+        if len(text) + 2 > free and not lines:
             text = shortened(text, max(0, free - 2))
         if not text or len(text) + 2 > free:
             break
-        told.append(text)
+        lines.append(text)
         free -= len(text) + 2
-    return _section(title, "\n\n".join(reversed(told)))
+    return _section(title, "\n\n".join(reversed(lines)))
 
 
 def _attempt(request: ReflectionRequest, components: Sequence[str], lesson: Lesson) -> str:
@@ -228,12 +228,12 @@ def _outcome(rollout: Rollout) -> str:
 
 def _said(rollout: Rollout, marks: Marks) -> list[str]:
     """Everything that an evaluation said beside its score."""
-    said = [f"Failure: {text_of(rollout.failure.strip())}"] if rollout.failure else []
+    lines = [f"Failure: {text_of(rollout.failure.strip())}"] if rollout.failure else []
     if rollout.feedback.strip():
-        said.append(text_of(rollout.feedback.strip()))
+        lines.append(text_of(rollout.feedback.strip()))
     for name, value in rollout.attachments.items():
-        said.append(f"{text_of(name)}: {text_of(value, marks)}")
-    return said
+        lines.append(f"{text_of(name)}: {text_of(value, marks)}")
+    return lines
 
 
 def _changed(name: str, old: str, new: str) -> str:
@@ -246,7 +246,7 @@ def _changed(name: str, old: str, new: str) -> str:
 
 
 def _references(references: Mapping[str, str], room: int) -> str:
-    """The named texts; empty where there are none."""
+    """The named texts; empty if there are none."""
     if not references:
         return ""
     share = room // len(references) - 40

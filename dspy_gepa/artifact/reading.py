@@ -39,7 +39,7 @@ def unmarked(reply: str, current: Mapping[str, str], kinds: Mapping[str, Kind]) 
 
 
 def _only(reply: str, old: str, fenced: Sequence[str], *, is_code: bool) -> str:
-    """The one text that can be meant; empty where there is none."""
+    """The one text that can be meant; empty if there is none."""
     if any(fences(old)):
         return ""  # then a fence is a part of such a text
     if not fenced:
@@ -53,10 +53,10 @@ def _only(reply: str, old: str, fenced: Sequence[str], *, is_code: bool) -> str:
 
 def _named(written: str, current: Mapping[str, str]) -> dict[str, str]:
     """The texts of an object whose fields are components, and nothing else."""
-    found = _loaded(written)
-    if not isinstance(found, dict) or not found or not set(found) <= set(current):
+    fields = _loaded(written)
+    if not isinstance(fields, dict) or not fields or not set(fields) <= set(current):
         return {}
-    return {name: trimmed(text) for name, text in found.items() if isinstance(text, str)}
+    return {name: trimmed(text) for name, text in fields.items() if isinstance(text, str)}
 
 
 def _is_data(text: str) -> bool:

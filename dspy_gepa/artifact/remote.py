@@ -13,7 +13,7 @@ from dspy_gepa.artifact.output import watched_output
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.work import RolloutRequest
 from dspy_gepa.models.surroundings import Surroundings, tracked
-from dspy_gepa.run.parcel import CarryOut, Outcome, Parcel, sendable, sendable_recipe
+from dspy_gepa.run.parcel import CarryOut, Parcel, ParcelOutcome, sendable, sendable_recipe
 
 __all__ = ["EvaluationRecipe", "evaluation_parcel"]
 
@@ -32,12 +32,12 @@ class EvaluationRecipe:
         """What carries out evaluations."""
         watching = _Watching(prints=self.prints)
 
-        def carry_out(request: RolloutRequest, needed: tuple[Any, bool]) -> Outcome:
+        def carry_out(request: RolloutRequest, needed: tuple[Any, bool]) -> ParcelOutcome:
             example, must_score = needed
             evaluation = Evaluation(self.evaluator, {request.example: example}, self.settings)
             with watching, self.surroundings.entered() as tracker:
                 answer = evaluation(request, must_score=must_score)
-                return Outcome(answer, dict(tracker.usage_data))
+                return ParcelOutcome(answer, dict(tracker.usage_data))
 
         return carry_out
 

@@ -10,12 +10,12 @@ from typing import Any, SupportsFloat
 from dspy_gepa.artifact.evaluator import LONE
 from dspy_gepa.errors import MetricError
 from dspy_gepa.judging.feedback import finite, objectives_of
-from dspy_gepa.judging.words import Said, in_words
+from dspy_gepa.judging.words import FeedbackText, in_words
 from dspy_gepa.models.media import captured
 from dspy_gepa.values.foreign import entered
 from dspy_gepa.values.media import Media, data_uri, without_base64
 
-__all__ = ["Judged", "judged"]
+__all__ = ["EvaluatorResult", "judged"]
 
 _OBJECTIVES = ("objective_scores", "scores")
 _OF_COMPONENT = "_specific_info"
@@ -28,7 +28,7 @@ _LONGEST = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class EvaluatorResult:
     """What was said of one artifact on one example."""
 
     score: float
@@ -41,7 +41,7 @@ class Judged:
     """What was said about single components only."""
 
 
-def judged(returned: Any, *, name: str, example: int, components: Sequence[str]) -> Judged:
+def judged(returned: Any, *, name: str, example: int, components: Sequence[str]) -> EvaluatorResult:
     """What the evaluator of this name said.
 
     Raises:
@@ -53,7 +53,7 @@ def judged(returned: Any, *, name: str, example: int, components: Sequence[str])
         objectives, rest = _objectives(side)
         by_component, rest = _by_component(rest, components)
         attachments = rest.pop("attachments", None) if isinstance(rest, dict) else None
-        said = _said(_alone(rest), attachments)
+        feedback = _said(_alone(rest), attachments)
     except (TypeError, ValueError) as error:
         why = str(error).removesuffix(".")
         shown = without_base64(repr(returned))
@@ -62,7 +62,9 @@ def judged(returned: Any, *, name: str, example: int, components: Sequence[str])
             f"The evaluator {name} returned {shown} for example {example}. {why}. Return a finite "
             "number, (score, anything), a dict with 'score', or dspy_gepa.Feedback(score, text)."
         ) from error
-    return Judged(number, said.text, objectives, captured(dict(said.attachments)), by_component)
+    return EvaluatorResult(
+        number, feedback.text, objectives, captured(dict(feedback.attachments)), by_component
+    )
 
 
 def _parts(returned: Any) -> tuple[Any, Any]:
@@ -91,14 +93,14 @@ def _objectives(side: Any) -> tuple[dict[str, float], Any]:
     if not isinstance(side, Mapping):
         return {}, side
     rest = dict(side)
-    found: dict[str, float] = {}
+    objectives: dict[str, float] = {}
     for name in _OBJECTIVES:
-        given = rest.get(name)
-        if given is None:
+        scores = rest.get(name)
+        if scores is None:
             rest.pop(name, None)
-        elif isinstance(given, Mapping) and all(map(_is_number, given.values())):
-            found |= objectives_of(rest.pop(name))
-    return found, rest
+        elif isinstance(scores, Mapping) and all(map(_is_number, scores.values())):
+            objectives |= objectives_of(rest.pop(name))
+    return objectives, rest
 
 
 def _is_number(value: object) -> bool:
@@ -109,35 +111,35 @@ def _by_component(side: Any, components: Sequence[str]) -> tuple[dict[str, str],
     """What was said about single components, partial scores too, in words; and everything else."""
     if not isinstance(side, dict):
         return {}, side
-    found: dict[str, str] = {}
+    feedback: dict[str, str] = {}
     for component in components:
-        given = side.pop(f"{component}{_OF_COMPONENT}", None) if component != LONE else None
-        if given is not None:
-            found[component] = _said(_alone(given)).text
-    return found, side
+        own_feedback = side.pop(f"{component}{_OF_COMPONENT}", None) if component != LONE else None
+        if own_feedback is not None:
+            feedback[component] = _said(_alone(own_feedback)).text
+    return feedback, side
 
 
-def _said(side: Any, attachments: object = None) -> Said:
+def _said(side: Any, attachments: object = None) -> FeedbackText:
     """In words, each field of a dict under its name and as it is, and what is taken out of them."""
     if not isinstance(side, Mapping):
         return in_words(_with_media(side, ()), attachments)
     given = in_words("", attachments)
-    taken, told = dict(given.attachments), list[str]()
+    taken, lines = dict(given.attachments), list[str]()
     for name, value in side.items():
-        said = in_words(_with_media(value, ()), None, taken)
-        taken |= said.attachments
-        told.append(f"{name}:{chr(10) if chr(10) in said.text else ' '}{said.text}")
-    return Said("\n\n".join(told), taken)
+        feedback = in_words(_with_media(value, ()), None, taken)
+        taken |= feedback.attachments
+        lines.append(f"{name}:{chr(10) if chr(10) in feedback.text else ' '}{feedback.text}")
+    return FeedbackText("\n\n".join(lines), taken)
 
 
 def _alone(side: Any) -> Any:
-    """The feedback itself where nothing else was said, nothing where nothing was."""
+    """The feedback itself where nothing else was said, nothing if nothing was."""
     if not isinstance(side, Mapping):
         return side
-    said = {name: value for name, value in side.items() if not _is_nothing(value)}
-    if len(said) == 1 and next(iter(said)) in ("feedback", "Feedback"):
-        return next(iter(said.values()))
-    return said or None
+    named_values = {name: value for name, value in side.items() if not _is_nothing(value)}
+    if len(named_values) == 1 and next(iter(named_values)) in ("feedback", "Feedback"):
+        return next(iter(named_values.values()))
+    return named_values or None
 
 
 def _is_nothing(value: object) -> bool:

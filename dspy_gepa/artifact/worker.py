@@ -59,7 +59,7 @@ class ArtifactWorker:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Answer:
-        """The answer to this request; a `Setback` where a model or the evaluator is unusable."""
+        """The answer; a `RequestFailure` if a model or the evaluator is unusable."""
         if isinstance(request, RolloutRequest):
             with self._lock:
                 # The engine makes the first evaluation alone: what is returned then that is no
@@ -77,13 +77,13 @@ class ArtifactWorker:
 
     def _reflection(self, request: ReflectionRequest, account: Account) -> Answer:
         feedback = _by_component(request)
-        said = reflected(
+        answer = reflected(
             request,
             lambda: self._reflect(request, self._descriptions, feedback),
             account,
             self._settings.timeout_seconds,
         )
-        return replace(said, usage=account.meter.usage)
+        return replace(answer, usage=account.meter.usage)
 
 
 def _by_component(request: ReflectionRequest) -> dict[str, dict[int, str]]:

@@ -69,17 +69,19 @@ def example_digest(example: dspy.Example) -> str:
 
 def described_program(student: dspy.Module) -> dict[str, object]:
     """What a program's predictors are given and answer, and what else is in their prompts."""
-    told: dict[str, object] = {}
+    description: dict[str, object] = {}
     # By number: a setting whose name names a secret would be left out.
     for number, (name, predictor) in enumerate(student.named_predictors(), start=1):
         signature = predictor.signature
         sides = (signature.input_fields, signature.output_fields)
         shown = [", ".join(f"{f}: {_type(of.annotation)}" for f, of in s.items()) for s in sides]
-        told[f"predictor {number}"] = f"{name}({' -> '.join(shown)})"
+        description[f"predictor {number}"] = f"{name}({' -> '.join(shown)})"
         described = [(f, of.json_schema_extra) for side in sides for f, of in side.items()]
         demos = [dict(demo.items()) for demo in getattr(predictor, "demos", ())]
-        told[f"descriptions and demonstrations of predictor {number}"] = digest([described, demos])
-    return told
+        description[f"descriptions and demonstrations of predictor {number}"] = digest(
+            [described, demos]
+        )
+    return description
 
 
 def _type(annotation: object) -> str:

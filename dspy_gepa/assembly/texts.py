@@ -47,7 +47,7 @@ def frozen_components(frozen: Frozen, components: Sequence[str]) -> tuple[str, .
 
 
 def prompt_tokens(model: Any) -> int | None:
-    """The longest prompt of a reflection; None where the model is not known."""
+    """The longest prompt of a reflection; None if the model is not known."""
     most = input_tokens_of(model)
     if most is None:
         return None

@@ -26,9 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for room in (reading, reporting, demo):
         room.add_to(commands)
-    given = parser.parse_args(arguments)
+    namespace = parser.parse_args(arguments)
     try:
-        code: int = given.run(given)
+        code: int = namespace.run(namespace)
         sys.stdout.flush()
     except GEPAError as error:
         return _failed(error)

@@ -44,7 +44,7 @@ class CallbackObserver:
     * `reflective_dataset`, `dataset`: the evidence in the shape that DSPy gives it, with every call
       and its raw values; the reflection may show its LM less of it.
     * `prompts`, `raw_lm_outputs`: empty; the story of the run has prompts and replies.
-    * `new_score` of a rejected candidate: NaN where it was rejected without being run.
+    * `new_score` of a rejected candidate: NaN if it was rejected without being run.
     * `on_optimization_start` comes with the first event, whatever that is.
     * `on_evaluation_start` and `on_evaluation_end` tell of minibatches, and `on_valset_evaluated`
       of validation, as in the `gepa` package; `inputs` are whole examples.
@@ -95,6 +95,6 @@ class CallbackObserver:
         return f"CallbackObserver({self._callback!r:.200})"
 
     def _tell(self, calls: Iterable[HookCall]) -> None:
-        for hook, told in calls:
+        for hook, fields in calls:
             if hasattr(self._callback, hook):
-                getattr(self._callback, hook)(told)
+                getattr(self._callback, hook)(fields)

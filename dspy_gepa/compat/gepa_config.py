@@ -158,13 +158,13 @@ _FLAT: dict[str, _Rule] = {
 
 
 def mapped_config(
-    config: Any, given: Mapping[str, Any], usual: Mapping[str, Any]
+    config: Any, arguments: Mapping[str, Any], usual: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The arguments of ours that a configuration of gepa's stands for.
 
     Args:
         config: The configuration.
-        given: Our arguments as they were given.
+        arguments: Our arguments as they were given.
         usual: The defaults of the same arguments.
 
     Raises:
@@ -174,7 +174,7 @@ def mapped_config(
     """
     mapped: dict[str, Any] = {}
     for name, (key, value) in _arguments(config).items():
-        if given[name] not in (usual[name], value):
+        if arguments[name] not in (usual[name], value):
             raise SettingsError(f"{name}= and {key} were both given, and they mean the same.")
         mapped[name] = value
     return mapped
@@ -189,38 +189,38 @@ def _arguments(config: Any) -> dict[str, tuple[str, Any]]:
     }.isdisjoint(stated)
     if is_flat:
         return _mapped("config", stated, _FLAT)
-    found: dict[str, tuple[str, Any]] = {}
+    mapped: dict[str, tuple[str, Any]] = {}
     for name, value in stated.items():
         if name in _SECTIONS:
             rows = _stated(f"config.{name}", value)
-            found |= _mapped(f"config.{name}", rows, _SECTIONS[name])
+            mapped |= _mapped(f"config.{name}", rows, _SECTIONS[name])
             if name == "merge" and value is not None:
-                found["use_merge"] = ("config.merge", True)
+                mapped["use_merge"] = ("config.merge", True)
         else:
-            found |= _mapped(
+            mapped |= _mapped(
                 "config", {name: value}, {**_TOP, **dict.fromkeys(_SECTIONS, _Only(()))}
             )
-    return found
+    return mapped
 
 
 def _mapped(
     path: str, stated: Mapping[str, Any], rules: Mapping[str, _Rule]
 ) -> dict[str, tuple[str, Any]]:
-    found: dict[str, tuple[str, Any]] = {}
+    mapped: dict[str, tuple[str, Any]] = {}
     for key, value in stated.items():
         name = f"{path}.{key}"
         match rules.get(key):
             case None:
                 raise SettingsError(f"{name} is not supported. {nearest(key, list(rules))}")
             case _Named(argument):
-                found[argument] = (name, value)
+                mapped[argument] = (name, value)
             case _Read(arguments):
-                found |= {argument: (name, each) for argument, each in arguments(value).items()}
+                mapped |= {argument: (name, each) for argument, each in arguments(value).items()}
             case _Only(allowed, instead) if value not in allowed:
                 raise _refusal(name, value, instead)
             case _Refused(instead) if value is not None:
                 raise _refusal(name, value, instead)
-    return found
+    return mapped
 
 
 def _refusal(name: str, value: Any, instead: str) -> SettingsError:

@@ -25,19 +25,19 @@ from dspy_gepa.core.events import (
 )
 from dspy_gepa.core.frontier import Scores, mean_scores, tops
 from dspy_gepa.core.proposal import (
-    Anchoring,
-    Drafted,
+    CheckingMustPass,
+    EvaluatingChild,
+    EvaluatingParent,
     Evaluation,
-    Gating,
     Merge,
     Mutation,
     Proposal,
     Reflecting,
-    Rolling,
     Settled,
+    TextsReady,
 )
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.core.state import RunState, Settlement
+from dspy_gepa.core.state import ProposalRecord, RunState
 from dspy_gepa.errors import ReflectionError, WorkerError
 
 __all__ = ["HOOKS", "HookCall", "calls_at_end", "calls_at_start", "calls_for"]
@@ -126,10 +126,10 @@ def calls_for(
             yield from _budget(reflection.metric_calls, state)
             phase = _under_way(state, reflection.ticket).phase
             # While something is repaired the proposal has not ended.
-            if isinstance(phase, Drafted) and not phase.reflection.repairs:
+            if isinstance(phase, TextsReady) and not phase.reflection.repairs:
                 texts = dict(phase.reflection.texts)
-                told = {"new_instructions": texts, "prompts": {}, "raw_lm_outputs": {}}
-                yield "on_proposal_end", {"iteration": reflection.ticket, **told}
+                fields = {"new_instructions": texts, "prompts": {}, "raw_lm_outputs": {}}
+                yield "on_proposal_end", {"iteration": reflection.ticket, **fields}
         case Advanced(ticket):
             if before is not None:
                 yield from _evaluation_end(_under_way(before, ticket), state)
@@ -156,13 +156,13 @@ def _issued(proposal: Proposal, state: RunState, examples: Sequence[object]) -> 
             "score": float(mean_scores(state.scores)[origin.parent]) if is_known else math.nan,
         }
         yield "on_candidate_selected", {**iteration, **selected}
-        positions = [train.index(example) for example in origin.looks]
+        positions = [train.index(example) for example in origin.drawn_examples]
         sampled = {"minibatch_ids": positions, "trainset_size": len(train)}
         yield "on_minibatch_sampled", {**iteration, **sampled}
-    elif isinstance(proposal.phase, Gating):
+    elif isinstance(proposal.phase, EvaluatingChild):
         merged = dict(proposal.phase.evaluation.candidate)
-        told = {"parent_ids": list(origin.parents), "merged_candidate": merged}
-        yield "on_merge_attempted", {**iteration, **told}
+        fields = {"parent_ids": list(origin.parents), "merged_candidate": merged}
+        yield "on_merge_attempted", {**iteration, **fields}
     yield from _evaluation_start(proposal, state, examples)
 
 
@@ -174,10 +174,10 @@ def _advanced(
     if isinstance(phase, Reflecting):
         rollouts, components = state.rollouts(phase.evaluation), list(phase.components)
         dataset = {component: _records(component, rollouts) for component in components}
-        told = {"candidate_idx": proposal.origin.parents[0], "components": components}
-        yield "on_reflective_dataset_built", {**iteration, **told, "dataset": dataset}
-        told = {"parent_candidate": dict(phase.evaluation.candidate), "components": components}
-        yield "on_proposal_start", {**iteration, **told, "reflective_dataset": dataset}
+        fields = {"candidate_idx": proposal.origin.parents[0], "components": components}
+        yield "on_reflective_dataset_built", {**iteration, **fields, "dataset": dataset}
+        fields = {"parent_candidate": dict(phase.evaluation.candidate), "components": components}
+        yield "on_proposal_start", {**iteration, **fields, "reflective_dataset": dataset}
     elif isinstance(phase, Settled) and phase.verdict.kind == "skipped":
         parent = proposal.origin.parents[0]
         skipped = {
@@ -194,25 +194,25 @@ def _evaluation_start(
     proposal: Proposal, state: RunState, examples: Sequence[object]
 ) -> Iterator[HookCall]:
     """The call for a proposal that has just entered a phase in which a minibatch is run."""
-    if isinstance(proposal.phase, (Rolling, Gating, Anchoring)):
+    if isinstance(proposal.phase, (EvaluatingParent, EvaluatingChild, CheckingMustPass)):
         batch = proposal.phase.evaluation.examples
-        told = {
+        fields = {
             **_evaluated(proposal, state),
             "batch_size": len(batch),
             "capture_traces": set(batch) <= set(state.settings.train),
             "inputs": _shown(batch, examples),
         }
-        yield "on_evaluation_start", told
+        yield "on_evaluation_start", fields
 
 
 def _evaluation_end(proposal: Proposal, state: RunState) -> Iterator[HookCall]:
     """The call for a proposal as it was in a phase in which a minibatch was run."""
-    if isinstance(proposal.phase, (Rolling, Gating, Anchoring)):
+    if isinstance(proposal.phase, (EvaluatingParent, EvaluatingChild, CheckingMustPass)):
         rollouts = state.rollouts(proposal.phase.evaluation)
         traces = [rollout.trace for rollout in rollouts]
         has_traces = any(trace.steps for trace in traces)
         objectives = [dict(rollout.objectives) for rollout in rollouts]
-        told = {
+        fields = {
             **_evaluated(proposal, state),
             "scores": [rollout.score for rollout in rollouts],
             "has_trajectories": has_traces,
@@ -220,13 +220,13 @@ def _evaluation_end(proposal: Proposal, state: RunState) -> Iterator[HookCall]:
             "trajectories": traces if has_traces else None,
             "objective_scores": objectives if any(objectives) else None,
         }
-        yield "on_evaluation_end", told
+        yield "on_evaluation_end", fields
 
 
 def _evaluated(proposal: Proposal, state: RunState) -> dict[str, object]:
     """What is run on a minibatch: a member, or a candidate that is none yet."""
     member, parents = None, proposal.origin.parents
-    if isinstance(proposal.phase, Rolling):
+    if isinstance(proposal.phase, EvaluatingParent):
         member = parents[0]
         parents = state.members[member].parents if state.members else ()
     return {
@@ -255,21 +255,21 @@ def _committed(
     elif isinstance(origin, Merge):
         yield "on_merge_rejected", {**iteration, **family, "reason": reason}
     elif kind == "rejected":
-        compared = gate.examples if gate else settlement.shown
+        compared = gate.examples if gate else settlement.reflected_examples
         parent = evaluations[0].candidate
         old = sum(_scores(state, Evaluation(parent, compared)))
-        told = {"old_score": old, "new_score": score, "reason": reason}
-        yield "on_candidate_rejected", {**iteration, **told}
+        fields = {"old_score": old, "new_score": score, "reason": reason}
+        yield "on_candidate_rejected", {**iteration, **fields}
     elif kind == "failed":
         yield _error(ticket, ReflectionError(reason), will_continue=True)
     yield from _iteration_end(ticket, state, is_accepted=kind == "accepted")
 
 
-def _gate(settlement: Settlement, evaluations: Sequence[Evaluation]) -> Evaluation | None:
-    """The child on its minibatch, as far as it came; None where it was not run."""
+def _gate(settlement: ProposalRecord, evaluations: Sequence[Evaluation]) -> Evaluation | None:
+    """The child on its minibatch, as far as it came; None if it was not run."""
     own = [each for each in evaluations if each.candidate == settlement.candidate]
     if isinstance(settlement.origin, Mutation):
-        own = [each for each in own if {*each.examples} <= {*settlement.shown}][::-1]
+        own = [each for each in own if {*each.examples} <= {*settlement.reflected_examples}][::-1]
     return own[0] if own else None
 
 
@@ -305,31 +305,31 @@ def _validated(ticket: int, state: RunState) -> Iterator[HookCall]:
 
 def _iteration_end(ticket: int, state: RunState, *, is_accepted: bool) -> Iterator[HookCall]:
     if ticket > 0:
-        told = {"iteration": ticket, "state": state, "proposal_accepted": is_accepted}
-        yield "on_iteration_end", told
+        fields = {"iteration": ticket, "state": state, "proposal_accepted": is_accepted}
+        yield "on_iteration_end", fields
 
 
 def _budget(metric_calls: int, state: RunState) -> Iterator[HookCall]:
     if metric_calls:
         used, limit = state.tally.metric_calls, state.settings.limits.metric_calls
-        told = {
+        fields = {
             "iteration": _oldest(state),
             "metric_calls_used": used,
             "metric_calls_delta": metric_calls,
             "metric_calls_remaining": None if limit is None else limit - used,
         }
-        yield "on_budget_updated", dict(told)
+        yield "on_budget_updated", dict(fields)
 
 
 def _error(ticket: int, error: Exception, *, will_continue: bool) -> HookCall:
-    told = {"iteration": ticket, "exception": error, "will_continue": will_continue}
-    return "on_error", told
+    fields = {"iteration": ticket, "exception": error, "will_continue": will_continue}
+    return "on_error", fields
 
 
 def _front(scores: Scores) -> list[int]:
     """The members that are tied for best somewhere, ascending."""
-    found: list[int] = np.flatnonzero(tops(scores).any(axis=1)).tolist()
-    return found
+    members: list[int] = np.flatnonzero(tops(scores).any(axis=1)).tolist()
+    return members
 
 
 def _seed(state: RunState) -> Candidate:

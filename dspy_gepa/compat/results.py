@@ -131,13 +131,11 @@ def detailed_results(
 
 
 def _objective_statistics(state: RunState) -> dict[str, Any]:
-    """The fields on objectives; nothing where the metric scores none."""
+    """The fields on objectives; nothing if the metric scores none."""
     names = state.objectives
     if not names:
         return {}
-    means = np.array(
-        [objective_means(state.validated(member.candidate), names) for member in state.members]
-    )
+    means = objective_means([member.results for member in state.members], names)
     towards_more = signs(names, state.settings.minimized)
     top = tops(means * towards_more)
     statistics = {

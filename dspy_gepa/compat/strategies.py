@@ -139,7 +139,7 @@ def component_selector(strategy: object, examples: Sequence[dspy.Example]) -> Co
         trajectories = [_trajectory(item, examples) for item in view.evidence]
         scores = [item.rollout.score for item in view.evidence]
         texts = dict(view.candidate)
-        seen = SearchView(view.pool, view.turn)
+        seen = SearchView(view.pool, view.rewrites_before)
         return tuple(named(seen, trajectories, scores, view.parent, texts))
 
     return by_arguments

@@ -54,7 +54,7 @@ from dspy_gepa.program.unimproved import remarks_on
 from dspy_gepa.program.worker import ProgramWorker
 from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.result import RunResult, Specializer
-from dspy_gepa.run.loop import Finish
+from dspy_gepa.run.loop import RunOutcome
 from dspy_gepa.session import RunIdentity, check, run, run_directory
 from dspy_gepa.specialists.pool import specialists_later
 from dspy_gepa.store.run_dir import RunDir
@@ -151,7 +151,7 @@ class Compilation:
         run_dir: RunDir | None,
         on_state: Callable[[RunState], None],
         progress: Progress,
-    ) -> Finish:
+    ) -> RunOutcome:
         """How the search ends, whatever that is.
 
         Raises:
@@ -204,7 +204,7 @@ class Compilation:
                 ", ".join(lost),
             )
 
-    def _check(self, finish: Finish, runner: Runner) -> None:
+    def _check(self, finish: RunOutcome, runner: Runner) -> None:
         """Nothing, if the run came to a result."""
         check(
             finish,
@@ -215,7 +215,7 @@ class Compilation:
         )
 
     def _handed_over(
-        self, finish: Finish, runner: Runner, run_dir: RunDir | None, telling: Telling
+        self, finish: RunOutcome, runner: Runner, run_dir: RunDir | None, telling: Telling
     ) -> Compiled:
         """The student with the best texts, and the result with all that this cost.
 
@@ -232,7 +232,7 @@ class Compilation:
             result = concluded(result, run_dir)
             return Compiled(build(task.student, task.seed), result, None)
         if absent := [name for name in scores.directions if name not in result.state.objectives]:
-            logger.warning("No rollout of the seed had the objectives %s.", ", ".join(absent))
+            logger.warning("No validated rollout had the objectives %s.", ", ".join(absent))
         if (metric := scores.aggregate_metric) is not None:
             aggregates = aggregate_scores(result.state, metric, task.table.examples)
             result = replace(result, aggregates=aggregates)
@@ -260,7 +260,7 @@ class Compilation:
         self,
         program: dspy.Module,
         result: RunResult,
-        finish: Finish,
+        finish: RunOutcome,
         runner: Runner,
         run_dir: RunDir | None,
     ) -> tuple[dspy.Module, RunResult]:
@@ -280,7 +280,7 @@ class Compilation:
 
     def _search_again(
         self, seed: Candidate, table: ExampleTable, limits: Limits, number: int
-    ) -> Finish | None:
+    ) -> RunOutcome | None:
         """How a search on a part of the examples ends; None if nothing is left for one."""
         if (config := config_again(self.task.config, limits, table, number)) is None:
             return None

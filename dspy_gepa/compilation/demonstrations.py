@@ -22,7 +22,7 @@ from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.program.demos import DemoSettings, demonstrated, demos_of, with_demos
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import components_of
-from dspy_gepa.run.loop import Finish, run
+from dspy_gepa.run.loop import RunOutcome, run_loop
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.values.plain import dumps, loads, packed, unpacked
@@ -35,7 +35,7 @@ _FILE = "demonstrations.json"
 
 
 def set_aside(demos: DemoSettings, table: ExampleTable, limits: Limits) -> Tally:
-    """What of these limits is set aside for demonstrations; nothing where none are tried.
+    """What of these limits is set aside for demonstrations; nothing if none are tried.
 
     None are tried where less would be left than it takes to validate the program, nor where tokens
     or USD are limited: what DSPy's own bootstrapping costs in them cannot be held to a limit.
@@ -45,7 +45,7 @@ def set_aside(demos: DemoSettings, table: ExampleTable, limits: Limits) -> Tally
         return NOTHING
     needed = Tally(rollouts=tried + validation, metric_calls=tried + validation)
     least = Tally(rollouts=validation, metric_calls=validation)
-    return NOTHING if limits.obstacle(used=needed, more=least) else needed
+    return NOTHING if limits.exceeded_limit(used=needed, more=least) else needed
 
 
 class Chosen(NamedTuple):
@@ -57,7 +57,7 @@ class Chosen(NamedTuple):
     tally: Tally
     """What was done to find and to validate demonstrations."""
     words: str = ""
-    """What came of them; empty where none were asked for."""
+    """What came of them; empty if none were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class _StoredDemonstrations:
     demos: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """For each predictor."""
     score: float | None = None
-    """The mean on the validation examples with them; None where there are none."""
+    """The mean on the validation examples with them; None if there are none."""
     problem: str = ""
     """Why there are none."""
 
@@ -89,7 +89,7 @@ class Demonstrating:
     run_dir: RunDir | None
     """Where what comes of it is kept."""
 
-    def chosen(self, best: dspy.Module, score: float, finish: Finish) -> Chosen:
+    def chosen(self, best: dspy.Module, score: float, finish: RunOutcome) -> Chosen:
         """This program with demonstrations, where its validation score rises by them.
 
         Args:
@@ -132,10 +132,10 @@ class Demonstrating:
         """What was set aside for them."""
         return set_aside(self.runner.task.demos, self.runner.task.table, self.limits)
 
-    def _hindrance(self, finish: Finish, left: Limits) -> str:
+    def _hindrance(self, finish: RunOutcome, left: Limits) -> str:
         """Why none are tried; empty where they are."""
         needed = self._needed
-        if needed == NOTHING or left.obstacle(used=NOTHING, more=needed):
+        if needed == NOTHING or left.exceeded_limit(used=NOTHING, more=needed):
             return "the budget does not allow for them"
         return f"the search was stopped ({finish.state.ending})" if finish.is_stopped else ""
 
@@ -170,12 +170,12 @@ class Demonstrating:
             subject=subject, tally=done, demos=demos, score=reached
         )
 
-    def _validated(self, program: dspy.Module, left: Limits) -> Finish:
+    def _validated(self, program: dspy.Module, left: Limits) -> RunOutcome:
         """How a run ends that validates a program on all validation examples and no more."""
         settings = replace(self.settings, limits=replace(left, proposals=0), rungs=None)
         candidate = components_of(program, self.runner.task.kinds)
         with self.runner.executing(program) as executor:
-            return run(start(settings, candidate), executor)
+            return run_loop(start(settings, candidate), executor)
 
     def _subject(self, best: dspy.Module) -> str:
         """A digest of what demonstrations are made for and by. Data and metric are the run's."""

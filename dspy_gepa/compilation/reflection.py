@@ -27,11 +27,11 @@ from dspy_gepa.program.proposers.proposer import CustomProposer
 from dspy_gepa.program.proposers.reflection import Reflect, ReflectionByKind, Ruled
 from dspy_gepa.reflect.predicates import (
     CopiesNoExamples,
-    Facts,
     KeepsPlaceholders,
     NamesOutputFields,
+    TextFacts,
 )
-from dspy_gepa.reflect.prompt import Limits
+from dspy_gepa.reflect.prompt import EvidenceLimits
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.reflect.templates import ADDITION, TRANSCRIPTION
@@ -58,7 +58,9 @@ def reflection_for(task: Task, rules: Rules) -> Reflect:
     own = Reflector(
         reflection_asker(lm),
         templates=own_templates(asked.reflection_template, list(parts)),
-        limits=Limits(prompt_tokens=prompt_tokens(lm if lm is not None else dspy.settings.lm)),
+        limits=EvidenceLimits(
+            prompt_tokens=prompt_tokens(lm if lm is not None else dspy.settings.lm)
+        ),
         perfect_score=task.config.scores.perfect_score,
         shows_unparsed=asked.add_format_failure_as_feedback,
         rules=rules,
@@ -140,7 +142,7 @@ def rules_for(
     )
     made.check({name: part.text for name, part in parts.items()})
     return made.with_facts(
-        Facts(
+        TextFacts(
             users_outputs(student),
             lambda: [text_of(value) for example in trainset for value in dict(example).values()],
             (TOOL_MARK,) if any(p.kind in (TOOL, ARGUMENT) for p in parts.values()) else (),

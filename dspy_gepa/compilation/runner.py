@@ -94,16 +94,16 @@ class Runner:
                 "another one, such as a session that was opened before, cannot be used there. "
                 "Have the program open it."
             )
-        given, seconds = self.task.config.execution, self.settings.timeout_seconds
-        if given.executor is not None:
+        execution, seconds = self.task.config.execution, self.settings.timeout_seconds
+        if execution.executor is not None:
             return (
                 " Rollouts run in processes of the executor: what they need has to be there, and "
                 "be made there. Try without executor= whether the program fails here, too."
             )
         reasons = {
             f"num_threads={self.num_threads}": self.num_threads > 1,
-            f"timeout_seconds={given.timeout_seconds}": seconds is not None
-            and given.timeout_seconds != "auto",
+            f"timeout_seconds={execution.timeout_seconds}": seconds is not None
+            and execution.timeout_seconds != "auto",
         }
         because = " and ".join(reason for reason, holds in reasons.items() if holds)
         if not because:

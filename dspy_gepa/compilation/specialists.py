@@ -15,9 +15,9 @@ from dspy_gepa.config.config import Config
 from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.program.examples import ExampleTable
-from dspy_gepa.run.loop import Finish
+from dspy_gepa.run.loop import RunOutcome
 from dspy_gepa.specialists.choosing import Choice
-from dspy_gepa.specialists.pool import ALL_RUN, Chooser, Pool, Specialized
+from dspy_gepa.specialists.pool import ALL_RUN, Chooser, MemberPool, Specialized
 from dspy_gepa.specialists.routing import Routing, measured
 from dspy_gepa.verdict.further import FurtherRollouts
 
@@ -95,10 +95,10 @@ class Specializing:
     limits: Limits
     """Of the search and of this together."""
     further: FurtherRollouts
-    search: Callable[[Candidate, ExampleTable, Limits, int], Finish | None]
+    search: Callable[[Candidate, ExampleTable, Limits, int], RunOutcome | None]
     """Searches for better texts than these on a part of the examples, within these limits."""
 
-    def specialized(self, best: int, finish: Finish, spent: Tally) -> tuple[Specialized, Tally]:
+    def specialized(self, best: int, finish: RunOutcome, spent: Tally) -> tuple[Specialized, Tally]:
         """The specialists, or the best program where they bring nothing; and what searches took.
 
         Args:
@@ -111,7 +111,7 @@ class Specializing:
         """
         task, made_before = self.runner.task, self.further.made
         asked = task.config.afterwards
-        pool = Pool(
+        pool = MemberPool(
             state=finish.state,
             student=task.student,
             examples=dict(enumerate(task.table.examples)),
@@ -140,7 +140,9 @@ class Specializing:
         logger.info("Specialists: %s", routing)
         return Specialized(specialized.program, routing), searched
 
-    def _sought(self, pool: Pool, finish: Finish, spent: Tally) -> tuple[list[int], Tally]:
+    def _sought(
+        self, pool: MemberPool, finish: RunOutcome, spent: Tally
+    ) -> tuple[list[int], Tally]:
         """Specialists that are made on purpose: the numbers, and what it took.
 
         Each is searched for from the best one, on what none so far does well.
@@ -172,7 +174,7 @@ class Specializing:
         return specialists_tally(asked.specialists, len(validation), asked.chooser)
 
     def _measured(
-        self, pool: Pool, wanted: Sequence[int], finish: Finish, spent: Tally
+        self, pool: MemberPool, wanted: Sequence[int], finish: RunOutcome, spent: Tally
     ) -> Specialized:
         """What the members bring by the chooser that was asked for."""
         if pool.chooser not in ALL_RUN:
@@ -183,7 +185,7 @@ class Specializing:
         reason = "there are no other members that could be run"
         return pool.without_evidence(Routing(evidence=False, members=(), reason=reason))
 
-    def _filled(self, pool: Pool, member: int, finish: Finish, spent: Tally) -> bool:
+    def _filled(self, pool: MemberPool, member: int, finish: RunOutcome, spent: Tally) -> bool:
         """Whether all of a member's scores are known, after those that were missing were run."""
         row = pool.scores[member]
         missing = np.flatnonzero(np.isnan(row)).tolist()
@@ -199,7 +201,7 @@ class Specializing:
         return not np.isnan(row).any()
 
     def _run_all(
-        self, pool: Pool, members: Sequence[int], finish: Finish, spent: Tally
+        self, pool: MemberPool, members: Sequence[int], finish: RunOutcome, spent: Tally
     ) -> Specialized:
         """The members together, run on the validation examples to see what that brings."""
         together = pool.module(members, Choice(tuple(range(len(members))), 1.0))

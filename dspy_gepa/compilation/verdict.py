@@ -18,7 +18,7 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.demos import demos_of
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import components_of
-from dspy_gepa.run.loop import Finish
+from dspy_gepa.run.loop import RunOutcome
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.verdict.finding import NO_HELDOUT, Verdict, compared
@@ -53,7 +53,7 @@ def check_held(limits: Limits, held: Tally) -> None:
     if held == NOTHING:
         return
     needed = held + Tally(rollouts=2, metric_calls=2)
-    if unit := limits.obstacle(used=NOTHING, more=needed):
+    if unit := limits.exceeded_limit(used=NOTHING, more=needed):
         raise SettingsError(
             f"{held.metric_calls} metric calls are held for what follows the search: seed and "
             "result once on each held-out example, and for each specialist beside the first one "
@@ -103,7 +103,7 @@ class Verifying:
     run_dir: RunDir | None
 
     def verified(
-        self, seed: dspy.Module, best: dspy.Module, finish: Finish, spent: Tally
+        self, seed: dspy.Module, best: dspy.Module, finish: RunOutcome, spent: Tally
     ) -> Verified:
         """The program to hand over: the best, or the seed if the best is worse.
 
@@ -132,7 +132,7 @@ class Verifying:
         return Verified(best if keeps_best else seed, verdict, self.further.tally)
 
     def _verdict(
-        self, seed: dspy.Module, best: dspy.Module, finish: Finish, spent: Tally
+        self, seed: dspy.Module, best: dspy.Module, finish: RunOutcome, spent: Tally
     ) -> Verdict:
         heldout = self.runner.task.table.heldout
         unchecked = Verdict(kind="not checked", examples=len(heldout))

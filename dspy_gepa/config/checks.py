@@ -30,7 +30,7 @@ _BOOLEANS = (bool, np.bool_)
 
 
 def whole(name: str, value: Any, lowest: int) -> int | None:
-    """The whole number; None where none was given.
+    """The whole number; None if none was given.
 
     Raises:
         SettingsError: it is none, or too low.
@@ -53,7 +53,7 @@ def _index(name: str, value: SupportsIndex) -> int:
 
 
 def amount(name: str, value: Any) -> float | None:
-    """The number above 0; None where none was given.
+    """The number above 0; None if none was given.
 
     Raises:
         SettingsError: it is none, or not above 0.
@@ -82,7 +82,7 @@ def allowed(name: str, value: Any, choices: Sequence[Any]) -> None:
 
 
 def folder(name: str, value: Any) -> str | None:
-    """The path of a directory, with the home directory in place of "~"; None where none was given.
+    """The path of a directory, with the home directory in place of "~"; None if none was given.
 
     Raises:
         SettingsError: it is no path.

@@ -34,7 +34,7 @@ class Config:
         groups = [getattr(self, group.name) for group in fields(self)]
         return {each.name: getattr(group, each.name) for group in groups for each in fields(group)}
 
-    def with_arguments(self, given: Mapping[str, Any]) -> Config:
+    def with_arguments(self, arguments: Mapping[str, Any]) -> Config:
         """The same with other values for some arguments, whichever groups they stand in.
 
         For names that are known only when the program runs: a key of `gepa_kwargs`, an attribute.
@@ -45,7 +45,9 @@ class Config:
         changed = {}
         for group in fields(self):
             value = getattr(self, group.name)
-            own = {each.name: given[each.name] for each in fields(value) if each.name in given}
+            own = {
+                each.name: arguments[each.name] for each in fields(value) if each.name in arguments
+            }
             if own:
                 changed[group.name] = replace(value, **own)
         return replace(self, **changed)

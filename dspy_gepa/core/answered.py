@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.events import Remarked, RolledOut
-from dspy_gepa.core.proposal import Drafted, Proposal, Reflecting, Repairing
+from dspy_gepa.core.proposal import Proposal, Reflecting, Repairing, TextsReady
 from dspy_gepa.core.rollout import RemarkKey, RolloutKey
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionKey, RequestKey
 
-__all__ = ["drafted", "proposal_of", "remarked", "rolled_out", "with_proposal"]
+__all__ = ["proposal_of", "remarked", "rolled_out", "with_proposal", "with_texts"]
 
 
 def proposal_of(state: RunState, ticket: int) -> Proposal:
@@ -26,17 +26,17 @@ def with_proposal(state: RunState, changed: Proposal) -> RunState:
     return replace(state, live=live)
 
 
-def drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
+def with_texts(state: RunState, reflection: ReflectionAnswer) -> RunState:
     """The state after a reflection was answered."""
     proposal = proposal_of(state, reflection.ticket)
     phase = proposal.phase
     assert isinstance(phase, Reflecting | Repairing)
     # No decision reads the exchanges. Kept, they would be written down with every later phase.
-    said = replace(reflection, exchanges=())
-    whole = said.after(phase.reflection) if isinstance(phase, Repairing) else said
+    stored = replace(reflection, exchanges=())
+    whole = stored.after(phase.reflection) if isinstance(phase, Repairing) else stored
     changed = replace(
         proposal,
-        phase=Drafted(phase.evaluation, phase.components, whole),
+        phase=TextsReady(phase.evaluation, phase.components, whole),
         reflection_charge=proposal.reflection_charge + reflection.charge,
         diagnosis=whole.diagnosis,
         lesson=whole.lesson,
@@ -48,7 +48,7 @@ def drafted(state: RunState, reflection: ReflectionAnswer) -> RunState:
         tally=state.tally + reflection.charge,
         room=min(filter(None, (state.room, reflection.room)), default=0),
         dearest_reflection=state.dearest_reflection.highest(reflection.usage),
-        vain=_without(state.vain, ReflectionKey),
+        failed_attempts=_without(state.failed_attempts, ReflectionKey),
     )
 
 
@@ -64,7 +64,7 @@ def rolled_out(state: RunState, event: RolledOut) -> RunState:
         broken=state.broken + rollout.is_broken,
         tally=state.tally + done,
         dearest_rollout=state.dearest_rollout.highest(rollout.usage),
-        vain=_without(state.vain, RolloutKey),
+        failed_attempts=_without(state.failed_attempts, RolloutKey),
     )
 
 
@@ -78,13 +78,13 @@ def remarked(state: RunState, event: Remarked) -> RunState:
         remarks=state.remarks.plus(key, remark),
         tally=state.tally + remark.charge,
         dearest_remark=state.dearest_remark.highest(remark.usage),
-        vain=_without(state.vain, RemarkKey),
+        failed_attempts=_without(state.failed_attempts, RemarkKey),
     )
 
 
-def _without(vain: Mapping[RequestKey, int], kind: type) -> dict[RequestKey, int]:
+def _without(failed_attempts: Mapping[RequestKey, int], kind: type) -> dict[RequestKey, int]:
     """Without those of a kind of which one was answered.
 
     Others may be asked of another server, which is no better for this answer.
     """
-    return {key: count for key, count in vain.items() if not isinstance(key, kind)}
+    return {key: count for key, count in failed_attempts.items() if not isinstance(key, kind)}

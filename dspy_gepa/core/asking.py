@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from dspy_gepa.core.lessons import contrasts_of, lessons_of
 from dspy_gepa.core.proposal import (
-    Anchoring,
+    CheckingMustPass,
+    EvaluatingChild,
+    EvaluatingParent,
     Evaluation,
-    Gating,
     Mutation,
     Proposal,
     Reflecting,
     Remarking,
     Repairing,
-    Rolling,
     Validating,
     evaluations_of,
 )
@@ -36,7 +36,7 @@ __all__ = ["asked_by"]
 def asked_by(state: RunState, proposal: Proposal) -> Iterator[Request]:
     """What a proposal waits for, in order."""
     match proposal.phase:
-        case Rolling() | Gating() | Anchoring() | Validating():
+        case EvaluatingParent() | EvaluatingChild() | CheckingMustPass() | Validating():
             learnable = place_of(state.settings.train)
             for evaluation in evaluations_of(proposal.phase):
                 for key, example in zip(evaluation.keys, evaluation.examples, strict=True):
@@ -52,7 +52,7 @@ def asked_by(state: RunState, proposal: Proposal) -> Iterator[Request]:
         case Reflecting(evaluation, components):
             question = _question(state, proposal, evaluation, components)
             begun = proposal.origin
-            is_apart = isinstance(begun, Mutation) and state.asks_apart(begun.seen)
+            is_apart = isinstance(begun, Mutation) and state.asks_apart(begun.visible_proposals)
             yield replace(question, room=state.room, asks_apart=is_apart)
         case Repairing(evaluation, components, reflection):
             question = _question(state, proposal, evaluation, components)

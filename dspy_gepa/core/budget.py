@@ -130,8 +130,8 @@ class Limits:
     @property
     def rollouts_at_most(self) -> int | None:
         """How many rollouts fit, if nothing else is done; None for any number."""
-        given = [limit for limit in (self.metric_calls, self.rollouts) if limit is not None]
-        return min(given, default=None)
+        limits = [limit for limit in (self.metric_calls, self.rollouts) if limit is not None]
+        return min(limits, default=None)
 
     @property
     def rollouts_in_words(self) -> str:
@@ -141,8 +141,8 @@ class Limits:
             f"{most} {unit_in_words('rollouts' if most != self.metric_calls else 'metric_calls')}"
         )
 
-    def obstacle(self, *, used: Tally, more: Tally) -> str:
-        """The unit of which there is not enough for more; empty where all suffice.
+    def exceeded_limit(self, *, used: Tally, more: Tally) -> str:
+        """The unit of which there is not enough for more; empty if all suffice.
 
         The one that lacks most where there are several. What model calls will cost is not known:
         there, something must be left.
@@ -157,16 +157,16 @@ class Limits:
     def left(self, used: Tally, *, seconds: float = 0.0) -> Limits:
         """What is left of them after this."""
         spent: dict[str, Any] = {**asdict(used), "seconds": seconds}
-        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        limits = {each.name: getattr(self, each.name) for each in fields(self)}
         return Limits(
             **{
                 name: None if limit is None else max(limit - spent[name], 0)
-                for name, limit in given.items()
+                for name, limit in limits.items()
             }
         )
 
     def afford(self, used: Usage, running: Usage, following: Usage) -> str:
-        """The unit of which there is not enough to begin what follows; empty where all suffice.
+        """The unit of which there is not enough to begin what follows; empty if all suffice.
 
         Our choice: whatever runs is expected to cost as much as the dearest of its kind so far. So
         a limit is exceeded by no more than what runs at that moment costs above that.
@@ -195,8 +195,8 @@ class Limits:
 
     def listed(self) -> str:
         """Every limit that was given, for people."""
-        given = [(each.name, getattr(self, each.name)) for each in fields(self)]
-        named = [f"{_amount(limit)} {unit_in_words(name)}" for name, limit in given if limit]
+        limits = [(each.name, getattr(self, each.name)) for each in fields(self)]
+        named = [f"{_amount(limit)} {unit_in_words(name)}" for name, limit in limits if limit]
         return ", ".join(named) or "none"
 
     def _used_up(self, used: Usage) -> str:

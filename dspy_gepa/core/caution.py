@@ -20,6 +20,9 @@ __all__ = ["Cautious"]
 
 _TRIFLE = 1e-9
 """As a share of the span of scores: so little is no difference."""
+_PERFECT_BY_CHANCE = 0.25
+"""How probably at most one of all members would be perfect if they were like the seed. Our choice:
+of seeds of every level the one that is returned is then worse in hardly one draw of twenty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,9 @@ class Cautious:
       that chance would hardly do that for any of all members (a sign test; examples on which both
       score the same say nothing). That shows steps which are small and never fail, before it is
       known how little of a score is chance.
-    - The member has the highest score seen on every validation example, and these are so many that
-      no member would be expected to have that by tossing coins: nothing more can be known of it.
+    - The member has the highest score seen on every validation example, and chance would hardly do
+      that for any of all members if they were only as good as the seed. How probably one like the
+      seed has it follows from the share of examples on which the seed has it.
     """
 
     deviations: float = 1.44
@@ -45,25 +49,33 @@ class Cautious:
 
     def __call__(self, view: PoolView) -> Vector:
         """One for each member; for the seed its estimate."""
-        found, others = view.estimates(), max(1, len(view.scores) - 1)
-        unsure = self.deviations * found.lead_deviations
+        estimates, others = view.estimates(), max(1, len(view.scores) - 1)
+        unsure = self.deviations * estimates.lead_deviations
         by_chance = others * _by_chance(view.scores, _TRIFLE * view.span)
-        is_sure = found.means - found.means[0] >= unsure
+        is_sure = estimates.means - estimates.means[0] >= unsure
         is_sure |= by_chance <= 1 - NormalDist().cdf(self.deviations)
-        is_perfect = _is_perfect(view.scores)
-        # Of a seed that is perfect as well nothing better is known. A whole number: as a float it
-        # would be too large from a thousand examples on.
-        if not is_perfect[0] and 2 * others <= 2 ** view.scores.shape[1]:
-            is_sure |= is_perfect
-        ranks: Vector = np.where(is_sure, found.means, found.means - unsure)
+        is_highest = _is_highest(view.scores)
+        if others * _all_like(is_highest[0], view.scores[0]) <= _PERFECT_BY_CHANCE:
+            is_sure |= is_highest.all(axis=1)
+        ranks: Vector = np.where(is_sure, estimates.means, estimates.means - unsure)
         return ranks
 
 
-def _is_perfect(scores: Scores) -> Flags:
-    """Which members have the highest score that was seen, on every example."""
-    highest = np.fmax.reduce(scores, axis=None, initial=-inf)
-    is_perfect: Flags = (scores >= highest).all(axis=1)
-    return is_perfect
+def _is_highest(scores: Scores) -> Flags:
+    """For every score whether it is the highest that was seen of anybody."""
+    is_highest: Flags = scores >= np.fmax.reduce(scores, axis=None, initial=-inf)
+    return is_highest
+
+
+def _all_like(is_highest: Flags, seed: Vector) -> float:
+    """How probably one like the seed, of which this was seen, has the highest score everywhere.
+
+    The share on which it has it may be anything beforehand, so that each further one makes the next
+    one likelier (the rule of succession). A seed that has it everywhere makes that more than half.
+    """
+    counted = np.arange(len(seed)) + 1
+    had, seen = np.count_nonzero(is_highest), np.count_nonzero(~np.isnan(seed))
+    return float(np.prod((had + counted) / (seen + 1 + counted)))
 
 
 def _by_chance(scores: Scores, trifle: float) -> Vector:

@@ -23,10 +23,10 @@ from dspy_gepa.core.gate import (
 )
 from dspy_gepa.core.merge import has_own_text
 from dspy_gepa.core.proposal import (
-    Anchoring,
-    Drafted,
+    CheckingMustPass,
+    EvaluatingChild,
+    EvaluatingParent,
     Evaluation,
-    Gating,
     Merge,
     Mutation,
     Phase,
@@ -34,9 +34,9 @@ from dspy_gepa.core.proposal import (
     Reflecting,
     Remarking,
     Repairing,
-    Rolling,
     Seed,
     Settled,
+    TextsReady,
     Validating,
     Verdict,
     evaluations_of,
@@ -46,7 +46,14 @@ from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import Evidence, faults_in_words
 
-__all__ = ["candidate_of", "gating", "has_seed", "next_phase", "rolling", "validating"]
+__all__ = [
+    "candidate_of",
+    "evaluating_child",
+    "evaluating_parent",
+    "has_seed",
+    "next_phase",
+    "validating",
+]
 
 _NO_TEXT_AT_FAULT = "the reflection found no text at fault"
 _LONGEST_DIAGNOSIS = 300
@@ -57,24 +64,24 @@ def next_phase(state: RunState, proposal: Proposal) -> Phase | None:  # noqa: PL
     """The phase that a proposal may enter now; None while it waits or is settled."""
     if all(map(state.is_done, evaluations_of(proposal.phase))):
         match proposal.phase:
-            case Rolling(evaluation, looks):
-                return _after_rolling(state, proposal, evaluation, looks)
+            case EvaluatingParent(evaluation, drawn_examples):
+                return _after_evaluating_parent(state, proposal, evaluation, drawn_examples)
             case Remarking(evaluation, components, remarks):
                 is_done = all(remark in state.remarks for remark in remarks)
                 return Reflecting(evaluation, components) if is_done else None
-            case Drafted():
+            case TextsReady():
                 return _after_reflecting(state, proposal, proposal.phase)
-            case Gating(evaluation, minibatch):
-                return _after_gating(state, proposal, evaluation, minibatch)
-            case Anchoring(evaluation, beside):
-                return _after_anchoring(state, proposal, evaluation, beside)
-            case Validating(evaluation, beside):
-                return _after_validating(state, proposal, evaluation, beside)
+            case EvaluatingChild(evaluation, minibatch):
+                return _after_evaluating_child(state, proposal, evaluation, minibatch)
+            case CheckingMustPass(evaluation, reference):
+                return _after_checking_must_pass(state, proposal, evaluation, reference)
+            case Validating(evaluation, reference):
+                return _after_validating(state, proposal, evaluation, reference)
     return None
 
 
-def _after_rolling(
-    state: RunState, proposal: Proposal, looked: Evaluation, looks: tuple[int, ...]
+def _after_evaluating_parent(
+    state: RunState, proposal: Proposal, looked: Evaluation, drawn_examples: tuple[int, ...]
 ) -> Phase:
     settings, origin = state.settings, proposal.origin
     assert isinstance(origin, Mutation)
@@ -83,32 +90,40 @@ def _after_rolling(
     rollouts = state.rollouts(evaluation)
     # A score above it says that it is not the highest there is, so that there is more to learn.
     if settings.skip_perfect_score and all(r.score == settings.perfect_score for r in rollouts):
-        if len(looked.examples) < len(looks):
-            return rolling(parent, looks, origin.size, len(looked.examples))
+        if len(looked.examples) < len(drawn_examples):
+            return evaluating_parent(parent, drawn_examples, origin.size, len(looked.examples))
         return Settled(parent, Verdict("skipped", "every score on the minibatch is perfect"))
-    seen = {step.component for rollout in rollouts for step in rollout.trace.steps}
-    seen |= {name for name, owners in settings.owners.items() if not seen.isdisjoint(owners)}
-    called = tuple(name for name in parent if name in seen and name not in settings.frozen)
+    visible_proposals = {step.component for rollout in rollouts for step in rollout.trace.steps}
+    visible_proposals |= {
+        name for name, owners in settings.owners.items() if not visible_proposals.isdisjoint(owners)
+    }
+    called = tuple(
+        name for name in parent if name in visible_proposals and name not in settings.frozen
+    )
     if not called:
         reason = "no component that may be rewritten was called on the minibatch"
         return Settled(parent, Verdict("skipped", reason))
     evidence = tuple(map(Evidence, evaluation.examples, rollouts))
-    pool = _pool(state, proposal.ticket, origin.seen)
-    is_apart = state.asks_apart(origin.seen)
-    view = ComponentView(pool, origin.parent, parent, origin.turn, called, evidence, is_apart)
+    pool = _pool(state, proposal.ticket, origin.visible_proposals)
+    is_apart = state.asks_apart(origin.visible_proposals)
+    view = ComponentView(
+        pool, origin.parent, parent, origin.rewrites_before, called, evidence, is_apart
+    )
     chosen = settings.components(view)
     components = tuple(component for component in chosen if component in called)
     if not components:
         reason = f"none of the selected components {list(chosen)} was called on the minibatch"
         return Settled(parent, Verdict("skipped", reason))
-    asked = asked_about(state, evaluation, components, origin.seen)
+    asked = asked_about(state, evaluation, components, origin.visible_proposals)
     return Remarking(evaluation, components, asked) if asked else Reflecting(evaluation, components)
 
 
-def rolling(parent: Candidate, looks: tuple[int, ...], size: int, done: int = 0) -> Rolling:
+def evaluating_parent(
+    parent: Candidate, drawn_examples: tuple[int, ...], size: int, done: int = 0
+) -> EvaluatingParent:
     """The next step in looking for a minibatch with something to learn from."""
-    step = size or len(looks)
-    return Rolling(Evaluation(parent, looks[: done + step]), looks)
+    step = size or len(drawn_examples)
+    return EvaluatingParent(Evaluation(parent, drawn_examples[: done + step]), drawn_examples)
 
 
 def _minibatch(state: RunState, looked: Evaluation, size: int) -> Evaluation:
@@ -128,7 +143,7 @@ def _minibatch(state: RunState, looked: Evaluation, size: int) -> Evaluation:
     return Evaluation(looked.candidate, (*failed[:most], *passed)[:size])
 
 
-def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Phase:
+def _after_reflecting(state: RunState, proposal: Proposal, phase: TextsReady) -> Phase:
     parent, reflection = phase.evaluation.candidate, phase.reflection
     if reflection.repairs:
         left = proposal.origin.hold.reflection_calls - proposal.reflection_charge.reflection_calls
@@ -141,13 +156,13 @@ def _after_reflecting(state: RunState, proposal: Proposal, phase: Drafted) -> Ph
     if isinstance(proposal.origin, Seed):
         return Validating(Evaluation(child, state.settings.first_examples))
     assert isinstance(proposal.origin, Mutation)
-    if duplicate := _duplicate(state, child, proposal.origin.seen):
+    if duplicate := _duplicate(state, child, proposal.origin.visible_proposals):
         return Settled(child, Verdict("rejected", duplicate))
     parents = [candidate_of(state, proposal.origin.parent)]
-    return gating(state, child, proposal.shown, parents)
+    return evaluating_child(state, child, proposal.reflected_examples, parents)
 
 
-def _unchanged(state: RunState, proposal: Proposal, phase: Drafted) -> Verdict:
+def _unchanged(state: RunState, proposal: Proposal, phase: TextsReady) -> Verdict:
     """What becomes of a proposal whose reflection wrote nothing new."""
     if proposal.mended:
         (rollout,) = state.rollouts(phase.evaluation)
@@ -155,41 +170,41 @@ def _unchanged(state: RunState, proposal: Proposal, phase: Drafted) -> Verdict:
     if faults := phase.reflection.shortfalls:
         return Verdict("failed", faults_in_words(faults))
     if phase.reflection.is_unchanged:
-        said = " ".join(phase.reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
-        return Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {said}")
+        diagnosis = " ".join(phase.reflection.diagnosis.split())[:_LONGEST_DIAGNOSIS]
+        return Verdict("skipped", f"{_NO_TEXT_AT_FAULT}: {diagnosis}")
     return Verdict("rejected", "the texts are unchanged")
 
 
-def _duplicate(state: RunState, child: Candidate, seen: int) -> str:
-    """Why a child is nothing new; empty where it is.
+def _duplicate(state: RunState, child: Candidate, visible_proposals: int) -> str:
+    """Why a child is nothing new; empty if it is.
 
     A member that came later is caught at the commit.
     """
     for position, member in enumerate(state.members):
-        if member.ticket < seen and member.candidate == child:
+        if member.ticket < visible_proposals and member.candidate == child:
             return f"member {position} has the same texts"
-    return rejected_before(state, child, seen)
+    return rejected_before(state, child, visible_proposals)
 
 
-def rejected_before(state: RunState, child: Candidate, seen: int) -> str:
-    """That a child was tried in vain by one of the first `seen` proposals; empty where it was not.
+def rejected_before(state: RunState, child: Candidate, visible_proposals: int) -> str:
+    """Says that one of the visible proposals tried this child in vain; empty if none did.
 
     Each trial would be another chance to pass by luck.
     """
     if state.settings.remembers_rejected:
-        for ticket, earlier in enumerate(state.history[:seen]):
+        for ticket, earlier in enumerate(state.history[:visible_proposals]):
             if earlier.verdict.kind == "rejected" and earlier.candidate == child:
                 return f"proposal {ticket} had the same texts and was rejected"
     return ""
 
 
-def gating(
+def evaluating_child(
     state: RunState,
     child: Candidate,
     minibatch: tuple[int, ...],
     parents: Sequence[Candidate],
     scores: Sequence[float] = (),
-) -> Gating:
+) -> EvaluatingChild:
     """The next step of the gate, after these scores of the child: as far as it may be decided."""
     more = len(minibatch) - len(scores)
     if state.settings.mends and not scores:
@@ -197,10 +212,10 @@ def gating(
         more = min(more, 1)
     elif state.settings.stops_early:
         more = max(1, _to_decide(state, child, minibatch, parents, scores))
-    return Gating(Evaluation(child, minibatch[: len(scores) + more]), minibatch)
+    return EvaluatingChild(Evaluation(child, minibatch[: len(scores) + more]), minibatch)
 
 
-def _after_gating(
+def _after_evaluating_child(
     state: RunState, proposal: Proposal, evaluation: Evaluation, minibatch: tuple[int, ...]
 ) -> Phase:
     child = evaluation.candidate
@@ -209,12 +224,12 @@ def _after_gating(
     if broken := _to_be_mended(state, proposal, evaluation):
         return broken
     if len(scores) < len(minibatch) and not state.settings.stops_early:
-        return gating(state, child, minibatch, parents, scores)
+        return evaluating_child(state, child, minibatch, parents, scores)
     more = _to_decide(state, child, minibatch, parents, scores)
     if more > 0:
-        return gating(state, child, minibatch, parents, scores)
+        return evaluating_child(state, child, minibatch, parents, scores)
     if more == 0:
-        return _anchoring(state, child) or validating(state, child, parents)
+        return _checking_must_pass(state, child) or validating(state, child, parents)
     rows = _parent_scores(state, minibatch, parents)
     own, best = total(scores), max(total(row[: len(scores)]) for row in rows)
     better = "not enough better" if own > best else "no better"
@@ -255,13 +270,15 @@ def _to_decide(
     parents: Sequence[Candidate],
     scores: Sequence[float],
 ) -> int:
-    """On how many examples more a child must be run to pass; 0 where it passes, -1 where not."""
+    """On how many examples more a child must be run to pass; 0 if it passes, -1 if not."""
     settings, gate = state.settings, _gate(state, child, parents)
     rows = _parent_scores(state, minibatch, parents)
-    seen = [*scores, *(score for row in rows for score in row)]
+    visible_proposals = [*scores, *(score for row in rows for score in row)]
     # A score beyond what is said to be the lowest or the highest says that neither is.
-    lowest = settings.lowest_score if min(seen) >= settings.lowest_score else -math.inf
-    highest = settings.perfect_score if max(seen) <= settings.perfect_score else math.inf
+    lowest = settings.lowest_score if min(visible_proposals) >= settings.lowest_score else -math.inf
+    highest = (
+        settings.perfect_score if max(visible_proposals) <= settings.perfect_score else math.inf
+    )
     return examples_to_decide(gate, scores, rows, lowest=lowest, highest=highest)
 
 
@@ -271,18 +288,20 @@ def _parent_scores(
     return [_scores(state, Evaluation(parent, minibatch)) for parent in parents]
 
 
-def _anchoring(state: RunState, child: Candidate) -> Anchoring | None:
-    """How a child is tried on what must keep passing; None where nothing must."""
+def _checking_must_pass(state: RunState, child: Candidate) -> CheckingMustPass | None:
+    """How a child is tried on what must keep passing; None if nothing must."""
     anchors = state.settings.anchors
     if not anchors:
         return None
-    return Anchoring(Evaluation(child, anchors), (Evaluation(candidate_of(state, 0), anchors),))
+    return CheckingMustPass(
+        Evaluation(child, anchors), (Evaluation(candidate_of(state, 0), anchors),)
+    )
 
 
-def _after_anchoring(
-    state: RunState, proposal: Proposal, evaluation: Evaluation, beside: tuple[Evaluation, ...]
+def _after_checking_must_pass(
+    state: RunState, proposal: Proposal, evaluation: Evaluation, reference: tuple[Evaluation, ...]
 ) -> Phase:
-    child, (seed,) = evaluation.candidate, beside
+    child, (seed,) = evaluation.candidate, reference
     rows = zip(evaluation.examples, _scores(state, evaluation), _scores(state, seed), strict=True)
     lost = [example for example, score, before in rows if score < before]
     if lost:
@@ -298,22 +317,22 @@ def validating(state: RunState, child: Candidate, parents: Sequence[Candidate]) 
     if settings.rungs is None:
         return Validating(Evaluation(child, settings.validation))
     examples = settings.validation_order[: settings.rungs.first]
-    beside = tuple(Evaluation(parent, examples) for parent in parents)
-    return Validating(Evaluation(child, examples), beside)
+    reference = tuple(Evaluation(parent, examples) for parent in parents)
+    return Validating(Evaluation(child, examples), reference)
 
 
 def _after_validating(
     state: RunState,
     proposal: Proposal,
     evaluation: Evaluation,
-    beside: tuple[Evaluation, ...],
+    reference: tuple[Evaluation, ...],
 ) -> Phase:
     candidate, rungs = evaluation.candidate, state.settings.rungs
-    if beside and rungs is not None:
+    if reference and rungs is not None:
         scores = _scores(state, evaluation)
-        parent = max((_scores(state, each) for each in beside), key=total)
+        parent = max((_scores(state, each) for each in reference), key=total)
         assert isinstance(proposal.origin, Mutation | Merge)
-        span = _pool(state, proposal.ticket, proposal.origin.seen).span
+        span = _pool(state, proposal.ticket, proposal.origin.visible_proposals).span
         if rungs.is_worse(np.array(scores), np.array(parent), span=span):
             reason = (
                 f"worse on {len(scores)} validation examples: {total(scores)} against "
@@ -330,10 +349,10 @@ def _scores(state: RunState, evaluation: Evaluation) -> list[float]:
     return [rollout.score for rollout in state.rollouts(evaluation)]
 
 
-def _pool(state: RunState, ticket: int, seen: int) -> PoolView:
-    """The pool as it was when the first `seen` proposals were over; at first, the seed unscored."""
-    if seen:
-        return state.pool(ticket, seen)
+def _pool(state: RunState, ticket: int, visible_proposals: int) -> PoolView:
+    """The pool that a proposal may know of; at first, the seed without scores."""
+    if visible_proposals:
+        return state.pool(ticket, visible_proposals)
     validation, train = len(state.settings.validation), len(state.settings.train)
     unknown = np.full((1, validation), np.nan)
     seed, training = (candidate_of(state, 0),), np.full((1, train), np.nan)

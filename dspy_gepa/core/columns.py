@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from dspy_gepa.core.frontier import Scores, Vector
-from dspy_gepa.core.rollout import Rollout
+from dspy_gepa.core.results import Results
 
 __all__ = ["FRONTIERS", "FrontierKind", "columns", "objective_means", "objective_names", "signs"]
 
@@ -21,16 +21,17 @@ FRONTIERS: tuple[str, ...] = get_args(FrontierKind)
 """All kinds. The names and their meaning are those of the gepa package."""
 
 
-def objective_names(rollouts: Iterable[Rollout]) -> tuple[str, ...]:
-    """The names of all objectives that any of the rollouts has a score for, ascending."""
-    return tuple(sorted({name for rollout in rollouts for name in rollout.objectives}))
+def objective_names(members: Iterable[Results]) -> tuple[str, ...]:
+    """The names of all objectives that any of the members has a score for, ascending."""
+    rows = [row for results in members for row in results.objectives.items()]
+    return tuple(sorted({name for name, row in rows if not np.isnan(row).all()}))
 
 
-def objective_means(rollouts: Sequence[Rollout | None], names: Sequence[str]) -> Vector:
-    """For every objective, the mean over the rollouts that score it; NaN where none does."""
-    matrix = _matrix(rollouts, names)
-    counts = (~np.isnan(matrix)).sum(axis=0)
-    return np.where(counts > 0, np.nansum(matrix, axis=0) / np.maximum(counts, 1), np.nan)
+def objective_means(members: Sequence[Results], names: Sequence[str]) -> Scores:
+    """Shape (members, objectives): the means over what each was run on; NaN if it has none."""
+    scores = _objective_scores(members, names)
+    counts = (~np.isnan(scores)).sum(axis=1)
+    return np.where(counts > 0, np.nansum(scores, axis=1) / np.maximum(counts, 1), np.nan)
 
 
 def signs(names: Sequence[str], minimized: Sequence[str]) -> Vector:
@@ -40,33 +41,31 @@ def signs(names: Sequence[str], minimized: Sequence[str]) -> Vector:
 
 def columns(
     kind: FrontierKind,
-    rollouts: Sequence[Rollout | None],
+    members: Sequence[Results],
     names: Sequence[str],
     minimized: Sequence[str] = (),
-) -> Vector:
-    """A member's row of the frontier, from its rollouts on the validation examples, in order.
+) -> Scores:
+    """Shape (members, columns): what members are compared on; NaN if there is no score.
 
-    None stands for an example that it was not run on; NaN comes out where there is no score.
     `names` are the objectives that the frontier has columns for; of those that are `minimized`
     less is better, so that they stand there with the opposite sign.
     """
-    scores = np.array([np.nan if each is None else each.score for each in rollouts])
-    towards_more = signs(names, minimized)
+    scores, towards_more = np.stack([each.scores for each in members]), signs(names, minimized)
     match kind:
         case "instance":
             return scores
         case "objective":
-            return towards_more * objective_means(rollouts, names)
+            return towards_more * objective_means(members, names)
         case "hybrid":
-            return np.concatenate([scores, towards_more * objective_means(rollouts, names)])
+            return np.hstack([scores, towards_more * objective_means(members, names)])
         case "cartesian":
-            return np.asarray(towards_more * _matrix(rollouts, names)).reshape(-1)
+            return (towards_more * _objective_scores(members, names)).reshape(len(members), -1)
 
 
-def _matrix(rollouts: Sequence[Rollout | None], names: Sequence[str]) -> Scores:
-    """Shape (rollouts, objectives)."""
-    rows = [
-        [np.nan if each is None else each.objectives.get(name, np.nan) for name in names]
-        for each in rollouts
-    ]
-    return np.array(rows, dtype=np.float64).reshape(len(rollouts), len(names))
+def _objective_scores(members: Sequence[Results], names: Sequence[str]) -> Scores:
+    """Shape (members, validation examples, objectives)."""
+    found = np.full((len(members), len(members[0].scores), len(names)), np.nan)
+    for own, results in zip(found, members, strict=True):
+        for place, name in enumerate(names):
+            own[:, place] = results.objectives.get(name, np.nan)
+    return found

@@ -34,7 +34,7 @@ class ComponentView:
     """The id of the member that is rewritten."""
     candidate: Candidate
     """Its texts."""
-    turn: int
+    rewrites_before: int
     """How many proposals along this lineage came before: what round robin counts by."""
     called: tuple[str, ...]
     """The components that were called on the minibatch, in the program's order; never empty."""
@@ -52,7 +52,7 @@ ComponentSelector: TypeAlias = Callable[[ComponentView], tuple[str, ...]]
 def round_robin(view: ComponentView) -> tuple[str, ...]:
     """One component, the next in the program's order that was called. Paper, section 3."""
     names = list(view.candidate)
-    first = view.turn % len(names)
+    first = view.rewrites_before % len(names)
     return next((name,) for name in names[first:] + names[:first] if name in view.called)
 
 

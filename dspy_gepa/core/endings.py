@@ -10,11 +10,11 @@ from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.choices import candidate_of
 from dspy_gepa.core.proposal import Merge, Mutation
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.core.state import RunState, Settlement
-from dspy_gepa.core.streaks import Record, Suspicion, in_order
+from dspy_gepa.core.state import ProposalRecord, RunState
+from dspy_gepa.core.streaks import CandidateRecord, Suspicion, in_order
 from dspy_gepa.core.work import RolloutRequest
 
-__all__ = ["Breakdown", "breakdown", "obstacle", "trial", "vain_reflections"]
+__all__ = ["Breakdown", "breakdown", "stop_reason", "trial", "useless_reflections"]
 
 _ONE_TRIAL = Tally(rollouts=1, metric_calls=1)
 
@@ -30,7 +30,7 @@ class Breakdown:
 
 
 def breakdown(state: RunState) -> Breakdown | None:
-    """What has broken down, as it looks so far; None where nothing has.
+    """What has broken down, as it looks so far; None if nothing has.
 
     A frontier that is made of objectives needs a metric that scores some: to be seen when the seed
     has been validated.
@@ -40,7 +40,7 @@ def breakdown(state: RunState) -> Breakdown | None:
     times in a row, and then on examples on which they had not failed before.
     """
     frontier = state.settings.frontier
-    if frontier != "instance" and len(state.history) == 1 and not state.objectives:
+    if frontier != "instance" and len(state.history) == 1 and _has_no_objectives(state):
         return Breakdown(
             f"the frontier {frontier!r} needs objectives, and the metric scored none. Return "
             'objective_scores={"name": number}, or take the frontier "instance"'
@@ -48,6 +48,12 @@ def breakdown(state: RunState) -> Breakdown | None:
     if not state.broken or not state.live or not state.live[0].evaluations:
         return None
     return _from_the_start(state) or _on_the_way(state)
+
+
+def _has_no_objectives(state: RunState) -> bool:
+    """Whether the seed was scored and got none; an answer that failed was not scored."""
+    seed = state.validated(state.members[0].candidate) if state.members else ()
+    return not state.objectives and not all(each is None or each.failure for each in seed)
 
 
 def _from_the_start(state: RunState) -> Breakdown | None:
@@ -121,7 +127,7 @@ def trial(state: RunState) -> RolloutRequest | None:
             return None
         following = next((key for key in suspicion.trials() if key not in state.known), None)
         if following is not None:
-            is_over = state.settings.limits.obstacle(used=state.committed, more=_ONE_TRIAL)
+            is_over = state.settings.limits.exceeded_limit(used=state.committed, more=_ONE_TRIAL)
             assert suspicion.witness is not None
             candidate, (_, example, trial_number) = suspicion.witness.candidate, following
             again = RolloutRequest(candidate, example, traced=False, trial=trial_number)
@@ -132,13 +138,13 @@ def trial(state: RunState) -> RolloutRequest | None:
 def _suspicions(state: RunState) -> list[Suspicion]:
     """Those that the first proposal under way gives, in order."""
     done = in_order(state.live[0], state.known, state.charged)
-    _, found = state.streaks.after(done, state.settings.max_failures_in_a_row)
-    if not found:
+    _, suspicions = state.streaks.after(done, state.settings.max_failures_in_a_row)
+    if not suspicions:
         return []  # Before what follows, which goes through all rollouts.
     # Until the first rollout is answered nothing else is asked for, so it is always the same.
     key, rollout = next(iter(state.known.items()))
-    first = None if rollout.failure else Record(candidate_of(state, 0), (key.example,), 1)
-    return [replace(each, witness=each.witness or first) for each in found]
+    first = None if rollout.failure else CandidateRecord(candidate_of(state, 0), (key.example,), 1)
+    return [replace(each, witness=each.witness or first) for each in suspicions]
 
 
 def _confirmed(state: RunState, suspicion: Suspicion) -> list[Rollout] | None:
@@ -149,8 +155,8 @@ def _confirmed(state: RunState, suspicion: Suspicion) -> list[Rollout] | None:
     return [rollout for rollout in tried if suspicion.is_confirmed_by(rollout)]
 
 
-def obstacle(state: RunState) -> str:
-    """Why no further proposal would be of use; empty where one may be.
+def stop_reason(state: RunState) -> str:
+    """Why no further proposal would be of use; empty if one may be.
 
     Our choice: a member that is perfect on all validation examples cannot be told from a better
     one; and two epochs without a single new rollout, or several reflections in a row without a
@@ -161,9 +167,11 @@ def obstacle(state: RunState) -> str:
         if settings.skip_perfect_score and (member.scores == settings.perfect_score).all():
             return "a candidate has a perfect score on every validation example"
     idle = list(takewhile(lambda attempt: not attempt.charge.rollouts, _attempts(state)))
-    looks = [len(each.origin.looks) for each in idle if isinstance(each.origin, Mutation)]
-    patience = max(10, 2 * -(-len(settings.train) // max([1, *looks[:1]])))
-    if looks and len(idle) >= patience:
+    drawn_examples = [
+        len(each.origin.drawn_examples) for each in idle if isinstance(each.origin, Mutation)
+    ]
+    patience = max(10, 2 * -(-len(settings.train) // max([1, *drawn_examples[:1]])))
+    if drawn_examples and len(idle) >= patience:
         return (
             f"nothing left to learn: the last {patience} proposals needed no rollout "
             f"({idle[0].verdict.reason})"
@@ -174,10 +182,10 @@ def obstacle(state: RunState) -> str:
     return ""
 
 
-def vain_reflections(state: RunState) -> frozenset[int]:
+def useless_reflections(state: RunState) -> frozenset[int]:
     """The tickets of several reflections of which none ever gave a usable text.
 
-    None where one did: then a text may simply have become hard to improve.
+    None if one did: then a text may simply have become hard to improve.
     """
     failed = [settlement.verdict.kind == "failed" for settlement in state.history]
     if not all(map(_has_failed, _reflections(state))):
@@ -186,15 +194,15 @@ def vain_reflections(state: RunState) -> frozenset[int]:
     return tickets if len(tickets) >= state.settings.max_failures_in_a_row else frozenset()
 
 
-def _attempts(state: RunState) -> Iterator[Settlement]:
+def _attempts(state: RunState) -> Iterator[ProposalRecord]:
     """Proposals of a new candidate that are over, the newest first."""
     return (s for s in reversed(state.history) if isinstance(s.origin, Mutation | Merge))
 
 
-def _reflections(state: RunState) -> Iterator[Settlement]:
+def _reflections(state: RunState) -> Iterator[ProposalRecord]:
     """Those of them for which there was a reflection."""
-    return (attempt for attempt in _attempts(state) if attempt.shown)
+    return (attempt for attempt in _attempts(state) if attempt.reflected_examples)
 
 
-def _has_failed(attempt: Settlement) -> bool:
+def _has_failed(attempt: ProposalRecord) -> bool:
     return attempt.verdict.kind == "failed"

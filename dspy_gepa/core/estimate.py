@@ -111,14 +111,14 @@ def estimated(scores: Scores, parents: Sequence[Sequence[int]], *, span: float =
     # The examples' effects are integrated out.
     easier = max(spread - noise, _LEAST * spread)
     ease = weights / (1 / easier + weights.sum(axis=0))
-    told = np.diag(weights.sum(axis=1)) - ease @ weights.T
+    precision = np.diag(weights.sum(axis=1)) - ease @ weights.T
     pull = centered.sum(axis=1) - ease @ centered.sum(axis=0)
     made = _steps(parents)
     variance = _STEP * spread
     for _ in range(_ROUNDS if len(parents) > 1 else 0):
-        covariance = np.linalg.inv(told + _lineage(made, parents, spread, variance))
+        covariance = np.linalg.inv(precision + _lineage(made, parents, spread, variance))
         variance = _step_variance(made @ covariance @ pull, made @ covariance, made, spread)
-    covariance = np.linalg.inv(told + _lineage(made, parents, spread, variance))
+    covariance = np.linalg.inv(precision + _lineage(made, parents, spread, variance))
     return Estimates(center + covariance @ pull, covariance, noise)
 
 
@@ -138,8 +138,8 @@ def _unexplained(centered: Scores, is_known: Flags, spread: float) -> float:
         rest -= np.where(is_shared, rest.sum(axis=0) / np.maximum(columns, 1), 0.0)
         means = rest.sum(axis=1) / np.maximum(rows, 1)
         rest -= np.where(is_shared, means[:, None], 0.0)
-    found = float((rest**2).sum()) + _BELIEVED * _NOISE * spread
-    return min(max(found / (freedom + _BELIEVED), _LEAST * spread), spread)
+    squares = float((rest**2).sum()) + _BELIEVED * _NOISE * spread
+    return min(max(squares / (freedom + _BELIEVED), _LEAST * spread), spread)
 
 
 def _steps(parents: Sequence[Sequence[int]]) -> Scores:
@@ -156,9 +156,9 @@ def _steps(parents: Sequence[Sequence[int]]) -> Scores:
 def _step_variance(steps: Vector, covariance: Scores, made: Scores, spread: float) -> float:
     """The variance of steps about their mean, by what is known of them and how surely."""
     unsure = float((covariance * made).sum())
-    found = float(((steps - steps.mean()) ** 2).sum()) + unsure
+    squares = float(((steps - steps.mean()) ** 2).sum()) + unsure
     believed = _BELIEVED_STEPS * _STEP * spread
-    return (found + believed) / (len(steps) + _BELIEVED_STEPS)
+    return (squares + believed) / (len(steps) + _BELIEVED_STEPS)
 
 
 def _lineage(

@@ -19,10 +19,10 @@ __all__ = [
     "Committed",
     "Ended",
     "Event",
-    "Faltered",
     "Issued",
     "Reflected",
     "Remarked",
+    "RequestFailed",
     "RolledOut",
 ]
 
@@ -65,7 +65,7 @@ class Reflected:
 
 
 @dataclass(frozen=True, slots=True)
-class Faltered:
+class RequestFailed:
     """A request could not be carried out. It is asked for again, unless the run ends."""
 
     key: RequestKey
@@ -74,7 +74,7 @@ class Faltered:
     lost: Tally = NOTHING
     """What was paid for nothing."""
     is_of_process: bool = False
-    """As in the `Setback`."""
+    """As in the `RequestFailure`."""
     pause_seconds: float = field(default=0.0, compare=False)
     """For how long nothing is begun because of it; put on record and not looked at."""
 
@@ -109,5 +109,5 @@ class Ended:
 
 
 Event: TypeAlias = (
-    Issued | RolledOut | Remarked | Reflected | Faltered | Advanced | Committed | Ended
+    Issued | RolledOut | Remarked | Reflected | RequestFailed | Advanced | Committed | Ended
 )

@@ -28,7 +28,7 @@ class Forecast:
 
     @property
     def proposals(self) -> tuple[int, int]:
-        """How many proposals fit, at least and at most; -1 where nothing limits them."""
+        """How many proposals fit, at least and at most; -1 if nothing limits them."""
         return _fitting(self.settings, self.seed, self.most), _fitting(
             self.settings, self.seed, self.least
         )
@@ -57,10 +57,10 @@ def forecast(settings: Settings) -> Forecast:
         settings.seed,
         max(settings.minibatch_sizes, default=0),
     )
-    looks = settings.sampler(view)
+    drawn_examples = settings.sampler(view)
     seeded = settings.validation_order[: settings.rungs.seed if settings.rungs else None]
     # The least: every example looked at fails, and the first ones of the gate decide it.
-    fewest = min(len(looks), min(settings.minibatch_sizes, default=len(looks)))
+    fewest = min(len(drawn_examples), min(settings.minibatch_sizes, default=len(drawn_examples)))
     gated = 1 if settings.stops_early else fewest
     return Forecast(
         settings,
@@ -68,8 +68,8 @@ def forecast(settings: Settings) -> Forecast:
         least=proposal_cost(parent=fewest, child=gated, feedback=0, reflection_calls=1),
         most=worst_case(
             settings,
-            looks,
-            parent_paid=lambda example: example in seeded and example not in looks,
+            drawn_examples,
+            parent_paid=lambda example: example in seeded and example not in drawn_examples,
             seed_paid=lambda example: example in seeded,
         ),
     )
@@ -77,7 +77,7 @@ def forecast(settings: Settings) -> Forecast:
 
 def worst_case(
     settings: Settings,
-    looks: tuple[int, ...],
+    drawn_examples: tuple[int, ...],
     *,
     parent_paid: Callable[[int], bool],
     seed_paid: Callable[[int], bool],
@@ -87,21 +87,23 @@ def worst_case(
 
     Args:
         settings: Of the run.
-        looks: The training examples that the parent may be run on.
+        drawn_examples: The training examples that the parent may be run on.
         parent_paid: Whether the parent's rollout on an example is paid for already.
         seed_paid: Likewise the seed's.
         mends: How often a text may go back; as the settings say where it is None.
     """
-    shown = min(len(looks), max(settings.minibatch_sizes, default=len(looks)))
+    shown = min(len(drawn_examples), max(settings.minibatch_sizes, default=len(drawn_examples)))
     if settings.rungs is None:
-        beside: tuple[int, ...] = ()
-        child = len({*looks, *settings.anchors, *settings.validation})
+        reference: tuple[int, ...] = ()
+        child = len({*drawn_examples, *settings.anchors, *settings.validation})
     else:
-        beside = settings.validation_order[: settings.rungs.first]
+        reference = settings.validation_order[: settings.rungs.first]
         # Where examples serve for both, a child is run on each of them once.
-        most = len({*looks, *settings.anchors, *beside})
-        child = min(shown + len(settings.anchors) + len(beside), most)
-    parent = sum(not parent_paid(example) for example in dict.fromkeys((*looks, *beside)))
+        most = len({*drawn_examples, *settings.anchors, *reference})
+        child = min(shown + len(settings.anchors) + len(reference), most)
+    parent = sum(
+        not parent_paid(example) for example in dict.fromkeys((*drawn_examples, *reference))
+    )
     seed = sum(not seed_paid(example) for example in settings.anchors)
     mends = settings.mends if mends is None else mends
     # Each text that goes back was run on an example or, where that is not the first, on more.

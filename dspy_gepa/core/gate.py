@@ -93,7 +93,7 @@ def examples_to_decide(
 ) -> int:
     """On how many examples more a child must be run before the gate can pass it.
 
-    0 where it will pass however it does on the others; -1 where it cannot pass any more.
+    0 if it will pass however it does on the others; -1 if it cannot pass any more.
     `parents` have scores on all examples, the child on the first of them. Scores are taken to
     lie between `lowest` and `highest`, and a gate to be the likelier to pass the higher they are.
     """

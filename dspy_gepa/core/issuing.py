@@ -10,7 +10,12 @@ import numpy as np
 
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.choices import candidate_of, gating, rejected_before, rolling
+from dspy_gepa.core.choices import (
+    candidate_of,
+    evaluating_child,
+    evaluating_parent,
+    rejected_before,
+)
 from dspy_gepa.core.forecast import worst_case
 from dspy_gepa.core.frontier import survivors, tops
 from dspy_gepa.core.merge import Lineage, merge_examples, plan_merge
@@ -43,17 +48,19 @@ def next_proposal(state: RunState) -> tuple[Begun, str]:
     """
     used = state.committed + _reserve(state)
     begun = _due_revalidation(state) or _merge(state) or _mutation(state, used)
-    return begun, state.settings.limits.obstacle(used=used, more=begun[0].hold)
+    return begun, state.settings.limits.exceeded_limit(used=used, more=begun[0].hold)
 
 
 def completion(state: RunState) -> Begun | None:
     """A finalist on validation examples that it was not run on, where the search is over.
 
-    None where the finalists were run on all of them, or where that is too much for the budget.
+    None if the finalists were run on all of them, or where that is too much for the budget.
     """
     for member in _finalists(state):
         begun, limits = _revalidation(state, member), state.settings.limits
-        if begun is not None and not limits.obstacle(used=state.committed, more=begun[0].hold):
+        if begun is not None and not limits.exceeded_limit(
+            used=state.committed, more=begun[0].hold
+        ):
             return begun
     return None
 
@@ -62,7 +69,7 @@ def _finalists(state: RunState) -> tuple[int, ...]:
     """Between whom the choice is: the member that ranks highest, and what would be returned now.
 
     They differ where the lead of the first is not sure; then both have to be known better, the
-    first one first. None where no member is to be run on the whole validation set.
+    first one first. None if no member is to be run on the whole validation set.
     """
     if not state.members or not _is_completed(state):
         return ()
@@ -120,7 +127,7 @@ def _due_revalidation(state: RunState) -> Begun | None:
 
 
 def _revalidation(state: RunState, member: int) -> Begun | None:
-    """A member on the next validation examples; None where it was or is run on all."""
+    """A member on the next validation examples; None if it was or is run on all."""
     settings = state.settings
     assert settings.rungs is not None
     candidate = state.members[member].candidate
@@ -147,50 +154,68 @@ def _revalidation(state: RunState, member: int) -> Begun | None:
 
 
 def _mutation(state: RunState, used: Tally) -> Begun:
-    """A rewrite, with as many looks as fit beside what is used already."""
-    settings, ticket = state.settings, len(state.history) + len(state.live)
-    parent = _parent(state, state.pool(ticket)) if state.members else 0
+    """A rewrite, with as many drawn examples as fit beside what is used already."""
+    settings = state.settings
+    parent = 0
+    if state.members:
+        parent = _parent(state, state.pool(len(state.history) + len(state.live)))
     candidate = candidate_of(state, parent)
     earlier = [origin for origin in state.origins() if isinstance(origin, Mutation)]
-    draw = earlier[0].draw + 1 if earlier else 0
     same_parent = [origin for origin in earlier if origin.parent == parent]
+    rewrites_before = state.members[parent].rewrites_before if state.members else 0
+    if same_parent:
+        rewrites_before = same_parent[0].rewrites_before + 1
+    view = _sample_view(state, parent, earlier[0].mutation_index + 1 if earlier else 0)
+    drawn_examples = settings.sampler(view)
+    # Fewer examples where not all of them fit into what is left.
+    fewest = min(len(drawn_examples), view.size or len(drawn_examples))
+    if state.members and not earlier:
+        fewest = 1  # rather one that is small than none at all
+    # And before that fewer ways back for what does not run.
+    sizes = [(len(drawn_examples), mends) for mends in range(settings.mends, 0, -1)]
+    sizes += [(count, 0) for count in range(len(drawn_examples), fewest - 1, -1)]
+    for count, mends in sizes:
+        hold = _hold(state, candidate, drawn_examples[:count], mends)
+        if not settings.limits.exceeded_limit(used=used, more=hold):
+            break
+    origin = Mutation(
+        hold,
+        parent,
+        drawn_examples[:count],
+        view.mutation_index,
+        rewrites_before,
+        len(state.history),
+        mends,
+        view.size,
+    )
+    return origin, evaluating_parent(candidate, drawn_examples[:count], view.size)
+
+
+def _sample_view(state: RunState, parent: int, mutation_index: int) -> SampleView:
+    """What the sampler may know when it draws examples for a rewrite of this parent."""
+    settings = state.settings
     member = state.members[parent] if state.members else None
-    turn = same_parent[0].turn + 1 if same_parent else member.turn if member else 0
     tried = Counter(
         example
         for settlement in state.history
         if isinstance(settlement.origin, Mutation) and settlement.origin.parent == parent
-        for example in settlement.shown
+        for example in settlement.reflected_examples
     )
-    view = SampleView(
+    return SampleView(
         settings.train,
         member.results.training if member else np.full(len(settings.train), np.nan),
         settings.perfect_score,
-        member.shown if member else frozenset(),
+        member.reflected_examples if member else frozenset(),
         tried,
-        frozenset(example for live in state.live for example in _looks(live, parent)),
-        draw,
+        frozenset(example for live in state.live for example in _drawn_examples(live, parent)),
+        mutation_index,
         settings.seed,
-        _size(state, ticket),
+        _size(state, len(state.history) + len(state.live)),
     )
-    looks = settings.sampler(view)
-    # Fewer looks where not all of them fit into what is left.
-    fewest = min(len(looks), view.size or len(looks))
-    if state.members and not earlier:
-        fewest = 1  # rather one that is small than none at all
-    # And before that fewer ways back for what does not run.
-    sizes = [(len(looks), mends) for mends in range(settings.mends, 0, -1)]
-    sizes += [(count, 0) for count in range(len(looks), fewest - 1, -1)]
-    for count, mends in sizes:
-        hold = _hold(state, candidate, looks[:count], mends)
-        if not settings.limits.obstacle(used=used, more=hold):
-            break
-    origin = Mutation(hold, parent, looks[:count], draw, turn, len(state.history), mends, view.size)
-    return origin, rolling(candidate, looks[:count], view.size)
 
 
 def _size(state: RunState, ticket: int) -> int:
-    """How many examples the next reflection is shown; 0 where that is the sampler's choice."""
+    """How many examples the next reflection is shown; 0 if that is the sampler's choice."""
     sizes = state.settings.minibatch_sizes
     if len(sizes) <= 1:
         return sizes[0] if sizes else 0
@@ -212,7 +237,7 @@ def _size(state: RunState, ticket: int) -> int:
 def _lost(state: RunState, child: Candidate, parent: int) -> float:
     """By how much a rejected child did worse on the first validation examples than its parent.
 
-    0 where it did not come so far.
+    0 if it did not come so far.
     """
     rungs, settings = state.settings.rungs, state.settings
     if rungs is None:
@@ -228,11 +253,11 @@ def _lost(state: RunState, child: Candidate, parent: int) -> float:
     return min(0.0, sum(known) / (2 * len(known))) if known else 0.0
 
 
-def _hold(state: RunState, parent: Candidate, looks: tuple[int, ...], mends: int) -> Tally:
+def _hold(state: RunState, parent: Candidate, drawn_examples: tuple[int, ...], mends: int) -> Tally:
     """The worst case of a mutation that looks at these examples."""
     return worst_case(
         state.settings,
-        looks,
+        drawn_examples,
         parent_paid=_paid(state, parent),
         seed_paid=_paid(state, candidate_of(state, 0)),
         mends=mends,
@@ -245,9 +270,9 @@ def _paid(state: RunState, candidate: Candidate) -> Callable[[int], bool]:
     return lambda example: RolloutKey(digest, example) in state.charged
 
 
-def _looks(proposal: Proposal, parent: int) -> tuple[int, ...]:
+def _drawn_examples(proposal: Proposal, parent: int) -> tuple[int, ...]:
     origin = proposal.origin
-    return origin.looks if isinstance(origin, Mutation) and origin.parent == parent else ()
+    return origin.drawn_examples if isinstance(origin, Mutation) and origin.parent == parent else ()
 
 
 def _parent(state: RunState, view: PoolView) -> int:
@@ -297,5 +322,5 @@ def _merge(state: RunState) -> Begun | None:
     rollouts += sum(1 + (not is_paid(example)) for example in settings.anchors)
     hold = Tally(rollouts=rollouts, metric_calls=rollouts, proposals=1)
     parents = [state.members[parent].candidate for parent in plan.parents]
-    phase = gating(state, plan.child, examples, parents)
+    phase = evaluating_child(state, plan.child, examples, parents)
     return Merge(hold, plan.parents, plan.ancestor, len(state.history)), phase

@@ -11,13 +11,13 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Generic, TypeVar, overload
 
-__all__ = ["Ledger", "Log"]
+__all__ = ["PersistentList", "PersistentMap"]
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Log(Sequence[Value], Generic[Value]):
+class PersistentList(Sequence[Value], Generic[Value]):
     """An immutable sequence with a cheap `plus`."""
 
     __slots__ = ("_length", "_store")
@@ -26,9 +26,9 @@ class Log(Sequence[Value], Generic[Value]):
         self._store = list(items)
         self._length = len(self._store)
 
-    def plus(self, item: Value) -> Log[Value]:
+    def plus(self, item: Value) -> PersistentList[Value]:
         """This log with one more item at its end."""
-        longer: Log[Value] = Log.__new__(Log)
+        longer: PersistentList[Value] = PersistentList.__new__(PersistentList)
         longer._length = self._length + 1
         longer._store = self._store
         if len(self._store) > self._length and self._store[self._length] is item:
@@ -51,15 +51,15 @@ class Log(Sequence[Value], Generic[Value]):
         return self._length
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Log) and list(self) == list(other)
+        return isinstance(other, PersistentList) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Log({list(self)!r})"
+        return f"PersistentList({list(self)!r})"
 
 
-class Ledger(Mapping[Key, Value], Generic[Key, Value]):
+class PersistentMap(Mapping[Key, Value], Generic[Key, Value]):
     """An immutable mapping with a cheap `plus`; a key, once in, keeps its value."""
 
     __slots__ = ("_length", "_store")
@@ -68,11 +68,11 @@ class Ledger(Mapping[Key, Value], Generic[Key, Value]):
         self._store: dict[Key, tuple[int, Value]] = {}
         self._length = 0
 
-    def plus(self, key: Key, value: Value) -> Ledger[Key, Value]:
+    def plus(self, key: Key, value: Value) -> PersistentMap[Key, Value]:
         """This ledger with one more entry, or itself where the key is in already."""
         if key in self:
             return self
-        longer: Ledger[Key, Value] = Ledger.__new__(Ledger)
+        longer: PersistentMap[Key, Value] = PersistentMap.__new__(PersistentMap)
         longer._length = self._length + 1
         longer._store = self._store
         position, added = self._store.get(key, (-1, None))
@@ -101,9 +101,9 @@ class Ledger(Mapping[Key, Value], Generic[Key, Value]):
         return self._length
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ledger) and dict(self) == dict(other)
+        return isinstance(other, PersistentMap) and dict(self) == dict(other)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Ledger({dict(self)!r})"
+        return f"PersistentMap({dict(self)!r})"

@@ -16,7 +16,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import candidate_of
 from dspy_gepa.core.proposal import Evaluation, Mutation, Proposal
 from dspy_gepa.core.rollout import RolloutKey
-from dspy_gepa.core.state import Member, RunState, Settlement
+from dspy_gepa.core.state import Member, ProposalRecord, RunState
 from dspy_gepa.core.work import Evidence, Lesson
 
 __all__ = ["contrasts_of", "lessons_of"]
@@ -41,7 +41,7 @@ def contrasts_of(
     looked = [example for done in proposal.evaluations for example in done.examples]
     earlier: list[int] = []
     if state.members:
-        training = state.members[origin.parent].results.before(origin.seen).training
+        training = state.members[origin.parent].results.before(origin.visible_proposals).training
         places = np.flatnonzero(~np.isnan(training)).tolist()
         earlier = [state.settings.train[place] for place in places]
     digest, worst = (
@@ -66,16 +66,16 @@ def lessons_of(state: RunState, proposal: Proposal) -> tuple[Lesson, ...]:
     if not state.members or not isinstance(origin, Mutation):
         return ()
     line = [
-        _kept(state, state.members[member], origin.seen)
+        _kept(state, state.members[member], origin.visible_proposals)
         for member in sorted(_line(state, origin.parent))
         if isinstance(state.history[state.members[member].ticket].origin, Mutation)
     ]
     attempts = [
-        _attempted(state, ticket, settlement, origin.seen)
+        _attempted(state, ticket, settlement, origin.visible_proposals)
         for ticket, settlement in _attempts(state, origin)
     ]
-    found = [*line[-_MOST_OF_THE_LINE:], *attempts]
-    return tuple(sorted(found, key=lambda lesson: lesson.ticket))
+    records = [*line[-_MOST_OF_THE_LINE:], *attempts]
+    return tuple(sorted(records, key=lambda lesson: lesson.ticket))
 
 
 def _line(state: RunState, member: int) -> set[int]:
@@ -90,75 +90,81 @@ def _line(state: RunState, member: int) -> set[int]:
     return line
 
 
-def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, Settlement]]:
+def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, ProposalRecord]]:
     """The newest proposals on the same parent that wrote something new and were rejected.
 
     All that wrote something new, accepted ones too, where the settings say so.
     """
-    found: list[tuple[int, Settlement]] = []
+    attempts: list[tuple[int, ProposalRecord]] = []
     parent = candidate_of(state, origin.parent)
     tells_all = state.settings.tells_attempts
     kinds = ("rejected", "accepted") if tells_all else ("rejected",)
-    for ticket in reversed(range(origin.seen)):
+    for ticket in reversed(range(origin.visible_proposals)):
         settlement = state.history[ticket]
         is_on_parent = (
             isinstance(settlement.origin, Mutation) and settlement.origin.parent == origin.parent
         )
         if is_on_parent and settlement.verdict.kind in kinds:
             if settlement.candidate != parent:
-                found.append((ticket, settlement))
-            if len(found) == _MOST_ATTEMPTS and not tells_all:
+                attempts.append((ticket, settlement))
+            if len(attempts) == _MOST_ATTEMPTS and not tells_all:
                 break
-    return found
+    return attempts
 
 
-def _kept(state: RunState, member: Member, seen: int) -> Lesson:
+def _kept(state: RunState, member: Member, visible_proposals: int) -> Lesson:
     parent = state.members[member.parents[0]]
-    own, before = member.results.before(seen), parent.results.before(seen)
+    own, before = member.results.before(visible_proposals), parent.results.before(visible_proposals)
     gains = np.concatenate([own.scores - before.scores, own.training - before.training])
     gains = gains[~np.isnan(gains)]
     settlement = state.history[member.ticket]
     lesson = _lesson(member.ticket, settlement, parent.candidate, gains.tolist(), is_kept=True)
     if not state.settings.tells_attempts:
         return lesson
-    return replace(lesson, evidence=_evidence(state, settlement, seen))
+    return replace(lesson, evidence=_evidence(state, settlement, visible_proposals))
 
 
-def _attempted(state: RunState, ticket: int, settlement: Settlement, seen: int) -> Lesson:
+def _attempted(
+    state: RunState, ticket: int, settlement: ProposalRecord, visible_proposals: int
+) -> Lesson:
     assert isinstance(settlement.origin, Mutation)
     parent = candidate_of(state, settlement.origin.parent)
-    gains = list(_gains(state, settlement, parent, seen))
+    gains = list(_gains(state, settlement, parent, visible_proposals))
     is_kept = settlement.verdict.kind == "accepted"
     lesson = _lesson(ticket, settlement, parent, gains, is_kept=is_kept)
-    evidence = _evidence(state, settlement, seen)
+    evidence = _evidence(state, settlement, visible_proposals)
     if not evidence:
         return lesson
     return replace(lesson, candidate=settlement.candidate, evidence=evidence)
 
 
-def _evidence(state: RunState, settlement: Settlement, seen: int) -> tuple[Evidence, ...]:
+def _evidence(
+    state: RunState, settlement: ProposalRecord, visible_proposals: int
+) -> tuple[Evidence, ...]:
     """What is known of a proposal's candidate on the examples that its reflection was shown."""
     digest = settlement.candidate.digest
-    keys = [RolloutKey(digest, example) for example in settlement.shown]
-    known = [key for key in keys if state.charged.get(key, seen) < seen]
+    keys = [RolloutKey(digest, example) for example in settlement.reflected_examples]
+    known = [key for key in keys if state.charged.get(key, visible_proposals) < visible_proposals]
     return tuple(Evidence(key.example, state.known[key]) for key in known)
 
 
 def _gains(
-    state: RunState, settlement: Settlement, parent: Candidate, seen: int
+    state: RunState, settlement: ProposalRecord, parent: Candidate, visible_proposals: int
 ) -> Iterator[float]:
     """How much higher what was proposed scored than the parent, on what both were run on."""
     first = state.settings.rungs.first if state.settings.rungs else None
-    for example in dict.fromkeys((*settlement.shown, *state.settings.validation_order[:first])):
+    for example in dict.fromkeys(
+        (*settlement.reflected_examples, *state.settings.validation_order[:first])
+    ):
         keys = [RolloutKey(each.digest, example) for each in (settlement.candidate, parent)]
-        if all(state.charged.get(key, seen) < seen for key in keys):
+        if all(state.charged.get(key, visible_proposals) < visible_proposals for key in keys):
             new, old = (state.known[key].score for key in keys)
             yield 0.0 if new == old else new - old
 
 
 def _lesson(
     ticket: int,
-    settlement: Settlement,
+    settlement: ProposalRecord,
     parent: Candidate,
     gains: list[float],
     *,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.columns import columns, objective_names
 from dspy_gepa.core.proposal import Evaluation, Merge, Mutation, Proposal
 from dspy_gepa.core.results import Results, place_of
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.state import Member, RunState
 
-__all__ = ["measured", "new_member", "without_failures"]
+__all__ = ["new_member", "with_new_scores", "without_failures"]
 
 
-def measured(state: RunState, proposal: Proposal) -> tuple[Member, ...]:
+def with_new_scores(state: RunState, proposal: Proposal) -> tuple[Member, ...]:
     """The members, with what a proposal found out about those that it comes from."""
     members = list(state.members)
     for number in proposal.origin.parents if members else ():
@@ -27,8 +28,8 @@ def measured(state: RunState, proposal: Proposal) -> tuple[Member, ...]:
 def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: Results) -> Results:
     """What is known of a candidate after a proposal's rollouts."""
     settings = state.settings
-    found = {
-        key.example: state.known[key].score
+    rollouts = {
+        key.example: state.known[key]
         for evaluation in proposal.evaluations
         if evaluation.candidate == candidate
         for key in evaluation.keys
@@ -37,8 +38,8 @@ def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: 
     validation, train = place_of(settings.validation), place_of(settings.train)
     return before.plus(
         proposal.ticket,
-        scores={validation[e]: score for e, score in found.items() if e in validation},
-        training={train[e]: score for e, score in found.items() if e in train},
+        validation={validation[e]: each for e, each in rollouts.items() if e in validation},
+        training={train[e]: each for e, each in rollouts.items() if e in train},
     )
 
 
@@ -48,8 +49,8 @@ def without_failures(state: RunState) -> tuple[Member, ...]:
     members = []
     for member in state.members:
         is_failure = [
-            [_is_no_result(state, key) for key in Evaluation(member.candidate, examples).keys]
-            for examples in sets
+            np.array([_is_no_result(state, key) for key in Evaluation(member.candidate, each).keys])
+            for each in sets
         ]
         results = member.results.without(validation=is_failure[0], train=is_failure[1])
         members.append(replace(member, results=results))
@@ -67,12 +68,6 @@ def new_member(state: RunState, accepted: Proposal, charge: int) -> Member:
     settings, candidate = state.settings, validation.candidate
     empty = Results.none(train=len(settings.train), validation=len(settings.validation))
     results = _results(state, accepted, candidate, empty)
-    if settings.frontier != "instance":
-        rollouts = state.validated(candidate)
-        # The first member says which objectives there are.
-        names = state.objectives if state.members else objective_names(filter(None, rollouts))
-        row = columns(settings.frontier, rollouts, names, settings.minimized)
-        results = results.with_columns(row)
     before = {key for evaluation in earlier for key in evaluation.keys}
     unpaid = sum(
         state.known[key].charge.metric_calls
@@ -80,19 +75,23 @@ def new_member(state: RunState, accepted: Proposal, charge: int) -> Member:
         if key not in state.charged and key not in before
     )
     match accepted.origin:
-        case Mutation(turn=turn):
-            turn += 1
+        case Mutation(rewrites_before=rewrites_before):
+            rewrites_before += 1
         case Merge(parents=parents):
-            turn = max(state.members[parent].turn for parent in parents)
+            rewrites_before = max(state.members[parent].rewrites_before for parent in parents)
         case _:
-            turn = 0
-    shown = [state.members[parent].shown for parent in accepted.origin.parents if state.members]
+            rewrites_before = 0
+    reflected_examples = [
+        state.members[parent].reflected_examples
+        for parent in accepted.origin.parents
+        if state.members
+    ]
     return Member(
         candidate,
         accepted.origin.parents,
         accepted.ticket,
-        turn,
+        rewrites_before,
         state.spent.metric_calls + charge - unpaid,
-        frozenset(accepted.shown).union(*shown),
+        frozenset(accepted.reflected_examples).union(*reflected_examples),
         results,
     )

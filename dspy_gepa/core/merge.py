@@ -65,7 +65,7 @@ def plan_merge(
     random: Random,
     text_merge: TextMerge = better_text,
 ) -> MergePlan | None:
-    """A merge of two frontier members, or None where no pair of them can be merged.
+    """A merge of two frontier members, or None if no pair of them can be merged.
 
     Eligible are pairs of which neither descends from the other, with a common ancestor that is
     no better than either, where at least one component was changed by one of them only, or gets
@@ -131,10 +131,10 @@ def has_own_text(child: Candidate, parents: Sequence[Candidate]) -> bool:
 
 def _ancestors(members: Sequence[Lineage]) -> list[frozenset[int]]:
     """For every member, the ids of all that it descends from. Parents are older than children."""
-    found: list[frozenset[int]] = []
+    ancestors: list[frozenset[int]] = []
     for member in members:
-        found.append(frozenset(member.parents).union(*(found[p] for p in member.parents)))
-    return found
+        ancestors.append(frozenset(member.parents).union(*(ancestors[p] for p in member.parents)))
+    return ancestors
 
 
 def _has_one_sided_change(

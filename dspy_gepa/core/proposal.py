@@ -2,15 +2,17 @@
 
 Its phase is a tagged union; each phase holds exactly what is known by then:
 
-    mutation   Rolling -> Reflecting -> Drafted -> Gating -> Anchoring -> Validating -> Settled
-    merge                                          Gating -> Anchoring -> Validating -> Settled
-    seed, revalidation                                                    Validating -> Settled
+    mutation   EvaluatingParent -> Reflecting -> TextsReady -> EvaluatingChild -> CheckingMustPass
+               -> Validating -> Settled
+    merge      EvaluatingChild -> CheckingMustPass -> Validating -> Settled
+    seed and revalidation
+               Validating -> Settled
 
-Rolling and Gating may be entered several times, each time on more of their examples. Remarking
-comes between Rolling and Reflecting where the metric can be asked about single components. Drafted
-may be followed by Repairing and a second Drafted. Gating is followed by Reflecting if a text does
-not run and goes back. Anchoring is left out if no examples must keep passing. A seed that has to be
-written begins with Reflecting and Drafted.
+EvaluatingParent and EvaluatingChild may be entered several times, each time on more of their
+examples. Remarking comes between EvaluatingParent and Reflecting if the metric can be asked about
+single components. TextsReady may be followed by Repairing and a second TextsReady. EvaluatingChild
+is followed by Reflecting if a text does not run and goes back. CheckingMustPass is left out if no
+examples must keep passing. A seed that has to be written begins with Reflecting and TextsReady.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ from dspy_gepa.core.rollout import RemarkKey, RolloutKey
 from dspy_gepa.core.work import Fault, ReflectionAnswer
 
 __all__ = [
-    "Anchoring",
-    "Drafted",
+    "CheckingMustPass",
+    "EvaluatingChild",
+    "EvaluatingParent",
     "Evaluation",
-    "Gating",
     "Merge",
     "Mutation",
     "Origin",
@@ -38,9 +40,9 @@ __all__ = [
     "Remarking",
     "Repairing",
     "Revalidation",
-    "Rolling",
     "Seed",
     "Settled",
+    "TextsReady",
     "Validating",
     "Verdict",
     "evaluations_of",
@@ -67,13 +69,13 @@ class Mutation:
     """The most that it can need."""
     parent: int
     """A member's id."""
-    looks: tuple[int, ...]
+    drawn_examples: tuple[int, ...]
     """Training examples that the parent may be run on; the minibatch is taken from them."""
-    draw: int
+    mutation_index: int
     """How many mutations were issued before it."""
-    turn: int
+    rewrites_before: int
     """How many rewrites were tried along this lineage before, those in vain included."""
-    seen: int
+    visible_proposals: int
     """How many proposals were over when it was issued: what it may know of, at any time."""
     mends: int = 0
     """How often a text of it that does not run may go back: what the budget had room for."""
@@ -94,7 +96,7 @@ class Merge:
     parents: tuple[int, int]
     """Ascending ids."""
     ancestor: int
-    seen: int
+    visible_proposals: int
     """As in `Mutation`."""
 
 
@@ -130,12 +132,12 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Rolling:
+class EvaluatingParent:
     """The parent runs on training examples, with traces."""
 
     evaluation: Evaluation
     """As far as it has come."""
-    looks: tuple[int, ...]
+    drawn_examples: tuple[int, ...]
     """All examples that it may be run on, in order."""
 
 
@@ -156,7 +158,7 @@ class Reflecting:
 
     evaluation: Evaluation
     """What it learns from: the parent on the minibatch; a text of its own on the example on which
-    that did not run; nothing where first texts are written."""
+    that did not run; nothing if first texts are written."""
     components: tuple[str, ...]
 
 
@@ -171,7 +173,7 @@ class Repairing:
 
 
 @dataclass(frozen=True, slots=True)
-class Drafted:
+class TextsReady:
     """The reflection has answered."""
 
     evaluation: Evaluation
@@ -180,7 +182,7 @@ class Drafted:
 
 
 @dataclass(frozen=True, slots=True)
-class Gating:
+class EvaluatingChild:
     """The child runs on the examples on which its parents' scores are known."""
 
     evaluation: Evaluation
@@ -190,11 +192,11 @@ class Gating:
 
 
 @dataclass(frozen=True, slots=True)
-class Anchoring:
+class CheckingMustPass:
     """The child runs on the examples on which it must not be worse than the seed."""
 
     evaluation: Evaluation
-    beside: tuple[Evaluation, ...]
+    reference: tuple[Evaluation, ...]
     """The seed's, which all proposals share."""
 
 
@@ -203,7 +205,7 @@ class Validating:
     """The candidate runs on validation examples."""
 
     evaluation: Evaluation
-    beside: tuple[Evaluation, ...] = ()
+    reference: tuple[Evaluation, ...] = ()
     """Its parents on the same examples, where it is compared with them."""
 
 
@@ -228,13 +230,13 @@ class Settled:
 
 
 Phase: TypeAlias = (
-    Rolling
+    EvaluatingParent
     | Remarking
     | Reflecting
     | Repairing
-    | Drafted
-    | Gating
-    | Anchoring
+    | TextsReady
+    | EvaluatingChild
+    | CheckingMustPass
     | Validating
     | Settled
 )
@@ -243,10 +245,10 @@ Phase: TypeAlias = (
 def evaluations_of(phase: Phase) -> tuple[Evaluation, ...]:
     """What a phase asks to be run, the candidate's own last."""
     match phase:
-        case Rolling(evaluation) | Gating(evaluation):
+        case EvaluatingParent(evaluation) | EvaluatingChild(evaluation):
             return (evaluation,)
-        case Anchoring(evaluation, beside) | Validating(evaluation, beside):
-            return (*beside, evaluation)
+        case CheckingMustPass(evaluation, reference) | Validating(evaluation, reference):
+            return (*reference, evaluation)
     return ()
 
 
@@ -262,7 +264,7 @@ class Proposal:
     """All rollouts that it has asked for, in order."""
     remarks: tuple[RemarkKey, ...] = ()
     """All that it has had the metric asked about single components, in order."""
-    shown: tuple[int, ...] = ()
+    reflected_examples: tuple[int, ...] = ()
     """The minibatch that its reflection sees; empty before."""
     mended: int = 0
     """How many of its texts did not run and were sent back."""

@@ -17,7 +17,7 @@ _WORTH = 4
 
 
 def asked_about(
-    state: RunState, evaluation: Evaluation, components: tuple[str, ...], seen: int
+    state: RunState, evaluation: Evaluation, components: tuple[str, ...], visible_proposals: int
 ) -> tuple[RemarkKey, ...]:
     """What the metric is asked about single components: of runs with an answer that called them.
 
@@ -26,13 +26,15 @@ def asked_about(
     and what it was asked before; of others by chance, the more rarely the more often it said of a
     component what it said of the whole.
     """
-    told = _told(state, seen)
+    remarks_before = _told(state, visible_proposals)
     most, asked = state.settings.feedback_calls, set(state.settings.asked_about)
     remarks: list[RemarkKey] = []
     for key, rollout in zip(evaluation.keys, state.rollouts(evaluation), strict=True):
         called = [n for n in components if n in asked and rollout.trace.calls_of(n)]
         able = [RemarkKey(*key[:2], name) for name in called if not rollout.failure]
-        worth = [each for each in able if _is_worth_it(state, each, told, seen)]
+        worth = [
+            each for each in able if _is_worth_it(state, each, remarks_before, visible_proposals)
+        ]
         remarks += worth[:most]
     return tuple(remarks)
 
@@ -45,7 +47,7 @@ class _Told:
     """Those on which something was said of it alone."""
     counts: Counter[bool] = field(default_factory=Counter)
     """How often something was said of it alone, and how often not. Runs that went right, of which
-    there is little to say, count only where something was."""
+    there is little to say, count only if something was."""
 
     @property
     def share(self) -> float:
@@ -53,19 +55,19 @@ class _Told:
         return (self.counts[True] + 1) / (self.counts.total() + 2)
 
 
-def _told(state: RunState, seen: int) -> dict[str, _Told]:
-    """What the first `seen` proposals were told, by component."""
-    told: dict[str, _Told] = {}
+def _told(state: RunState, visible_proposals: int) -> dict[str, _Told]:
+    """What the first `visible_proposals` proposals were told, by component."""
+    by_component: dict[str, _Told] = {}
     for key, remark in state.remarks.items():
-        if state.charged.get(key, seen) < seen and remark.metric_calls:
-            of_component = told.setdefault(key.component, _Told())
+        if state.charged.get(key, visible_proposals) < visible_proposals and remark.metric_calls:
+            of_component = by_component.setdefault(key.component, _Told())
             rollout = state.known[RolloutKey(*key[:2])]
             is_own = _is_own(remark, rollout)
             if is_own:
                 of_component.examples.add(key.example)
             if is_own or rollout.score != state.settings.perfect_score:
                 of_component.counts[is_own] += 1
-    return told
+    return by_component
 
 
 def _is_own(remark: Remark, rollout: Rollout) -> bool:
@@ -76,8 +78,13 @@ def _is_own(remark: Remark, rollout: Rollout) -> bool:
     return not remark.attachments.keys() <= rollout.attachments.keys()
 
 
-def _is_worth_it(state: RunState, key: RemarkKey, told: dict[str, _Told], seen: int) -> bool:
-    before, is_known = told.get(key.component), state.charged.get(key, seen) < seen
+def _is_worth_it(
+    state: RunState, key: RemarkKey, remarks_before: dict[str, _Told], visible_proposals: int
+) -> bool:
+    before, is_known = (
+        remarks_before.get(key.component),
+        state.charged.get(key, visible_proposals) < visible_proposals,
+    )
     if is_known or before is None or key.example in before.examples:
         return True
     chance = stream(state.settings.seed, "remark", *key)

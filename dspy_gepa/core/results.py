@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from dspy_gepa.core.frontier import Vector
+from dspy_gepa.core.frontier import Flags, Vector
+from dspy_gepa.core.rollout import Rollout
 
 __all__ = ["Results", "Tickets", "place_of"]
 
 Tickets = np.ndarray[Any, np.dtype[np.int64]]
 """Numbers of proposals."""
+Row = TypeVar("Row", bound=np.ndarray[Any, Any])
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -29,11 +31,11 @@ class Results:
     """A member's scores, each with the proposal that brought it; arrays are never written to."""
 
     scores: Vector
-    """One for every validation example, NaN where it was not run."""
+    """One for every validation example, NaN if it was not run."""
     training: Vector
     """One for every training example, likewise."""
-    columns: Vector
-    """Its row of the frontier."""
+    objectives: Mapping[str, Vector]
+    """For each objective that was seen one for every validation example, NaN if it has none."""
     scored_by: Tickets
     """For every validation example the proposal whose commit made the score known."""
     trained_by: Tickets
@@ -43,50 +45,55 @@ class Results:
     def none(cls, *, train: int, validation: int) -> Results:
         """Nothing was run yet, on sets of these sizes."""
         scores, training = np.full(validation, np.nan), np.full(train, np.nan)
-        return cls(scores, training, scores, np.full(validation, _NEVER), np.full(train, _NEVER))
+        return cls(scores, training, {}, np.full(validation, _NEVER), np.full(train, _NEVER))
 
     def plus(
         self,
         ticket: int,
         *,
-        scores: Mapping[int, float],
-        training: Mapping[int, float],
+        validation: Mapping[int, Rollout],
+        training: Mapping[int, Rollout],
     ) -> Results:
         """These results and those of a proposal, by position in the sets; known ones stay."""
-        more, scored_by = _filled(self.scores, self.scored_by, scores, ticket)
-        trained, trained_by = _filled(self.training, self.trained_by, training, ticket)
-        columns = more if self.columns is self.scores else self.columns
-        return Results(more, trained, columns, scored_by, trained_by)
+        new = {place: each for place, each in validation.items() if np.isnan(self.scores[place])}
+        names = {name for rollout in new.values() for name in rollout.objectives}
+        objectives = dict(self.objectives)
+        for name in sorted(names):
+            row = objectives.get(name, np.full(len(self.scores), np.nan))
+            own = {p: each.objectives[name] for p, each in new.items() if name in each.objectives}
+            objectives[name] = _filled(row, own)
+        scores = _filled(self.scores, _scores(new))
+        scored_by = _filled(self.scored_by, dict.fromkeys(new, ticket))
+        new = {place: each for place, each in training.items() if np.isnan(self.training[place])}
+        trained, trained_by = _filled(self.training, _scores(new)), self.trained_by
+        trained_by = _filled(trained_by, dict.fromkeys(new, ticket))
+        return Results(scores, trained, objectives, scored_by, trained_by)
 
-    def with_columns(self, columns: Vector) -> Results:
-        """These results with another row of the frontier."""
-        columns.setflags(write=False)
-        return replace(self, columns=columns)
-
-    def without(self, *, validation: Sequence[bool], train: Sequence[bool]) -> Results:
-        """What is left where these scores are taken away."""
-        scores = np.where(validation, np.nan, self.scores)
-        training = np.where(train, np.nan, self.training)
-        columns = scores if self.columns is self.scores else self.columns
-        return replace(self, scores=scores, training=training, columns=columns)
+    def without(self, *, validation: Flags, train: Flags) -> Results:
+        """What is left where these results are taken away."""
+        return replace(
+            self,
+            scores=np.where(validation, np.nan, self.scores),
+            training=np.where(train, np.nan, self.training),
+            objectives={
+                name: np.where(validation, np.nan, row) for name, row in self.objectives.items()
+            },
+        )
 
     def before(self, ticket: int) -> Results:
         """What was known when the proposals below this ticket were over."""
-        scores = np.where(self.scored_by < ticket, self.scores, np.nan)
-        training = np.where(self.trained_by < ticket, self.training, np.nan)
-        columns = scores if self.columns is self.scores else self.columns
-        return replace(self, scores=scores, training=training, columns=columns)
+        return self.without(validation=self.scored_by >= ticket, train=self.trained_by >= ticket)
 
 
-def _filled(
-    row: Vector, tickets: Tickets, found: Mapping[int, float], ticket: int
-) -> tuple[Vector, Tickets]:
-    new: Sequence[int] = [place for place in found if np.isnan(row[place])]
-    if not new:
-        return row, tickets
-    row, tickets = row.copy(), tickets.copy()
-    row[new] = [found[place] for place in new]
-    tickets[new] = ticket
-    for kept in (row, tickets):
-        kept.setflags(write=False)
-    return row, tickets
+def _scores(rollouts: Mapping[int, Rollout]) -> Mapping[int, float]:
+    return {place: rollout.score for place, rollout in rollouts.items()}
+
+
+def _filled(row: Row, values: Mapping[int, float]) -> Row:
+    """The row with these values, by position."""
+    if not values:
+        return row
+    row = row.copy()
+    row[list(values)] = list(values.values())
+    row.setflags(write=False)
+    return row

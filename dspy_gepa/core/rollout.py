@@ -25,7 +25,7 @@ class RolloutKey(NamedTuple):
     example: int
     """The example's id."""
     trial: int = 0
-    """Above 0 where a rollout that was answered is asked for again, to see whether it can still be
+    """Above 0 if a rollout that was answered is asked for again, to see whether it can still be
     carried out: see `streaks`. The number tells such trials apart."""
 
 
@@ -58,9 +58,9 @@ class Step:
     inputs: Mapping[str, object]
     """Field name to value, as the component was called."""
     outputs: Mapping[str, object]
-    """Field name to value; empty where the call failed."""
+    """Field name to value; empty if the call failed."""
     failure: str = ""
-    """Why the call gave no usable output; empty where it did."""
+    """Why the call gave no usable output; empty if it did."""
     reply: str = ""
     """The model's raw reply where it could not be parsed; empty otherwise."""
 
@@ -72,7 +72,7 @@ class Trace:
     inputs: Mapping[str, object] = field(default_factory=dict)
     """What the whole program was given."""
     outputs: Mapping[str, object] = field(default_factory=dict)
-    """What the whole program answered; empty where it failed."""
+    """What the whole program answered; empty if it failed."""
     steps: tuple[Step, ...] = ()
 
     def calls_of(self, component: str) -> tuple[Step, ...]:
@@ -89,17 +89,17 @@ class Rollout:
     feedback: str = ""
     """What the metric said about it, in words; may be empty."""
     objectives: Mapping[str, float] = field(default_factory=dict)
-    """Named partial scores; empty where the metric gives none."""
+    """Named partial scores; empty if the metric gives none."""
     attachments: Mapping[str, object] = field(default_factory=dict, compare=False)
     """Name to whatever else the metric handed over for a reflection to see: images, say."""
     failure: str = ""
-    """Why there is no answer to score (a crash, an unreadable reply); empty where there is."""
+    """Why there is no answer to score (a crash, an unreadable reply); empty if there is."""
     is_broken: bool = False
     """Whether the program or the metric itself failed, which no text may be able to mend."""
     cause: str = ""
-    """What failed then, and where: equal for failures of one cause; empty where nobody said it."""
+    """What failed then, and where: equal for failures of one cause; empty if nobody said it."""
     metric_calls: int = 1
-    """How often the user's metric was called for it: 0 where a failure left nothing to score."""
+    """How often the user's metric was called for it: 0 if a failure left nothing to score."""
     usage: Usage = FREE
     """What its model calls cost, those of the metric included."""
     trace: Trace = field(default_factory=Trace, compare=False)
@@ -122,7 +122,7 @@ class Remark:
     text: str = ""
     """Empty where it said nothing, or could not be asked."""
     score: float | None = None
-    """The score that came with the words; None where none is known."""
+    """The score that came with the words; None if none is known."""
     attachments: Mapping[str, object] = field(default_factory=dict, compare=False)
     """As in `Rollout`."""
     metric_calls: int = 1

@@ -12,7 +12,14 @@ from dspy_gepa.core.frontier import Vector
 from dspy_gepa.core.results import place_of
 from dspy_gepa.core.streams import stream
 
-__all__ = ["Epochs", "Looks", "SampleView", "Sampler", "epoch_minibatch", "epochs"]
+__all__ = [
+    "EpochSampler",
+    "FailureFirstSampler",
+    "SampleView",
+    "Sampler",
+    "epoch_minibatch",
+    "epochs",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +29,21 @@ class SampleView:
     examples: tuple[int, ...]
     """The training set."""
     scores: Vector
-    """The parent's on them, NaN where it was not run."""
+    """The parent's on them, NaN if it was not run."""
     perfect_score: float
     """An example that scores this does not fail."""
-    shown: frozenset[int]
+    reflected_examples: frozenset[int]
     """Those that reflections along its lineage have seen."""
     tried: Mapping[int, int]
     """Those that reflections on this very parent have seen, and how often."""
     under_way: frozenset[int]
     """Those that live proposals from this parent look at."""
-    draw: int
+    mutation_index: int
     """How many mutations were issued before."""
     seed: int
     """For `stream`."""
     size: int = 0
-    """How many examples are to make the minibatch; 0 where the sampler chooses."""
+    """How many examples are to make the minibatch; 0 if the sampler chooses."""
 
     def times_shown(self, example: int) -> int:
         """How often a reflection on this parent has seen this example."""
@@ -48,22 +55,22 @@ Sampler: TypeAlias = Callable[[SampleView], tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Epochs:
+class EpochSampler:
     """Minibatches of one size from shuffled epochs, whatever is known. Paper, algorithm 1."""
 
     size: int = 3
 
     def __call__(self, view: SampleView) -> tuple[int, ...]:
         """The next minibatch."""
-        return epoch_minibatch(view.examples, self.size, view.draw, seed=view.seed)
+        return epoch_minibatch(view.examples, self.size, view.mutation_index, seed=view.seed)
 
 
-epochs = Epochs()
+epochs = EpochSampler()
 """The published sampler, with its usual size."""
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class FailureFirstSampler:
     """An epoch's minibatch as it comes; where all of it is right, others that may fail.
 
     Those are first the examples that the parent is known to fail on, then some that it was not run
@@ -79,20 +86,22 @@ class Looks:
 
     def __call__(self, view: SampleView) -> tuple[int, ...]:
         """The minibatch, and after it what is looked at where it teaches nothing."""
-        batch = epoch_minibatch(view.examples, view.size or 3, view.draw, seed=view.seed)
+        batch = epoch_minibatch(view.examples, view.size or 3, view.mutation_index, seed=view.seed)
         others = [example for example in view.examples if example not in batch]
-        stream(view.seed, "looks", view.draw).shuffle(others)
+        stream(view.seed, "looks", view.mutation_index).shuffle(others)
         place = place_of(view.examples)
         scores = {example: view.scores[place[example]] for example in others}
         free = [example for example in others if example not in view.under_way]
         # What is known already costs nothing.
         known = [example for example in free if scores[example] < view.perfect_score]
-        known.sort(key=lambda e: (view.times_shown(e), e in view.shown))
+        known.sort(key=lambda e: (view.times_shown(e), e in view.reflected_examples))
         unknown = [example for example in free if np.isnan(scores[example])]
         return (*batch, *known, *unknown[: self.unknown])
 
 
-def epoch_minibatch(examples: Sequence[int], size: int, draw: int, *, seed: int) -> tuple[int, ...]:
+def epoch_minibatch(
+    examples: Sequence[int], size: int, mutation_index: int, *, seed: int
+) -> tuple[int, ...]:
     """The minibatch of the given draw, counted from 0: each epoch shuffles all examples anew.
 
     Every example comes once in an epoch; the last minibatch of an epoch is filled up from the
@@ -102,7 +111,7 @@ def epoch_minibatch(examples: Sequence[int], size: int, draw: int, *, seed: int)
     """
     size = min(size, len(examples))
     per_epoch = -(-len(examples) // size)
-    epoch, position = divmod(draw, per_epoch)
+    epoch, position = divmod(mutation_index, per_epoch)
     order = list(examples)
     stream(seed, "epoch", epoch).shuffle(order)
     taken = order[position * size : (position + 1) * size]

@@ -11,26 +11,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from dspy_gepa.core.answered import drafted, proposal_of, remarked, rolled_out, with_proposal
+from dspy_gepa.core.answered import proposal_of, remarked, rolled_out, with_proposal, with_texts
 from dspy_gepa.core.asking import asked_by
 from dspy_gepa.core.budget import FREE, NOTHING, Tally, unit_in_words
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import has_seed, next_phase, rejected_before
-from dspy_gepa.core.endings import breakdown, obstacle, trial, vain_reflections
+from dspy_gepa.core.endings import breakdown, stop_reason, trial, useless_reflections
 from dspy_gepa.core.events import (
     Advanced,
     Committed,
     Ended,
     Event,
-    Faltered,
     Issued,
     Reflected,
     Remarked,
+    RequestFailed,
     RolledOut,
 )
 from dspy_gepa.core.issuing import completion, next_proposal
-from dspy_gepa.core.membership import measured, new_member
+from dspy_gepa.core.membership import new_member, with_new_scores
 from dspy_gepa.core.proposal import (
+    EvaluatingParent,
     Evaluation,
     Merge,
     Mutation,
@@ -41,7 +42,6 @@ from dspy_gepa.core.proposal import (
     Remarking,
     Repairing,
     Revalidation,
-    Rolling,
     Seed,
     Settled,
     Validating,
@@ -49,7 +49,7 @@ from dspy_gepa.core.proposal import (
     evaluations_of,
 )
 from dspy_gepa.core.rollout import RemarkKey, RolloutKey
-from dspy_gepa.core.state import RunState, Settings, Settlement
+from dspy_gepa.core.state import ProposalRecord, RunState, Settings
 from dspy_gepa.core.streaks import in_order
 from dspy_gepa.core.untaught import untaught
 from dspy_gepa.core.work import (
@@ -59,10 +59,10 @@ from dspy_gepa.core.work import (
     RemarkAnswer,
     RemarkRequest,
     Request,
+    RequestFailure,
     RequestKey,
     RolloutAnswer,
     RolloutRequest,
-    Setback,
     Stop,
     faults_in_words,
 )
@@ -114,7 +114,9 @@ def _validated_meanwhile(state: RunState) -> int | None:
     first = [proposal.phase for proposal in state.live[1:2]]
     if breakdown(state) is not None:
         return 0
-    if not any(isinstance(phase, Rolling | Remarking | Reflecting | Repairing) for phase in first):
+    if not any(
+        isinstance(phase, EvaluatingParent | Remarking | Reflecting | Repairing) for phase in first
+    ):
         return None
     begun = state.live[0].evaluations[0].keys
     answered = sum(key in state.known for key in begun)
@@ -141,14 +143,14 @@ def shortage(state: RunState, running: Sequence[Request], following: Request) ->
     return _used_up(state, unit) if unit else ""
 
 
-def decide(state: RunState, said: Answer | Stop | None) -> tuple[Event, ...]:
+def decide(state: RunState, message: Answer | Stop | None) -> tuple[Event, ...]:
     """What follows from an answer (or from nothing, at the start): the events, in order."""
-    return tuple(decisions(state, said))
+    return tuple(decisions(state, message))
 
 
-def decisions(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
+def decisions(state: RunState, message: Answer | Stop | None) -> Iterator[Event]:
     """The same, each as soon as it is clear: what was heard holds where a strategy then raises."""
-    for event in _heard(state, said):
+    for event in _heard(state, message):
         yield event
         state = evolve(state, event)
     while (chosen := _chosen(state)) is not None:
@@ -168,31 +170,38 @@ def evolve(state: RunState, event: Event) -> RunState:  # noqa: PLR0911 - one fo
         case Remarked():
             return remarked(state, event)
         case Reflected(reflection):
-            return drafted(state, reflection)
-        case Faltered(key, _, lost):
-            attempts = state.vain.get(key, 0) + (not event.is_of_process)
-            vain = {**state.vain, key: attempts}
-            return replace(state, tally=state.tally + lost, lost=state.lost + lost, vain=vain)
+            return with_texts(state, reflection)
+        case RequestFailed(key, _, lost):
+            attempts = state.failed_attempts.get(key, 0) + (not event.is_of_process)
+            failed_attempts = {**state.failed_attempts, key: attempts}
+            return replace(
+                state,
+                tally=state.tally + lost,
+                lost=state.lost + lost,
+                failed_attempts=failed_attempts,
+            )
         case Committed(_, verdict):
             return _committed(state, verdict)
         case Ended(reason, is_breakdown, causes):
             return replace(state, ending=reason, is_broken=is_breakdown, causes=causes)
 
 
-def _heard(state: RunState, said: Answer | Stop | None) -> Iterator[Event]:
+def _heard(state: RunState, message: Answer | Stop | None) -> Iterator[Event]:
     """The events that record what was said; none where it is late, repeated or nothing."""
-    match said:
+    match message:
         case RolloutAnswer(key, rollout) if _is_awaited(state, key):
             # No proposal asked for a trial, so that none is charged for it.
             yield RolledOut(key, rollout, is_asked_for=not key.trial)
         case RemarkAnswer(key, remark) if _is_awaited(state, key):
             yield Remarked(key, remark)
         case ReflectionAnswer():
-            if _is_awaited(state, said.key):
-                yield Reflected(said)
-        case Setback(key, cause, is_lasting):
-            yield Faltered(key, cause, said.lost, said.is_of_process, said.pause_seconds)
-            attempts = state.vain.get(key, 0) + (not said.is_of_process)
+            if _is_awaited(state, message.key):
+                yield Reflected(message)
+        case RequestFailure(key, cause, is_lasting):
+            yield RequestFailed(
+                key, cause, message.lost, message.is_of_process, message.pause_seconds
+            )
+            attempts = state.failed_attempts.get(key, 0) + (not message.is_of_process)
             if state.ending or not _is_awaited(state, key):
                 return
             if is_lasting or attempts >= state.settings.max_setbacks_in_a_row:
@@ -218,7 +227,7 @@ def _is_awaited(state: RunState, key: RequestKey) -> bool:
 
 
 def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each reason to wait
-    """The one next event that follows from the state alone; None where the run has to wait."""
+    """The one next event that follows from the state alone; None if the run has to wait."""
     if (end := _cut_short(state)) is not None:
         return end
     for proposal in state.live:
@@ -230,7 +239,7 @@ def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each re
     # What validates a member further leads to no text, so that none is kept waiting for it.
     under_way = sum(not isinstance(proposal.origin, Revalidation) for proposal in state.live)
     has_room = under_way < window and bool(state.members or has_seed(state))
-    blocked = state.ending or (obstacle(state) if has_room else "")
+    blocked = state.ending or (stop_reason(state) if has_room else "")
     if has_room and not blocked:
         begun, unit = next_proposal(state)
         if not unit:
@@ -240,7 +249,7 @@ def _chosen(state: RunState) -> Event | None:  # noqa: PLR0911 - one for each re
         return _commitment(state, state.live[0])
     if not blocked or state.ending:
         return None
-    if vain_reflections(state):
+    if useless_reflections(state):
         return Ended(blocked, is_breakdown=True)
     if (last := completion(state)) is not None:
         return Issued(len(state.history), *last)
@@ -292,18 +301,25 @@ def _begun(ticket: int, origin: Origin, phase: Phase) -> Proposal:
 
 def _entered(proposal: Proposal, phase: Phase) -> Proposal:
     evaluations = (*proposal.evaluations, *evaluations_of(phase))
-    remarks, shown, mended = proposal.remarks, proposal.shown, proposal.mended
+    remarks, reflected_examples, mended = (
+        proposal.remarks,
+        proposal.reflected_examples,
+        proposal.mended,
+    )
     if isinstance(phase, Remarking):
         remarks = (*remarks, *phase.remarks)
     if isinstance(phase, Reflecting):
         # The second time and later it is about a text of its own.
-        shown, mended = shown or phase.evaluation.examples, mended + bool(shown)
+        reflected_examples, mended = (
+            reflected_examples or phase.evaluation.examples,
+            mended + bool(reflected_examples),
+        )
     return replace(
         proposal,
         phase=phase,
         evaluations=evaluations,
         remarks=remarks,
-        shown=shown,
+        reflected_examples=reflected_examples,
         mended=mended,
     )
 
@@ -313,7 +329,7 @@ def _overdrawn(state: RunState) -> str:
     if state.lost == NOTHING:
         return ""
     counted = replace(state.committed, total_tokens=0, usd=0.0)
-    return state.settings.limits.obstacle(used=counted, more=NOTHING)
+    return state.settings.limits.exceeded_limit(used=counted, more=NOTHING)
 
 
 def _used_up(state: RunState, unit: str) -> str:
@@ -340,18 +356,18 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
         if asked in state.remarks and asked not in charged:
             charged = charged.plus(asked, first.ticket)
             charge += state.remarks[asked].charge
-    settlement = Settlement(
+    settlement = ProposalRecord(
         first.origin,
         first.phase.candidate,
         verdict,
         charge,
-        first.shown,
+        first.reflected_examples,
         first.diagnosis,
         first.lesson,
         first.faults,
         first.naming,
     )
-    members = measured(state, first)
+    members = with_new_scores(state, first)
     if verdict.kind == "accepted":
         members = (*members, new_member(state, first, charge.metric_calls))
     return replace(

@@ -58,7 +58,7 @@ class PoolView:
     spent: int
     """Metric calls of all proposals that are over."""
     training: Scores = field(default_factory=lambda: np.empty((0, 0)))
-    """Shape (members, training examples); NaN where a member was not run, and where reflections
+    """Shape (members, training examples); NaN if a member was not run, and where reflections
     along its lineage saw the example."""
     parents: tuple[tuple[int, ...], ...] = ()
     """For every member, the ids of those that it comes from."""
@@ -70,7 +70,7 @@ class PoolView:
 
     @property
     def span(self) -> float:
-        """The distance between the lowest and the highest score seen; 1 where all are the same."""
+        """The distance between the lowest and the highest score seen; 1 if all are the same."""
         known = self.everything[np.isfinite(self.everything)]
         return float(np.ptp(known)) or 1.0 if len(known) else 1.0
 

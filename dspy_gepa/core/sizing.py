@@ -30,7 +30,7 @@ class Trial(NamedTuple):
     size: int
     """How many examples its reflection was shown."""
     gain: float
-    """By how much its child is better than its parent, below 0 where it is worse, as far as that
+    """By how much its child is better than its parent, below 0 if it is worse, as far as that
     is known; rejected or not."""
     cost: float
     """As so many rollouts."""

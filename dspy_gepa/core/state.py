@@ -12,23 +12,23 @@ import numpy as np
 
 from dspy_gepa.core.budget import FREE, NOTHING, Limits, Tally, Usage
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.columns import FrontierKind, objective_names
+from dspy_gepa.core.columns import FrontierKind, columns, objective_names
 from dspy_gepa.core.components import ComponentSelector, round_robin
 from dspy_gepa.core.estimate import Standing, standings
 from dspy_gepa.core.frontier import Scores, Vector
 from dspy_gepa.core.gate import Gate, strict_improvement
-from dspy_gepa.core.ledger import Ledger, Log
+from dspy_gepa.core.ledger import PersistentList, PersistentMap
 from dspy_gepa.core.merge import TextMerge, better_text
 from dspy_gepa.core.proposal import Evaluation, Origin, Proposal, Verdict
 from dspy_gepa.core.results import Results, place_of
 from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey
-from dspy_gepa.core.rungs import Rungs
 from dspy_gepa.core.sampling import Sampler, epochs
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.selection import PoolView, Ranking, Selection, by_mean, pareto
 from dspy_gepa.core.streaks import Streaks
 from dspy_gepa.core.work import Fault, RequestKey
 
-__all__ = ["Member", "RunState", "Settings", "Settlement"]
+__all__ = ["Member", "ProposalRecord", "RunState", "Settings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +64,8 @@ class Settings:
     another chance to pass by luck."""
     stops_early: bool = False
     """Whether a child is run on no more of the minibatch than it takes to decide the gate."""
-    rungs: Rungs | None = None
-    """How validation is spread over a member's life; None where a member is run on all examples
+    rungs: ValidationSchedule | None = None
+    """How validation is spread over a member's life; None if a member is run on all examples
     before it becomes one."""
     ranking: Ranking = by_mean
     """How good members are."""
@@ -136,11 +136,11 @@ class Member:
     """Ids of older members; empty for the seed."""
     ticket: int
     """The proposal that made it."""
-    turn: int
+    rewrites_before: int
     """How many rewrites were tried along its lineage, those in vain included."""
     discovery_metric_calls: int
     """Metric calls charged up to its commit, without those of its own validation."""
-    shown: frozenset[int]
+    reflected_examples: frozenset[int]
     """Training examples that were shown to the reflections along its lineage. Its scores on these
     say less about others."""
     results: Results = field(compare=False)
@@ -149,7 +149,7 @@ class Member:
 
     @property
     def scores(self) -> Vector:
-        """One for every validation example, NaN where it was not run."""
+        """One for every validation example, NaN if it was not run."""
         return self.results.scores
 
     def __repr__(self) -> str:
@@ -159,7 +159,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Settlement:
+class ProposalRecord:
     """A committed proposal. Its ticket is its position in the history."""
 
     origin: Origin
@@ -168,12 +168,12 @@ class Settlement:
     verdict: Verdict
     charge: Tally
     """What it added to what was spent."""
-    shown: tuple[int, ...] = ()
-    """The minibatch that its reflection saw; empty where there was none."""
+    reflected_examples: tuple[int, ...] = ()
+    """The minibatch that its reflection saw; empty if there was none."""
     diagnosis: str = ""
-    """What its reflection said goes wrong and why; empty where it did not say."""
+    """What its reflection said goes wrong and why; empty if it did not say."""
     lesson: str = ""
-    """What its reflection said of its change, in a sentence; empty where it did not say."""
+    """What its reflection said of its change, in a sentence; empty if it did not say."""
     faults: tuple[Fault, ...] = ()
     """Why texts are missing that its reflection was to write."""
     naming: int = 0
@@ -182,7 +182,7 @@ class Settlement:
     def __repr__(self) -> str:
         """Without texts, which may fill pages."""
         kind, parents = type(self.origin).__name__, self.origin.parents
-        return f"Settlement({kind} of {parents}, {self.verdict.kind}: {self.verdict.reason})"
+        return f"ProposalRecord({kind} of {parents}, {self.verdict.kind}: {self.verdict.reason})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +192,14 @@ class RunState:
     settings: Settings
     live: tuple[Proposal, ...]
     """Proposals under way, in ticket order."""
-    history: Log[Settlement] = field(default_factory=Log)
+    history: PersistentList[ProposalRecord] = field(default_factory=PersistentList)
     """Proposals that are over, in ticket order."""
     members: tuple[Member, ...] = ()
-    known: Ledger[RolloutKey, Rollout] = field(default_factory=Ledger)
+    known: PersistentMap[RolloutKey, Rollout] = field(default_factory=PersistentMap)
     """Every rollout that was answered."""
-    remarks: Ledger[RemarkKey, Remark] = field(default_factory=Ledger)
+    remarks: PersistentMap[RemarkKey, Remark] = field(default_factory=PersistentMap)
     """Everything that the metric was asked about single components."""
-    charged: Ledger[RolloutKey | RemarkKey, int] = field(default_factory=Ledger)
+    charged: PersistentMap[RolloutKey | RemarkKey, int] = field(default_factory=PersistentMap)
     """Rollouts and remarks that a committed proposal used, with the ticket of the first that did;
     -1 for those that count as lost, which none is charged for."""
     spent: Tally = NOTHING
@@ -222,7 +222,7 @@ class RunState:
     """Rollouts in which the program or the metric itself failed."""
     streaks: Streaks = field(default_factory=Streaks)
     """How such failures follow on each other in what was charged."""
-    vain: Mapping[RequestKey, int] = field(default_factory=dict)
+    failed_attempts: Mapping[RequestKey, int] = field(default_factory=dict)
     """Attempts at requests that could not be carried out since the last answer of their kind."""
     ending: str = ""
     """Why no more proposals are issued; empty while they are."""
@@ -245,27 +245,25 @@ class RunState:
     @property
     def columns(self) -> Scores:
         """What the members are compared on, shape (members, columns of the frontier)."""
-        return _stacked([member.results.columns for member in self.members])
+        return self._columns([member.results for member in self.members])
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """The objectives that the metric scores, as seen on the seed's validation; ascending."""
-        if not self.members:
-            return ()
-        return objective_names(filter(None, self.validated(self.members[0].candidate)))
+        """The objectives that the metric scores, as seen in validation; ascending."""
+        return objective_names(member.results for member in self.members)
 
-    def asks_apart(self, seen: int) -> bool:
+    def asks_apart(self, visible_proposals: int) -> bool:
         """Whether components are asked about one by one, because joint answers named none.
 
         Our choice: after n such answers in a row the next 2**n reflections ask one by one, and then
         one asks together again. So one slip costs little, and so does a model that never names.
 
         Args:
-            seen: How many proposals were over when the one in question began: what others find
-                meanwhile depends on timing.
+            visible_proposals: How many proposals were over when the one in question began: what
+                others find meanwhile depends on timing.
         """
         in_a_row = since = 0
-        for over in reversed(self.history[:seen]):
+        for over in reversed(self.history[:visible_proposals]):
             if over.naming > 0:
                 break
             in_a_row -= over.naming
@@ -279,26 +277,24 @@ class RunState:
         return self.dearest_remark if isinstance(key, RemarkKey) else self.dearest_reflection
 
     def validated(self, candidate: Candidate) -> tuple[Rollout | None, ...]:
-        """A candidate's rollouts on the validation examples; None where it was not run."""
+        """A candidate's rollouts on the validation examples; None if it was not run."""
         keys = Evaluation(candidate, self.settings.validation).keys
         return tuple(self.known.get(key) for key in keys)
 
-    def pool(self, ticket: int, seen: int | None = None) -> PoolView:
-        """The pool for a proposal, as it was when the first `seen` proposals were over."""
-        over = len(self.history) if seen is None else seen
+    def pool(self, ticket: int, visible_proposals: int | None = None) -> PoolView:
+        """The pool for a proposal, as it was when the first `visible_proposals` were over."""
+        over = len(self.history) if visible_proposals is None else visible_proposals
         members = [member for member in self.members if member.ticket < over]
         results, spent = [member.results for member in members], self.spent.metric_calls
         if over < len(self.history):
             results = [each.before(over) for each in results]
             spent = sum(settlement.charge.metric_calls for settlement in self.history[:over])
         scores = _stacked([each.scores for each in results], len(self.settings.validation))
-        columns = scores
-        if self.settings.frontier != "instance":
-            columns = _stacked([each.columns for each in results])
+        columns = self._columns(results) if self.settings.frontier != "instance" else scores
         training = _stacked([each.training for each in results], len(self.settings.train))
         place = place_of(self.settings.train)
         for row, member in zip(training, members, strict=True):
-            row[[place[example] for example in member.shown]] = np.nan
+            row[[place[example] for example in member.reflected_examples]] = np.nan
         return PoolView(
             tuple(member.candidate for member in members),
             scores,
@@ -308,6 +304,12 @@ class RunState:
             training,
             tuple(member.parents for member in members),
         )
+
+    def _columns(self, results: Sequence[Results]) -> Scores:
+        if not results:
+            return np.empty((0, 0))
+        frontier, minimized = self.settings.frontier, self.settings.minimized
+        return columns(frontier, results, objective_names(results), minimized)
 
     @property
     def standings(self) -> tuple[Standing, ...]:

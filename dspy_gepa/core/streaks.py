@@ -21,7 +21,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.proposal import Proposal
 from dspy_gepa.core.rollout import Rollout, RolloutKey
 
-__all__ = ["Done", "Record", "Streaks", "Suspicion", "in_order"]
+__all__ = ["CandidateRecord", "Done", "Streaks", "Suspicion", "in_order"]
 
 _CHANCE = 1e-3
 """How improbable a streak has to be by what was seen before it, and the failures of trials by what
@@ -39,7 +39,7 @@ class Done(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CandidateRecord:
     """How a candidate did up to the newest success of any."""
 
     candidate: Candidate
@@ -53,7 +53,7 @@ class Record:
         """How often it fails, by Laplace's rule of succession."""
         return _rate(self.failed, self.succeeded + self.failed)
 
-    def plus(self, example: int) -> Record:
+    def plus(self, example: int) -> CandidateRecord:
         """With a success on this example."""
         kept = (*self.successes, example)[-_KEPT:]
         return replace(self, successes=kept, succeeded=self.succeeded + 1)
@@ -73,8 +73,8 @@ class Suspicion:
     """What failed how often."""
     known: frozenset[str]
     """Causes of failures before these."""
-    witness: Record | None
-    """Whose successes are to be tried again: the candidate that failed least; None where none ever
+    witness: CandidateRecord | None
+    """Whose successes are to be tried again: the candidate that failed least; None if none ever
     succeeded."""
 
     def trials(self) -> Iterator[RolloutKey]:
@@ -114,7 +114,7 @@ class Streaks:
     """Those up to the newest success."""
     before: Mapping[str, int] = field(default_factory=dict)
     """Failures among them, by cause."""
-    records: Mapping[str, Record] = field(default_factory=dict)
+    records: Mapping[str, CandidateRecord] = field(default_factory=dict)
     """How each candidate did, by its digest."""
     since: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Failures after the newest success, by the candidate's digest and by cause."""
@@ -187,8 +187,8 @@ class _Counts:
             self.suspected,
         )
 
-    def _record(self, candidate: Candidate) -> Record:
-        return self._records.get(candidate.digest) or Record(candidate)
+    def _record(self, candidate: Candidate) -> CandidateRecord:
+        return self._records.get(candidate.digest) or CandidateRecord(candidate)
 
 
 def _rate(failures: int, rollouts: int) -> float:

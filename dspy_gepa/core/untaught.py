@@ -13,7 +13,7 @@ __all__ = ["untaught"]
 
 
 def untaught(state: RunState) -> Breakdown | None:
-    """Why nothing can be learned from the training set; None where something can.
+    """Why nothing can be learned from the training set; None if something can.
 
     Our choice: if the program or the metric fails on every training example that was tried, with
     whatever text, and these are `max_failures_in_a_row`, or all where there are fewer, then the
@@ -27,7 +27,7 @@ def untaught(state: RunState) -> Breakdown | None:
         if not isinstance(settlement.origin, Mutation):
             continue
         parent = candidate_of(state, settlement.origin.parent).digest
-        for example in settlement.origin.looks:
+        for example in settlement.origin.drawn_examples:
             rollout = state.known.get(RolloutKey(parent, example))
             if rollout is None:
                 continue

@@ -26,10 +26,10 @@ __all__ = [
     "RemarkRequest",
     "Repair",
     "Request",
+    "RequestFailure",
     "RequestKey",
     "RolloutAnswer",
     "RolloutRequest",
-    "Setback",
     "Stop",
     "faults_in_words",
 ]
@@ -120,7 +120,7 @@ class Lesson:
     """What it proposed, where that was made from the same parent and was run."""
     evidence: tuple[Evidence, ...] = ()
     """How what it proposed did on the examples that its reflection was shown, as far as it was run
-    on them; empty where a lesson does not tell it."""
+    on them; empty if a lesson does not tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Fault:
     """Why components keep their texts although a reflection was to write, or wrote, new ones."""
 
     components: tuple[str, ...]
-    """Several where it cannot be told which of them was meant; empty where it is about no
+    """Several where it cannot be told which of them was meant; empty if it is about no
     component."""
     reason: str
     """In words, for people and for the reflection LM."""
@@ -172,7 +172,7 @@ class ReflectionRequest:
     itself or by its owners, unless first texts are to be written."""
     evidence: tuple[Evidence, ...]
     """The candidate's rollouts on the minibatch, traced, in the minibatch's order; the one that
-    failed where `mends` is above 0; empty where first texts are to be written."""
+    failed where `mends` is above 0; empty if first texts are to be written."""
     contrasts: tuple[Evidence, ...] = ()
     """Other rollouts of the candidate that are known already and scored higher than the worst of
     the evidence, the highest first: what a rewrite must not break."""
@@ -182,7 +182,7 @@ class ReflectionRequest:
     """What could not be used of the first replies, where this is the second question; it is about
     these replies alone. Empty in the first question."""
     mends: int = 0
-    """Above 0 where the candidate is what this proposal made itself and does not run."""
+    """Above 0 if the candidate is what this proposal made itself and does not run."""
     room: int = 0
     """Characters of a prompt that the reflection LM can read, where a longer one was refused in
     this run; else 0."""
@@ -220,12 +220,12 @@ class Exchange:
     """A prompt to the reflection LM and what came of it; put on record and not looked at."""
 
     components: tuple[str, ...] = ()
-    """What it was about; empty where that is not known."""
+    """What it was about; empty if that is not known."""
     prompt: str = ""
     reply: str = ""
-    """As it came; empty where none came."""
+    """As it came; empty if none came."""
     refused: str = ""
-    """Why something of the reply could not be used; empty where all could."""
+    """Why something of the reply could not be used; empty if all could."""
     is_cut_off: bool = False
     """Whether the reply ended at a limit of tokens."""
     seconds: float = 0.0
@@ -242,7 +242,7 @@ class ReflectionAnswer:
     texts: Mapping[str, str] = field(default_factory=dict)
     """Component to new text, for those that could be rewritten."""
     problem: str = ""
-    """Why texts are missing, where that is about no single component; empty where none is."""
+    """Why texts are missing, where that is about no single component; empty if none is."""
     metric_calls: int = 0
     """Calls of the user's metric that it made itself."""
     lm_calls: int = 0
@@ -250,9 +250,9 @@ class ReflectionAnswer:
     usage: Usage = FREE
     """What all model calls cost, those of the metric included."""
     diagnosis: str = ""
-    """What goes wrong and why, in the reflection's words; empty where it did not say."""
+    """What goes wrong and why, in the reflection's words; empty if it did not say."""
     lesson: str = ""
-    """What it assumes about its change, in a sentence; empty where it did not say."""
+    """What it assumes about its change, in a sentence; empty if it did not say."""
     is_unchanged: bool = False
     """Whether it says that no text is at fault, so that none is to be rewritten."""
     faults: tuple[Fault, ...] = ()
@@ -270,7 +270,7 @@ class ReflectionAnswer:
     seconds: float = field(default=0.0, compare=False)
     """How long it took."""
     naming: int = 0
-    """Of a question about several components: 1 where it was said whose the texts are, -1 where it
+    """Of a question about several components: 1 if it was said whose the texts are, -1 if it
     was not, also when that was asked for; else 0."""
 
     @property
@@ -284,9 +284,11 @@ class ReflectionAnswer:
         What could be used stays, whatever became of the rest. What this answer says nothing of is
         at fault as before, unless it says that no text is to be rewritten.
         """
-        told = {*self.texts, *(name for fault in self.faults for name in fault.components)}
+        answered = {*self.texts, *(name for fault in self.faults for name in fault.components)}
         before = [f for repair in first.repairs for f in repair.faults if f.components]
-        still = [] if self.is_unchanged else [f for f in before if told.isdisjoint(f.components)]
+        still = (
+            [] if self.is_unchanged else [f for f in before if answered.isdisjoint(f.components)]
+        )
         return replace(
             self,
             texts={**first.texts, **self.texts},
@@ -317,7 +319,7 @@ class ReflectionAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Setback:
+class RequestFailure:
     """A request that could not be carried out, because of what carries it out.
 
     Never a score: a wrong key, a busy or a dead server says nothing about a candidate. The request
@@ -363,4 +365,4 @@ class Stop:
     reason: str
 
 
-Answer: TypeAlias = RolloutAnswer | RemarkAnswer | ReflectionAnswer | Setback
+Answer: TypeAlias = RolloutAnswer | RemarkAnswer | ReflectionAnswer | RequestFailure

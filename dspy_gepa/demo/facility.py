@@ -119,10 +119,10 @@ def grade_analysis(
     return Graded(sum(parts.values()) / len(parts), feedback)
 
 
-def _remark(part: str, given: str, wanted: str) -> str:
-    if given == wanted:
+def _remark(part: str, answer: str, wanted: str) -> str:
+    if answer == wanted:
         return f"The {part} is right: {wanted}."
-    return f"The {part} is {wanted}, not {given}."
+    return f"The {part} is {wanted}, not {answer}."
 
 
 def _category_remark(prediction: Any, wanted: dict[str, bool]) -> str:

@@ -39,11 +39,11 @@ def house_labels() -> Task:
 
 def grade_label(gold: dspy.Example, prediction: Any, trace: Any = None) -> Graded:  # noqa: ARG001
     """Half a point for the order and half for the name, and what a reviewer would say."""
-    given = str(prediction.label).strip()
-    if given == gold.label:
+    answer = str(prediction.label).strip()
+    if answer == gold.label:
         return Graded(1.0, f"Right: {gold.label}.")
     order, name = gold.label.split("-", 1)
-    given_order, _, given_name = given.partition("-")
+    given_order, _, given_name = answer.partition("-")
     remarks = [f"The right label is {gold.label}."]
     if given_order != order:
         remarks.append(

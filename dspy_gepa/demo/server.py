@@ -155,7 +155,7 @@ def _start(xllamacpp: Any, path: Path, *, port: int, threads: int) -> Any:
 
 
 def _processor_ticks() -> tuple[int, int] | None:
-    """Idle and all ticks of all cores since the machine started; None where unknown."""
+    """Idle and all ticks of all cores since the machine started; None if unknown."""
     try:
         first = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
     except OSError:

@@ -127,8 +127,8 @@ def _watched(metric: Metric, progress: Progress) -> Metric:
     """The same metric, which reports each of its calls."""
 
     @wraps(metric)
-    def watched(*given: Any, **named: Any) -> Graded:
-        graded = metric(*given, **named)
+    def watched(*arguments: Any, **named: Any) -> Graded:
+        graded = metric(*arguments, **named)
         progress.step(graded.score)
         return graded
 

@@ -48,7 +48,7 @@ class Task:
     recipe: str
     """The lines of code that make the program anew, ready to load what was saved."""
     sub_scores: Callable[[dspy.Example, Any], dict[str, float]] | None = None
-    """Named parts of the score, for the report; None where the score has no parts."""
+    """Named parts of the score, for the report; None if the score has no parts."""
 
 
 def limited(splits: Splits, limit: int | None) -> Splits:

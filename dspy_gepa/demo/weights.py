@@ -128,10 +128,10 @@ def _part_files(weights: Weights) -> list[Path]:
         if not part.is_file():
             raise LocalModelError(f"{part} is missing. {_reinstall(weights)}")
         parts.append(part)
-    found = sum(part.stat().st_size for part in parts)
-    if found != weights.size_bytes:
+    size_bytes = sum(part.stat().st_size for part in parts)
+    if size_bytes != weights.size_bytes:
         raise LocalModelError(
-            f"The installed parts of {weights.model} hold {found:,} bytes, and "
+            f"The installed parts of {weights.model} hold {size_bytes:,} bytes, and "
             f"{weights.size_bytes:,} are needed: a part is truncated. {_reinstall(weights)}"
         )
     return parts

@@ -85,15 +85,15 @@ class AnythingArguments:
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         return self.config.arguments | {name: own[name] for name in own if name != "config"}
 
-    def with_arguments(self, given: Mapping[str, Any]) -> AnythingArguments:
+    def with_arguments(self, arguments: Mapping[str, Any]) -> AnythingArguments:
         """The same with other values for some arguments.
 
         Raises:
             SettingsError: a value is wrong.
         """
         names = [each.name for each in fields(self) if each.name != "config"]
-        own = {name: value for name, value in given.items() if name in names}
-        others = {name: value for name, value in given.items() if name not in names}
+        own = {name: value for name, value in arguments.items() if name in names}
+        others = {name: value for name, value in arguments.items() if name not in names}
         return replace(self, **own, config=self.config.with_arguments(others))
 
     @cached_property

@@ -49,12 +49,12 @@ from dspy_gepa.observe.observer import Observer
 from dspy_gepa.observe.progress import Progress
 from dspy_gepa.observe.telling import Telling
 from dspy_gepa.program.examples import ExampleTable, tabulate
-from dspy_gepa.reflect.prompt import Limits as PromptLimits
+from dspy_gepa.reflect.prompt import EvidenceLimits
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.result import RunResult
 from dspy_gepa.run.executor import Executor
-from dspy_gepa.run.loop import Finish
+from dspy_gepa.run.loop import RunOutcome
 from dspy_gepa.session import RunIdentity, check, executor_for, run, run_directory
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
@@ -137,7 +137,7 @@ class Improvement:
             with watched_output(prints=self.asked.capture_stdio):
                 yield self.evaluation
 
-    def search(self, evaluate: Evaluate, run_dir: RunDir | None) -> Finish:
+    def search(self, evaluate: Evaluate, run_dir: RunDir | None) -> RunOutcome:
         """Run the search to its end, whatever that is: see `check`."""
         asked, settings = self.asked, self.settings
         if asked.is_without_limit:
@@ -183,7 +183,7 @@ class Improvement:
         descriptions = _descriptions(self.asked)
         return ArtifactWorker(evaluate, reflect, descriptions, settings, has_begun=has_begun)
 
-    def check(self, finish: Finish) -> None:
+    def check(self, finish: RunOutcome) -> None:
         """Nothing, where the run came to a result.
 
         Raises:
@@ -212,7 +212,9 @@ class Improvement:
                 f"{rollouts[0].failure}\nThe last one: {rollouts[-1].failure}"
             )
 
-    def result(self, finish: Finish, evaluate: Evaluate, run_dir: RunDir | None) -> AnythingResult:
+    def result(
+        self, finish: RunOutcome, evaluate: Evaluate, run_dir: RunDir | None
+    ) -> AnythingResult:
         """What was found, compared with the first artifact on the test set if there is one."""
         telling, test = self.progress.telling, None
         run = RunResult(
@@ -355,7 +357,7 @@ def _reflector(
     return Reflector(
         reflection_asker(lm),
         templates=own_templates(reflection.reflection_template, list(seed)),
-        limits=PromptLimits(
+        limits=EvidenceLimits(
             prompt_tokens=prompt_tokens(lm if lm is not None else dspy.settings.lm)
         ),
         perfect_score=asked.shared.scores.perfect_score,
@@ -389,7 +391,7 @@ def _never(*_asked: Any) -> Any:
 
 
 def _nothing_scored(state: RunState) -> str:
-    """Why a run is to end in which nothing ever scored; empty where something did, or may yet."""
+    """Why a run is to end in which nothing ever scored; empty if something did, or may yet."""
     if any(map(has_scored, state.known.values())):
         return ""
     artifacts = {key.candidate for key in state.known}

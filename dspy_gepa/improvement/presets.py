@@ -9,7 +9,7 @@ from typing import Any
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.components import ComponentSelector
 from dspy_gepa.core.gate import comes_to_a_score, strict_improvement
-from dspy_gepa.core.sampling import Epochs
+from dspy_gepa.core.sampling import EpochSampler
 from dspy_gepa.core.selection import ClimbOrWalk, Selection, by_mean, pareto
 from dspy_gepa.core.state import Settings
 from dspy_gepa.improvement.config import AnythingArguments
@@ -66,7 +66,7 @@ def settings_for_mode(
         "rungs": None,
         "ranking": by_mean,
         "caution": None,
-        "sampler": Epochs(1 if is_single else min(size, len(table.train))),
+        "sampler": EpochSampler(1 if is_single else min(size, len(table.train))),
         # What is worse on some problems may be the best on others.
         "remembers_rejected": False,
         "minibatch_sizes": (),

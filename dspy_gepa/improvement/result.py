@@ -11,7 +11,7 @@ from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.core.state import Member, RunState, Settlement
+from dspy_gepa.core.state import Member, ProposalRecord, RunState
 from dspy_gepa.result import RunResult
 from dspy_gepa.verdict.finding import Verdict
 
@@ -22,9 +22,9 @@ class Best(NamedTuple):
     """The best artifact of one problem."""
 
     artifact: Any
-    """A text, or a dict of named texts; None where nothing scored on this problem."""
+    """A text, or a dict of named texts; None if nothing scored on this problem."""
     score: float | None
-    """Its score on this problem; None where nothing scored."""
+    """Its score on this problem; None if nothing scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class AnythingResult:
     is_lone: bool
     """Whether an artifact is one text."""
     test: Verdict | None = None
-    """How the first artifact and the best one do on the test set; None where there is none."""
+    """How the first artifact and the best one do on the test set; None if there is none."""
 
     @property
     def optimized_artifact(self) -> Any:
         """The best artifact: a text, or a dict of named texts in the order in which they came.
 
-        None where a run ended before the first one was written.
+        None if a run ended before the first one was written.
         """
         if not self.members and not any(self.seed.values()):
             return None
@@ -54,7 +54,7 @@ class AnythingResult:
         """Its mean score over the problems that artifacts are compared on.
 
         A failure on one of them counts as `failure_score`; where that is None, as something below
-        the lowest score on that problem. None where nothing was scored.
+        the lowest score on that problem. None if nothing was scored.
         """
         if not self.members or not any(map(has_scored, self.run.state.known.values())):
             return None
@@ -93,7 +93,7 @@ class AnythingResult:
         return self.run.members
 
     @property
-    def proposals(self) -> Sequence[Settlement]:
+    def proposals(self) -> Sequence[ProposalRecord]:
         """Every attempt at a new artifact, in order, with its verdict and what it cost."""
         return self.run.proposals
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.core.work import RolloutAnswer, RolloutRequest, Setback
+from dspy_gepa.core.work import RequestFailure, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import WorkerError
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.store.run_dir import RunDir
@@ -21,7 +21,7 @@ def evaluated(
     executor: Executor,
     wanted: Sequence[tuple[Candidate, int]],
     known: Mapping[tuple[str, int], Rollout],
-    told: Callable[[tuple[str, int], Rollout], None],
+    on_rollout: Callable[[tuple[str, int], Rollout], None],
 ) -> dict[tuple[str, int], Rollout]:
     """The rollouts of these candidates on these examples, by digest and example.
 
@@ -29,7 +29,7 @@ def evaluated(
         executor: Carries them out.
         wanted: Candidates and examples.
         known: What need not be carried out again.
-        told: Is told of each new one.
+        on_rollout: Is told of each new one.
 
     Raises:
         WorkerError: one cannot be carried out.
@@ -45,12 +45,12 @@ def evaluated(
         while requests and executor.in_flight < executor.slots:
             executor.submit(requests.pop(0))
         answer = executor.next_answer()
-        if isinstance(answer, Setback):
+        if isinstance(answer, RequestFailure):
             raise WorkerError(f"The test set cannot be evaluated: {answer.cause}")
         if isinstance(answer, RolloutAnswer):
             key = (answer.key.candidate, answer.key.example)
             done[key] = answer.rollout
-            told(key, answer.rollout)
+            on_rollout(key, answer.rollout)
     return done
 
 

@@ -54,12 +54,12 @@ class Feedback(dspy.Prediction):  # type: ignore[misc]  # DSPy is untyped here
                 f"The attachments are a {type(attachments).__name__}, and a dict from name to "
                 'attachment is needed: attachments={"screenshot": dspy.Image(...)}.'
             )
-        said = in_words(text, attachments)
+        feedback_text = in_words(text, attachments)
         super().__init__(
             score=finite("The score", score),
-            feedback=said.text,
+            feedback=feedback_text.text,
             objective_scores=objectives_of(objectives),
-            attachments=said.attachments,
+            attachments=feedback_text.attachments,
         )
 
     def copy(self, **fields: Any) -> Feedback:

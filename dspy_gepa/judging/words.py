@@ -23,7 +23,7 @@ from dspy_gepa.values.foreign import entered, str_of
 from dspy_gepa.values.media import without_base64
 from dspy_gepa.values.words import text_of
 
-__all__ = ["Said", "in_words", "merged"]
+__all__ = ["FeedbackText", "in_words", "merged"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _AS_THEY_ARE = (NoneType, str, bool, int, float)
@@ -32,20 +32,20 @@ _PROFILE_ROWS = 12
 """Functions of a profile that are told: the costliest ones, which is what can be acted on."""
 
 
-class Said(NamedTuple):
+class FeedbackText(NamedTuple):
     """What a metric said."""
 
     text: str
-    """Has "(attachment: name)" where something was taken out; empty where nothing was said."""
+    """Has "(attachment: name)" where something was taken out; empty if nothing was said."""
     attachments: dict[str, object]
     """Name to media, text, dictionary or list."""
     score: float | None = None
-    """The score that came with it; None where none is known."""
+    """The score that came with it; None if none is known."""
 
 
 def in_words(
     said: object, attachments: object = None, known: Mapping[str, object] = _NOTHING
-) -> Said:
+) -> FeedbackText:
     """The words, and what was taken out of them beside what was attached by name.
 
     Text stays as it is, a dictionary or list becomes JSON, an exception tells its kind, its message
@@ -58,13 +58,15 @@ def in_words(
     """
     taken = dict(known)
     names = {name: _attached(name, value, taken) for name, value in _named(attachments).items()}
-    told = _told(said, taken, ())
-    text = "" if told is None else told if isinstance(told, str) else text_of(told)
+    left = _told(said, taken, ())
+    text = "" if left is None else left if isinstance(left, str) else text_of(left)
     if isinstance(said, str):
         text = _renamed(text, names)
-    given = set(names.values())
-    found = {name: value for name, value in taken.items() if name in given or name not in known}
-    return Said(without_base64(text).strip(), found)
+    attached = set(names.values())
+    attachments_in_words = {
+        name: value for name, value in taken.items() if name in attached or name not in known
+    }
+    return FeedbackText(without_base64(text).strip(), attachments_in_words)
 
 
 def merged(text: str, attachments: Mapping[str, object], taken: dict[str, object]) -> str:
@@ -99,11 +101,11 @@ def _is_said_already(value: Any) -> bool:
     return is_of_a_metric and "attachments" in value and isinstance(value.get("feedback"), str)
 
 
-def _joined(said: dspy.Prediction, taken: dict[str, object]) -> dict[str, object]:
+def _joined(prediction: dspy.Prediction, taken: dict[str, object]) -> dict[str, object]:
     """Its fields, its words with the names that its attachments have among what is taken."""
-    within = in_words(said.feedback, said.attachments, taken)
+    within = in_words(prediction.feedback, prediction.attachments, taken)
     taken |= within.attachments
-    others = {name: value for name, value in said.items() if name != "attachments"}
+    others = {name: value for name, value in prediction.items() if name != "attachments"}
     return {**others, "feedback": within.text}
 
 
@@ -115,7 +117,7 @@ def _report(value: object) -> str:
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
-    """Name to value where it has fields; None where it has none."""
+    """Name to value where it has fields; None if it has none."""
     if isinstance(value, (Mapping, dspy.Example)):
         return dict(value.items())
     if isinstance(value, pydantic.BaseModel) and not isinstance(value, dspy.Type):
@@ -156,7 +158,7 @@ def _renamed(text: str, names: Mapping[str, str]) -> str:
     if not changed:
         return text
     # All at once: a new name may be the old one of something else.
-    return re.sub("|".join(map(re.escape, changed)), lambda found: changed[found[0]], text)
+    return re.sub("|".join(map(re.escape, changed)), lambda match: changed[match[0]], text)
 
 
 def _place(name: str) -> str:
@@ -199,9 +201,9 @@ def _profile(profile: pstats.Stats | cProfile.Profile) -> str:
     """The functions that took longest, with what they call counted in."""
     if isinstance(profile, cProfile.Profile):
         profile = pstats.Stats(profile)
-    found = profile.get_stats_profile()
-    rows = sorted(found.func_profiles.items(), key=lambda row: (-row[1].cumtime, row[0]))
-    lines = [f"{found.total_tt:.3f} seconds in all; seconds within, calls and function:"]
+    stats = profile.get_stats_profile()
+    rows = sorted(stats.func_profiles.items(), key=lambda row: (-row[1].cumtime, row[0]))
+    lines = [f"{stats.total_tt:.3f} seconds in all; seconds within, calls and function:"]
     for name, row in rows[:_PROFILE_ROWS]:
         file = row.file_name.replace("\\", "/").rpartition("/")[2]
         place = f" (line {row.line_number} of {file})" if row.line_number else ""

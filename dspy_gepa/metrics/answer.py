@@ -46,7 +46,7 @@ _COLLECTIONS = (list, tuple, *_SETS)
 
 @dataclass(frozen=True, slots=True)
 class ExactMatch:
-    """1 where the answer is the expected one, else 0.
+    """1 if the answer is the expected one, else 0.
 
     Texts are compared as texts, and numbers, lists, dicts, sets and models as values: 5 is 5.0,
     and the order within a dict or a set does not matter. A text is compared with another value as
@@ -76,20 +76,20 @@ class ExactMatch:
             MetricError: it is not clear what to compare with.
         """
         field = field_of(self, self.field, gold, pred)
-        expected, given = label_in(self, field, gold), answer_in(field, pred)
-        if given is MISSING:
+        expected, answer = label_in(self, field, gold), answer_in(field, pred)
+        if answer is MISSING:
             return scored_nothing(field, pred, expected)
-        wanted = _alternatives(expected, given)
+        wanted = _alternatives(expected, answer)
         written = _normalized if self.normalizes else text_of
-        if _is_among(wanted, given, written):
-            return Feedback(1.0, f"Right: {quoted(given)}")
-        if given is None:
+        if _is_among(wanted, answer, written):
+            return Feedback(1.0, f"Right: {quoted(answer)}")
+        if answer is None:
             return scored_nothing(field, pred, expected)
         which = "one of " if len(wanted) > 1 else ""
-        said = f"Expected {field}: {which}{quoted(expected)}\nGiven {field}: {quoted(given)}"
-        if not self.normalizes and _is_among(wanted, given, _normalized):
-            said += "\nThey differ in case, punctuation, articles or white space only."
-        return Feedback(0.0, said)
+        feedback = f"Expected {field}: {which}{quoted(expected)}\nGiven {field}: {quoted(answer)}"
+        if not self.normalizes and _is_among(wanted, answer, _normalized):
+            feedback += "\nThey differ in case, punctuation, articles or white space only."
+        return Feedback(0.0, feedback)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +143,16 @@ class F1:
         return Feedback(score, "\n".join(lines))
 
 
-def _alternatives(expected: object, given: object) -> list[object]:
+def _alternatives(expected: object, answer: object) -> list[object]:
     if not isinstance(expected, _COLLECTIONS) or not expected:
         return [expected]
-    if isinstance(opened(given), _COLLECTIONS):
+    if isinstance(opened(answer), _COLLECTIONS):
         return [expected]
     return sorted(expected, key=text_of)
 
 
-def _is_among(wanted: list[object], given: object, written: Callable[[object], str]) -> bool:
-    return any(_are_same(each, given, written) for each in wanted)
+def _is_among(wanted: list[object], answer: object, written: Callable[[object], str]) -> bool:
+    return any(_are_same(each, answer, written) for each in wanted)
 
 
 def _are_same(one: object, other: object, written: Callable[[object], str]) -> bool:
@@ -187,10 +187,10 @@ def _normalized(value: object) -> str:
     return " ".join(_ARTICLES.sub(" ", _PUNCTUATION.sub("", text)).split())
 
 
-def _f1(given: Counter[str], wanted: Counter[str]) -> float:
-    if not given or not wanted:
-        return float(given == wanted)
-    shared = (given & wanted).total()
+def _f1(answer: Counter[str], wanted: Counter[str]) -> float:
+    if not answer or not wanted:
+        return float(answer == wanted)
+    shared = (answer & wanted).total()
     # Two shared of the words of both: the harmonic mean of precision and recall, without dividing
-    # by nothing where none is shared.
-    return 2 * shared / (given.total() + wanted.total())
+    # by nothing if none is shared.
+    return 2 * shared / (answer.total() + wanted.total())

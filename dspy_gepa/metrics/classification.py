@@ -24,14 +24,14 @@ __all__ = ["Classification"]
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """1 where the label is the expected one, else 0: accuracy.
+    """1 if the label is the expected one, else 0: accuracy.
 
     Raises:
         SettingsError: labels are given, and there are none, or two that count as one.
     """
 
     labels: Sequence[object] | None = None
-    """All labels that are allowed; None where any is."""
+    """All labels that are allowed; None if any is."""
     field: str | None = None
     """Which field holds the label; by default the example's only one."""
     _: KW_ONLY
@@ -62,26 +62,26 @@ class Classification:
             MetricError: the expected label is not known, or not among the allowed ones.
         """
         field = field_of(self, self.field, gold, pred)
-        expected, given = label_in(self, field, gold), answer_in(field, pred)
+        expected, answer = label_in(self, field, gold), answer_in(field, pred)
         allowed = None if self.labels is None else {self._key(label) for label in self.labels}
         if allowed is not None and self._key(expected) not in allowed:
             raise MetricError(
                 f"The example expects the {field} {quoted(expected)!r}, which is none of the "
                 f"labels {self._listed()}. Correct the example, or add the label."
             )
-        if given is MISSING:
+        if answer is MISSING:
             return scored_nothing(field, pred, expected)
-        if self._key(given) == self._key(expected):
+        if self._key(answer) == self._key(expected):
             return Feedback(1.0, f"Right: {quoted(expected)}")
-        if given is None:
+        if answer is None:
             return scored_nothing(field, pred, expected)
-        if allowed is not None and self._key(given) not in allowed:
+        if allowed is not None and self._key(answer) not in allowed:
             return Feedback(
                 0.0,
-                f"{quoted(given)!r} is no label. The labels are: {self._listed()}. "
+                f"{quoted(answer)!r} is no label. The labels are: {self._listed()}. "
                 f"Right is {quoted(expected)!r}.",
             )
-        return Feedback(0.0, f"Right is {quoted(expected)!r}; it was taken for {quoted(given)!r}.")
+        return Feedback(0.0, f"Right is {quoted(expected)!r}; it was taken for {quoted(answer)!r}.")
 
     def _key(self, label: object) -> str:
         text = text_of(label)

@@ -49,9 +49,9 @@ def field_of(metric: object, field: str | None, gold: dspy.Example, pred: object
     if len(names) == 1:
         return names[0]
     kind = type(metric).__name__
-    found = "the example has the labels" if labels else "there is no label, and the output has"
+    reason = "the example has the labels" if labels else "there is no label, and the output has"
     raise MetricError(
-        f"{kind} looks at one field, and {found} {sorted(names)}. "
+        f"{kind} looks at one field, and {reason} {sorted(names)}. "
         f'Name the field: {kind}(..., field="{min(names, default="answer")}").'
     )
 
@@ -76,13 +76,13 @@ def answer_in(field: str, pred: object) -> Any:
 
 
 def scored_nothing(field: str, pred: object, expected: object = MISSING) -> Feedback:
-    """The feedback on a prediction that lacks the field, or holds None where more is expected."""
+    """The feedback on a prediction that lacks the field, or holds None if more is expected."""
     fields = fields_of(pred)
-    said = f"The output has no {field!r}; it has {sorted(fields)}."
+    feedback = f"The output has no {field!r}; it has {sorted(fields)}."
     if field in fields:
-        said = f"The output's {field!r} is empty."
+        feedback = f"The output's {field!r} is empty."
     wanted = "" if expected is MISSING else f" Expected {field}: {quoted(expected)}"
-    return Feedback(0.0, said + wanted)
+    return Feedback(0.0, feedback + wanted)
 
 
 def text_of(value: object) -> str:

@@ -110,21 +110,21 @@ class Judge:
         fields = {"criteria": self.criteria, "highest_score": self.highest_score, **asked}
         with dspy.context(lm=lm, trace=[]):
             try:
-                said = dspy.Predict(_Judging)(**fields, config={"cache": False})
+                answer = dspy.Predict(_Judging)(**fields, config={"cache": False})
             except AdapterParseError as error:
                 return error
-        score = float(said.score)
+        score = float(answer.score)
         if not math.isfinite(score):
             # DSPy takes "NaN" for a float, and it would be the end of the scale below.
             return AdapterParseError(
                 adapter_name=type(self).__name__,
                 signature=_Judging,
-                lm_response=f"reason: {said.reason}\nscore: {score}",
+                lm_response=f"reason: {answer.reason}\nscore: {score}",
                 message=f"The score is {score}; a finite number is needed.",
             )
         # Models overshoot a scale now and then, in which case they mean its end.
         share = min(1.0, max(0.0, score / self.highest_score))
-        return _Verdict(share, str(said.reason).strip())
+        return _Verdict(share, str(answer.reason).strip())
 
 
 def _asked(gold: dspy.Example, pred: object) -> dict[str, Any]:

@@ -28,12 +28,12 @@ _MOST_VIOLATIONS = 20
 class _Read(NamedTuple):
     value: Any
     problem: str
-    """Why there is no value; empty where there is one."""
+    """Why there is no value; empty if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidJSON:
-    """1 where the output is JSON, as RFC 8259 has it, else 0.
+    """1 if the output is JSON, as RFC 8259 has it, else 0.
 
     A text is read. Any other value is JSON where pydantic can write it so, as it can with dicts,
     lists, models and dates.
@@ -61,7 +61,7 @@ class ValidJSON:
 
 @dataclass(frozen=True, slots=True)
 class ValidAgainst:
-    """1 where the output is JSON of this schema, else 0.
+    """1 if the output is JSON of this schema, else 0.
 
     Raises:
         WrongType: the schema is neither a pydantic model nor a dictionary.
@@ -110,8 +110,8 @@ class ValidAgainst:
             lines.append(f"[... {len(found) - _MOST_VIOLATIONS:,} violations left out ...]")
         return Feedback(0.0, "\n".join(lines))
 
-    def _is_of_schema(self, given: object) -> bool:
-        return isinstance(self.schema, type) and isinstance(given, self.schema)
+    def _is_of_schema(self, value: object) -> bool:
+        return isinstance(self.schema, type) and isinstance(value, self.schema)
 
     def _violations(self, value: Any) -> list[str]:
         """Each as "path: what is wrong (given: value)", in the order of the paths."""
@@ -159,34 +159,34 @@ def _validator(schema: Mapping[str, Any]) -> Any:
 
 def _read_from(field: str, pred: object) -> _Read:
     """The JSON value in a field of a prediction, which may lack it."""
-    given = answer_in(field, pred)
-    if given is MISSING:
+    answer = answer_in(field, pred)
+    if answer is MISSING:
         return _Read(None, scored_nothing(field, pred).feedback)
-    return _read(given)
+    return _read(answer)
 
 
-def _read(given: Any) -> _Read:
+def _read(answer: Any) -> _Read:
     """The JSON value that was given, as a text or as an object."""
-    if not isinstance(given, str):
+    if not isinstance(answer, str):
         try:
-            value = pydantic_core.to_jsonable_python(given, by_alias=True)
+            value = pydantic_core.to_jsonable_python(answer, by_alias=True)
             return _Read(json.loads(json.dumps(value, allow_nan=False)), "")
         except (TypeError, ValueError) as error:
-            return _Read(None, f"{quoted(given)} is no JSON: {error}.")
+            return _Read(None, f"{quoted(answer)} is no JSON: {error}.")
     problem = ""
     try:
-        return _Read(json.loads(given, parse_constant=_refuse), "")
+        return _Read(json.loads(answer, parse_constant=_refuse), "")
     except json.JSONDecodeError as error:
-        shown = given[max(0, error.pos - _AROUND) : error.pos + _AROUND]
+        shown = answer[max(0, error.pos - _AROUND) : error.pos + _AROUND]
         place = f"line {error.lineno}, column {error.colno}"
         problem = f"The text is no JSON. {error.msg} at {place}, near {shown!r}."
     except ValueError as error:
         problem = f"The text is no JSON: {error}."
     except RecursionError:
         problem = "The text is no JSON that can be read: it is nested too deeply."
-    if not given.strip():
+    if not answer.strip():
         problem = "The text is no JSON: it is empty."
-    elif (fenced := _FENCED.fullmatch(given)) and not _read(fenced[1]).problem:
+    elif (fenced := _FENCED.fullmatch(answer)) and not _read(fenced[1]).problem:
         problem = "The text holds JSON within a code fence. Write the JSON alone, without ```."
     return _Read(None, problem)
 

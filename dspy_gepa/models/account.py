@@ -13,14 +13,14 @@ from dspy_gepa.core.work import (
     ReflectionRequest,
     RemarkAnswer,
     Request,
+    RequestFailure,
     RolloutAnswer,
-    Setback,
 )
 from dspy_gepa.errors import GEPAError, SettingsError
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.failures import failure_text
 from dspy_gepa.models.outages import Outage, is_transient
-from dspy_gepa.models.timeouts import TimedOut, within
+from dspy_gepa.models.timeouts import TimedOut, call_with_timeout
 from dspy_gepa.models.usage import Meter
 from dspy_gepa.models.watch import Watch
 
@@ -42,13 +42,13 @@ class Account:
 
 
 def metered(request: Request, meter: Meter, answer: Callable[[Account], Answer]) -> Answer:
-    """The answer, given an account; a `Setback` where it raises or its cost cannot be told."""
+    """The answer, given an account; a `RequestFailure` if it raises or its cost is unknown."""
     account, began_seconds = Account(meter), time.monotonic()
     with meter.around():
-        said = settled(lambda: answer(account))
-    if not isinstance(said, Raised) and not meter.unknown:
-        return _timed(said, time.monotonic() - began_seconds)
-    return _setback(request, said, account)
+        outcome = catching(lambda: answer(account))
+    if not isinstance(outcome, Failed) and not meter.unknown:
+        return _timed(outcome, time.monotonic() - began_seconds)
+    return _setback(request, outcome, account)
 
 
 def _timed(answer: Answer, seconds: float) -> Answer:
@@ -74,26 +74,26 @@ def reflected(
     """
     metric_calls, watch = account.metric_calls, Watch(keeps_exchanges=True)
     with watch.around([]):
-        said = within(timeout_seconds, reflect)
-    error = said.error if isinstance(said, Raised) else None
-    is_without_result = isinstance(said, ReflectionAnswer) and not (
-        said.texts or said.repairs or said.is_unchanged
+        answer = call_with_timeout(timeout_seconds, reflect)
+    error = answer.error if isinstance(answer, Failed) else None
+    is_without_result = isinstance(answer, ReflectionAnswer) and not (
+        answer.texts or answer.repairs or answer.is_unchanged
     )
     if outage := watch.outage(error, is_without_result=is_without_result):
         account.lm_calls = watch.lm_calls
         raise Outage from outage
-    if isinstance(said, Raised):
-        problem = f"The reflection raised {failure_text(said.error)}"
+    if isinstance(answer, Failed):
+        problem = f"The reflection raised {failure_text(answer.error)}"
         # Who has taken too long has asked at least once, whatever is seen of it.
-        asked = max(watch.lm_calls, int(isinstance(said.error, TimedOut)))
-        said = ReflectionAnswer(request.ticket, problem=problem, lm_calls=asked)
+        asked = max(watch.lm_calls, int(isinstance(answer.error, TimedOut)))
+        answer = ReflectionAnswer(request.ticket, problem=problem, lm_calls=asked)
     return replace(
-        said,
-        metric_calls=said.metric_calls + metric_calls,
-        lm_calls=max(said.lm_calls, watch.lm_calls),
+        answer,
+        metric_calls=answer.metric_calls + metric_calls,
+        lm_calls=max(answer.lm_calls, watch.lm_calls),
         is_repair=bool(request.repairs),
         mends=request.mends,
-        exchanges=_exchanges(said.exchanges, watch.exchanges),
+        exchanges=_exchanges(answer.exchanges, watch.exchanges),
     )
 
 
@@ -107,16 +107,16 @@ def _exchanges(recorded: tuple[Exchange, ...], watched: Sequence[Exchange]) -> t
     return (*(each for each in watched if each.refused), *recorded)
 
 
-def _setback(request: Request, answer: Answer | Raised, account: Account) -> Setback:
+def _setback(request: Request, answer: Answer | Failed, account: Account) -> RequestFailure:
     """Why the request could not be carried out, and what that cost."""
     error: BaseException | None
-    if isinstance(answer, Raised):
+    if isinstance(answer, Failed):
         error = answer.error.__cause__ if isinstance(answer.error, Outage) else answer.error
     else:
         error = SettingsError(account.meter.unknown)
     assert error is not None
     asked_seconds = getattr(error, "retry_after", None)
-    return Setback(
+    return RequestFailure(
         request.key,
         cause=str(error) if isinstance(error, GEPAError) else failure_text(error),
         is_lasting=not is_transient(error),

@@ -25,7 +25,7 @@ from dspy.utils.exceptions import (
 )
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.media import content_parts
 from dspy_gepa.models.outages import too_long_in
 from dspy_gepa.models.usage import Meter
@@ -48,41 +48,41 @@ _LONGEST_REASON = 300
 """Characters of a refusal that a warning shows."""
 
 
-def check_language_model(given: object) -> None:
+def check_language_model(model: object) -> None:
     """Nothing, if this can be asked.
 
     Raises:
         WrongType: it is neither a model, nor a name, nor a function of one text.
     """
-    if reason := _no_model(given):
+    if reason := _no_model(model):
         raise WrongType(
-            f"The reflection LM is {given!r:.200}{reason}. Pass a dspy.LM, the name of a model "
+            f"The reflection LM is {model!r:.200}{reason}. Pass a dspy.LM, the name of a model "
             'such as "openai/gpt-5", or a function from a prompt to a reply.'
         )
 
 
-def _no_model(given: object) -> str:  # noqa: PLR0911 - one for each reason
+def _no_model(model: object) -> str:  # noqa: PLR0911 - one for each reason
     """What is wrong with what was given, after its name; empty if it can be asked."""
-    if isinstance(given, str):
-        return "" if given.strip() else ", which names no model"
-    if isinstance(given, dspy.BaseLM):
-        own = type(given)
+    if isinstance(model, str):
+        return "" if model.strip() else ", which names no model"
+    if isinstance(model, dspy.BaseLM):
+        own = type(model)
         is_own = own.__call__ is not dspy.BaseLM.__call__ or own.forward is not dspy.BaseLM.forward
         return "" if is_own else ", which has neither forward nor __call__ of its own"
-    if isinstance(given, type):
+    if isinstance(model, type):
         return ", which is a class and no model made of it"
-    if not callable(given):
+    if not callable(model):
         return ", which cannot be called"
-    if isinstance(given, dspy.Module):
+    if isinstance(model, dspy.Module):
         return (
             ", which is a program; give its model, or a function that calls it with its fields "
             "and returns one of them"
         )
     kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
-    if any(is_kind(each) for is_kind in kinds for each in (given, type(given).__call__)):
+    if any(is_kind(each) for is_kind in kinds for each in (model, type(model).__call__)):
         return ", which has to be awaited"
     try:
-        inspect.signature(given).bind("prompt")
+        inspect.signature(model).bind("prompt")
     except ValueError:
         return ""  # a built-in that does not say what it takes
     except TypeError as error:
@@ -90,31 +90,31 @@ def _no_model(given: object) -> str:  # noqa: PLR0911 - one for each reason
     return ""
 
 
-def language_model(given: object) -> LanguageModel:
+def language_model(model: object) -> LanguageModel:
     """The model that was given, or the one that a name stands for.
 
     Raises:
         WrongType: it is neither a model, nor a name, nor a function.
     """
-    check_language_model(given)
-    return dspy.LM(given) if isinstance(given, str) else given
+    check_language_model(model)
+    return dspy.LM(model) if isinstance(model, str) else model
 
 
-def reflection_asker(given: object) -> Callable[[Prompt], Reply]:
+def reflection_asker(model: object) -> Callable[[Prompt], Reply]:
     """A function that asks this model; with None, the model that DSPy has configured here and now.
 
     Raises:
         SettingsError: nothing was given, and DSPy has no model configured either.
         WrongType: what was given cannot be asked.
     """
-    if given is None:
-        given = dspy.settings.lm
-    if given is None:
+    if model is None:
+        model = dspy.settings.lm
+    if model is None:
         raise SettingsError(
             "There is no model to reflect with. Pass reflection_lm=dspy.LM(...), "
             "or configure one for DSPy: dspy.configure(lm=dspy.LM(...))."
         )
-    return partial(ask, language_model(given))
+    return partial(ask, language_model(model))
 
 
 def ask(lm: LanguageModel, prompt: Prompt) -> Reply:
@@ -133,13 +133,13 @@ def ask(lm: LanguageModel, prompt: Prompt) -> Reply:
     # A cached reply would be the very text that was tried before. `cache=False` for one call
     # leaves the LM object, its history and its temperature as they are.
     with meter.around(), dspy.context(trace=[], caller_modules=callers):
-        said = settled(lambda: _said(lm, prompt, witness))
-    if isinstance(said, Raised):
-        if (refusal := too_long_in(said.error)) is not None:
-            raise PromptTooLong(str(refusal)) from said.error
-        raise said.error
+        outcome = catching(lambda: _said(lm, prompt, witness))
+    if isinstance(outcome, Failed):
+        if (refusal := too_long_in(outcome.error)) is not None:
+            raise PromptTooLong(str(refusal)) from outcome.error
+        raise outcome.error
     took = round(time.monotonic() - began_seconds, 3)
-    return Reply(_text(said), witness.saw_truncation(), took, *meter.tokens)
+    return Reply(_text(outcome), witness.saw_truncation(), took, *meter.tokens)
 
 
 def _said(lm: LanguageModel, prompt: Prompt, witness: _Witness) -> object:
@@ -159,7 +159,7 @@ class _Witness:
         self.history: list[Mapping[str, Any]] = []
 
     def saw_truncation(self) -> bool | None:
-        """Whether a server said that it stopped at a limit; None where none said why it stopped."""
+        """Whether a server said that it stopped at a limit; None if none said why it stopped."""
         reasons = {
             reason.lower()
             for entry in self.history

@@ -7,19 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["Raised", "settled"]
+__all__ = ["Failed", "catching"]
 
 ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
-class Raised:
+class Failed:
     """What stands in place of a result where user code raised."""
 
     error: Exception
 
 
-def settled(call: Callable[[], ResultT]) -> ResultT | Raised:
+def catching(call: Callable[[], ResultT]) -> ResultT | Failed:
     """What the call returns, or what it raised.
 
     One that exits, or is cancelled, has failed: neither may end our thread or the process.
@@ -29,6 +29,6 @@ def settled(call: Callable[[], ResultT]) -> ResultT | Raised:
     except (SystemExit, asyncio.CancelledError) as leaving:
         error = RuntimeError(f"it ended by {type(leaving).__name__}")
         error.__cause__ = leaving
-        return Raised(error)
+        return Failed(error)
     except Exception as error:  # noqa: BLE001 - user code may raise anything, and the run goes on
-        return Raised(error)
+        return Failed(error)

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
 from typing import TypeVar
 
-from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.catching import Failed
 from dspy_gepa.models.timeouts import TimedOut
 
 __all__ = ["EventLoop"]
@@ -35,7 +35,7 @@ class EventLoop:
 
     def within(
         self, timeout_seconds: float | None, call: Callable[[], Awaitable[ResultT]]
-    ) -> ResultT | Raised:
+    ) -> ResultT | Failed:
         """What the awaitable returns or raises; `TimedOut` as raised if it takes too long.
 
         It runs in the caller's context, and the caller waits. What takes too long is cancelled. A
@@ -46,29 +46,29 @@ class EventLoop:
             KeyboardInterrupt: it was raised there, or here while waiting.
             RuntimeError: the loop was closed before.
         """
-        loop, said = self._running(), Future[ResultT | Raised]()
+        loop, future = self._running(), Future[ResultT | Failed]()
         tasks: list[asyncio.Task[None]] = []
 
         async def carry_out() -> None:
             # Neither may reach the loop, which it would end for everybody.
             try:
-                said.set_result(await call())
+                future.set_result(await call())
             except KeyboardInterrupt as interrupt:
-                said.set_exception(interrupt)
+                future.set_exception(interrupt)
             except SystemExit:
-                said.set_result(Raised(RuntimeError("it was ended by SystemExit")))
+                future.set_result(Failed(RuntimeError("it was ended by SystemExit")))
 
         def begin() -> None:
             tasks.append(loop.create_task(carry_out()))
-            tasks[0].add_done_callback(lambda task: _settle(said, task))
+            tasks[0].add_done_callback(lambda task: _settle(future, task))
 
         # The task takes over the context in which it is made.
         loop.call_soon_threadsafe(begin, context=contextvars.copy_context())
         try:
-            return said.result(timeout_seconds)
+            return future.result(timeout_seconds)
         except NotDone:
             self._give_up(loop, tasks)
-            return Raised(TimedOut(f"it took longer than {timeout_seconds:g} seconds"))
+            return Failed(TimedOut(f"it took longer than {timeout_seconds:g} seconds"))
 
     def close(self) -> None:
         """End the loop's thread; what still runs there is cancelled."""
@@ -104,14 +104,14 @@ class EventLoop:
                     self._loop = None
 
 
-def _settle(said: Future[ResultT | Raised], task: asyncio.Task[None]) -> None:
+def _settle(future: Future[ResultT | Failed], task: asyncio.Task[None]) -> None:
     """Say what a task raised, where it has not said what it returned."""
-    if said.done():
+    if future.done():
         return
     error = None if task.cancelled() else task.exception()
     if not isinstance(error, Exception):
         error = RuntimeError("it was ended by CancelledError")
-    said.set_result(Raised(error))
+    future.set_result(Failed(error))
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -63,9 +63,9 @@ def traceback_text(error: BaseException) -> str:
 
 def unreadable_reply(error: AdapterParseError) -> str:
     """Which fields a reply was expected to have, and which of them it had."""
-    found = ", ".join(most_read_reply(error).parsed_result or ()) or "none"
+    fields = ", ".join(most_read_reply(error).parsed_result or ()) or "none"
     expected = ", ".join(error.signature.output_fields)
-    return f"The reply could not be read. Output fields expected: {expected}; found: {found}."
+    return f"The reply could not be read. Output fields expected: {expected}; found: {fields}."
 
 
 def most_read_reply(error: AdapterParseError) -> AdapterParseError:

@@ -36,8 +36,8 @@ def media_kind(value: object) -> str:
     if not isinstance(value, dspy.Type):
         return ""
     named = {dspy.Image: "image", dspy.Audio: "audio", dspy.File: "file"}
-    found = next((name for kind, name in named.items() if isinstance(value, kind)), "")
-    return found or ("attachment" if _has_media_parts(value) else "")
+    kind_name = next((name for kind, name in named.items() if isinstance(value, kind)), "")
+    return kind_name or ("attachment" if _has_media_parts(value) else "")
 
 
 def captured(value: Any) -> Any:
@@ -82,7 +82,7 @@ def _has_media_parts(value: Any) -> bool:
 
 
 def _converted(value: Any, convert: Callable[[Any], Any], within: tuple[int, ...]) -> Any:
-    """The value with every leaf converted; containers are made anew only where one changed.
+    """The value with every leaf converted; containers are made anew only if one changed.
 
     A container that holds itself has itself in there as it was.
     """

@@ -59,7 +59,7 @@ def too_long_in(error: BaseException | None) -> BaseException | None:
 
 
 def outage_in(error: BaseException | None) -> BaseException | None:
-    """The infrastructure failure that this error is or was raised from; None where there is none.
+    """The infrastructure failure that this error is or was raised from; None if there is none.
 
     Exceptions that were merely being handled do not count: a program may have worked around them.
     """
@@ -82,7 +82,7 @@ def _is_too_long(error: BaseException) -> bool:
 
 
 def advice_on(error: BaseException) -> str:
-    """What to do about it, a sentence with a space before it; empty where it says that itself."""
+    """What to do about it, a sentence with a space before it; empty if it says that itself."""
     if isinstance(error, LMBillingError):
         return " See what is left of the account's quota, then run again."
     if isinstance(error, LMRateLimitError) or _comes_from_sdk(error, _BUSY_SDK_ERRORS):

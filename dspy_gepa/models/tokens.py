@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 
 __all__ = ["counted_tokens", "input_tokens_of"]
 
@@ -20,7 +20,7 @@ def counted_tokens(text: str) -> int:
 
 
 def input_tokens_of(model: Any) -> int | None:
-    """The longest prompt that a model takes; None where that is not known."""
+    """The longest prompt that a model takes; None if that is not known."""
     name = model if isinstance(model, str) else getattr(model, "model", None)
     if not isinstance(name, str):
         return None
@@ -28,5 +28,5 @@ def input_tokens_of(model: Any) -> int | None:
 
     if not {name, name.partition("/")[2]} & litellm.model_cost.keys():
         return None  # asked about an unknown model, litellm prints to the screen
-    found = settled(lambda: litellm.get_model_info(name))
-    return None if isinstance(found, Raised) else found.get("max_input_tokens")
+    model_info = catching(lambda: litellm.get_model_info(name))
+    return None if isinstance(model_info, Failed) else model_info.get("max_input_tokens")

@@ -14,7 +14,7 @@ import dspy
 from dspy.utils.usage_tracker import UsageTracker
 
 from dspy_gepa.core.budget import Usage
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.values.foreign import str_of
 from dspy_gepa.values.media import without_base64
 
@@ -25,16 +25,16 @@ MEASURED = ("total_tokens", "usd", "seconds")
 
 Price: TypeAlias = Callable[[str, Mapping[str, Any]], "float | None"]
 """From a model's name and the usage that it reported for a call (`prompt_tokens`,
-`completion_tokens` and so on) to USD, 0 or more; None where that is not known."""
+`completion_tokens` and so on) to USD, 0 or more; None if that is not known."""
 
 
 class Priced(NamedTuple):
     """What a price function made of a call."""
 
     usd: float | None
-    """None where the price is not known."""
+    """None if the price is not known."""
     problem: str = ""
-    """Why what it did cannot be used; empty where it can."""
+    """Why what it did cannot be used; empty if it can."""
 
 
 def priced(price: Price, model: str, usage: Mapping[str, Any]) -> Priced:
@@ -42,14 +42,14 @@ def priced(price: Price, model: str, usage: Mapping[str, Any]) -> Priced:
 
     With a value that is no amount (NaN, say), a limit in USD would never be reached.
     """
-    usd = settled(lambda: price(model, usage))
-    if isinstance(usd, Raised):
+    usd = catching(lambda: price(model, usage))
+    if isinstance(usd, Failed):
         kind = type(usd.error).__name__
         return Priced(None, f"The price function raised {kind}: {usd.error} (for {model}).")
     if usd is None:
         return Priced(None)
-    amount = settled(lambda: _amount(usd))
-    if isinstance(amount, Raised):
+    amount = catching(lambda: _amount(usd))
+    if isinstance(amount, Failed):
         shown = without_base64(str_of(usd))
         return Priced(
             None,
@@ -157,7 +157,7 @@ class Meter(UsageTracker):  # type: ignore[misc]  # DSPy is untyped here
 
     @property
     def unknown(self) -> str:
-        """Why the cost of a call that must be known is not; empty where it is."""
+        """Why the cost of a call that must be known is not; empty if it is."""
         models = [model for model, _ in self._entries()]
         for model, price in zip(models, self._prices(), strict=False):
             if price.problem:
@@ -194,7 +194,7 @@ def _unknown(model: str) -> str:
 
 
 def _tokens(entry: Mapping[str, Any]) -> int | None:
-    """The tokens of a call; None where it reports none that could be counted."""
+    """The tokens of a call; None if it reports none that could be counted."""
     if entry.get("total_tokens") is not None:
         return _count(entry["total_tokens"])
     parts = [_count(entry.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]

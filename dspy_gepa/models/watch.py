@@ -72,13 +72,13 @@ class Watch(BaseCallback):  # type: ignore[misc]  # DSPy is untyped here
     def outage(
         self, error: BaseException | None, *, is_without_result: bool
     ) -> BaseException | None:
-        """The outage that the run must be blamed on; None where there is none.
+        """The outage that the run must be blamed on; None if there is none.
 
         That is one which `error` was raised from, or else one that was swallowed, if it cannot
         have been worked around: the run failed or gave nothing, or no model answered after it.
         """
-        if found := outage_in(error):
-            return found
+        if outage := outage_in(error):
+            return outage
         if isinstance(error, AdapterParseError):
             return None  # a model answered, only not readably
         failed = error is not None or is_without_result
@@ -166,8 +166,8 @@ def _asked(inputs: Mapping[str, Any]) -> str:
     messages = inputs.get("messages")
     if not messages:
         return without_base64(str_of(inputs.get("prompt") or inputs.get("request") or ""))
-    said = [_part(each, "content") for each in messages]
-    return without_base64("\n\n".join(map(_spoken, said)))
+    contents = [_part(each, "content") for each in messages]
+    return without_base64("\n\n".join(map(_spoken, contents)))
 
 
 def _spoken(content: object) -> str:

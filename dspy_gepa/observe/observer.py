@@ -22,7 +22,7 @@ class _Readable(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass, readable."""
-        if (said := record.getMessage()) != (shown := readable(said)):
+        if (message := record.getMessage()) != (shown := readable(message)):
             record.msg, record.args = shown, ()
         if record.exc_info and not record.exc_text:
             # What is set here no handler formats again.

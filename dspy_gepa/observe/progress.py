@@ -6,7 +6,15 @@ import logging
 import threading
 from collections.abc import Callable
 
-from dspy_gepa.core.events import Committed, Ended, Event, Faltered, Reflected, Remarked, RolledOut
+from dspy_gepa.core.events import (
+    Committed,
+    Ended,
+    Event,
+    Reflected,
+    Remarked,
+    RequestFailed,
+    RolledOut,
+)
 from dspy_gepa.core.state import RunState
 from dspy_gepa.observe.display import Display, display_for
 from dspy_gepa.observe.telling import Telling
@@ -73,7 +81,7 @@ class Progress:
         teller = self.telling.teller
         if self._display is None or teller is None:
             return
-        if isinstance(event, Faltered):
+        if isinstance(event, RequestFailed):
             self._trouble(event, teller)
         elif isinstance(event, _ANSWERS) and self._is_busy:
             self._is_busy = False
@@ -125,7 +133,7 @@ class Progress:
             with self._lock:
                 self._display.line(text)
 
-    def _trouble(self, event: Faltered, teller: Teller) -> None:
+    def _trouble(self, event: RequestFailed, teller: Teller) -> None:
         """Say it once, and then nothing until something is answered again."""
         if self._is_busy:
             return

@@ -16,7 +16,7 @@ class RangeCheck:
     """Warns at the first score above the perfect one, and at the first below that of a failure.
 
     Args:
-        perfect_score: None where no score counts as perfect.
+        perfect_score: None if no score counts as perfect.
         failure_score: What a crash scores.
     """
 

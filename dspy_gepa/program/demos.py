@@ -14,7 +14,7 @@ from dspy.teleprompt import BootstrapFewShot
 
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.streams import stream
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.usage import Meter
 from dspy_gepa.program.copying import copied
 from dspy_gepa.program.rollouts.metric import Metric
@@ -60,7 +60,7 @@ class Demonstrated:
     program: dspy.Module
     tally: Tally
     problem: str = ""
-    """Why there are none; empty where there are."""
+    """Why there are none; empty if there are."""
     is_final: bool = True
     """Whether the same would come of it another time."""
 
@@ -123,10 +123,10 @@ def demonstrated(
     base = copied(student if settings.teacher is not None else program)
     base._compiled = False  # noqa: SLF001 - DSPy's mark; it refuses programs that bear it
     meter, stopped = Meter(), ""
-    taught: dspy.Module | Raised = base
+    taught: dspy.Module | Failed = base
     try:
         with meter.around():
-            taught = settled(
+            taught = catching(
                 lambda: learner.compile(base, teacher=settings.teacher, trainset=tried)
             )
     except KeyboardInterrupt:
@@ -137,12 +137,12 @@ def demonstrated(
     done = Tally.of(meter.usage, metric_calls=calls, rollouts=judged + learner.error_count)
     if stopped:
         return Demonstrated(program, done, stopped, is_final=False)
-    if isinstance(taught, Raised):
+    if isinstance(taught, Failed):
         problem = f"{type(taught.error).__name__}: {taught.error}"
         return Demonstrated(program, done, problem, is_final=False)
-    found = {name: predictor.demos for name, predictor in taught.named_predictors()}
-    result = with_demos(program, found)
-    if any(found.values()):
+    demos = {name: predictor.demos for name, predictor in taught.named_predictors()}
+    result = with_demos(program, demos)
+    if any(demos.values()):
         return Demonstrated(result, done)
     problem = "no answer was good enough to serve as one"
     return Demonstrated(result, done, problem, is_final=not learner.error_count)

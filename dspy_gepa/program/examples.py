@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.models.catching import settled
+from dspy_gepa.models.catching import catching
 
 __all__ = ["ExampleTable", "Shelf", "listed", "tabulate"]
 
@@ -176,7 +176,7 @@ class Shelf:
         self._alike.setdefault(_look(example), []).append((position, example))
 
     def position_of(self, example: Any) -> int | None:
-        """Where the first such example is; None where there is none."""
+        """Where the first such example is; None if there is none."""
         alike = self._alike.get(_look(example), ())
         same = [position for position, other in alike if other is example]
         return (
@@ -231,7 +231,7 @@ def _is_equal(one: Any, other: Any) -> bool:
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(_is_equal, one, other))
     # Of some kinds of objects the comparison is no truth value, or raises.
-    return settled(lambda: bool(one == other)) is True
+    return catching(lambda: bool(one == other)) is True
 
 
 def listed(

@@ -45,7 +45,7 @@ def _check(program: dspy.Module, table: ExampleTable, examples: Iterable[int]) -
 
 
 def _unfit(program: dspy.Module, inputs: list[str]) -> str:
-    """What the program takes instead of these inputs; empty where it may take them."""
+    """What the program takes instead of these inputs; empty if it may take them."""
     name = entry_of(program).name
     # DSPy warns where `forward` is looked up in the ordinary way outside a call.
     method: Any = object.__getattribute__(program, name)

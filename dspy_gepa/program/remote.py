@@ -16,7 +16,7 @@ from dspy_gepa.program.components.kinds import KINDS
 from dspy_gepa.program.copying import reachable
 from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
-from dspy_gepa.run.parcel import CarryOut, Outcome, Parcel, sendable, sendable_recipe
+from dspy_gepa.run.parcel import CarryOut, Parcel, ParcelOutcome, sendable, sendable_recipe
 
 __all__ = ["ProgramRecipe", "keys_in", "program_parcel"]
 
@@ -55,10 +55,10 @@ class ProgramRecipe:
         )
         worker = ProgramWorker(self.student, metric, _Current(), _reflects_elsewhere, settings)
 
-        def carry_out(request: RolloutRequest, needed: _Example) -> Outcome:
+        def carry_out(request: RolloutRequest, needed: _Example) -> ParcelOutcome:
             _current.set(needed)
             with self.surroundings.entered() as tracker:
-                return Outcome(worker(request), dict(tracker.usage_data))
+                return ParcelOutcome(worker(request), dict(tracker.usage_data))
 
         return carry_out
 

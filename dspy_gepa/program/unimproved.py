@@ -46,7 +46,7 @@ class _Reached(NamedTuple):
     path: str
     """Where it is: attributes from the program on, or from the name that a function has for it."""
     function: str = ""
-    """The function that holds or names it; empty where it is reached by attributes alone."""
+    """The function that holds or names it; empty if it is reached by attributes alone."""
     is_frozen: bool = False
     """Whether it is within a module that counts as compiled."""
 
@@ -103,7 +103,7 @@ def remarks_on(
 def _without_demos(
     program: dspy.Module, demos: DemoSettings, trainset: Sequence[dspy.Example]
 ) -> str:
-    """Why no model would be shown any; empty where one may be."""
+    """Why no model would be shown any; empty if one may be."""
     if entry_of(program).is_asynchronous and demos.bootstrapped:
         return (
             "DSPy's BootstrapFewShot, which makes them, runs programs synchronously, and this one "

@@ -30,12 +30,12 @@ from dspy_gepa.core.work import (
 )
 from dspy_gepa.errors import MetricError
 from dspy_gepa.models.account import Account, metered, reflected
-from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.catching import Failed
 from dspy_gepa.models.event_loop import EventLoop
 from dspy_gepa.models.failures import failure_cause, failure_text
 from dspy_gepa.models.media import captured
 from dspy_gepa.models.outages import Outage
-from dspy_gepa.models.timeouts import within
+from dspy_gepa.models.timeouts import call_with_timeout
 from dspy_gepa.models.usage import Meter, Price
 from dspy_gepa.models.watch import Watch
 from dspy_gepa.program.components.kinds import (
@@ -148,14 +148,14 @@ class ProgramWorker:
     def __call__(self, request: Request) -> Answer:
         """The answer to this request.
 
-        It is a `Setback` if a model or the metric cannot be used, or if a cost that must be known
-        is not.
+        It is a `RequestFailure` if a model or the metric cannot be used, or if a cost that must be
+        known is unknown.
         """
-        given = self._settings
+        settings = self._settings
         meter = Meter(
-            given.price,
-            must_know_price=given.must_know_price,
-            must_know_usage=given.must_know_usage,
+            settings.price,
+            must_know_price=settings.must_know_price,
+            must_know_usage=settings.must_know_usage,
         )
         return metered(request, meter, lambda account: self._answer(request, account))
 
@@ -181,7 +181,7 @@ class ProgramWorker:
         began = time.monotonic()
         recording, output = self._run(built, inputs)
         measured = self._measured(account.meter.usage, time.monotonic() - began)
-        if isinstance(output, Raised):
+        if isinstance(output, Failed):
             failed = recording.trace(error=output.error) if request.traced else Trace()
             text = failure_text(output.error)
             cause = failure_cause(output.error) if self._is_broken(output.error) else ""
@@ -192,7 +192,7 @@ class ProgramWorker:
         trace = recording.trace(output=output) if request.traced else Trace()
         judged = self._judge(example, output, request.example, recording.calls, account)
         kept = output if self._settings.keep_outputs else None
-        if isinstance(judged, Raised):
+        if isinstance(judged, Failed):
             text = f"The metric raised {failure_text(judged.error)}"
             cause = f"metric: {failure_cause(judged.error)}"
             return self._failure(
@@ -218,8 +218,8 @@ class ProgramWorker:
 
     def _measured(self, usage: Usage, seconds: float) -> dict[str, float]:
         """What the run of a program took, as far as that is an objective."""
-        found = {"total_tokens": float(usage.total_tokens), "usd": usage.usd, "seconds": seconds}
-        return {name: found[name] for name in self._settings.measured}
+        measures = {"total_tokens": float(usage.total_tokens), "usd": usage.usd, "seconds": seconds}
+        return {name: measures[name] for name in self._settings.measured}
 
     def _build(self, candidate: Candidate) -> _Built | _Unbound:
         try:
@@ -236,7 +236,7 @@ class ProgramWorker:
         """
         recording = Recording(built.program, built.predictors)
         output = recording.outcome(built.entry, inputs, self._loop, self._settings.timeout_seconds)
-        error = output.error if isinstance(output, Raised) else None
+        error = output.error if isinstance(output, Failed) else None
         if outage := recording.watch.outage(error, is_without_result=output is None):
             raise Outage from outage
         return recording, output
@@ -252,7 +252,7 @@ class ProgramWorker:
         example_id: int,
         calls: Sequence[Call],
         account: Account,
-    ) -> Judgement | Raised:
+    ) -> Judgement | Failed:
         trace = calls if self._holds_code else None
         return self._ask_metric(
             lambda: self._metric.score(
@@ -265,7 +265,7 @@ class ProgramWorker:
             account,
         )
 
-    def _ask_metric(self, question: Callable[[], ResultT], account: Account) -> ResultT | Raised:
+    def _ask_metric(self, question: Callable[[], ResultT], account: Account) -> ResultT | Failed:
         """What the metric says or raises.
 
         Raises:
@@ -275,13 +275,13 @@ class ProgramWorker:
         account.count_metric_call()
         watch = Watch()
         with watch.around([]):
-            said = within(self._settings.timeout_seconds, question)
-        error = said.error if isinstance(said, Raised) else None
+            outcome = call_with_timeout(self._settings.timeout_seconds, question)
+        error = outcome.error if isinstance(outcome, Failed) else None
         if isinstance(error, MetricError):
             raise error
         if outage := watch.outage(error, is_without_result=False):
             raise Outage from outage
-        return said
+        return outcome
 
     def _failure(
         self,
@@ -324,7 +324,7 @@ class ProgramWorker:
         return describe(program, self._settings.kinds)
 
     def _past_run(self, candidate: Candidate, evidence: Evidence) -> PastRun | None:
-        """The run that the evidence comes from; None where too little is left of it."""
+        """The run that the evidence comes from; None if too little is left of it."""
         key = RolloutKey(candidate.digest, evidence.example)
         if (run := self._runs.get(key)) is not None:
             return run
@@ -336,12 +336,12 @@ class ProgramWorker:
         return None if run is None else self._runs.put(key, run)
 
     def _remark(self, request: RemarkRequest, account: Account) -> Remark:
-        """What the metric says about one component; nothing where it raises or cannot be asked."""
+        """What the metric says about one component; nothing if it raises or cannot be asked."""
         evidence, component = request.evidence, request.component
         run = self._past_run(request.candidate, evidence)
         if run is None or not self._metric.asks_per_component:
             return Remark()
-        said = self._ask_metric(
+        outcome = self._ask_metric(
             lambda: self._metric.feedback(
                 self._examples[evidence.example],
                 run.prediction,
@@ -353,6 +353,6 @@ class ProgramWorker:
             ),
             account,
         )
-        if isinstance(said, Raised) or said is None:
+        if isinstance(outcome, Failed) or outcome is None:
             return Remark()
-        return Remark(said.text, said.score, captured(dict(said.attachments)))
+        return Remark(outcome.text, outcome.score, captured(dict(outcome.attachments)))

@@ -36,7 +36,7 @@ def read_edits(block: str) -> list[Edit]:
 
 
 def edited(text: str, edits: Sequence[Edit]) -> tuple[str, str]:
-    """The text after the edits, in order, and why one of them does not apply; empty where all do.
+    """The text after the edits, in order, and why one of them does not apply; empty if all do.
 
     The words must stand there exactly once; spaces at the ends of lines do not matter. Nothing is
     matched by likeness.

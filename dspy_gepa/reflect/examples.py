@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
-from dspy_gepa.reflect.records import Call, Record, Turn
+from dspy_gepa.reflect.records import ComponentCall, EvidenceRecord, Turn
 from dspy_gepa.values.words import LEFT_OUT, Marks, left_out, shortened, text_of
 
 __all__ = ["Block", "block_of", "has_words", "worded"]
@@ -20,7 +20,7 @@ _MOST_TURNS = 12
 """Steps of a rollout that are listed. Our choice: a pipeline has fewer, and of a longer loop the
 beginning and the end tell most."""
 _Item = TypeVar("_Item")
-_Step = TypeVar("_Step", Call, Turn)
+_Step = TypeVar("_Step", ComponentCall, Turn)
 
 
 class Block(NamedTuple):
@@ -28,7 +28,7 @@ class Block(NamedTuple):
 
     text: str
     remark: str
-    """What was said about it; empty where the text has it."""
+    """What was said about it; empty if the text has it."""
 
     def shortened(self, limit: int) -> Block:
         """Both together of at most so many characters."""
@@ -36,7 +36,7 @@ class Block(NamedTuple):
         return Block(shortened(self.text, limit - len(remark)), remark)
 
 
-def worded(records: Sequence[Record], marks: Marks) -> tuple[Record, ...]:
+def worded(records: Sequence[EvidenceRecord], marks: Marks) -> tuple[EvidenceRecord, ...]:
     """The records with every value in words, the media in them numbered.
 
     What the component itself was given and what was said about it come first, in all records: they
@@ -46,14 +46,14 @@ def worded(records: Sequence[Record], marks: Marks) -> tuple[Record, ...]:
     return tuple(_among_others(record, marks) for record in own)
 
 
-def has_words(record: Record) -> bool:
+def has_words(record: EvidenceRecord) -> bool:
     """Whether anything but the score says how good it was."""
     return bool(record.feedback.strip() or record.failure or record.attachments) or any(
         call.failure for call in record.calls
     )
 
 
-def _in_its_words(record: Record, marks: Marks) -> Record:
+def _in_its_words(record: EvidenceRecord, marks: Marks) -> EvidenceRecord:
     """The record with its own calls, and what was said about them, in words."""
     calls = tuple(
         replace(_step_in_words(call, marks), reply=text_of(call.reply.strip()))
@@ -70,7 +70,7 @@ def _in_its_words(record: Record, marks: Marks) -> Record:
     )
 
 
-def _among_others(record: Record, marks: Marks) -> Record:
+def _among_others(record: EvidenceRecord, marks: Marks) -> EvidenceRecord:
     """The record with the steps around its own calls in words."""
     return replace(
         record,
@@ -102,18 +102,18 @@ def _in_place(
     one that is not sent is left out there too, as its name would look like the title of another.
     """
     beside = dict(attachments)
-    for name, said in attachments.items():
+    for name, attachment in attachments.items():
         place = f"(attachment: {name})"
-        is_unsent = LEFT_OUT.fullmatch(said) is not None and place in feedback
+        is_unsent = LEFT_OUT.fullmatch(attachment) is not None and place in feedback
         # Twice in the text it would be one title too many: see `Marks.are_unmistakable_in`.
-        if is_unsent or (said in titles and feedback.count(place) == 1):
-            feedback = feedback.replace(place, said)
+        if is_unsent or (attachment in titles and feedback.count(place) == 1):
+            feedback = feedback.replace(place, attachment)
             del beside[name]
     return feedback, beside
 
 
 def block_of(
-    number: int, record: Record, value_limit: int, *, sets_feedback_apart: bool = False
+    number: int, record: EvidenceRecord, value_limit: int, *, sets_feedback_apart: bool = False
 ) -> Block:
     """One record, each value of at most so many characters.
 
@@ -152,7 +152,7 @@ def block_of(
     return Block("\n\n".join(parts), remark)
 
 
-def _calls(record: Record, value_limit: int) -> list[str]:
+def _calls(record: EvidenceRecord, value_limit: int) -> list[str]:
     """Every kept call of the components that are asked about, with marks for calls left out."""
     parts: list[str] = []
     before: Mapping[str, str] = {}
@@ -191,7 +191,7 @@ def _referring(texts: Mapping[str, str], above: Mapping[str, str]) -> dict[str, 
     }
 
 
-def _outcome(call: Call, value_limit: int, *, is_wrong: bool) -> str:
+def _outcome(call: ComponentCall, value_limit: int, *, is_wrong: bool) -> str:
     """What the call wrote, or why nothing of it can be used."""
     if not call.failure:
         return f"{'Wrong output' if is_wrong else 'Output'}:\n" + _fields(
@@ -202,7 +202,7 @@ def _outcome(call: Call, value_limit: int, *, is_wrong: bool) -> str:
     return f"{failure}\n\nWhat was written instead:\n{reply}" if reply else failure
 
 
-def _surroundings(record: Record, value_limit: int) -> list[str]:
+def _surroundings(record: EvidenceRecord, value_limit: int) -> list[str]:
     """What the program was given and answered, and its other steps in order; often nothing."""
     limit = min(_LONGEST_ASIDE, value_limit // 2)
     lines = []
@@ -222,8 +222,10 @@ def _line(place: int, turn: Turn, limit: int) -> str:
     if turn.call:
         # Without its name: a tool or a field is shown the calls of the step that it belongs to.
         return f"{place}. this step, call {turn.call}"
-    said = f"failed: {_flat(turn.failure, limit)}" if turn.failure else _aside(turn.outputs, limit)
-    return f"{place}. {turn.component}: {_aside(turn.inputs, limit)} -> {said}"
+    outcome = (
+        f"failed: {_flat(turn.failure, limit)}" if turn.failure else _aside(turn.outputs, limit)
+    )
+    return f"{place}. {turn.component}: {_aside(turn.inputs, limit)} -> {outcome}"
 
 
 def _aside(fields: Mapping[str, object], limit: int) -> str:

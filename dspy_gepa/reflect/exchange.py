@@ -28,7 +28,7 @@ class Reply:
 
     text: str
     is_truncated: bool | None = None
-    """Whether it was cut off at a limit of tokens, as the server says; None where it does not."""
+    """Whether it was cut off at a limit of tokens, as the server says; None if it does not."""
     seconds: float = field(default=0.0, compare=False)
     """How long it took."""
     prompt_tokens: int = field(default=0, compare=False)

@@ -96,9 +96,9 @@ class Sources:
         wanted = _number(run)
         place = int(np.searchsorted(self._runs, np.uint64(wanted << _PLACE_BITS)))
         while place < len(self._runs) and int(self._runs[place]) >> _PLACE_BITS == wanted:
-            found = int(self._runs[place]) & _LARGEST
-            number = int(np.searchsorted(self._firsts, np.uint64(found), side="right")) - 1
-            yield number, (found - int(self._firsts[number])) * self._step
+            word_number = int(self._runs[place]) & _LARGEST
+            number = int(np.searchsorted(self._firsts, np.uint64(word_number), side="right")) - 1
+            yield number, (word_number - int(self._firsts[number])) * self._step
             place += 1
 
 
@@ -108,7 +108,7 @@ def _words(text: str) -> list[str]:
 
 def _each_word(text: str) -> Iterator[str]:
     """The same one by one: of a long text, all of them take many times its size."""
-    return (found[0] for found in _WORD.finditer(text.casefold()))
+    return (match[0] for match in _WORD.finditer(text.casefold()))
 
 
 def _number(run: Sequence[str]) -> int:

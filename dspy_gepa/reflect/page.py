@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from dspy_gepa.core.work import Lesson, ReflectionRequest
 from dspy_gepa.reflect.exchange import Prompt
-from dspy_gepa.reflect.prompt import Brief, Limits, TooLong
+from dspy_gepa.reflect.prompt import EvidenceLimits, PromptContext, TooLong
 from dspy_gepa.reflect.templates import Template
 
 __all__ = ["NO_FAULT", "Asked", "Page", "in_words"]
@@ -27,11 +27,11 @@ class Asked:
     request: ReflectionRequest
     components: tuple[str, ...]
     """Which of them are asked about."""
-    brief: Brief
+    context: PromptContext
     feedback: Mapping[str, Mapping[int, str]]
     """By component and example, what was said about that component alone."""
     template: Template
-    limits: Limits
+    limits: EvidenceLimits
 
 
 Page: TypeAlias = "Callable[[Asked], Prompt | TooLong]"

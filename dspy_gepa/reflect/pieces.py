@@ -139,7 +139,7 @@ def _elements(text: str) -> Iterator[Piece]:
 def _fields_of(written: str) -> list[tuple[str, str]] | None:
     """The texts in JSON, in YAML with a block or in DSPy's own form, with their names.
 
-    None where it is none of these.
+    None if it is none of these.
     """
     written = written.strip()
     pieces = _FIELD_HEADER.split(written)
@@ -153,22 +153,22 @@ def _fields_of(written: str) -> list[tuple[str, str]] | None:
     return list(_leaves(found)) if isinstance(found, (dict, list)) else None
 
 
-def _leaves(found: object, name: str = "") -> Iterator[tuple[str, str]]:
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, str]]:
     """The texts in a JSON value, with the names of their fields."""
-    if isinstance(found, str):
-        yield name, found
-    for own, each in found.items() if isinstance(found, dict) else ():
+    if isinstance(value, str):
+        yield name, value
+    for own, each in value.items() if isinstance(value, dict) else ():
         yield from _leaves(each, own)
 
 
 def _yaml_fields(written: str) -> list[tuple[str, str]] | None:
-    """The fields of YAML that has a text in a block; None where it is anything else."""
+    """The fields of YAML that has a text in a block; None if it is anything else."""
     fields, place, has_block = [], 0, False
-    while found := _YAML_FIELD.match(written, place):
-        text = textwrap.dedent(found[3] or found[4] or "")
+    while match := _YAML_FIELD.match(written, place):
+        text = textwrap.dedent(match[3] or match[4] or "")
         folded = re.sub(r"(?<=\S)\n(?=\S)", " ", text)
-        fields.append((found[1], folded if found[2] == ">" else text))
-        place, has_block = found.end(), has_block or bool(found[2])
+        fields.append((match[1], folded if match[2] == ">" else text))
+        place, has_block = match.end(), has_block or bool(match[2])
     return fields if has_block and place == len(written) else None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["placeholders", "strangers"]
+__all__ = ["placeholders", "unknown_placeholders"]
 
 _NAME = r"[A-Za-z_][\w.]*(?:\[[^\[\]{}\n]*\][\w.]*)*"
 _REST = (
@@ -48,11 +48,11 @@ def placeholders(text: str) -> tuple[str, ...]:
     Braces of JSON and LaTeX, sums of money and what stands in fenced code are none.
     """
     prose = _CODE.sub("", text)
-    found = (place[0] for form in _FORMS for place in form.finditer(prose))
-    return tuple(dict.fromkeys(found))
+    names = (place[0] for form in _FORMS for place in form.finditer(prose))
+    return tuple(dict.fromkeys(names))
 
 
-def strangers(old: str, new: str) -> tuple[str, ...]:
+def unknown_placeholders(old: str, new: str) -> tuple[str, ...]:
     """Placeholders of the new text alone, in forms that the old one uses.
 
     Our choice: where the old text has none of a form, nobody fills it in, so nothing can fail by

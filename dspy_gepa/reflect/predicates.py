@@ -13,13 +13,13 @@ from functools import cached_property
 
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.reflect.overlap import Sources
-from dspy_gepa.reflect.placeholders import placeholders, strangers
+from dspy_gepa.reflect.placeholders import placeholders, unknown_placeholders
 
 __all__ = [
     "CopiesNoExamples",
-    "Facts",
     "KeepsPlaceholders",
     "NamesOutputFields",
+    "TextFacts",
     "copies_no_examples",
     "keeps_placeholders",
     "names_output_fields",
@@ -32,7 +32,7 @@ _LONGEST_QUOTE = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class TextFacts:
     """What a check may need to know of the program and its data."""
 
     output_fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class KeepsPlaceholders:
 
     marks: Sequence[str] = ()
 
-    def with_facts(self, facts: Facts) -> KeepsPlaceholders:
+    def with_facts(self, facts: TextFacts) -> KeepsPlaceholders:
         """The same check for this program."""
         return replace(self, marks=facts.marks)
 
@@ -69,7 +69,7 @@ class KeepsPlaceholders:
         # Looked for as it stands: the new text may well have it inside of code.
         if lost := [one for one in placeholders(old) if one not in new]:
             return f"it lost placeholders that have to stay exactly as they are: {', '.join(lost)}"
-        if added := strangers(old, new):
+        if added := unknown_placeholders(old, new):
             return f"it has placeholders that nobody fills in: {', '.join(added)}"
         return ""
 
@@ -85,7 +85,7 @@ class NamesOutputFields:
 
     fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def with_facts(self, facts: Facts) -> NamesOutputFields:
+    def with_facts(self, facts: TextFacts) -> NamesOutputFields:
         """The same check for this program."""
         return replace(self, fields=facts.output_fields)
 
@@ -122,7 +122,7 @@ class CopiesNoExamples:
         if self.words < 2:
             raise SettingsError(f"words={self.words} was given; 2 is the lowest allowed.")
 
-    def with_facts(self, facts: Facts) -> CopiesNoExamples:
+    def with_facts(self, facts: TextFacts) -> CopiesNoExamples:
         """The same check for this data."""
         return replace(self, examples=facts.examples)
 

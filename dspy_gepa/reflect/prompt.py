@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.reflect.examples import Block, block_of, has_words, worded
 from dspy_gepa.reflect.exchange import Prompt
-from dspy_gepa.reflect.records import Record
+from dspy_gepa.reflect.records import EvidenceRecord
 from dspy_gepa.reflect.templates import DIAGNOSIS, NONE_YET, REMARKS, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.values.words import (
@@ -27,8 +27,8 @@ from dspy_gepa.values.words import (
 __all__ = [
     "DEFAULT_LIMITS",
     "LEAST_CHARACTERS",
-    "Brief",
-    "Limits",
+    "EvidenceLimits",
+    "PromptContext",
     "Room",
     "TooLong",
     "headed",
@@ -53,7 +53,7 @@ _REMARKS = f"\n{REMARKS}\n\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EvidenceLimits:
     """How much the reflection LM is shown of what happened.
 
     Raises:
@@ -66,7 +66,7 @@ class Limits:
     calls_per_record: int = 8
     """Calls of the component shown per rollout. Our choice: enough for most tool loops."""
     prompt_tokens: int | None = None
-    """Of the whole prompt, media included; None where only characters count."""
+    """Of the whole prompt, media included; None if only characters count."""
     media: int = 8
     """Images and the like per prompt, those of failing examples first. Our choice: more dilute
     the request, and some servers take no more than ten."""
@@ -90,7 +90,7 @@ class Limits:
                 raise SettingsError(f"{name} is {value}; it must be at least {least}.")
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = EvidenceLimits()
 
 
 class Room:
@@ -98,7 +98,7 @@ class Room:
 
     def __init__(self) -> None:
         self.characters = 0
-        """0 where no prompt was too long."""
+        """0 if no prompt was too long."""
 
     def narrow(self, characters: int) -> None:
         """No prompt may have more than so many characters; 0 says nothing."""
@@ -106,14 +106,14 @@ class Room:
             most = max(LEAST_CHARACTERS, characters)
             self.characters = min(self.characters or most, most)
 
-    def within(self, limits: Limits) -> Limits:
+    def within(self, limits: EvidenceLimits) -> EvidenceLimits:
         """The limits, as narrow as the room."""
         most = min(limits.prompt_characters, self.characters or limits.prompt_characters)
         return replace(limits, prompt_characters=most)
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
+class PromptContext:
     """What is said about one component, beside the examples."""
 
     instruction: str
@@ -142,34 +142,34 @@ class TooLong:
 
 
 def render(
-    records: Sequence[Record],
-    brief: Brief,
+    records: Sequence[EvidenceRecord],
+    context: PromptContext,
     *,
     template: Template = DIAGNOSIS,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: EvidenceLimits = DEFAULT_LIMITS,
     count_tokens: Callable[[str], int] = estimated_tokens,
     media_kind: Callable[[object], str] = no_media,
 ) -> Prompt | TooLong:
     """The prompt, within its limits of characters and tokens.
 
-    A record is shown only where every one before it is shown, so a passing one only where every
+    A record is shown only if every one before it is shown, so a passing one only if every
     failing one is. Values are cut before a failing record is left out, and what is cut or left out
     has a mark. The media sent are those whose titles still stand in the text.
 
     Args:
         records: Failing ones first, as `records_of` gives them.
-        brief: What else is said about the component.
+        context: What else is said about the component.
         template: The words around it all.
         limits: What the prompt must not exceed.
         count_tokens: Tokens of a text.
         media_kind: "image", "audio", "file" or "attachment"; "" for what is no medium.
     """
-    page = _Page(brief, template)
-    found, media = _numbered(records, page, limits, media_kind)
+    page = _Page(context, template)
+    blocks, media = _numbered(records, page, limits, media_kind)
     free = limits.prompt_characters - len(page.text())
     fixed_tokens = 0 if limits.prompt_tokens is None else count_tokens(page.text())
     while free >= _LEAST_ROOM:
-        text = page.with_examples(found, free)
+        text = page.with_examples(blocks, free)
         shown = tuple(titled for titled in media if titled[0] in text)
         if limits.prompt_tokens is None:
             return Prompt(text, shown)
@@ -190,7 +190,7 @@ def render(
 class _Page:
     """A prompt without its examples."""
 
-    brief: Brief
+    context: PromptContext
     template: Template
 
     def text(
@@ -203,9 +203,9 @@ class _Page:
         references: str = "",
     ) -> str:
         """The prompt with these parts; without them, what is never cut."""
-        brief = self.brief
-        current = sendable(brief.instruction) if brief.instruction.strip() else NONE_YET
-        limits = "\n".join(f"- {sendable(limit)}" for limit in brief.limits)
+        context = self.context
+        current = sendable(context.instruction) if context.instruction.strip() else NONE_YET
+        limits = "\n".join(f"- {sendable(limit)}" for limit in context.limits)
         return self.template.filled(
             instruction=current,
             examples=examples,
@@ -213,18 +213,18 @@ class _Page:
             description=description,
             lessons=lessons,
             references=references,
-            guidance=_section("Words of the program's author", sendable(brief.guidance.strip())),
+            guidance=_section("Words of the program's author", sendable(context.guidance.strip())),
             limits=_section("Limits that the new instruction has to keep to", limits),
-            form=brief.form,
+            form=context.form,
         )
 
-    def with_examples(self, records: Sequence[Record], free: int) -> str:
+    def with_examples(self, records: Sequence[EvidenceRecord], free: int) -> str:
         """The prompt with so many characters beside what is never cut."""
-        brief = self.brief
-        known = _section("What is known about it", text_of(brief.description.strip()))
+        context = self.context
+        known = _section("What is known about it", text_of(context.description.strip()))
         description = shortened(known, free // 3)
-        lessons = _lessons(brief.lessons, free // 10)
-        references = _references(brief.references, free // 4)
+        lessons = _lessons(context.lessons, free // 10)
+        references = _references(context.references, free // 4)
         bare = self.text(description=description, lessons=lessons, references=references)
         room = free - (len(bare) - len(self.text()))
         intro = "" if any(map(has_words, records)) or room < 4 * _EXAMPLES_NEED else _ONLY_NUMBERS
@@ -240,11 +240,11 @@ class _Page:
 
 
 def _numbered(
-    records: Sequence[Record],
+    records: Sequence[EvidenceRecord],
     page: _Page,
-    limits: Limits,
+    limits: EvidenceLimits,
     media_kind: Callable[[object], str],
-) -> tuple[tuple[Record, ...], tuple[tuple[str, object], ...]]:
+) -> tuple[tuple[EvidenceRecord, ...], tuple[tuple[str, object], ...]]:
     """The records in words, and the media in them, with titles that no words of anybody are."""
     most = limits.media
     if limits.prompt_tokens is not None and limits.tokens_per_medium:
@@ -252,19 +252,21 @@ def _numbered(
         most = min(most, limits.prompt_tokens // 2 // limits.tokens_per_medium)
     for tries in itertools.count():
         marks = Marks(media_kind, most=most, prefix="attached " * tries)
-        found = worded(records, marks)
+        blocks = worded(records, marks)
         # Every text of the prompt stands in this, each title as often as it was written by anybody.
-        if not marks.media or marks.are_unmistakable_in(repr((found, page))):
-            return found, marks.media
+        if not marks.media or marks.are_unmistakable_in(repr((blocks, page))):
+            return blocks, marks.media
     raise AssertionError  # pragma: no cover - texts end, prefixes do not
 
 
-def _too_long(page: _Page, limits: Limits) -> TooLong:
+def _too_long(page: _Page, limits: EvidenceLimits) -> TooLong:
     """Why nothing fits, with the sizes."""
-    size = len(sendable(page.brief.instruction))
-    said = len(page.brief.guidance) + sum(map(len, page.brief.limits))
+    size = len(sendable(page.context.instruction))
+    characters = len(page.context.guidance) + sum(map(len, page.context.limits))
     beside = (
-        f" and {said:,} more of guidance and limits stand beside it," if said > size // 2 else ""
+        f" and {characters:,} more of guidance and limits stand beside it,"
+        if characters > size // 2
+        else ""
     )
     tokens = f" and {limits.prompt_tokens:,} tokens" if limits.prompt_tokens else ""
     return TooLong(
@@ -287,7 +289,7 @@ def _lessons(lessons: Sequence[str], room: int) -> str:
 
 
 def _references(references: Mapping[str, str], room: int) -> str:
-    """The named texts; empty where there are none."""
+    """The named texts; empty if there are none."""
     title = "Texts to draw on"
     if not references:
         return ""
@@ -300,7 +302,7 @@ def _references(references: Mapping[str, str], room: int) -> str:
 
 
 def _examples(
-    records: Sequence[Record], room: int, *, sets_feedback_apart: bool
+    records: Sequence[EvidenceRecord], room: int, *, sets_feedback_apart: bool
 ) -> tuple[str, str]:
     """The first of the records, as many as fit, each with as much detail as leaves room for all.
 
@@ -350,7 +352,7 @@ def headed(texts: Mapping[str, str]) -> str:
 
 def split_shared(descriptions: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """The lines with which all of several descriptions begin, and what each says beyond them."""
-    lines = {name: said.split("\n") for name, said in descriptions.items()}
+    lines = {name: description.split("\n") for name, description in descriptions.items()}
     together = zip(*lines.values(), strict=False)
     alike = itertools.takewhile(lambda row: len(set(row)) == 1, together)
     shared = [row[0] for row in alike] if len(lines) > 1 else []

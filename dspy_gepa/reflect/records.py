@@ -16,14 +16,14 @@ from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
 from dspy_gepa.values.words import text_of
 
-__all__ = ["Call", "Record", "Turn", "alike", "records_of"]
+__all__ = ["ComponentCall", "EvidenceRecord", "Turn", "alike", "records_of"]
 
 _WORD = re.compile(r"\w+")
 _NO_FEEDBACK: Mapping[str, Mapping[int, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ComponentCall:
     """One call of a component, with its place among the rollout's calls of those asked about."""
 
     number: int
@@ -33,7 +33,7 @@ class Call:
     outputs: Mapping[str, object]
     """Empty where the call failed."""
     failure: str = ""
-    """Why the call gave no usable output; empty where it did."""
+    """Why the call gave no usable output; empty if it did."""
     reply: str = ""
     """The model's raw reply where it could not be parsed; empty otherwise."""
 
@@ -52,7 +52,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class EvidenceRecord:
     """One rollout, as far as it concerns the components asked about."""
 
     example: int
@@ -68,13 +68,13 @@ class Record:
     remarks: Mapping[str, str] = field(default_factory=dict)
     """Component to feedback on it alone, where several are asked about."""
     failure: str = ""
-    """Why the rollout gave no answer to score; empty where it gave one."""
-    calls: tuple[Call, ...] = ()
-    """In order; empty only where the program crashed before it reached the component."""
+    """Why the rollout gave no answer to score; empty if it gave one."""
+    calls: tuple[ComponentCall, ...] = ()
+    """In order; empty only if the program crashed before it reached the component."""
     calls_made: int = 0
     """How many calls there were; more than `calls` holds where they exceed the bound."""
     turns: tuple[Turn, ...] = ()
-    """All steps of the rollout in order; empty where no other component was called."""
+    """All steps of the rollout in order; empty if no other component was called."""
     inputs: Mapping[str, object] = field(default_factory=dict)
     """What the program was given, as far as no call of the component was given the same."""
     outputs: Mapping[str, object] = field(default_factory=dict)
@@ -94,7 +94,7 @@ def records_of(
     calls_per_record: int = 8,
     shows_unparsed: bool = True,
     contrasts: int = 0,
-) -> tuple[Record, ...]:
+) -> tuple[EvidenceRecord, ...]:
     """One record per rollout that says something about the components, failing ones first.
 
     Among failing ones a failed rollout comes before a low score, and a low score before a higher
@@ -106,7 +106,7 @@ def records_of(
         components: Whose calls to show.
         feedback: Component to example id to feedback on it; that of a single component replaces
             the rollout's own feedback.
-        perfect_score: The score that leaves nothing to improve; None where no score is perfect,
+        perfect_score: The score that leaves nothing to improve; None if no score is perfect,
             so that every record counts as failing.
         calls_per_record: How many calls a record holds at most. Failed calls are kept first, then
             the outermost ones: the first shows the task, the last what came of it.
@@ -121,23 +121,23 @@ def records_of(
             if _concerns(each.rollout, components, shows_unparsed=shows_unparsed)
         ]
 
-    def record(evidence: Evidence) -> Record:
+    def record(evidence: Evidence) -> EvidenceRecord:
         return _record(
             evidence,
             components,
             remarks={
-                name: said
+                name: remark
                 for name in components
-                if (said := feedback.get(name, {}).get(evidence.example, "")).strip()
+                if (remark := feedback.get(name, {}).get(evidence.example, "")).strip()
             },
             perfect_score=perfect_score,
             calls_per_record=calls_per_record,
         )
 
     shown = concerning(request.evidence)
-    found = sorted(map(record, shown), key=lambda one: (one.passed, not one.failure, one.score))
-    beside = alike(concerning(request.contrasts), shown, contrasts) if found else []
-    return (*found, *(replace(record(one), is_contrast=True) for one in beside))
+    records = sorted(map(record, shown), key=lambda one: (one.passed, not one.failure, one.score))
+    beside = alike(concerning(request.contrasts), shown, contrasts) if records else []
+    return (*records, *(replace(record(one), is_contrast=True) for one in beside))
 
 
 def alike(others: Sequence[Evidence], shown: Sequence[Evidence], most: int) -> list[Evidence]:
@@ -160,8 +160,8 @@ def alike(others: Sequence[Evidence], shown: Sequence[Evidence], most: int) -> l
 
 def _words(evidence: Evidence) -> set[str]:
     """The words of what the program was given."""
-    given = " ".join(map(text_of, evidence.rollout.trace.inputs.values()))
-    return set(_WORD.findall(given.casefold()))
+    inputs = " ".join(map(text_of, evidence.rollout.trace.inputs.values()))
+    return set(_WORD.findall(inputs.casefold()))
 
 
 def _concerns(rollout: Rollout, components: Sequence[str], *, shows_unparsed: bool) -> bool:
@@ -178,41 +178,41 @@ def _record(
     remarks: Mapping[str, str],
     perfect_score: float | None,
     calls_per_record: int,
-) -> Record:
+) -> EvidenceRecord:
     rollout = evidence.rollout
     steps = tuple(step for step in rollout.trace.steps if step.component in components)
     own = remarks if len(components) == 1 else {}
     score = evidence.scores.get(components[0], rollout.score) if own else rollout.score
     reached = perfect_score is not None and score == perfect_score
     called = [(step.inputs, step.outputs) for step in steps]
-    return Record(
+    return EvidenceRecord(
         example=evidence.example,
         score=score,
         passed=reached and not rollout.failure,
         feedback=next(iter(own.values()), rollout.feedback),
         remarks={
-            name: _with_score(said, evidence.scores.get(name, score), score)
-            for name, said in remarks.items()
-            if name not in own and said != rollout.feedback
+            name: _with_score(remark, evidence.scores.get(name, score), score)
+            for name, remark in remarks.items()
+            if name not in own and remark != rollout.feedback
         },
         failure=rollout.failure,
         calls=_bounded(steps, calls_per_record),
         calls_made=len(steps),
         turns=_turns(rollout.trace, components),
-        inputs=_beside(rollout.trace.inputs, [given for given, _ in called]),
+        inputs=_beside(rollout.trace.inputs, [inputs for inputs, _ in called]),
         outputs=_beside(rollout.trace.outputs, [written for _, written in called]),
         attachments=rollout.attachments,
         objectives=rollout.objectives,
     )
 
 
-def _with_score(said: str, score: float, shown: float) -> str:
+def _with_score(remark: str, score: float, shown: float) -> str:
     """Words on one component, with the score that came with them where it is another one."""
-    return said if score == shown else f"(score {score:g}) {said}"
+    return remark if score == shown else f"(score {score:g}) {remark}"
 
 
 def _turns(trace: Trace, components: Sequence[str]) -> tuple[Turn, ...]:
-    """All steps in order; empty where all are of the components asked about."""
+    """All steps in order; empty if all are of the components asked about."""
     turns: list[Turn] = []
     calls = 0
     for step in trace.steps:
@@ -242,7 +242,7 @@ def _is_same(one: object, other: object) -> bool:
     return one is other or (type(one) is type(other) and text_of(one) == text_of(other))
 
 
-def _bounded(steps: tuple[Step, ...], most: int) -> tuple[Call, ...]:
+def _bounded(steps: tuple[Step, ...], most: int) -> tuple[ComponentCall, ...]:
     """At most so many of the calls, in order."""
     last = len(steps) - 1
 
@@ -253,8 +253,8 @@ def _bounded(steps: tuple[Step, ...], most: int) -> tuple[Call, ...]:
     return tuple(_call(place + 1, steps[place]) for place in kept)
 
 
-def _call(number: int, step: Step) -> Call:
-    return Call(
+def _call(number: int, step: Step) -> ComponentCall:
+    return ComponentCall(
         number=number,
         component=step.component,
         inputs=step.inputs,

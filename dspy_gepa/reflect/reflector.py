@@ -15,8 +15,8 @@ from dspy_gepa.reflect.form import Form
 from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, in_words
 from dspy_gepa.reflect.prompt import (
     DEFAULT_LIMITS,
-    Brief,
-    Limits,
+    EvidenceLimits,
+    PromptContext,
     Room,
     TooLong,
     headed,
@@ -58,9 +58,9 @@ class Reflector:
     """Whether calls are limited: if each component would be asked about alone, one is, in turn."""
     adds: bool = False
     """Whether what the LM writes is added to the current text, and does not replace it."""
-    limits: Limits = DEFAULT_LIMITS
+    limits: EvidenceLimits = DEFAULT_LIMITS
     perfect_score: float | None = 1.0
-    """The score of an example that is right; None where no score says so."""
+    """The score of an example that is right; None if no score says so."""
     shows_unparsed: bool = True
     """Whether replies that could not be parsed are part of the evidence."""
     templates: Mapping[str, Template] = field(default_factory=dict)
@@ -74,8 +74,7 @@ class Reflector:
     count_tokens: Callable[[str], int] = estimated_tokens
     """As the reflection LM counts, where that is known."""
     media_kind: Callable[[object], str] = no_media
-    """"image", "audio", "file" or "attachment" for values that are shown beside the text; "" for
-    all others."""
+    """The kind of a value that is shown beside the text, or "": see `models.media.media_kind`."""
     room: Room = field(default_factory=Room)
     """How much the reflection LM turned out to be able to read."""
     page: Page | None = None
@@ -86,7 +85,7 @@ class Reflector:
     """When the reflection LM may answer that nothing is to be changed."""
 
     def __post_init__(self) -> None:
-        for name, kind in (("template", Template), ("limits", Limits), ("rules", Rules)):
+        for name, kind in (("template", Template), ("limits", EvidenceLimits), ("rules", Rules)):
             if not isinstance(getattr(self, name), kind):
                 raise WrongType(f"{name} is {getattr(self, name)!r:.200}; give a {kind.__name__}.")
 
@@ -161,8 +160,8 @@ class _Question:
         is_last: bool = False,
     ) -> ReflectionAnswer:
         """What is answered to the evidence; read as a second answer is if nobody asks again."""
-        brief = partial(self.brief, descriptions)
-        return self.asked(self.template, brief, feedback, is_last=is_last)
+        context = partial(self.context, descriptions)
+        return self.asked(self.template, context, feedback, is_last=is_last)
 
     def repaired(
         self,
@@ -174,13 +173,12 @@ class _Question:
         if repair.is_apart:
             return self.first(descriptions, feedback, is_last=True)
         if repair.faults == (same(self.components),):
-            # A small model that repeats the text that it sees repeats it again, whatever it is
-            # told: it is asked for an addition, without the text in sight. Measured with 1.5
-            # billion parameters.
+            # A model that repeats the text that it sees repeats it again, whatever it is told
+            # (measured with 1.5 billion parameters): it is asked for an addition, without it.
             adding = replace(self, how=replace(self.how, adds=True, templates={}))
-            brief = partial(adding.brief, {}, in_sight=False)
-            return adding.asked(ADDITION, brief, {}, is_last=True)
-        _, form = self._prompt(self.template, partial(self.brief, {}), {})
+            context = partial(adding.context, {}, in_sight=False)
+            return adding.asked(ADDITION, context, {}, is_last=True)
+        _, form = self._prompt(self.template, partial(self.context, {}), {})
         current = headed({name: sendable(text) for name, text in self.current.items()})
         prompt = REPAIR.format(
             problems="\n".join(f"- {self._named(fault)}" for fault in repair.faults),
@@ -203,14 +201,16 @@ class _Question:
         exchanges = (*answer.exchanges, *apart.exchanges)
         return replace(apart, lm_calls=apart.lm_calls + 1, naming=-1, exchanges=exchanges)
 
-    def brief(self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True) -> Brief:
+    def context(
+        self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True
+    ) -> PromptContext:
         """What is said of the components, with their current texts or without."""
         how, current = self.how, self.current
         limits: list[str] = []
         for name, text in current.items():
-            told = how.rules.told(name, text, adds=how.adds)
+            requirements = how.rules.told(name, text, adds=how.adds)
             whose = f"{name}: " if len(current) > 1 else ""
-            limits += [one if one in how.rules.constraints else whose + one for one in told]
+            limits += [one if one in how.rules.constraints else whose + one for one in requirements]
         described = {name: descriptions[name] for name in current if descriptions.get(name)}
         if len(current) == 1:
             instruction, description = "".join(current.values()), "".join(described.values())
@@ -218,7 +218,7 @@ class _Question:
             instruction = headed(current)
             shared, described = split_shared(described)
             description = "\n\n".join(filter(None, [shared, headed(described)]))
-        return Brief(
+        return PromptContext(
             instruction=instruction if in_sight else "",
             description=description,
             lessons=[in_words(lesson) for lesson in self.request.lessons],
@@ -242,13 +242,13 @@ class _Question:
     def asked(
         self,
         template: Template,
-        brief_with: Callable[[Form], Brief],
+        context_with: Callable[[Form], PromptContext],
         feedback: Mapping[str, Mapping[int, str]],
         *,
         is_last: bool = False,
     ) -> ReflectionAnswer:
         """What is answered to a prompt of this template, which the model is able to read."""
-        prompt, form = self._prompt(template, brief_with, feedback)
+        prompt, form = self._prompt(template, context_with, feedback)
         calls = 0
         while not isinstance(prompt, TooLong):
             calls += 1
@@ -258,7 +258,7 @@ class _Question:
                 # It is not known beforehand how much the model can read: half as much is asked, in
                 # place of a repair, and in all that follows.
                 self.how.room.narrow(len(prompt.text) // 2)
-                prompt, form = self._prompt(template, brief_with, feedback)
+                prompt, form = self._prompt(template, context_with, feedback)
                 if calls == 2:
                     raise
             else:
@@ -287,7 +287,7 @@ class _Question:
     def _prompt(
         self,
         template: Template,
-        brief_with: Callable[[Form], Brief],
+        context_with: Callable[[Form], PromptContext],
         feedback: Mapping[str, Mapping[int, str]],
     ) -> tuple[Prompt | TooLong, Form]:
         """The prompt, and the form in it: its marks stand nowhere else in the prompt."""
@@ -302,23 +302,23 @@ class _Question:
             contrasts=_CONTRASTS if self.is_diagnosis else 0,
         )
         for form in map(Form, itertools.count(1)):
-            brief = brief_with(form)
+            context = context_with(form)
             if not records and how.page is None:
                 return TooLong("no rollout of the evidence called it"), form
             if how.page is not None:
-                asked = Asked(self.request, self.components, brief, feedback, template, limits)
+                asked = Asked(self.request, self.components, context, feedback, template, limits)
                 prompt = how.page(asked)
             else:
                 prompt = render(
                     records,
-                    brief,
+                    context,
                     template=template,
                     limits=limits,
                     count_tokens=how.count_tokens,
                     media_kind=how.media_kind,
                 )
             if isinstance(prompt, TooLong) or form.marks_in(prompt.text) <= form.marks_in(
-                brief.form
+                context.form
             ):
                 return prompt, form
         raise AssertionError  # pragma: no cover - texts end, numbers do not
@@ -368,7 +368,7 @@ class _Question:
 
         After the last one, or the one about a repair, nobody is asked once more.
         """
-        said = ReflectionAnswer(
+        reflection = ReflectionAnswer(
             self.request.ticket,
             reading.texts,
             lm_calls=1,
@@ -380,19 +380,19 @@ class _Question:
         )
         told_of = {name for fault in about.faults for name in fault.components} if about else ()
         asked = [name for name in self.components if name in told_of]
-        told = {*reading.texts, *reading.problems}
-        missing = [name for name in asked or self.components if name not in told]
+        answered = {*reading.texts, *reading.problems}
+        missing = [name for name in asked or self.components if name not in answered]
         faults = [
             Fault((name,) if name else tuple(missing), why)
             for name, why in reading.problems.items()
         ]
         if faults and is_last:
-            return replace(said, faults=tuple(map(final, faults)))
+            return replace(reflection, faults=tuple(map(final, faults)))
         is_same = reading.texts and reading.texts == self.current
         if not faults and is_same and not self.is_diagnosis and not is_last:
-            faults, said = [same(self.components)], replace(said, texts={})
+            faults, reflection = [same(self.components)], replace(reflection, texts={})
         repair = Repair(self.components, reply.text, tuple(faults))
-        return replace(said, repairs=(repair,) if faults else ())
+        return replace(reflection, repairs=(repair,) if faults else ())
 
     def _named(self, fault: Fault) -> str:
         """Why something cannot be used, with whose it is where that is not clear."""

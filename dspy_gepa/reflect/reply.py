@@ -98,7 +98,7 @@ def read_reply(
         is_second: Whether it was asked for after a reply that could not be used, so that nobody is
             asked once more: then a text in another form need not go on from the current one.
         unmarked: Reads replies without our marks, where a text may be anything, such as numbers or
-            JSON. None where texts are instructions, which are words.
+            JSON. None if texts are instructions, which are words.
     """
     form, is_prose = form or Form(), unmarked is None
     current = {name: _with_newlines(text) for name, text in current.items()}
@@ -151,7 +151,7 @@ def _with_newlines(text: str) -> str:
 
 
 def _without_reasoning(reply: str, form: Form) -> str | None:
-    """The reply after the reasoning with which it begins; None where that never ends.
+    """The reply after the reasoning with which it begins; None if that never ends.
 
     Some servers leave in only the tag that ends it. In a block such a tag is a word of its text.
     """
@@ -238,7 +238,7 @@ def _from_blocks(
 
 
 def _gap(text: str, current: str) -> str:
-    """Why the text is not whole; empty where it is."""
+    """Why the text is not whole; empty if it is."""
     gap = _GAP.search(text)
     return f"it leaves a part out: {gap[0].strip()}" if gap and gap[0] not in current else ""
 

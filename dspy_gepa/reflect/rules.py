@@ -10,27 +10,27 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.reflect.predicates import Facts
+from dspy_gepa.reflect.predicates import TextFacts
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.values.foreign import IN_USER_CODE
 
-__all__ = ["EVERY_COMPONENT", "Judged", "Part", "Predicate", "Rules", "check_predicates"]
+__all__ = ["EVERY_COMPONENT", "CheckedText", "FrozenPart", "Predicate", "Rules", "check_predicates"]
 
 EVERY_COMPONENT = "*"
 """Stands for all components in `Rules.frozen`."""
 
-Part: TypeAlias = "str | re.Pattern[str]"
+FrozenPart: TypeAlias = "str | re.Pattern[str]"
 """A piece of a text, or a pattern that matches such pieces."""
 Predicate: TypeAlias = Callable[[str, str, str], "bool | str | None"]
 """From a component, its old and its new text: False or a reason where the new one is refused."""
 
 
-class Judged(NamedTuple):
+class CheckedText(NamedTuple):
     """A new text as the program will say it, or why it cannot be used."""
 
     text: str
     reason: str = ""
-    """In words that its author understands; empty where it can be used."""
+    """In words that its author understands; empty if it can be used."""
 
 
 def check_predicates(argument: str, predicates: Iterable[object]) -> None:
@@ -45,11 +45,11 @@ def check_predicates(argument: str, predicates: Iterable[object]) -> None:
         "return False or a reason where the new one is refused."
     )
     for predicate in predicates:
-        given = f"{argument} has {predicate!r:.200}"
+        subject = f"{argument} has {predicate!r:.200}"
         if not callable(predicate):
-            raise WrongType(f"{given}. {needed}")
+            raise WrongType(f"{subject}. {needed}")
         if any(map(inspect.iscoroutinefunction, (predicate, type(predicate).__call__))):
-            raise WrongType(f"{given}, which is asynchronous. {needed}")
+            raise WrongType(f"{subject}, which is asynchronous. {needed}")
         try:
             signature = inspect.signature(predicate)
         except ValueError:
@@ -57,7 +57,7 @@ def check_predicates(argument: str, predicates: Iterable[object]) -> None:
         try:
             signature.bind("component", "old", "new")
         except TypeError as error:
-            raise WrongType(f"{given}, which takes {signature}: {error}. {needed}") from None
+            raise WrongType(f"{subject}, which takes {signature}: {error}. {needed}") from None
 
 
 def _stripped(_component: str, text: str) -> str:
@@ -73,7 +73,7 @@ class Rules:
         WrongType: a rule of another type.
     """
 
-    frozen: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+    frozen: Mapping[str, Sequence[FrozenPart]] = field(default_factory=dict)
     """Component, or "*" for all, to parts that stay as often as they are in its current text."""
     constraints: Sequence[str] = ()
     """Words for the reflection LM, a point each. Nobody can check them."""
@@ -97,7 +97,7 @@ class Rules:
         if isinstance(self.constraints, str):
             raise WrongType("constraints is one text; give a list of texts.")
 
-    def with_facts(self, facts: Facts) -> Rules:
+    def with_facts(self, facts: TextFacts) -> Rules:
         """The same rules, where ready checks know the program and its data."""
         bound = [
             one.with_facts(facts) if hasattr(one, "with_facts") else one for one in self.predicates
@@ -125,29 +125,29 @@ class Rules:
                         "such part. Give it as it stands there, to the character."
                     )
 
-    def judged(self, component: str, old: str, new: str) -> Judged:
+    def judged(self, component: str, old: str, new: str) -> CheckedText:
         """The new text as the program will say it, or why it cannot be used.
 
         Every new text goes through here, whoever wrote it, so that what is held to the rules is
         what is run, written down and saved. One that says the same as the old text is the old
         text, which need not be normal and breaks no rule anew.
         """
-        said = self._normal(component, new)
-        if new == old or said == self._normal(component, old):
-            return Judged(old)
-        if said.reason:
-            return said
-        reason = self.violation(component, old, said.text)
-        if reason and said.text != new.strip() and said.text.split() == new.split():
+        text = self._normal(component, new)
+        if new == old or text == self._normal(component, old):
+            return CheckedText(old)
+        if text.reason:
+            return text
+        reason = self.violation(component, old, text.text)
+        if reason and text.text != new.strip() and text.text.split() == new.split():
             # Its author may well have repeated a part to the character.
             reason += " (in the text as it is used: without indentation that its lines share)"
-        return Judged(said.text, reason)
+        return CheckedText(text.text, reason)
 
-    def _normal(self, component: str, text: str) -> Judged:
+    def _normal(self, component: str, text: str) -> CheckedText:
         try:
-            return Judged(self.normalised(component, text))
+            return CheckedText(self.normalised(component, text))
         except SettingsError as error:
-            return Judged("", str(error))
+            return CheckedText("", str(error))
 
     def violation(self, component: str, old: str, new: str) -> str:
         """The rule that a normal text breaks, in words that its author understands, if any.
@@ -168,31 +168,33 @@ class Rules:
             adds: Whether what is written is added to the current text, whose parts and names then
                 stay by themselves, and would be there twice if they were repeated.
         """
-        said = [one.strip() for one in self.constraints if one.strip()]
+        requirements = [one.strip() for one in self.constraints if one.strip()]
         if not adds:
-            said += [
+            requirements += [
                 f"Repeat this part to the character{_times(count)}: {_quoted(part)}"
                 for part, count in self._frozen_in(component, current).items()
             ]
         asked = [getattr(one, "told", None) for one in self.predicates]
-        said += filter(None, (told(component, current) for told in asked if callable(told)))
+        requirements += filter(
+            None, (describe(component, current) for describe in asked if callable(describe))
+        )
         if (most := self.max_instruction_tokens) is not None:
             size = self.count_tokens(current)
-            said.append(
+            requirements.append(
                 f"Write at most {max(0, most - size):,} tokens"
                 if adds
                 else f"Write at most {most:,} tokens; the current instruction has {size:,}"
             )
-        return tuple(said)
+        return tuple(requirements)
 
     def _frozen_in(self, component: str, current: str) -> Counter[str]:
         """Every frozen part that the current text has, and how often."""
         parts = [*self.frozen.get(EVERY_COMPONENT, ()), *self.frozen.get(component, ())]
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for part in parts:
             # The same part may be given twice, for all components and for this one.
-            found |= _found(part, current)
-        return found
+            counts |= _found(part, current)
+        return counts
 
     def _on_frozen(self, component: str, old: str, new: str) -> str:
         for part, count in self._frozen_in(component, old).items():
@@ -234,7 +236,7 @@ def _check_parts(component: str, parts: object) -> None:
             )
 
 
-def _found(part: Part, text: str) -> Counter[str]:
+def _found(part: FrozenPart, text: str) -> Counter[str]:
     """The pieces of the text that are this part, and how often each stands in it."""
     pieces = [part] if isinstance(part, str) else [place[0] for place in part.finditer(text)]
     return Counter({piece: text.count(piece) for piece in pieces if piece and piece in text})
@@ -246,22 +248,22 @@ def _checking(predicate: Predicate) -> Callable[[str, str, str], str]:
 
 
 def _refusal(predicate: Predicate, component: str, old: str, new: str) -> str:
-    """The reason for which a predicate refuses the text; empty where it does not."""
+    """The reason for which a predicate refuses the text; empty if it does not."""
     name = getattr(predicate, "__name__", type(predicate).__name__)
     try:
-        said = predicate(component, old, new)
+        verdict = predicate(component, old, new)
     except IN_USER_CODE as error:  # any other exception ends the whole reflection
         return f"the rule {name} could not be applied to it: {type(error).__name__}: {error}"
-    if isinstance(said, str):
-        return said.strip()
-    return f"it breaks the rule {name}" if said is not None and not said else ""
+    if isinstance(verdict, str):
+        return verdict.strip()
+    return f"it breaks the rule {name}" if verdict is not None and not verdict else ""
 
 
 def _times(count: int) -> str:
     return f", {count} times" if count > 1 else ""
 
 
-def _quoted(part: Part) -> str:
+def _quoted(part: FrozenPart) -> str:
     if isinstance(part, re.Pattern):
         return f"the pattern {part.pattern!r}"
     # Never escaped: the reader is to write it as it stands here.

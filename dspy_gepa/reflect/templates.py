@@ -118,13 +118,13 @@ class Template:
             "limits": limits,
             "form": form,
         }
-        found = self._placeholders()
+        placeholders = self._placeholders()
         parts, end = [], 0
-        for name, place in found:
+        for name, place in placeholders:
             parts += [self.text[end : place.start()], texts[name]]
             end = place.end()
         parts.append(self.text[end:])
-        named = {name for name, _ in found}
+        named = {name for name, _ in placeholders}
         parts += [texts[name] for name in _NEVER_LOST if name not in named]
         return "".join(parts)
 

@@ -39,11 +39,11 @@ def union(origin: str, one: str, other: str) -> str:
     """
     old = origin.split("\n")
     mine, theirs = _Changes.between(old, one.split("\n")), _Changes.between(old, other.split("\n"))
-    said = {line.strip() for lines in mine.added for line in lines if _says_something(line)}
+    statements = {line.strip() for lines in mine.added for line in lines if _says_something(line)}
     merged: list[str] = []
     for place, line in enumerate([*old, None]):
         first = mine.added[place]
-        second = [new for new in theirs.added[place] if new.strip() not in said]
+        second = [new for new in theirs.added[place] if new.strip() not in statements]
         merged += first
         if any(map(_says_something, second)):
             is_apart = not first or not first[-1].strip() or not second[0].strip()

@@ -27,7 +27,7 @@ class Executor(Protocol):
     def next_answer(self, timeout_seconds: float | None = None) -> Answer | Stop | None:
         """The next answer, or what `interrupt` was told; waits for it.
 
-        None where nothing came in time. With nothing in flight it waits for an interruption only.
+        None if nothing came in time. With nothing in flight it waits for an interruption only.
         """
         ...
 

@@ -15,15 +15,15 @@ from dspy_gepa.core.work import (
     Answer,
     ReflectionRequest,
     Request,
+    RequestFailure,
     RequestKey,
-    Setback,
     Stop,
 )
 from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.interruption import INTERRUPTED, interruptible
 from dspy_gepa.run.pace import Pace
 
-__all__ = ["Beginnings", "Finish", "Listener", "Stopper", "run"]
+__all__ = ["Beginnings", "Listener", "RunOutcome", "Stopper", "run_loop"]
 
 Listener: TypeAlias = Callable[[Event, RunState], None]
 """Told of every event, with the state after it. What it raises ends the run, so only one that keeps
@@ -43,11 +43,11 @@ class Beginnings(Protocol):
 
 
 Stopper: TypeAlias = Callable[[RunState], str]
-"""Asked after every commit: why the run should end, or nothing where it should go on."""
+"""Asked after every commit: why the run should end, or nothing if it should go on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class RunOutcome:
     """How a run came to its end."""
 
     state: RunState
@@ -62,7 +62,7 @@ class Finish:
     """Whether it was somebody at the keyboard who ended it."""
 
 
-def run(
+def run_loop(
     state: RunState,
     executor: Executor,
     listeners: Sequence[Listener] = (),
@@ -70,7 +70,7 @@ def run(
     pace: Pace | None = None,
     *,
     beginnings: Beginnings | None = None,
-) -> Finish:
+) -> RunOutcome:
     """Carry a run on from this state until it ends.
 
     The first Ctrl-C ends it as a `Stop` does: what runs is finished and counted. The second is
@@ -78,35 +78,37 @@ def run(
     """
     begun_seconds = time.monotonic()
     pace = pace or Pace(executor.slots)
-    desk = _Desk(executor, pace, _deadline(state, begun_seconds), beginnings)
-    said: Answer | Stop | None = None
+    desk = _Dispatcher(executor, pace, _deadline(state, begun_seconds), beginnings)
+    message: Answer | Stop | None = None
     error: BaseException | None = None
     is_stopped = False
     with interruptible(executor) as was_pressed:
         while True:
             events: list[Event] = []
-            for event in decisions(state, said):
+            for event in decisions(state, message):
                 state = evolve(state, event)
                 events.append(event)
                 for listen in listeners:
                     listen(event, state)
-            if isinstance(said, Setback) and state.is_broken and error is None:
-                error = said.error
-            is_stopped = is_stopped or isinstance(said, Stop)
+            if isinstance(message, RequestFailure) and state.is_broken and error is None:
+                error = message.error
+            is_stopped = is_stopped or isinstance(message, Stop)
             if stop := _stop(state, events, stoppers):
-                said = stop
+                message = stop
                 continue
             stop = desk.begin(state, is_new=any(map(_makes_work, events)))
             if stop is None and not executor.in_flight and (state.ending or not desk.has_waiting):
                 desk.close()
                 seconds = time.monotonic() - begun_seconds
                 was_interrupted = was_pressed() or state.ending == INTERRUPTED
-                return Finish(state, error, is_stopped or was_pressed(), seconds, was_interrupted)
-            said = stop or desk.next_said(is_ending=bool(state.ending), was_pressed=was_pressed)
+                return RunOutcome(
+                    state, error, is_stopped or was_pressed(), seconds, was_interrupted
+                )
+            message = stop or desk.next_said(is_ending=bool(state.ending), was_pressed=was_pressed)
 
 
 @dataclass
-class _Desk:
+class _Dispatcher:
     """What runs, and what waits to be begun."""
 
     executor: Executor
@@ -173,24 +175,24 @@ class _Desk:
     def next_said(
         self, *, is_ending: bool, was_pressed: Callable[[], bool]
     ) -> Answer | Stop | None:
-        """The next answer or stop; None where it is time to begin something."""
+        """The next answer or stop; None if it is time to begin something."""
         try:
-            said = self.executor.next_answer(self._patience_seconds(is_ending=is_ending))
+            message = self.executor.next_answer(self._patience_seconds(is_ending=is_ending))
         except KeyboardInterrupt:
             # Where the signal has no handler of ours: see `interruptible`.
             if is_ending or was_pressed():
                 raise
             return Stop(INTERRUPTED)
-        if said is None or isinstance(said, Stop):
-            return said
-        if self.running.pop(said.key, None) is None:
+        if message is None or isinstance(message, Stop):
+            return message
+        if self.running.pop(message.key, None) is None:
             # A setback for the same request came before this answer and lined it up once more.
-            self.waiting = deque(each for each in self.waiting if each.key != said.key)
-        if isinstance(said, Setback):
-            self.pace.set_back(said)
-            return replace(said, pause_seconds=self.pace.pause_seconds)
+            self.waiting = deque(each for each in self.waiting if each.key != message.key)
+        if isinstance(message, RequestFailure):
+            self.pace.set_back(message)
+            return replace(message, pause_seconds=self.pace.pause_seconds)
         self.pace.answered()
-        return said
+        return message
 
     def _patience_seconds(self, *, is_ending: bool) -> float | None:
         """How long to wait for an answer; None for as long as it takes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from dspy_gepa.core.work import Setback
+from dspy_gepa.core.work import RequestFailure
 
 __all__ = ["PAUSES_SECONDS", "Pace"]
 
@@ -61,7 +61,7 @@ class Pace:
             self._answered = 0
             self._allowed = min(self._slots, self._allowed + 1)
 
-    def set_back(self, setback: Setback) -> None:
+    def set_back(self, setback: RequestFailure) -> None:
         """Note that a request was not carried out. Those that ran beside it count once."""
         if setback.is_of_process:
             return  # No server is busy.

@@ -23,14 +23,14 @@ from typing import Any, NamedTuple, TypeAlias
 import cloudpickle
 
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest, Setback
+from dspy_gepa.core.work import Answer, RequestFailure, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import RemoteError, SettingsError
 from dspy_gepa.store.codec import RECORDS
 
 __all__ = [
     "CarryOut",
-    "Outcome",
     "Parcel",
+    "ParcelOutcome",
     "carried_out",
     "received",
     "sendable",
@@ -39,7 +39,7 @@ __all__ = [
     "versions",
 ]
 
-CarryOut: TypeAlias = Callable[[RolloutRequest, Any], "Outcome"]
+CarryOut: TypeAlias = Callable[[RolloutRequest, Any], "ParcelOutcome"]
 """From a request, and what it needs of this process, to what came of it."""
 
 _CANNOT_TRAVEL = (
@@ -57,7 +57,7 @@ _CANNOT_TRAVEL = (
 _making = threading.Lock()
 
 
-class Outcome(NamedTuple):
+class ParcelOutcome(NamedTuple):
     """What came of a request."""
 
     answer: Answer
@@ -148,13 +148,13 @@ def carried_out(here: dict[str, str], recipe: bytes, task: bytes) -> bytes:
         return _sent(carry_out(request, needed))
 
 
-def received(sent: bytes) -> Outcome:
+def received(sent: bytes) -> ParcelOutcome:
     """What came of a request, as it was sent."""
     outcome, packed = pickle.loads(sent)  # noqa: S301 - see the module
     if packed is None:
-        return Outcome(*outcome)
+        return ParcelOutcome(*outcome)
     key, beside = outcome
-    return Outcome(RolloutAnswer(key, RECORDS[Rollout].unpack(packed)), beside)
+    return ParcelOutcome(RolloutAnswer(key, RECORDS[Rollout].unpack(packed)), beside)
 
 
 @functools.lru_cache(maxsize=2)
@@ -164,9 +164,9 @@ def _made(recipe: bytes) -> CarryOut:
     return made
 
 
-def _sent(outcome: Outcome) -> bytes:
+def _sent(outcome: ParcelOutcome) -> bytes:
     answer, beside = outcome
-    if isinstance(answer, Setback):
+    if isinstance(answer, RequestFailure):
         answer = replace(answer, error=_sendable_error(answer.error))
     if (whole := _tried(((answer, beside), None))) is not None:
         return whole
@@ -243,5 +243,5 @@ class _deaf_to_interrupts:  # noqa: N801 - used as a statement
             signal.signal(signal.SIGINT, self._before)
 
 
-def _listed(found: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+def _listed(versions_by_name: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions_by_name.items())

@@ -13,7 +13,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from typing import Any, NamedTuple, Protocol
 
 from dspy_gepa.core.rollout import RolloutKey
-from dspy_gepa.core.work import Answer, Request, RolloutAnswer, RolloutRequest, Setback, Stop
+from dspy_gepa.core.work import Answer, Request, RequestFailure, RolloutAnswer, RolloutRequest, Stop
 from dspy_gepa.errors import SettingsError, WorkerError, WrongType
 from dspy_gepa.run.parcel import Parcel, carried_out, received, task_of, versions
 from dspy_gepa.run.threads import ThreadedExecutor
@@ -21,8 +21,8 @@ from dspy_gepa.run.worker import Worker
 
 __all__ = [
     "DaskPool",
+    "ExecutorPool",
     "FuturesPool",
-    "Pool",
     "PooledExecutor",
     "RayPool",
     "begins_again",
@@ -45,7 +45,7 @@ _LOOKING_SECONDS = 5.0
 """How often it is looked whether the pool is still there."""
 
 
-class Pool(Protocol):
+class ExecutorPool(Protocol):
     """Processes that carry out tasks. They belong to the user, who closes them."""
 
     def submit(self, name: str, *task: Any) -> Future[bytes]:
@@ -98,7 +98,7 @@ def _is_ray(executor: Any) -> bool:
     return getattr(executor, "__name__", "") == "ray" and hasattr(executor, "remote")
 
 
-def pool_of(executor: Any) -> Pool:
+def pool_of(executor: Any) -> ExecutorPool:
     """The pool behind what the user gave: see `check_pool`."""
     if _is_ray(executor):
         return RayPool(executor)
@@ -219,7 +219,9 @@ class PooledExecutor(ThreadedExecutor):
         parcel: What it is sent.
     """
 
-    def __init__(self, worker: Worker, pool: Pool, num_threads: int, parcel: Parcel) -> None:
+    def __init__(
+        self, worker: Worker, pool: ExecutorPool, num_threads: int, parcel: Parcel
+    ) -> None:
         super().__init__(worker, num_threads)
         self._pool = pool
         self._parcel = parcel
@@ -259,18 +261,18 @@ class PooledExecutor(ThreadedExecutor):
         if self._held:
             self._in_flight -= 1
             return self._held.pop(next(iter(self._held)))
-        said: Any = super().next_answer(self._patience_seconds(timeout_seconds))
-        while said is None and timeout_seconds is None:
+        message: Any = super().next_answer(self._patience_seconds(timeout_seconds))
+        while message is None and timeout_seconds is None:
             if self._futures and self._pool.is_idle and not self._has_warned:
                 self._has_warned = True
                 logger.warning(
                     "The executor's cluster has no workers: %d rollouts wait for one.",
                     len(self._futures),
                 )
-            said = super().next_answer(self._patience_seconds(None))
-        if isinstance(said, _Ended):
-            said = self._answer_of(said)
-        answer: Answer | Stop | None = said
+            message = super().next_answer(self._patience_seconds(None))
+        if isinstance(message, _Ended):
+            message = self._answer_of(message)
+        answer: Answer | Stop | None = message
         return answer
 
     def _patience_seconds(self, most_seconds: float | None) -> float | None:
@@ -321,9 +323,9 @@ class PooledExecutor(ThreadedExecutor):
         return RolloutAnswer(key, self._parcel.failure(request, f"Each time, {_LOST}."))
 
 
-def _lost(request: RolloutRequest, times: int) -> Setback:
+def _lost(request: RolloutRequest, times: int) -> RequestFailure:
     """That processes went away with a request that is to be carried out all the same."""
-    return Setback(
+    return RequestFailure(
         request.key,
         _LOST,
         is_lasting=False,
@@ -333,17 +335,17 @@ def _lost(request: RolloutRequest, times: int) -> Setback:
     )
 
 
-def _unusable(request: RolloutRequest, error: BaseException) -> Setback:
+def _unusable(request: RolloutRequest, error: BaseException) -> RequestFailure:
     """That the pool cannot be used any more; what it had begun counts."""
     if isinstance(error, SettingsError):
-        return Setback(request.key, str(error), error=error)
+        return RequestFailure(request.key, str(error), error=error)
     is_begun = isinstance(error, BrokenExecutor | CancelledError)
     calls = int(is_begun)
     # The last line: some tell the traceback of the other process as well.
     words = str(error).strip().rpartition("\n")[2]
-    said = f"{type(error).__name__}: {words}" if words else "it, or its cluster, went away"
-    why = f"The executor cannot be used any more: {said}"
-    return Setback(
+    reason = f"{type(error).__name__}: {words}" if words else "it, or its cluster, went away"
+    why = f"The executor cannot be used any more: {reason}"
+    return RequestFailure(
         request.key,
         why,
         rollouts=calls,

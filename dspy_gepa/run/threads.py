@@ -52,18 +52,18 @@ class ThreadedExecutor:
             KeyboardInterrupt: a worker raised it.
             RuntimeError: a worker raised something else, which it must not.
         """
-        said: Answer | Stop | KeyboardInterrupt | None
+        message: Answer | Stop | KeyboardInterrupt | None
         try:
-            said = self._answers.get(timeout=timeout_seconds)
+            message = self._answers.get(timeout=timeout_seconds)
         except queue.Empty:
             return None
-        if not isinstance(said, Stop):
+        if not isinstance(message, Stop):
             self._in_flight -= 1
-        if isinstance(said, KeyboardInterrupt):
-            raise said
-        if said is None:
+        if isinstance(message, KeyboardInterrupt):
+            raise message
+        if message is None:
             raise RuntimeError("A worker raised an error, which its thread has printed.")
-        return said
+        return message
 
     @property
     def in_flight(self) -> int:
@@ -84,10 +84,10 @@ class ThreadedExecutor:
             self._answer(request)
 
     def _answer(self, request: Request) -> None:
-        said: Answer | KeyboardInterrupt | None = None
+        answer: Answer | KeyboardInterrupt | None = None
         try:
-            said = self._context.copy().run(self._worker, request)
+            answer = self._context.copy().run(self._worker, request)
         except KeyboardInterrupt as interrupt:
-            said = interrupt
+            answer = interrupt
         finally:
-            self._answers.put(said)
+            self._answers.put(answer)

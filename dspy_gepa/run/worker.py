@@ -13,7 +13,7 @@ class Worker(Protocol):
     """Carries out one request and answers it. It may be called from several threads at once.
 
     What a candidate does wrong is part of the answer (a `Rollout` with a failure text). What
-    keeps the work itself from being done is a `Setback`. A worker raises nothing but
+    keeps the work itself from being done is a `RequestFailure`. A worker raises nothing but
     KeyboardInterrupt.
     """
 

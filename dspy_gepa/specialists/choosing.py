@@ -1,6 +1,6 @@
 """Which members make a set that is worth routing to, and what routing to it brings.
 
-All of it is read from a table of scores: members by validation examples, NaN where a member was not
+All of it is read from a table of scores: members by validation examples, NaN if a member was not
 run. The frontier's own score, the best member of each example, is never used: of six equal members
 it is far above each of them. What counts is how an example fares that is routed by the others.
 """
@@ -55,7 +55,7 @@ def estimates(scores: Table, likeness: Table, shrinkage: float) -> Table:
     """What each member is expected to score on inputs, shape (members, inputs).
 
     Args:
-        scores: Members by known examples; NaN where a member was not run.
+        scores: Members by known examples; NaN if a member was not run.
         likeness: Inputs by known examples, from 0 to 1.
         shrinkage: How much likeness moves an estimate half the way from a member's mean.
     """
@@ -166,10 +166,10 @@ def cross_fitted(scores: Table, likeness: Table, choose: Callable[[Table, Table]
             inside = np.setdiff1d(np.arange(count), outside)
             choice = choose(scores[:, inside], likeness[np.ix_(inside, inside)])
             members = np.array(choice.members)
-            found = estimates(
+            estimated = estimates(
                 scores[np.ix_(members, inside)], likeness[np.ix_(outside, inside)], choice.shrinkage
             )
-            reached = scores[members[found.argmax(0)], outside]
+            reached = scores[members[estimated.argmax(0)], outside]
             best = scores[scores[:, inside].mean(1).argmax(), outside]
             routed[outside] += reached
             single[outside] += best

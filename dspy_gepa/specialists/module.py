@@ -122,8 +122,8 @@ class Specialists(dspy.Module):  # type: ignore[misc]
     def chosen(self, *args: Any, **kwargs: Any) -> int:
         """The number of the member that is asked about these inputs, by scores or a function."""
         if callable(self.chooser):
-            given: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
-            return self._named(self.chooser(given))
+            inputs: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
+            return self._named(self.chooser(inputs))
         expected = self.expected(*args, **kwargs)
         return max(range(len(expected)), key=lambda place: expected[place])
 
@@ -147,8 +147,8 @@ class Specialists(dspy.Module):  # type: ignore[misc]
             ChooserError: it named none.
         """
         number = answer
-        if isinstance(answer, str) and (found := _NUMBER.search(answer)):
-            number = int(found[0])
+        if isinstance(answer, str) and (match := _NUMBER.search(answer)):
+            number = int(match[0])
         is_whole = isinstance(number, int) and not isinstance(number, bool)
         if is_whole and 0 <= number < len(self.members):
             return int(number)
@@ -257,9 +257,9 @@ def _fields(answer: Any) -> str:
 
 def _majority(answers: Sequence[Any]) -> int:
     """The first answer of those that most members give, of equals the better member's."""
-    said = [_fields(answer).lower() for answer in answers]
-    counts = Counter(said)
-    return max(range(len(said)), key=lambda place: (counts[said[place]], -place))
+    votes = [_fields(answer).lower() for answer in answers]
+    counts = Counter(votes)
+    return max(range(len(votes)), key=lambda place: (counts[votes[place]], -place))
 
 
 def _listed(answers: Sequence[Any]) -> str:

@@ -19,7 +19,7 @@ from dspy_gepa.specialists.choosing import Choice, Table, grown
 from dspy_gepa.specialists.module import CHOOSERS, Likeness, Specialists, inputs_as_text
 from dspy_gepa.specialists.routing import Routing, measured, routed
 
-__all__ = ["ALL_RUN", "Chooser", "Pool", "Specialized", "check_chooser", "specialists_later"]
+__all__ = ["ALL_RUN", "Chooser", "MemberPool", "Specialized", "check_chooser", "specialists_later"]
 
 Chooser: TypeAlias = str | Callable[[Mapping[str, Any]], int]
 
@@ -50,7 +50,7 @@ class Specialized(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class Pool:
+class MemberPool:
     """The members of a run, those that were found for what it still fails, and what is sought."""
 
     state: RunState
@@ -86,7 +86,7 @@ class Pool:
 
     @cached_property
     def scores(self) -> Table:
-        """Members by `columns`; NaN where a member was not run. Filled in place, and grows."""
+        """Members by `columns`; NaN if a member was not run. Filled in place, and grows."""
         known, columns = self.state.scores, []
         for group in map(list, self._groups):
             some = ~np.isnan(known[:, group])
@@ -115,17 +115,17 @@ class Pool:
             tuple(each for each, is_bad in zip(columns, of_validation, strict=True) if is_bad),
         )
 
-    def add(self, found: RunState) -> int | None:
+    def add(self, state: RunState) -> int | None:
         """Take in the best member of a search on such examples, unless it is known already.
 
-        Returns its number; None where there is no new one.
+        Returns its number; None if there is no new one.
         """
-        best = found.members[found.best] if found.members else None
+        best = state.members[state.best] if state.members else None
         if best is None or best.candidate in self.members:
             return None
         self.members.append(best.candidate)
-        scored = dict(zip(found.settings.validation, best.scores.tolist(), strict=True))
-        trained = dict(zip(found.settings.train, best.results.training.tolist(), strict=True))
+        scored = dict(zip(state.settings.validation, best.scores.tolist(), strict=True))
+        trained = dict(zip(state.settings.train, best.results.training.tolist(), strict=True))
         for name, places, known in (
             ("scores", self.columns, scored),
             ("training", self.state.settings.train, trained),
@@ -149,9 +149,9 @@ class Pool:
     @property
     def candidates(self) -> list[int]:
         """The members that a set may be made of: what looks useful, and what was run on all."""
-        found = list(grown(self.scores, self.likeness, self.most, self.best, _SHARED).members)
+        members = list(grown(self.scores, self.likeness, self.most, self.best, _SHARED).members)
         complete = np.flatnonzero(~np.isnan(self.scores).any(1)).tolist()
-        return list(dict.fromkeys([self.best, *found, *complete]))
+        return list(dict.fromkeys([self.best, *members, *complete]))
 
     @property
     def useful(self) -> list[int]:
@@ -235,7 +235,7 @@ class Pool:
         return routing, Choice(members, 1.0)
 
 
-def specialists_of(pool: Pool) -> Specialized:
+def specialists_of(pool: MemberPool) -> Specialized:
     """Specialists from what a run knows, without another rollout.
 
     Raises:
@@ -264,5 +264,7 @@ def specialists_later(
 ) -> Specialized:
     """Specialists of a run that is over: see `specialists_of`."""
     return specialists_of(
-        Pool(state=state, student=student, examples=examples, best=best, most=most, chooser=chooser)
+        MemberPool(
+            state=state, student=student, examples=examples, best=best, most=most, chooser=chooser
+        )
     )

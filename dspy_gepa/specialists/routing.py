@@ -40,7 +40,7 @@ class Routing:
     example is routed by the others. The frontier's score, the best member of each example, says
     nothing about it."""
     low: float | None = None
-    """The lower end of its 95 % interval; None where too little was seen."""
+    """The lower end of its 95 % interval; None if too little was seen."""
     high: float | None = None
     """The upper end."""
     n: int = 0
@@ -55,7 +55,7 @@ class Routing:
     rollouts: int = 0
     """How many rollouts filled members' missing scores."""
     reason: str = ""
-    """Why nothing was measured; empty where it was."""
+    """Why nothing was measured; empty if it was."""
 
     def __str__(self) -> str:
         """For people."""

@@ -42,7 +42,7 @@ class Blobs:
         self._folder = folder
         self._written: set[str] = set()
 
-    def thinned(self, fields: dict[str, Json]) -> dict[str, Json]:
+    def externalize(self, fields: dict[str, Json]) -> dict[str, Json]:
         """The dictionary with addresses for what is large or encoded in it, the innermost first.
 
         What is pointed to is on the disk when this returns.
@@ -52,7 +52,7 @@ class Blobs:
         """
         return {name: self._thinned(value)[0] for name, value in fields.items()}
 
-    def whole(self, value: Json) -> Json:
+    def inline(self, value: Json) -> Json:
         """The value with the content of the files in place of their addresses.
 
         Raises:
@@ -60,16 +60,16 @@ class Blobs:
             JournalError: a file cannot be read.
         """
         if isinstance(value, list):
-            return [self.whole(item) for item in value]
+            return [self.inline(item) for item in value]
         if not isinstance(value, dict):
             return value
         if len(value) == 1 and MARK in value:
-            return self.whole(loads(self._content(value[MARK], "json")))
+            return self.inline(loads(self._content(value[MARK], "json")))
         if len(value) == 2 and MARK in value and _MIME in value:
             return data_uri(value[_MIME], self._content(value[MARK], "bin"))
         if len(value) == 1 and _JOINED in value:
-            return "".join(self.whole(value[_JOINED]))
-        return {name: self.whole(item) for name, item in value.items()}
+            return "".join(self.inline(value[_JOINED]))
+        return {name: self.inline(item) for name, item in value.items()}
 
     def _thinned(self, value: Json) -> tuple[Json, int]:
         if isinstance(value, str):
@@ -90,14 +90,14 @@ class Blobs:
         return {MARK: self._put(dumps(value).encode(), "json")}, _REFERENCE_SIZE
 
     def _split(self, text: str) -> list[Json]:
-        """The text's parts, with addresses in place of data URIs; empty where it holds none."""
+        """The text's parts, with addresses in place of data URIs; empty if it holds none."""
         parts: list[Json] = []
         end = 0
-        for found in _DATA_URI.finditer(text):
-            if (held := content_of(found[0])) is not None:
+        for match in _DATA_URI.finditer(text):
+            if (held := content_of(match[0])) is not None:
                 mime, content = held
-                parts += [text[end : found.start()], {MARK: self._put(content, "bin"), _MIME: mime}]
-                end = found.end()
+                parts += [text[end : match.start()], {MARK: self._put(content, "bin"), _MIME: mime}]
+                end = match.end()
         return [part for part in (*parts, text[end:]) if part] if parts else []
 
     def _put(self, content: bytes, ending: str) -> str:

@@ -17,26 +17,26 @@ from dspy_gepa.core.events import (
     Committed,
     Ended,
     Event,
-    Faltered,
     Issued,
     Reflected,
     Remarked,
+    RequestFailed,
     RolledOut,
 )
 from dspy_gepa.core.proposal import (
-    Anchoring,
-    Drafted,
+    CheckingMustPass,
+    EvaluatingChild,
+    EvaluatingParent,
     Evaluation,
-    Gating,
     Merge,
     Mutation,
     Reflecting,
     Remarking,
     Repairing,
     Revalidation,
-    Rolling,
     Seed,
     Settled,
+    TextsReady,
     Validating,
     Verdict,
 )
@@ -44,12 +44,12 @@ from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey, Step,
 from dspy_gepa.core.work import Exchange, Fault, ReflectionAnswer, ReflectionKey, Repair, RequestKey
 from dspy_gepa.store.record import (
     Codec,
-    Record,
-    Usual,
+    Defaulted,
+    RecordCodec,
+    as_list,
     exact_text,
     fixed,
     leaf,
-    listed,
     many,
     tagged,
 )
@@ -102,7 +102,7 @@ def _fields_of(answer: Any) -> Any:
 
 def _kind_of_key(stored: Json) -> type:
     """A rollout's key begins with a digest, a remark's ends with a name too; others are numbers."""
-    parts = listed(stored)
+    parts = as_list(stored)
     if parts and isinstance(parts[0], int):
         return ReflectionKey
     return RemarkKey if parts and not isinstance(parts[-1], int) else RolloutKey
@@ -110,7 +110,7 @@ def _kind_of_key(stored: Json) -> type:
 
 _OUTPUT = Codec(lambda value: packed(_fields_of(value)), unpacked)
 _TEXT, _FLAG = leaf(exact_text, str), leaf(bool, bool)
-_USUALLY_NOT = Usual(_FLAG, value=False)
+_USUALLY_NOT = Defaulted(_FLAG, value=False)
 _WHOLE, _NUMBER = leaf(operator.index, int), leaf(float, float, int)
 _FIELDS = leaf(dict, dict)
 _WHOLES, _NAMES = many(_WHOLE), many(_TEXT)
@@ -118,7 +118,7 @@ _PAIR = fixed(lambda *pair: pair, _TEXT, _TEXT)
 _PAIR_KEY, _TRIAL_KEY = (fixed(RolloutKey, _TEXT, *[_WHOLE] * n) for n in (1, 2))
 _KEY = Codec(
     lambda key: _TRIAL_KEY.pack(key) if key.trial else _PAIR_KEY.pack(key[:2]),
-    lambda stored: (_TRIAL_KEY if len(listed(stored)) == 3 else _PAIR_KEY).unpack(stored),
+    lambda stored: (_TRIAL_KEY if len(as_list(stored)) == 3 else _PAIR_KEY).unpack(stored),
 )
 _REFLECTION_KEY = fixed(ReflectionKey, _WHOLE, _FLAG, _WHOLE)
 _REMARK_KEY = fixed(RemarkKey, _TEXT, _WHOLE, _TEXT)
@@ -134,167 +134,186 @@ _CANDIDATE = Codec(
     lambda stored: fixed(Candidate.known_by, _TEXT, _PAIRS).unpack(stored),
 )
 
-_USAGE = Record(
+_USAGE = RecordCodec(
     Usage,
-    total_tokens=Usual(_WHOLE, 0),
-    usd=Usual(_NUMBER, 0.0),
-    prompt_tokens=Usual(_WHOLE, 0),
-    completion_tokens=Usual(_WHOLE, 0),
-    unpriced_calls=Usual(_WHOLE, 0),
+    total_tokens=Defaulted(_WHOLE, 0),
+    usd=Defaulted(_NUMBER, 0.0),
+    prompt_tokens=Defaulted(_WHOLE, 0),
+    completion_tokens=Defaulted(_WHOLE, 0),
+    unpriced_calls=Defaulted(_WHOLE, 0),
 )
-_TALLY = Record(
+_TALLY = RecordCodec(
     Tally,
-    rollouts=Usual(_WHOLE, 0),
-    metric_calls=Usual(_WHOLE, 0),
-    reflection_calls=Usual(_WHOLE, 0),
-    proposals=Usual(_WHOLE, 0),
-    total_tokens=Usual(_WHOLE, 0),
-    usd=Usual(_NUMBER, 0.0),
-    prompt_tokens=Usual(_WHOLE, 0),
-    completion_tokens=Usual(_WHOLE, 0),
-    unpriced_calls=Usual(_WHOLE, 0),
+    rollouts=Defaulted(_WHOLE, 0),
+    metric_calls=Defaulted(_WHOLE, 0),
+    reflection_calls=Defaulted(_WHOLE, 0),
+    proposals=Defaulted(_WHOLE, 0),
+    total_tokens=Defaulted(_WHOLE, 0),
+    usd=Defaulted(_NUMBER, 0.0),
+    prompt_tokens=Defaulted(_WHOLE, 0),
+    completion_tokens=Defaulted(_WHOLE, 0),
+    unpriced_calls=Defaulted(_WHOLE, 0),
 )
-_LOST = Usual(_TALLY.codec, Tally())
-_STEP = Record(
+_LOST = Defaulted(_TALLY.codec, Tally())
+_STEP = RecordCodec(
     Step,
     component=_TEXT,
     inputs=_FIELDS,
     outputs=_FIELDS,
-    failure=Usual(_TEXT, ""),
-    reply=Usual(_TEXT, ""),
+    failure=Defaulted(_TEXT, ""),
+    reply=Defaulted(_TEXT, ""),
 )
-_TRACE = Record(
+_TRACE = RecordCodec(
     Trace,
-    inputs=Usual(_FIELDS, {}),
-    outputs=Usual(_FIELDS, {}),
-    steps=Usual(many(_STEP.codec), ()),
+    inputs=Defaulted(_FIELDS, {}),
+    outputs=Defaulted(_FIELDS, {}),
+    steps=Defaulted(many(_STEP.codec), ()),
 )
-_ROLLOUT = Record(
+_ROLLOUT = RecordCodec(
     Rollout,
     score=_NUMBER,
-    feedback=Usual(_TEXT, ""),
-    objectives=Usual(_FIELDS, {}),
-    attachments=Usual(_FIELDS, {}),
-    failure=Usual(_TEXT, ""),
+    feedback=Defaulted(_TEXT, ""),
+    objectives=Defaulted(_FIELDS, {}),
+    attachments=Defaulted(_FIELDS, {}),
+    failure=Defaulted(_TEXT, ""),
     is_broken=_USUALLY_NOT,
-    cause=Usual(_TEXT, ""),
-    metric_calls=Usual(_WHOLE, 1),
-    usage=Usual(_USAGE.codec, Usage()),
-    trace=Usual(_TRACE.codec, Trace()),
-    output=Usual(_OUTPUT, None),
-    seconds=Usual(_NUMBER, 0.0),
+    cause=Defaulted(_TEXT, ""),
+    metric_calls=Defaulted(_WHOLE, 1),
+    usage=Defaulted(_USAGE.codec, Usage()),
+    trace=Defaulted(_TRACE.codec, Trace()),
+    output=Defaulted(_OUTPUT, None),
+    seconds=Defaulted(_NUMBER, 0.0),
 )
-_REMARK = Record(
+_REMARK = RecordCodec(
     Remark,
-    text=Usual(_TEXT, ""),
-    score=Usual(_NUMBER, None),
-    attachments=Usual(_FIELDS, {}),
-    metric_calls=Usual(_WHOLE, 1),
-    usage=Usual(_USAGE.codec, Usage()),
-    seconds=Usual(_NUMBER, 0.0),
+    text=Defaulted(_TEXT, ""),
+    score=Defaulted(_NUMBER, None),
+    attachments=Defaulted(_FIELDS, {}),
+    metric_calls=Defaulted(_WHOLE, 1),
+    usage=Defaulted(_USAGE.codec, Usage()),
+    seconds=Defaulted(_NUMBER, 0.0),
 )
-_FAULT = Record(Fault, components=_NAMES, reason=_TEXT)
+_FAULT = RecordCodec(Fault, components=_NAMES, reason=_TEXT)
 _FAULTS = many(_FAULT.codec)
-_REPAIR = Record(Repair, components=_NAMES, reply=_TEXT, faults=_FAULTS)
-_EXCHANGE = Record(
+_REPAIR = RecordCodec(Repair, components=_NAMES, reply=_TEXT, faults=_FAULTS)
+_EXCHANGE = RecordCodec(
     Exchange,
-    components=Usual(_NAMES, ()),
-    prompt=Usual(_TEXT, ""),
-    reply=Usual(_TEXT, ""),
-    refused=Usual(_TEXT, ""),
+    components=Defaulted(_NAMES, ()),
+    prompt=Defaulted(_TEXT, ""),
+    reply=Defaulted(_TEXT, ""),
+    refused=Defaulted(_TEXT, ""),
     is_cut_off=_USUALLY_NOT,
-    seconds=Usual(_NUMBER, 0.0),
-    prompt_tokens=Usual(_WHOLE, 0),
-    completion_tokens=Usual(_WHOLE, 0),
+    seconds=Defaulted(_NUMBER, 0.0),
+    prompt_tokens=Defaulted(_WHOLE, 0),
+    completion_tokens=Defaulted(_WHOLE, 0),
 )
-_REFLECTION = Record(
+_REFLECTION = RecordCodec(
     ReflectionAnswer,
     ticket=_WHOLE,
-    texts=Usual(_FIELDS, {}),
-    problem=Usual(_TEXT, ""),
-    metric_calls=Usual(_WHOLE, 0),
-    lm_calls=Usual(_WHOLE, 0),
-    usage=Usual(_USAGE.codec, Usage()),
-    diagnosis=Usual(_TEXT, ""),
-    lesson=Usual(_TEXT, ""),
+    texts=Defaulted(_FIELDS, {}),
+    problem=Defaulted(_TEXT, ""),
+    metric_calls=Defaulted(_WHOLE, 0),
+    lm_calls=Defaulted(_WHOLE, 0),
+    usage=Defaulted(_USAGE.codec, Usage()),
+    diagnosis=Defaulted(_TEXT, ""),
+    lesson=Defaulted(_TEXT, ""),
     is_unchanged=_USUALLY_NOT,
-    faults=Usual(_FAULTS, ()),
-    repairs=Usual(many(_REPAIR.codec), ()),
+    faults=Defaulted(_FAULTS, ()),
+    repairs=Defaulted(many(_REPAIR.codec), ()),
     is_repair=_USUALLY_NOT,
-    mends=Usual(_WHOLE, 0),
-    room=Usual(_WHOLE, 0),
-    exchanges=Usual(many(_EXCHANGE.codec), ()),
-    seconds=Usual(_NUMBER, 0.0),
-    naming=Usual(_WHOLE, 0),
+    mends=Defaulted(_WHOLE, 0),
+    room=Defaulted(_WHOLE, 0),
+    exchanges=Defaulted(many(_EXCHANGE.codec), ()),
+    seconds=Defaulted(_NUMBER, 0.0),
+    naming=Defaulted(_WHOLE, 0),
 )
-_VERDICT = Record(Verdict, kind=_TEXT, reason=_TEXT)
-_EVALUATION = Record(Evaluation, candidate=_CANDIDATE, examples=_WHOLES)
+_VERDICT = RecordCodec(Verdict, kind=_TEXT, reason=_TEXT)
+_EVALUATION = RecordCodec(Evaluation, candidate=_CANDIDATE, examples=_WHOLES)
 _ORIGINS = {
-    "seed": Record(Seed, hold=_TALLY.codec),
-    "mutation": Record(
+    "seed": RecordCodec(Seed, hold=_TALLY.codec),
+    "mutation": RecordCodec(
         Mutation,
+        {
+            "looks": "drawn_examples",
+            "draw": "mutation_index",
+            "turn": "rewrites_before",
+            "seen": "visible_proposals",
+        },
         hold=_TALLY.codec,
         parent=_WHOLE,
         looks=_WHOLES,
         draw=_WHOLE,
         turn=_WHOLE,
         seen=_WHOLE,
-        mends=Usual(_WHOLE, 0),
-        size=Usual(_WHOLE, 0),
+        mends=Defaulted(_WHOLE, 0),
+        size=Defaulted(_WHOLE, 0),
     ),
-    "merge": Record(
+    "merge": RecordCodec(
         Merge,
+        {"seen": "visible_proposals"},
         hold=_TALLY.codec,
         parents=fixed(lambda *pair: pair, _WHOLE, _WHOLE),
         ancestor=_WHOLE,
         seen=_WHOLE,
     ),
-    "revalidation": Record(Revalidation, hold=_TALLY.codec, member=_WHOLE),
+    "revalidation": RecordCodec(Revalidation, hold=_TALLY.codec, member=_WHOLE),
 }
 _PHASES = {
-    "rolling": Record(Rolling, evaluation=_EVALUATION.codec, looks=_WHOLES),
-    "remarking": Record(
+    "rolling": RecordCodec(
+        EvaluatingParent, {"looks": "drawn_examples"}, evaluation=_EVALUATION.codec, looks=_WHOLES
+    ),
+    "remarking": RecordCodec(
         Remarking, evaluation=_EVALUATION.codec, components=_NAMES, remarks=many(_REMARK_KEY)
     ),
-    "reflecting": Record(Reflecting, evaluation=_EVALUATION.codec, components=_NAMES),
-    "repairing": Record(
+    "reflecting": RecordCodec(Reflecting, evaluation=_EVALUATION.codec, components=_NAMES),
+    "repairing": RecordCodec(
         Repairing, evaluation=_EVALUATION.codec, components=_NAMES, reflection=_REFLECTION.codec
     ),
-    "drafted": Record(
-        Drafted, evaluation=_EVALUATION.codec, components=_NAMES, reflection=_REFLECTION.codec
+    "drafted": RecordCodec(
+        TextsReady, evaluation=_EVALUATION.codec, components=_NAMES, reflection=_REFLECTION.codec
     ),
-    "gating": Record(Gating, evaluation=_EVALUATION.codec, minibatch=_WHOLES),
-    "anchoring": Record(Anchoring, evaluation=_EVALUATION.codec, beside=many(_EVALUATION.codec)),
-    "validating": Record(
-        Validating, evaluation=_EVALUATION.codec, beside=Usual(many(_EVALUATION.codec), ())
+    "gating": RecordCodec(EvaluatingChild, evaluation=_EVALUATION.codec, minibatch=_WHOLES),
+    "anchoring": RecordCodec(
+        CheckingMustPass,
+        {"beside": "reference"},
+        evaluation=_EVALUATION.codec,
+        beside=many(_EVALUATION.codec),
     ),
-    "settled": Record(Settled, candidate=_CANDIDATE, verdict=_VERDICT.codec),
+    "validating": RecordCodec(
+        Validating,
+        {"beside": "reference"},
+        evaluation=_EVALUATION.codec,
+        beside=Defaulted(many(_EVALUATION.codec), ()),
+    ),
+    "settled": RecordCodec(Settled, candidate=_CANDIDATE, verdict=_VERDICT.codec),
 }
 _ORIGIN, _PHASE = tagged("origin", _ORIGINS), tagged("phase", _PHASES)
 _EVENTS = {
-    "issued": Record(Issued, ticket=_WHOLE, origin=_ORIGIN, phase=_PHASE),
-    "rolled_out": Record(
-        RolledOut, key=_KEY, rollout=_ROLLOUT.codec, is_asked_for=Usual(_FLAG, value=True)
+    "issued": RecordCodec(Issued, ticket=_WHOLE, origin=_ORIGIN, phase=_PHASE),
+    "rolled_out": RecordCodec(
+        RolledOut, key=_KEY, rollout=_ROLLOUT.codec, is_asked_for=Defaulted(_FLAG, value=True)
     ),
-    "remarked": Record(
-        Remarked, key=_REMARK_KEY, remark=_REMARK.codec, is_asked_for=Usual(_FLAG, value=True)
+    "remarked": RecordCodec(
+        Remarked, key=_REMARK_KEY, remark=_REMARK.codec, is_asked_for=Defaulted(_FLAG, value=True)
     ),
-    "reflected": Record(Reflected, reflection=_REFLECTION.codec),
-    "faltered": Record(
-        Faltered,
+    "reflected": RecordCodec(Reflected, reflection=_REFLECTION.codec),
+    "faltered": RecordCodec(
+        RequestFailed,
         key=_REQUEST_KEY,
         cause=_TEXT,
         lost=_LOST,
         is_of_process=_USUALLY_NOT,
-        pause_seconds=Usual(_NUMBER, 0.0),
+        pause_seconds=Defaulted(_NUMBER, 0.0),
     ),
-    "advanced": Record(Advanced, ticket=_WHOLE, phase=_PHASE),
-    "committed": Record(Committed, ticket=_WHOLE, verdict=_VERDICT.codec),
-    "ended": Record(Ended, reason=_TEXT, is_breakdown=_USUALLY_NOT, causes=Usual(_NAMES, ())),
+    "advanced": RecordCodec(Advanced, ticket=_WHOLE, phase=_PHASE),
+    "committed": RecordCodec(Committed, ticket=_WHOLE, verdict=_VERDICT.codec),
+    "ended": RecordCodec(
+        Ended, reason=_TEXT, is_breakdown=_USUALLY_NOT, causes=Defaulted(_NAMES, ())
+    ),
 }
 _EVENT = tagged("event", _EVENTS)
 
-RECORDS: Mapping[type, Record] = MappingProxyType(
+RECORDS: Mapping[type, RecordCodec] = MappingProxyType(
     {
         record.kind: record
         for record in (

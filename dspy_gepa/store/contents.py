@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from dspy_gepa.core.events import Event, Faltered, Reflected, Remarked, RolledOut
+from dspy_gepa.core.events import Event, Reflected, Remarked, RequestFailed, RolledOut
 from dspy_gepa.core.work import RequestKey
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import MARK, Blobs
@@ -36,7 +36,7 @@ class StoredSession(NamedTuple):
     first: int
     """How many events came before it."""
     closed_at: float | None = None
-    """None where it did not close it: it is at it, or died."""
+    """None if it did not close it: it is at it, or died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Contents:
     """What stands in a journal."""
 
     fingerprint: str = ""
-    """Of the run that it belongs to; empty where nothing was written yet."""
+    """Of the run that it belongs to; empty if nothing was written yet."""
     events: list[Event] = field(default_factory=list)
     """Those that hold, in order: what a `reopen` took back is left out."""
     times: list[float | None] = field(default_factory=list)
@@ -83,10 +83,10 @@ def read_journal(path: Path, blobs: Blobs, redact: Redactor) -> Contents:
 
 def _read(path: Path, file: BinaryIO, blobs: Blobs, redact: Redactor) -> Contents:
     fingerprint, size, checksum = "", 0, 0
-    told = _Told(decode)
+    decoder = _Told(decode)
     for number, line in enumerate(file, start=1):
         if number == 1:
-            told = _Told(_reader(path, line))
+            decoder = _Told(_reader(path, line))
         content = _unsealed(line, checksum)
         if content is None:
             is_last = not file.read(1)
@@ -98,23 +98,23 @@ def _read(path: Path, file: BinaryIO, blobs: Blobs, redact: Redactor) -> Content
             )
         try:
             if f'"{MARK}"'.encode() in line:
-                content = redact.shown(blobs.whole(content))
+                content = redact.shown(blobs.inline(content))
             elif redact.has_references(line):
                 content = redact.shown(content)
             if number == 1:
                 fingerprint = str(content.get("fingerprint"))
             else:
-                told.take(content)
+                decoder.take(content)
         except JournalCorrupt as error:
             raise JournalCorrupt(f"{path}, line {number}: {error}") from None
         size += len(line)
         checksum = int(line[-11:-3], 16)
     return Contents(
         fingerprint,
-        told.events,
-        told.times,
-        tuple(told.sessions),
-        tuple(told.under_way),
+        decoder.events,
+        decoder.times,
+        tuple(decoder.sessions),
+        tuple(decoder.under_way),
         size,
         checksum,
     )
@@ -175,10 +175,10 @@ class _Told:
 
 
 def _answered(event: Event) -> RequestKey | None:
-    """The request that an event says is over; None where it says that of none."""
+    """The request that an event says is over; None if it says that of none."""
     if isinstance(event, Reflected):
         return event.reflection.key
-    return event.key if isinstance(event, RolledOut | Remarked | Faltered) else None
+    return event.key if isinstance(event, RolledOut | Remarked | RequestFailed) else None
 
 
 def _is_begun(line: bytes) -> bool:
@@ -189,7 +189,7 @@ def _is_begun(line: bytes) -> bool:
 
 
 def _unsealed(line: bytes, checksum: int) -> dict[str, Json] | None:
-    """What a line holds without its seal; None where it is not as it was written."""
+    """What a line holds without its seal; None if it is not as it was written."""
     unsealed, seal = line[: -_SEAL_LENGTH - 1], line[-_SEAL_LENGTH - 1 :]
     if seal != (SEAL % zlib.crc32(unsealed, checksum)).encode() + b"\n":
         return None

@@ -40,19 +40,19 @@ def read_lines(text: str) -> dict[int, Described]:
     Raises:
         JournalCorrupt: it is no such file.
     """
-    found = {}
+    examples = {}
     # Not by `splitlines`: an example may hold signs at which that would split it.
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else ()):
         try:
-            told = loads(line)
-            sides = (dict(told["inputs"]), dict(told["expected"]))
+            described = loads(line)
+            sides = (dict(described["inputs"]), dict(described["expected"]))
         except (JournalCorrupt, LookupError, TypeError, ValueError) as error:
             raise JournalCorrupt(
                 f"{EXAMPLES}, line {number + 1} holds no example: {error}. Remove the file: no run "
                 "needs it."
             ) from None
-        found[number] = Described(*sides)
-    return found
+        examples[number] = Described(*sides)
+    return examples
 
 
 def _words(fields: Mapping[str, object]) -> dict[str, str]:

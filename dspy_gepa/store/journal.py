@@ -196,7 +196,7 @@ class Journal:
             fields = self._redact.hidden(fields)
             body = dumps(fields)
         if len(body) >= LARGE or ENCODED in body:
-            body = dumps(self._blobs.thinned(fields))
+            body = dumps(self._blobs.externalize(fields))
         unsealed = body[:-1].encode()
         checksum = zlib.crc32(unsealed, self._checksum)
         line = unsealed + (SEAL % checksum).encode() + b"\n"

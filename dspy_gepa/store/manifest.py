@@ -279,37 +279,39 @@ def _shared(manifest: Manifest) -> int:
     return len({*manifest.train} & {*manifest.validation})
 
 
-def _texts_differ(given: Candidate, stored: Candidate) -> Iterator[Difference]:
-    for name in dict.fromkeys([*given, *stored]):
-        if given.get(name) != stored.get(name):
-            yield Difference(f"component {name}", _shown(given.get(name)), _shown(stored.get(name)))
-    if list(given) != list(stored) and set(given) == set(stored):
-        yield Difference("order of components", _shown(list(given)), _shown(list(stored)))
+def _texts_differ(current: Candidate, stored: Candidate) -> Iterator[Difference]:
+    for name in dict.fromkeys([*current, *stored]):
+        if current.get(name) != stored.get(name):
+            yield Difference(
+                f"component {name}", _shown(current.get(name)), _shown(stored.get(name))
+            )
+    if list(current) != list(stored) and set(current) == set(stored):
+        yield Difference("order of components", _shown(list(current)), _shown(list(stored)))
 
 
 def _examples_differ(
-    name: str, given: Sequence[str], stored: Sequence[str]
+    name: str, current: Sequence[str], stored: Sequence[str]
 ) -> Iterator[Difference]:
-    if given == stored:
+    if current == stored:
         return
-    if sorted(given) == sorted(stored):
+    if sorted(current) == sorted(stored):
         yield Difference(name, "the same ones in another order", "another order")
         return
     others = [
         position
-        for position, (one, other) in enumerate(zip(given, stored, strict=False))
+        for position, (one, other) in enumerate(zip(current, stored, strict=False))
         if one != other
     ]
     first = f", the first other one at position {others[0]}" if others else ""
-    yield Difference(name, f"{len(given)}{first}", str(len(stored)))
+    yield Difference(name, f"{len(current)}{first}", str(len(stored)))
 
 
-def _values_differ(given: Mapping[str, Json], stored: Mapping[str, Json]) -> Iterator[Difference]:
-    for name in dict.fromkeys([*given, *stored]):
+def _values_differ(current: Mapping[str, Json], stored: Mapping[str, Json]) -> Iterator[Difference]:
+    for name in dict.fromkeys([*current, *stored]):
         one, other = (
-            _shown(values[name]) if name in values else "none" for values in (given, stored)
+            _shown(values[name]) if name in values else "none" for values in (current, stored)
         )
-        if (name in given) != (name in stored) or given[name] != stored[name]:
+        if (name in current) != (name in stored) or current[name] != stored[name]:
             yield Difference(name, one, other)
 
 

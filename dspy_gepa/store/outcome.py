@@ -22,12 +22,12 @@ def keep_fields(run_dir: RunDir, state: RunState, outcome: Mapping[str, object])
     Raises:
         JournalError: there is no room or no right to write.
     """
-    told = {"of": _mark_of(state), "fields": packed(dict(outcome))}
-    run_dir.write_text(OUTCOME, dumps(told))
+    stored = {"of": _mark_of(state), "fields": packed(dict(outcome))}
+    run_dir.write_text(OUTCOME, dumps(stored))
 
 
 def kept_fields(stored: StoredRun, state: RunState) -> Mapping[str, Any]:
-    """What was written down; nothing where there is nothing, or the run was carried on since.
+    """What was written down; nothing if there is nothing, or the run was carried on since.
 
     Raises:
         JournalCorrupt: something else stands there.

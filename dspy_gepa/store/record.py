@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.values.plain import Json, packed, unpacked
 
-__all__ = ["Codec", "Record", "Usual", "exact_text", "fixed", "leaf", "listed", "many", "tagged"]
+__all__ = [
+    "Codec",
+    "Defaulted",
+    "RecordCodec",
+    "as_list",
+    "exact_text",
+    "fixed",
+    "leaf",
+    "many",
+    "tagged",
+]
 
 
 class Codec(NamedTuple):
@@ -22,21 +32,34 @@ class Codec(NamedTuple):
     unpack: Callable[[Json], Any]
 
 
-class Usual(NamedTuple):
+class Defaulted(NamedTuple):
     """A field that is left out where it has its usual value."""
 
     codec: Codec
     value: object
 
 
-class Record:
-    """How values of one dataclass are stored: as a dictionary with these fields."""
+class RecordCodec:
+    """How values of one dataclass are stored: as a dictionary with these fields.
 
-    def __init__(self, kind: type, /, **fields: Codec | Usual) -> None:
+    Args:
+        kind: The dataclass.
+        attributes: The attributes that are stored under another name, by that name.
+        fields: How each is stored, by the name that it is stored under.
+    """
+
+    def __init__(
+        self,
+        kind: type,
+        attributes: Mapping[str, str] = MappingProxyType({}),
+        /,
+        **fields: Codec | Defaulted,
+    ) -> None:
         self.kind = kind
-        self.fields: Mapping[str, Codec | Usual] = MappingProxyType(fields)
+        self.fields: Mapping[str, Codec | Defaulted] = MappingProxyType(fields)
+        self.attributes = {name: attributes.get(name, name) for name in fields}
         self._slots = [
-            (name, slot.codec, slot) if isinstance(slot, Usual) else (name, slot, None)
+            (name, slot.codec, slot) if isinstance(slot, Defaulted) else (name, slot, None)
             for name, slot in fields.items()
         ]
         self._required = [name for name, _, usual in self._slots if usual is None]
@@ -45,7 +68,7 @@ class Record:
         """The fields that are not as usual."""
         stored = {}
         for name, codec, usual in self._slots:
-            held = getattr(value, name)
+            held = getattr(value, self.attributes[name])
             if usual is None or not _is_same(held, usual.value):
                 stored[name] = codec.pack(held)
         return stored
@@ -64,7 +87,9 @@ class Record:
         if unknown := [field for field in stored if field not in self.fields]:
             raise JournalCorrupt(f"{name} has no fields {unknown}")
         held = {
-            field: codec.unpack(stored[field]) if field in stored else _value_of(usual)
+            self.attributes[field]: (
+                codec.unpack(stored[field]) if field in stored else _value_of(usual)
+            )
             for field, codec, usual in self._slots
         }
         return self.kind(**held)
@@ -82,7 +107,7 @@ def _is_same(held: object, usual: object) -> bool:
     return type(held) is type(usual) and held == usual and repr(held) == repr(usual)
 
 
-def _value_of(usual: Usual | None) -> object:
+def _value_of(usual: Defaulted | None) -> object:
     assert usual is not None
     # A record must not share a dictionary with another one.
     return dict(usual.value) if isinstance(usual.value, dict) else usual.value
@@ -106,7 +131,7 @@ def exact_text(value: str) -> str:
     return "".join(list(value))
 
 
-def listed(stored: Json) -> list[Json]:
+def as_list(stored: Json) -> list[Json]:
     """What is stored, which has to be a list.
 
     Raises:
@@ -121,7 +146,7 @@ def many(codec: Codec) -> Codec:
     """A tuple of any length."""
     return Codec(
         lambda values: [codec.pack(value) for value in values],
-        lambda stored: tuple(codec.unpack(item) for item in listed(stored)),
+        lambda stored: tuple(codec.unpack(item) for item in as_list(stored)),
     )
 
 
@@ -129,7 +154,7 @@ def fixed(make: Callable[..., Any], *codecs: Codec) -> Codec:
     """A tuple of known length."""
 
     def unpack(stored: Json) -> Any:
-        if len(listed(stored)) != len(codecs):
+        if len(as_list(stored)) != len(codecs):
             raise JournalCorrupt(f"{stored!r:.80} does not have {len(codecs)} parts")
         return make(*(codec.unpack(part) for codec, part in zip(codecs, stored, strict=True)))
 
@@ -138,7 +163,7 @@ def fixed(make: Callable[..., Any], *codecs: Codec) -> Codec:
     )
 
 
-def tagged(key: str, records: Mapping[str, Record]) -> Codec:
+def tagged(key: str, records: Mapping[str, RecordCodec]) -> Codec:
     """One of several records, with its name under this key."""
     names = {record.kind: name for name, record in records.items()}
 

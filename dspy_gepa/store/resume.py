@@ -15,8 +15,16 @@ from functools import reduce
 
 from dspy_gepa.core.asking import asked_by
 from dspy_gepa.core.budget import Tally
-from dspy_gepa.core.endings import vain_reflections
-from dspy_gepa.core.events import Ended, Event, Faltered, Issued, Reflected, Remarked, RolledOut
+from dspy_gepa.core.endings import useless_reflections
+from dspy_gepa.core.events import (
+    Ended,
+    Event,
+    Issued,
+    Reflected,
+    Remarked,
+    RequestFailed,
+    RolledOut,
+)
 from dspy_gepa.core.rollout import RemarkKey, RolloutKey
 from dspy_gepa.core.search import decide, evolve
 from dspy_gepa.core.state import RunState
@@ -30,11 +38,11 @@ from dspy_gepa.core.work import (
     faults_in_words,
 )
 
-__all__ = ["Reopening", "is_past_seed", "reopening", "replayed", "unanswered"]
+__all__ = ["ResumePoint", "is_past_seed", "reopening", "replayed", "unanswered"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reopening:
+class ResumePoint:
     """How a run that was ended from outside goes on."""
 
     kept: int
@@ -55,10 +63,10 @@ def is_past_seed(events: Iterable[Event]) -> bool:
     return any(isinstance(event, Issued | Reflected) for event in events)
 
 
-def reopening(begun: RunState, events: Sequence[Event]) -> Reopening | None:
+def reopening(begun: RunState, events: Sequence[Event]) -> ResumePoint | None:
     """How to carry on a run that was interrupted, broke down, or had a budget for its seed alone.
 
-    None where there is nothing to take back: its events hold as they are, because it never ended
+    None if there is nothing to take back: its events hold as they are, because it never ended
     or came to its end by itself.
     """
     ends = [number for number, event in enumerate(events) if isinstance(event, Ended)]
@@ -69,7 +77,7 @@ def reopening(begun: RunState, events: Sequence[Event]) -> Reopening | None:
     if not ends:
         return None
     kept = ends[0]
-    state = replace(replayed(begun, events[:kept]), vain={})
+    state = replace(replayed(begun, events[:kept]), failed_attempts={})
     if len(events) == kept + 1 and decide(state, None) == (events[kept],):
         return None
     repeated: list[Event] = []
@@ -79,7 +87,7 @@ def reopening(begun: RunState, events: Sequence[Event]) -> Reopening | None:
             decided = (event,) if answer is None else decide(state, answer)
             repeated += decided
             state = replayed(state, decided)
-    return Reopening(kept, tuple(repeated), replace(state, vain={}))
+    return ResumePoint(kept, tuple(repeated), replace(state, failed_attempts={}))
 
 
 def unanswered(
@@ -111,22 +119,22 @@ def unanswered(
             made = [event.reflection.lm_calls for event in events if isinstance(event, Reflected)]
             most = max([state.settings.reflection_calls, *made])
             count = replace(count, metric_calls=0, reflection_calls=most)
-        lost.append(Faltered(key, "the process ended before it was answered", count))
+        lost.append(RequestFailed(key, "the process ended before it was answered", count))
     return tuple(lost)
 
 
-def _rebegun(begun: RunState, events: tuple[Event, ...]) -> Reopening | None:
+def _rebegun(begun: RunState, events: tuple[Event, ...]) -> ResumePoint | None:
     """How a run goes on from a beginning that may be another one than it had.
 
     What follows from the answers is left to be decided: until the manifest is written too, they
     have to be good for either beginning.
     """
     answers = tuple(filter(_is_heard, events))
-    state = replace(replayed(begun, answers), vain={})
+    state = replace(replayed(begun, answers), failed_attempts={})
     decisions = len(events) - len(answers)
     if not decisions or events == (*answers, *decide(state, None)[:decisions]):
         return None
-    return Reopening(0, answers, state)
+    return ResumePoint(0, answers, state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,7 @@ class _Broken:
 
     @classmethod
     def at(cls, begun: RunState, events: Sequence[Event], end: int) -> _Broken | None:
-        """Those for which a run ended with this event; None where it was for something else."""
+        """Those for which a run ended with this event; None if it was for something else."""
         ended = events[end]
         if not isinstance(ended, Ended) or not ended.is_breakdown:
             return None
@@ -150,13 +158,13 @@ class _Broken:
             late = (event for event in events[end:] if isinstance(event, RolledOut))
             failed = frozenset(event.key for event in late if event.rollout.is_broken)
             return cls(frozenset(ended.causes), frozenset(), failed)
-        state = replace(replayed(begun, events[:end]), vain={})
+        state = replace(replayed(begun, events[:end]), failed_attempts={})
         # Otherwise it was something from outside that it ended for.
         is_by_itself = decide(state, None)[:1] == (ended,)
-        reflections = vain_reflections(state) if is_by_itself else frozenset()
+        reflections = useless_reflections(state) if is_by_itself else frozenset()
         return cls(frozenset(), reflections) if reflections else None
 
-    def taken_back(self, begun: RunState, events: Sequence[Event]) -> Reopening:
+    def taken_back(self, begun: RunState, events: Sequence[Event]) -> ResumePoint:
         """How the run goes on without them. What they cost stays on record."""
         first = next(number for number, event in enumerate(events) if self._has(event))
         before = after = replayed(begun, events[:first])
@@ -167,7 +175,7 @@ class _Broken:
                 repeated += heard
                 after = replayed(after, heard)
             before = evolve(before, event)
-        return Reopening(first, tuple(repeated), replace(after, vain={}))
+        return ResumePoint(first, tuple(repeated), replace(after, failed_attempts={}))
 
     def _has(self, event: Event) -> bool:
         match event:
@@ -182,7 +190,7 @@ class _Broken:
         match event:
             case RolledOut(key, rollout) if self._has(event) or key.trial:
                 lost = Tally.of(rollout.usage, rollouts=1, metric_calls=rollout.metric_calls)
-                return (Faltered(key, rollout.failure, lost),)
+                return (RequestFailed(key, rollout.failure, lost),)
             case RolledOut(key) | Remarked(key):
                 heard = replace(event, is_asked_for=_is_wanted(after, key))
                 said = _answer(heard)
@@ -191,7 +199,7 @@ class _Broken:
                 if self._has(event) or not _is_same_question(before, after, answer):
                     why = faults_in_words(answer.shortfalls)
                     why = why or "no proposal asks for it any more"
-                    return (Faltered(answer.key, why, answer.charge),)
+                    return (RequestFailed(answer.key, why, answer.charge),)
                 return decide(after, answer)
         return (event,)
 
@@ -220,7 +228,7 @@ def _is_same_question(before: RunState, after: RunState, answer: ReflectionAnswe
 def _is_heard(event: Event) -> bool:
     """Whether an event records what came from outside and not what was decided."""
     # What was paid for nothing counts too, and is no reason to end this time.
-    return isinstance(event, RolledOut | Remarked | Reflected | Faltered)
+    return isinstance(event, RolledOut | Remarked | Reflected | RequestFailed)
 
 
 def _answer(event: Event) -> Answer | None:

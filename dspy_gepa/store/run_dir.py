@@ -63,7 +63,7 @@ class StoredRun:
     manifest: Manifest
     events: tuple[Event, ...]
     times: tuple[float | None, ...] = ()
-    """When each event was written, in seconds since the epoch; None where that was not kept."""
+    """When each event was written, in seconds since the epoch; None if that was not kept."""
     sessions: tuple[StoredSession, ...] = ()
     """Who wrote, in order."""
     is_running: bool = False
@@ -231,7 +231,7 @@ class RunDir:
                 self.journal.append(event)
         self._record()
         # What was away may be back: it is asked as often as at the beginning.
-        return replace(state, vain={})
+        return replace(state, failed_attempts={})
 
     def _record(self) -> None:
         """Write down what the run is, where it is not what stands there."""
@@ -271,7 +271,7 @@ class RunDir:
         return _described(self.path, self.redact)
 
     def read_text(self, name: str) -> str | None:
-        """The text of this name that was put into the directory; None where there is none.
+        """The text of this name that was put into the directory; None if there is none.
 
         Raises:
             ValueError: as for `write_text`.
@@ -373,19 +373,19 @@ def _check_whole(folder: Path, stored: Manifest | None, contents: Contents) -> N
 
 def _check_same(
     folder: Path,
-    given: Manifest,
+    current: Manifest,
     stored: Manifest | None,
     contents: Contents,
     adopt: frozenset[str],
 ) -> None:
     """That the run is the one that the directory holds, but for what is adopted."""
     if stored is None:
-        _check_fingerprint(folder, given, contents)
+        _check_fingerprint(folder, current, contents)
         return
     _check_fingerprint(folder, stored, contents)
     differences = [
         difference
-        for difference in given.differences(stored)
+        for difference in current.differences(stored)
         if difference.name not in adopt or difference.name.startswith(_IDENTITY)
     ]
     if differences:

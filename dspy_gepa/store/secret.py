@@ -102,7 +102,7 @@ class Redactor:
     def shown_json(self, text: str) -> str:
         """The text of a JSON file with secrets in place of references, as far as they are known."""
         known = {name: dumps(secret)[1:-1] for name, secret in self._known.items()}
-        return _REFERENCE.sub(lambda found: _resolved(found, known), text)
+        return _REFERENCE.sub(lambda match: _resolved(match, known), text)
 
     def _hidden(self, text: str) -> str:
         return _replaced(text, self._names)
@@ -110,7 +110,7 @@ class Redactor:
     def _shown(self, text: str) -> str:
         if _MARK not in text:
             return text
-        return _REFERENCE.sub(lambda found: _resolved(found, self._known), text)
+        return _REFERENCE.sub(lambda match: _resolved(match, self._known), text)
 
 
 def names_secret(name: str) -> bool:
@@ -137,15 +137,15 @@ def _replaced(text: str, names: Mapping[str, str]) -> str:
     """
     # Longest first, because one may be the beginning of another.
     sought = "|".join(map(re.escape, [_MARK, *sorted(names, key=lambda secret: -len(secret))]))
-    return re.sub(sought, lambda found: f"{_MARK}{_ending(names.get(found[0]))}", text)
+    return re.sub(sought, lambda match: f"{_MARK}{_ending(names.get(match[0]))}", text)
 
 
 def _ending(name: str | None) -> str:
     return ":" if name is None else f"{name}]"
 
 
-def _resolved(found: re.Match[str], known: Mapping[str, str]) -> str:
-    return _MARK if found[1] == ":" else known.get(found[2], found[0])
+def _resolved(match: re.Match[str], known: Mapping[str, str]) -> str:
+    return _MARK if match[1] == ":" else known.get(match[2], match[0])
 
 
 def _is_plain(value: object) -> bool:

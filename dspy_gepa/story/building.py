@@ -126,10 +126,10 @@ def _seed_texts(state: RunState) -> Mapping[str, str]:
 def limits_used(state: RunState, seconds: float) -> tuple[UsedLimit, ...]:
     """Every limit with what is used of it, the most used one first."""
     limits, used = state.settings.limits, {**asdict(state.tally), "seconds": seconds}
-    given = ((field.name, getattr(limits, field.name)) for field in fields(limits))
+    amounts = ((field.name, getattr(limits, field.name)) for field in fields(limits))
     shares = [
         UsedLimit(unit=unit, used=used[unit], limit=limit)
-        for unit, limit in given
+        for unit, limit in amounts
         if limit is not None
     ]
     return tuple(sorted(shares, key=lambda each: -each.share))
@@ -142,10 +142,10 @@ def examples_of(
     settings = state.settings
     train = {example: place for place, example in enumerate(settings.train)}
     validation = {example: place for place, example in enumerate(settings.validation)}
-    found = {}
+    examples = {}
     for number in sorted({*train, *validation, *settings.anchors}):
         known = described.get(number)
-        found[number] = ExampleStory(
+        examples[number] = ExampleStory(
             number=number,
             position=validation.get(number, train.get(number, 0)),
             is_training=number in train,
@@ -155,7 +155,7 @@ def examples_of(
             inputs=None if known is None else known.inputs,
             expected=None if known is None else known.expected,
         )
-    return found
+    return examples
 
 
 def _spending(teller: Teller, facts: Facts) -> Mapping[str, Spending]:

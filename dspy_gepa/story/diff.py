@@ -109,8 +109,8 @@ def counted_lines(changes: Iterable[Change]) -> str:
             if tag != "equal":
                 gained, lost = gained + d - c, lost + b - a
     parts = [f"+{gained}" if gained else "", f"-{lost}" if lost else ""]
-    said = " ".join(filter(None, parts))
-    return f"{said} {'line' if gained + lost == 1 else 'lines'}" if said else ""
+    words = " ".join(filter(None, parts))
+    return f"{words} {'line' if gained + lost == 1 else 'lines'}" if words else ""
 
 
 def _split(text: str) -> list[str]:

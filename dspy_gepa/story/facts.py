@@ -22,14 +22,14 @@ class Outcome:
     """What became of a search after its end."""
 
     returned: int | None = None
-    """The member whose texts are handed over; None where there is none."""
+    """The member whose texts are handed over; None if there is none."""
     best: int | None = None
     """The member that ranks highest, by the aggregate metric where there is one."""
     aggregates: tuple[float, ...] = ()
-    """What the aggregate metric says of each member; empty where there is none."""
+    """What the aggregate metric says of each member; empty if there is none."""
     check: Check = NOT_CHECKED
     demonstrations: str = ""
-    """In words; empty where none were asked for."""
+    """In words; empty if none were asked for."""
     for_demonstrations: Spending = NOTHING_SPENT
     routing: str = ""
     """Likewise of specialists."""

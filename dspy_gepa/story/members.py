@@ -25,7 +25,7 @@ class Scale:
 
     lowest: float
     highest: float | None
-    """None where no score is known to be the highest."""
+    """None if no score is known to be the highest."""
     is_right_or_wrong: bool
     """Whether every score that was seen is the lowest or the highest."""
 
@@ -150,7 +150,7 @@ def _objectives(state: RunState, member: Member) -> Mapping[str, float]:
     names = state.objectives
     if not names:
         return {}
-    means = objective_means(state.validated(member.candidate), names).tolist()
+    means = objective_means([member.results], names)[0].tolist()
     return {name: mean for name, mean in zip(names, means, strict=True) if mean == mean}  # noqa: PLR0124
 
 

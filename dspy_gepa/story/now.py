@@ -38,11 +38,11 @@ class Now:
     verdicts: Mapping[str, int]
     """Verdict to how many proposals of a new candidate came to it."""
     doing: str
-    """What the oldest proposal under way is at; empty where none is."""
+    """What the oldest proposal under way is at; empty if none is."""
     doing_seconds: float
     """Since the last event, or since the session began."""
     left_seconds: float | None
-    """Until the limit is used up, if things go on as so far; None where that cannot be said."""
+    """Until the limit is used up, if things go on as so far; None if that cannot be said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

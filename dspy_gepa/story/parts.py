@@ -73,13 +73,13 @@ class AnswerStory:
     """What a candidate answered on an example, and what was said of it."""
 
     score: float | None
-    """None where it failed and a failure is no score."""
+    """None if it failed and a failure is no score."""
     feedback: str = ""
     """The metric's words."""
     failure: str = ""
-    """Why there is no answer; empty where there is one."""
+    """Why there is no answer; empty if there is one."""
     output: Mapping[str, str] | None = None
-    """Field name to what the program answered, in words; None where it was not kept."""
+    """Field name to what the program answered, in words; None if it was not kept."""
     seconds: float | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -101,9 +101,9 @@ class ExampleStory:
     is_validation: bool
     must_pass: bool = False
     digest: str = ""
-    """The same for equal examples of other runs; empty where it is not known."""
+    """The same for equal examples of other runs; empty if it is not known."""
     inputs: Mapping[str, str] | None = None
-    """Field name to its value in words; None where examples were not kept."""
+    """Field name to its value in words; None if examples were not kept."""
     expected: Mapping[str, str] | None = None
     """The fields that the program is not given; likewise."""
 
@@ -126,7 +126,7 @@ class Exchange:
     """What it was asked about."""
     prompt: str = ""
     reply: str = ""
-    """As it came; empty where none came."""
+    """As it came; empty if none came."""
     refused: str = ""
     """Why something of the reply could not be used; empty if all could."""
     is_cut_off: bool = False
@@ -177,7 +177,7 @@ class Session:
     opened_at: float
     """Seconds since the epoch."""
     closed_at: float | None
-    """None where it is running, or died."""
+    """None if it is running, or died."""
     version: str = ""
     """Of dspy_gepa."""
     metric_calls: int = 0
@@ -222,7 +222,7 @@ class Check:
     """The mean of what was found."""
     difference: float | None = None
     low: float | None = None
-    """The lower end of a 95 % interval of the difference; None where too little was seen."""
+    """The lower end of a 95 % interval of the difference; None if too little was seen."""
     high: float | None = None
     better: int = 0
     """On how many examples what was found scored higher."""

@@ -7,10 +7,10 @@ from typing import Literal
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.proposal import (
-    Anchoring,
-    Drafted,
+    CheckingMustPass,
+    EvaluatingChild,
+    EvaluatingParent,
     Evaluation,
-    Gating,
     Merge,
     Mutation,
     Origin,
@@ -20,13 +20,13 @@ from dspy_gepa.core.proposal import (
     Remarking,
     Repairing,
     Revalidation,
-    Rolling,
     Seed,
     Settled,
+    TextsReady,
     Validating,
 )
 from dspy_gepa.core.rollout import RolloutKey
-from dspy_gepa.core.state import RunState, Settlement
+from dspy_gepa.core.state import ProposalRecord, RunState
 from dspy_gepa.core.work import Fault
 from dspy_gepa.story.diff import changes_between
 from dspy_gepa.story.members import answer_of
@@ -43,13 +43,13 @@ _KINDS: dict[type[Origin], Literal["seed", "rewrite", "merge", "revalidation"]] 
     Revalidation: "revalidation",
 }
 _PHASES: dict[type[Phase], str] = {
-    Rolling: "looking for failures",
+    EvaluatingParent: "looking for failures",
     Remarking: "asking for feedback",
     Reflecting: "reflecting",
     Repairing: "asking again",
-    Drafted: "reflecting",
-    Gating: "comparing",
-    Anchoring: "checking what must pass",
+    TextsReady: "reflecting",
+    EvaluatingChild: "comparing",
+    CheckingMustPass: "checking what must pass",
     Validating: "validating",
     Settled: "waiting for its turn",
 }
@@ -73,7 +73,7 @@ def proposals_of(teller: Teller) -> tuple[ProposalStory, ...]:
 
 
 def _over(
-    state: RunState, ticket: int, settled: Settlement, note: Note, member: int | None
+    state: RunState, ticket: int, settled: ProposalRecord, note: Note, member: int | None
 ) -> ProposalStory:
     origin, child = settled.origin, settled.candidate
     parent = _parent(state, origin)
@@ -97,7 +97,7 @@ def _over(
         faults=_faults(settled.faults),
         exchanges=tuple(note.exchanges),
         gate=tuple(_pairs(state, note.gate, _parents(state, origin))),
-        anchors=tuple(_pairs(state, note.anchors, [each.candidate for each in note.beside])),
+        anchors=tuple(_pairs(state, note.anchors, [each.candidate for each in note.reference])),
         validation=tuple(_pairs(state, note.validation, _parents(state, origin))),
         seconds=None if ended is None or began is None else ended - began,
     )
@@ -140,9 +140,13 @@ def _parents(state: RunState, origin: Origin) -> list[Candidate]:
     return [state.members[number].candidate for number in origin.parents if state.members]
 
 
-def _shown(state: RunState, note: Note, settled: Settlement) -> tuple[Shown, ...]:
-    if note.shown is None and settled.shown and (parent := _parent(state, settled.origin)):
-        return _shown_of(state, Evaluation(parent, settled.shown))
+def _shown(state: RunState, note: Note, settled: ProposalRecord) -> tuple[Shown, ...]:
+    if (
+        note.shown is None
+        and settled.reflected_examples
+        and (parent := _parent(state, settled.origin))
+    ):
+        return _shown_of(state, Evaluation(parent, settled.reflected_examples))
     return _shown_of(state, note.shown)
 
 
@@ -162,8 +166,8 @@ def _pairs(
 ) -> Iterator[Pair]:
     """The child's score on each example, beside the highest of these others."""
     for example in () if evaluation is None else evaluation.examples:
-        found = [_score(state, other, example) for other in others]
-        known = [score for score in found if score is not None]
+        scores = [_score(state, other, example) for other in others]
+        known = [score for score in scores if score is not None]
         after = None if evaluation is None else _score(state, evaluation.candidate, example)
         if after is not None or known:
             yield Pair(example=example, before=max(known, default=None), after=after)

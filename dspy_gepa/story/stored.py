@@ -67,7 +67,7 @@ def facts_of(
 
     Args:
         manifest: What the run is.
-        stored: What its directory holds; None where it is being written.
+        stored: What its directory holds; None if it is being written.
         name: The directory's, where there is nothing stored.
         described: The examples, likewise.
     """
@@ -101,7 +101,7 @@ def facts_of(
 
 
 def outcome_of(stored: StoredRun, state: RunState) -> Outcome:
-    """What became of the search that ended in this state; nothing where that is not known.
+    """What became of the search that ended in this state; nothing if that is not known.
 
     Raises:
         JournalCorrupt: what is stored of it was changed.

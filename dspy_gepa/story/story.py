@@ -36,7 +36,7 @@ class Pair:
     example: int
     """Its id: see `Story.examples`."""
     before: float | None
-    """The score of the parent, or of the seed; None where it was not run."""
+    """The score of the parent, or of the seed; None if it was not run."""
     after: float | None
     """The score of the child; likewise."""
 
@@ -82,10 +82,10 @@ class MemberStory:
     seen: int
     """On how many validation examples it was run."""
     right: int | None
-    """On how many of these it reached the perfect score; None where scores are not right or wrong
+    """On how many of these it reached the perfect score; None if scores are not right or wrong
     (see `Story.is_right_or_wrong`), or where no score is perfect."""
     mean: float | None
-    """Its mean score on what it was run on; None where nothing was scored."""
+    """Its mean score on what it was run on; None if nothing was scored."""
     estimate: float | None
     """Of its mean score over examples like the validation set's, on the scale of scores."""
     low: float | None
@@ -93,7 +93,7 @@ class MemberStory:
     high: float | None
     """The upper end."""
     aggregate: float | None
-    """What the aggregate metric says of it; None where there is none."""
+    """What the aggregate metric says of it; None if there is none."""
     tops: tuple[int, ...]
     """The validation examples on which it is the best, or one of them."""
     is_frontier: bool
@@ -124,7 +124,7 @@ class ProposalStory:
     member: int | None
     """The member that it became."""
     changes: tuple[Change, ...]
-    """Against the first parent; empty where nothing was proposed."""
+    """Against the first parent; empty if nothing was proposed."""
     spending: Spending
     """What it was charged for; nothing while it is under way."""
     began_at: float | None = None
@@ -157,7 +157,7 @@ class Story:
     """All that people want to know of a run, at its end or at any moment before."""
 
     name: str = ""
-    """The run directory's last name; empty where there is none."""
+    """The run directory's last name; empty if there is none."""
     status: Literal["under way", "finished", "stopped", "broke", "died"]
     """ "stopped" by somebody or by a limit in seconds; "broke": its work could not be carried out;
     "died": it neither ended nor is it running. A budget that is used up is an ordinary end:
@@ -176,7 +176,7 @@ class Story:
     lowest_score: float
     """Of the scale, as the settings say it or as it was seen."""
     highest_score: float | None
-    """Likewise; None where no score is known to be the highest."""
+    """Likewise; None if no score is known to be the highest."""
     seed: int
     """Of chance."""
     limits: tuple[UsedLimit, ...]
@@ -193,13 +193,13 @@ class Story:
     examples: Mapping[int, ExampleStory] = field(default_factory=dict)
     """By id: training and validation examples, and those that must pass."""
     best: int | None = None
-    """The member that ranks highest; None where there is no member."""
+    """The member that ranks highest; None if there is no member."""
     returned: int | None = None
-    """The member whose texts are handed over: the best, or the seed; None where there is none."""
+    """The member whose texts are handed over: the best, or the seed; None if there is none."""
     has_outcome: bool = False
     """Whether the call came to its end, so that `returned` and all that follows is final."""
     comparison: Comparison | None = None
-    """The seed and the returned member; None where that is the seed, or where there is none."""
+    """The seed and the returned member; None if that is the seed, or where there is none."""
     check: Check = NOT_CHECKED
     """On examples that the search did not choose on."""
     spending: Mapping[str, Spending] = field(default_factory=dict)
@@ -224,6 +224,6 @@ class Story:
     objectives: tuple[str, ...] = ()
     """What the metric scores beside the score."""
     demonstrations: str = ""
-    """What came of demonstrations, in words; empty where none were asked for."""
+    """What came of demonstrations, in words; empty if none were asked for."""
     routing: str = ""
-    """What came of specialists, in words; empty where none were asked for."""
+    """What came of specialists, in words; empty if none were asked for."""

@@ -13,22 +13,22 @@ from dspy_gepa.core.events import (
     Advanced,
     Committed,
     Event,
-    Faltered,
     Issued,
     Reflected,
     Remarked,
+    RequestFailed,
     RolledOut,
 )
 from dspy_gepa.core.proposal import (
-    Anchoring,
+    CheckingMustPass,
+    EvaluatingChild,
+    EvaluatingParent,
     Evaluation,
-    Gating,
     Origin,
     Phase,
     Proposal,
     Reflecting,
     Revalidation,
-    Rolling,
     Seed,
     Validating,
     evaluations_of,
@@ -51,7 +51,7 @@ class Note:
     shown: Evaluation | None = None
     gate: Evaluation | None = None
     anchors: Evaluation | None = None
-    beside: tuple[Evaluation, ...] = ()
+    reference: tuple[Evaluation, ...] = ()
     """The seed's on the anchors."""
     validation: Evaluation | None = None
     """On the first rung."""
@@ -109,7 +109,7 @@ class Teller:
                 self._spend("feedback on components", spending_of(remark.charge, remark.seconds))
             case Reflected(reflection):
                 self._reflected(reflection)
-            case Faltered():
+            case RequestFailed():
                 self._faltered(event, at)
             case Issued(ticket, origin, phase):
                 self._enter(ticket, origin, phase)
@@ -149,10 +149,10 @@ class Teller:
         match phase:
             case Reflecting(evaluation, components):
                 note.shown, note.components = evaluation, components
-            case Gating(evaluation):
+            case EvaluatingChild(evaluation):
                 note.gate = evaluation
-            case Anchoring(evaluation, beside):
-                note.anchors, note.beside = evaluation, beside
+            case CheckingMustPass(evaluation, reference):
+                note.anchors, note.reference = evaluation, reference
             case Validating(evaluation) if note.validation is None:
                 note.validation = evaluation
         purpose = _purpose(origin, phase)
@@ -177,7 +177,7 @@ class Teller:
             for each in reflection.exchanges
         ]
 
-    def _faltered(self, event: Faltered, at: float | None) -> None:
+    def _faltered(self, event: RequestFailed, at: float | None) -> None:
         cause, lost = event.cause, spending_of(event.lost)
         self._spend("lost", lost)
         known = self.troubles.get(cause) or Trouble(cause=cause, times=0, first_at=at)
@@ -239,11 +239,11 @@ def _purpose(origin: Origin, phase: Phase) -> str:
     if isinstance(origin, Revalidation):
         return "later validation"
     match phase:
-        case Rolling():
+        case EvaluatingParent():
             return "looking for failures"
-        case Gating():
+        case EvaluatingChild():
             return "gate"
-        case Anchoring():
+        case CheckingMustPass():
             return "examples that must pass"
     return "validation"
 

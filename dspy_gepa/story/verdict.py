@@ -86,9 +86,9 @@ def headline(
         state = "is returned as it was" if has_outcome else "leads as it was"
         beside = f"; {tried} did not do better for sure" if len(members) > 1 else ""
         return f"No improvement: the program {state} ({seed}){beside}."
-    found = seen_in_words(members[returned])
+    evidence = seen_in_words(members[returned])
     chance = chance_of(comparison, len(members))
-    said = (
+    sentence = (
         "Looks better"
         if chance <= SURE
         else "Perhaps better, on too little to tell"
@@ -96,6 +96,6 @@ def headline(
         else "Not seen to be better"
     )
     return (
-        f"{said}: {found} (as it was: {seed}). Not checked on examples of its own; "
+        f"{sentence}: {evidence} (as it was: {seed}). Not checked on examples of its own; "
         "give heldout=... to be sure."
     )

@@ -1,6 +1,6 @@
 """Checks that an executor or a strategy of your own keeps the promises that the search relies on.
 
-Each raises AssertionError where a promise is broken, and returns nothing where all is well.
+Each raises AssertionError where a promise is broken, and returns nothing if all is well.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dspy_gepa.core.selection import PoolView, Selection
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import RolloutRequest, Stop
 from dspy_gepa.run.executor import Executor
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.worker import Worker
 from dspy_gepa.testing.witness import Witness, outcome
@@ -36,13 +36,13 @@ def check_executor(make: Callable[[Worker], Executor]) -> None:
         feedback_calls=1,
         asked_about=world.names,
     )
-    expected = run(start(settings, world.student), SerialExecutor(world)).state
+    expected = run_loop(start(settings, world.student), SerialExecutor(world)).state
     witness = Witness(world)
     executor = make(witness)
-    found = run(start(settings, world.student), executor).state
+    state = run_loop(start(settings, world.student), executor).state
     executor.close()
-    assert outcome(found) == outcome(expected), "the run differs from that of SerialExecutor"
-    done = replace(found.tally, proposals=0)
+    assert outcome(state) == outcome(expected), "the run differs from that of SerialExecutor"
+    done = replace(state.tally, proposals=0)
     assert witness.tally == done, "the work that was done differs from what was answered"
 
     executor = make(world)
@@ -53,9 +53,9 @@ def check_executor(make: Callable[[Worker], Executor]) -> None:
         executor.submit(request)
     assert executor.in_flight == len(asked), "in_flight is not what was submitted"
     for remaining in range(len(asked) - 1, -1, -1):
-        said = executor.next_answer()
-        assert said in answers, "an answer comes twice, or is not one that was asked for"
-        answers.remove(said)
+        answer = executor.next_answer()
+        assert answer in answers, "an answer comes twice, or is not one that was asked for"
+        answers.remove(answer)
         assert executor.in_flight == remaining, "in_flight does not fall by one an answer"
     assert executor.next_answer(0) is None, "an answer comes from nowhere"
     stop = Stop("enough")

@@ -10,13 +10,14 @@ import numpy as np
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.caution import Cautious
+from dspy_gepa.core.columns import FRONTIERS
 from dspy_gepa.core.components import ComponentView, every, round_robin
 from dspy_gepa.core.frontier import Scores
 from dspy_gepa.core.gate import Gate, Margin, at_least_as_good, strict_improvement
 from dspy_gepa.core.merge import Lineage, TextMerge, better_text
 from dspy_gepa.core.rollout import Rollout, Step, Trace
-from dspy_gepa.core.rungs import Rungs
-from dspy_gepa.core.sampling import Epochs, Looks
+from dspy_gepa.core.sampling import EpochSampler, FailureFirstSampler
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.selection import (
     SELECTIONS,
     PoolView,
@@ -89,7 +90,7 @@ def score_matrices(
     holes: bool = True,
     distinct_means: bool = False,
 ) -> Scores:
-    """Score matrices, with NaN where a pair was not scored.
+    """Score matrices, with NaN if a pair was not scored.
 
     With `distinct_means`, members' sums differ, which is distinct means where there are no holes.
     """
@@ -104,8 +105,8 @@ def score_matrices(
 def traces(names: tuple[str, ...]) -> st.SearchStrategy[Trace]:
     """Traces of a program with these components, each called any number of times."""
     fields = st.dictionaries(st.text(max_size=5), st.text(max_size=10), max_size=2)
-    said = st.text(max_size=10)
-    steps = st.builds(Step, st.sampled_from(names), fields, fields, failure=said, reply=said)
+    texts = st.text(max_size=10)
+    steps = st.builds(Step, st.sampled_from(names), fields, fields, failure=texts, reply=texts)
     return st.builds(Trace, fields, fields, st.lists(steps, max_size=4).map(tuple))
 
 
@@ -180,15 +181,21 @@ def worlds() -> st.SearchStrategy[ChanceWorld]:
         refusal=probability,
         crashes=probability,
         feedback_calls=st.integers(0, 2),
+        objectives=st.sampled_from(((), ("clear", "short"))),
         seed=st.integers(0, 1000),
     )
 
 
-def rungs() -> st.SearchStrategy[Rungs]:
+def rungs() -> st.SearchStrategy[ValidationSchedule]:
     """Small rungs, with a pace that makes revalidations common."""
     few = st.integers(1, 4)
     return st.builds(
-        Rungs, seed=few, first=few, step=few, pace=st.floats(1, 9), head_start=st.integers(0, 20)
+        ValidationSchedule,
+        seed=few,
+        first=few,
+        step=few,
+        pace=st.floats(1, 9),
+        head_start=st.integers(0, 20),
     )
 
 
@@ -205,7 +212,10 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         anchors=tuple(draw(st.lists(st.integers(0, 15), max_size=3, unique=True))),
         frozen=draw(st.sampled_from(((), world.names[:1]))),
         seed=draw(st.integers(0, 1000)),
-        sampler=draw(st.builds(Epochs, st.integers(1, 4)) | st.builds(Looks, st.integers(1, 5))),
+        sampler=draw(
+            st.builds(EpochSampler, st.integers(1, 4))
+            | st.builds(FailureFirstSampler, st.integers(1, 5))
+        ),
         minibatch_sizes=draw(st.sampled_from(((), (1,), (2,), (1, 3), (4, 2)))),
         contrasts=draw(st.integers(0, 3)),
         stops_early=draw(st.booleans()),
@@ -217,6 +227,7 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         caution=draw(st.sampled_from((None, Cautious()))),
         components=draw(st.sampled_from((round_robin, every))),
         gate=draw(st.sampled_from(_GATES)),
+        frontier=draw(st.sampled_from(FRONTIERS if world.objectives else ("instance",))),
         skip_perfect_score=draw(st.booleans()),
         feedback_calls=world.feedback_calls,
         asked_about=world.names,

@@ -18,8 +18,8 @@ from dspy_gepa.core.work import (
     ReflectionAnswer,
     RemarkAnswer,
     Request,
+    RequestFailure,
     RolloutAnswer,
-    Setback,
 )
 from dspy_gepa.run.worker import Worker
 
@@ -51,7 +51,7 @@ class Witness:
         rollouts = [a.rollout for a in self.answers if isinstance(a, RolloutAnswer)]
         remarks = [a.remark for a in self.answers if isinstance(a, RemarkAnswer)]
         reflections = [a for a in self.answers if isinstance(a, ReflectionAnswer)]
-        setbacks = [a for a in self.answers if isinstance(a, Setback)]
+        setbacks = [a for a in self.answers if isinstance(a, RequestFailure)]
         return Tally(
             rollouts=len(rollouts) + sum(setback.rollouts for setback in setbacks),
             metric_calls=sum(rollout.metric_calls for rollout in rollouts)

@@ -125,6 +125,8 @@ class ChanceWorld:
     """How probably a rollout ends before the metric is called."""
     feedback_calls: int = 0
     """Of how many components the metric can be asked for an item of a reflection's evidence."""
+    objectives: tuple[str, ...] = ()
+    """The names of objectives, each of which half of the rollouts have a score for."""
     seed: int = 0
 
     @property
@@ -156,7 +158,9 @@ class ChanceWorld:
         if random.random() < self.crashes:
             low = min(self.scores)
             return Rollout(low, failure="crashed", metric_calls=0, trace=Trace(steps=steps))
-        return Rollout(score, trace=Trace(steps=steps))
+        named = [name for name in self.objectives if random.random() < 0.5]
+        objectives = {name: random.choice(self.scores) for name in named}
+        return Rollout(score, objectives=objectives, trace=Trace(steps=steps))
 
     def reflection(self, request: ReflectionRequest) -> ReflectionAnswer:
         """Texts drawn without regard to the evidence, for some of the components."""

@@ -29,7 +29,7 @@ def entered(
 ) -> tuple[int, ...] | None:
     """The ids of the containers around what is in this one, given those around it.
 
-    None where it is not to be entered: it is one of those itself, or lies deeper than so many. The
+    None if it is not to be entered: it is one of those itself, or lies deeper than so many. The
     depth alone would not do: through what holds itself there are as many ways as a tree of that
     depth has leaves.
     """
@@ -43,7 +43,7 @@ def is_writable(number: int) -> bool:
 
 
 def str_of(value: object) -> str:
-    """What `str` says about the value, or that it says nothing where it raises."""
+    """What `str` says about the value, or that it says nothing if it raises."""
     try:
         return str(value)
     except IN_USER_CODE:

@@ -53,7 +53,7 @@ class Media:
     uri: str = ""
     """Its address, or all of its content as a data URI; empty for a file that a provider keeps."""
     name: str = ""
-    """A file's name; empty where it has none."""
+    """A file's name; empty if it has none."""
     file_id: str = ""
     """What a provider calls a file that was uploaded before; empty for others."""
 
@@ -77,10 +77,10 @@ def content_of(uri: str) -> tuple[str, bytes] | None:
     Only what is written as Python's own encoder writes it counts, so that type and content give
     back the very same text.
     """
-    found = _DATA_URI.fullmatch(uri) if uri.startswith("data:") else None
-    if found is None:
+    match = _DATA_URI.fullmatch(uri) if uri.startswith("data:") else None
+    if match is None:
         return None
-    mime, written = found.groups()
+    mime, written = match.groups()
     try:
         content = base64.b64decode(written, validate=True)
     except (binascii.Error, ValueError):
@@ -107,10 +107,10 @@ def is_encoded(run: str, least: int) -> bool:
     return len(run) >= least and all(kind.search(run) for kind in _KINDS)
 
 
-def _mark(found: re.Match[str]) -> str:
-    mime, content, run = found.groups()
+def _mark(match: re.Match[str]) -> str:
+    mime, content, run = match.groups()
     if run and not is_encoded(run, _LEAST):
-        return found[0]
+        return match[0]
     written = run or content
     kind = mime or "encoded content"
     return f"({kind}, {len(written):,} characters, sha256 {_digest(written.encode())})"

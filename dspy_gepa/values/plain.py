@@ -229,10 +229,10 @@ def _media(kind: str, uri: str, name: str, file_id: str) -> Media:
 
 
 def _bytes(content: Json) -> bytes:
-    found = content_of(_text(content))
-    if found is None:
+    decoded = content_of(_text(content))
+    if decoded is None:
         raise ValueError("this is no data URI")
-    return found[1]
+    return decoded[1]
 
 
 def _text(content: Json) -> str:

@@ -117,7 +117,7 @@ def text_of(value: object, marks: Marks | None = None) -> str:
 def shortened(text: str, limit: int) -> str:
     """The text, or its beginning and end around a mark that says how much is left out.
 
-    Never longer than `limit` characters; empty where not even the mark fits.
+    Never longer than `limit` characters; empty if not even the mark fits.
     """
     if len(text) <= limit:
         return text
@@ -200,16 +200,16 @@ def _without_bytes(text: str) -> str:
     return ENCODED.sub(_encoded, text) if len(text) >= _LEAST_ENCODED else text
 
 
-def _data_url(found: re.Match[str]) -> str:
-    is_base64 = found[2].lower().endswith(";base64")
-    if not is_base64 and len(found[3]) <= _LONGEST_QUOTED_URL:
-        return found[0]
-    kind = f" of {found[1]}" if found[1] else ""
-    size = len(found[3]) * 3 // 4 if is_base64 else len(found[3])
+def _data_url(match: re.Match[str]) -> str:
+    is_base64 = match[2].lower().endswith(";base64")
+    if not is_base64 and len(match[3]) <= _LONGEST_QUOTED_URL:
+        return match[0]
+    kind = f" of {match[1]}" if match[1] else ""
+    size = len(match[3]) * 3 // 4 if is_base64 else len(match[3])
     return left_out(size, f"bytes{kind}")
 
 
-def _encoded(found: re.Match[str]) -> str:
-    if not is_encoded(found[0], _LEAST_ENCODED):
-        return found[0]
-    return left_out(len(found[0]) * 3 // 4, "bytes of base64")
+def _encoded(match: re.Match[str]) -> str:
+    if not is_encoded(match[0], _LEAST_ENCODED):
+        return match[0]
+    return left_out(len(match[0]) * 3 // 4, "bytes of base64")

@@ -38,7 +38,7 @@ class Verdict:
     difference: float | None = None
     """The mean difference of the pairs."""
     low: float | None = None
-    """The lower end of its 95 % interval; None where too little was seen for one."""
+    """The lower end of its 95 % interval; None if too little was seen for one."""
     high: float | None = None
     """The upper end."""
     method: str = ""

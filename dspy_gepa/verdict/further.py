@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.events import Event, Faltered, RolledOut
+from dspy_gepa.core.events import Event, RequestFailed, RolledOut
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.core.work import RequestKey
 from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.run.executor import Executor
-from dspy_gepa.run.loop import Finish, run
+from dspy_gepa.run.loop import RunOutcome, run_loop
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.values.plain import dumps, loads, packed, unpacked
 
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
     rollouts: Mapping[int, Rollout]
     """By example; all that were asked for where there is no problem."""
     problem: str = ""
-    """Why there are not all of them; empty where there are."""
+    """Why there are not all of them; empty if there are."""
     seconds: float = 0.0
     """How long it took."""
 
@@ -86,21 +86,21 @@ class FurtherRollouts:
         # What is known is had for nothing, also where no more can be paid.
         fitting = () if self.was_interrupted else tuple(missing)[: left.rollouts_at_most]
         finish = self._run(subject, fitting, left) if fitting else None
-        found = {
+        rollouts = {
             example: self._known[key]
             for example in examples
             if (key := self._key(subject, example)) in self._known
         }
         if finish is None:
             reason = "it was interrupted" if self.was_interrupted else "the budget is used up"
-            return Outcome(found, reason if missing else "")
+            return Outcome(rollouts, reason if missing else "")
         self.was_interrupted |= finish.was_interrupted
-        problem = "" if len(found) == len(examples) else finish.state.ending or "it was stopped"
+        problem = "" if len(rollouts) == len(examples) else finish.state.ending or "it was stopped"
         if problem and finish.error is not None:
             problem = f"{problem} ({finish.error})"
-        return Outcome(found, problem, finish.seconds)
+        return Outcome(rollouts, problem, finish.seconds)
 
-    def _run(self, subject: Subject, examples: tuple[int, ...], left: Limits) -> Finish:
+    def _run(self, subject: Subject, examples: tuple[int, ...], left: Limits) -> RunOutcome:
         settings = replace(
             self._settings,
             train=examples,
@@ -118,7 +118,7 @@ class FurtherRollouts:
 
         def keep(event: Event, state: RunState) -> None:
             self.tally = before + state.tally
-            if isinstance(event, RolledOut | Faltered):
+            if isinstance(event, RolledOut | RequestFailed):
                 self._begun.discard(event.key)
             if isinstance(event, RolledOut):
                 kept = Rollout(event.rollout.score, failure=event.rollout.failure)
@@ -128,7 +128,9 @@ class FurtherRollouts:
 
         try:
             with subject.executing() as executor:
-                return run(start(settings, subject.candidate), executor, [keep], beginnings=self)
+                return run_loop(
+                    start(settings, subject.candidate), executor, [keep], beginnings=self
+                )
         finally:
             # What was paid for work that could not be carried out counts too.
             self._store()

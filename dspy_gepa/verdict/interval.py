@@ -1,7 +1,7 @@
 """A 95 % interval for the mean difference of paired scores.
 
 Where scores are right or wrong it is Newcombe's for paired proportions: it stays on the scale, and
-does not shrink to nothing where few pairs differ. Otherwise it is Student's, with one difference of
+does not shrink to nothing if few pairs differ. Otherwise it is Student's, with one difference of
 the usual size added in either direction, which does for any scores what Agresti and Min do for
 proportions. The bootstrap was tried and is not used: of five to ten pairs without any difference
 in truth it called 5 to 9 % "better", where 2.5 % are meant. How often these two err is measured by
@@ -33,7 +33,7 @@ class Interval(NamedTuple):
 def difference_interval(before: Sequence[float], after: Sequence[float]) -> Interval | None:
     """How far the mean of `after - before` may be off; pairs are in the same order.
 
-    None where nothing can be said: there are fewer than two pairs, or all scores are the same and
+    None if nothing can be said: there are fewer than two pairs, or all scores are the same and
     are neither 0 nor 1, so that their scale is not known.
     """
     if len(before) < 2:

@@ -53,9 +53,9 @@ def _scores(story: Story) -> Mapping[str, tuple[int, float]]:
     if story.returned is None:
         return {}
     answers = story.members[story.returned].answers
-    found = ((story.examples[number], answer.score) for number, answer in answers.items())
+    pairs = ((story.examples[number], answer.score) for number, answer in answers.items())
     return {
         example.digest: (example.position, story.lowest_score if score is None else score)
-        for example, score in found
+        for example, score in pairs
         if example.digest
     }

@@ -47,7 +47,7 @@ for n in range(1, 32):
         signal.signal(n, signal.SIG_IGN)
     except (OSError, ValueError):
         pass
-signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 64))
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 while True:
     pass
 """

@@ -20,7 +20,7 @@ from dspy_gepa.artifact.evaluator import Evaluator
 from dspy_gepa.artifact.isolated import IsolatedEvaluation
 from dspy_gepa.artifact.isolation.limits import ProcessLimits
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.work import RolloutAnswer, RolloutRequest, Setback
+from dspy_gepa.core.work import RequestFailure, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import MetricError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
@@ -280,18 +280,19 @@ def test_no_score_is_an_error_where_it_has_to_be_one():
     """It comes out of the process as what it is."""
     with isolated() as process:
         answer = ask(process, "score = 'high'", must_score=True)
-    assert isinstance(answer, Setback)
+    assert isinstance(answer, RequestFailure)
     assert isinstance(answer.error, MetricError)
     assert "'high'" in answer.cause
 
 
+@pytest.mark.filterwarnings("error::ResourceWarning")
 def test_without_a_server_the_work_cannot_be_done():
-    """That is no failure of the artifact's."""
+    """That is no failure of the artifact's, and leaves no socket open."""
     with isolated() as process:
         os.kill(process._server._pid, signal.SIGKILL)
         os.waitpid(process._server._pid, 0)
         answer = ask(process, "score = 1")
-    assert isinstance(answer, Setback)
+    assert isinstance(answer, RequestFailure)
     assert answer.is_lasting
 
 

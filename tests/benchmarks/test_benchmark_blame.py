@@ -104,9 +104,24 @@ def test_questions_in_the_file_are_not_asked_again(tmp_path, capsys):
     """A second start answers the rest; the table counts by fault."""
     path = tmp_path / "blame.json"
     settings = {"style": "diagnose", "reflection_model": "scripted", "json": path}
-    blame.carry_out(Namespace(**settings, questions=1), scripted_lm(reply({})))
-    rows = blame.carry_out(Namespace(**settings, questions=2), scripted_lm(reply({})))
+
+    def carried_out(first, questions):
+        own = Namespace(**settings, first_question=first, questions=questions)
+        return blame.carry_out(own, scripted_lm(reply({})))
+
+    carried_out(0, 1)
+    rows = carried_out(0, 2)
     assert [row["number"] for row in rows] == [0, 1]
     assert len(json.loads(path.read_text("utf-8"))["rows"]) == 2
     blame.print_rows(rows)
     assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["all", "2", "0"]
+    assert [row["number"] for row in carried_out(1, 2)] == [1, 2]
+
+
+def test_questions_from_another_number_on_have_faults_that_are_what_they_say():
+    """Fresh questions, six of them, hold each fault once, and only what is planted is wrong."""
+    cases = [question(number) for number in range(60, 66)]
+    assert [case.fault for case in cases] == list(FAULTS)
+    for case in cases:
+        assert blame.unseen_score(case, case.good) == 1
+        assert (blame.unseen_score(case, case.instructions) == 1) == (not case.faulty)

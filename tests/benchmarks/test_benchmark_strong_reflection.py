@@ -126,6 +126,13 @@ def test_a_mailbox_hands_prompts_out_and_replies_in(tmp_path):
     assert not (tmp_path / "over").exists()
 
 
+def test_several_replies_are_several_letters(tmp_path):
+    """An optimizer that wants alternatives gets so many, each of which was asked for."""
+    for number in (1, 2):
+        (tmp_path / f"{number:03}.reply").write_text(f"reply {number}", "utf-8")
+    assert MailboxLM(tmp_path)("a prompt", n=2) == ["reply 1", "reply 2"]
+
+
 def test_nobody_answers(tmp_path):
     """The patience of a mailbox ends in an error that names the file."""
     with pytest.raises(TimeoutError, match=r"001\.prompt"):

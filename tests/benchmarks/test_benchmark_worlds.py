@@ -13,8 +13,8 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
 from dspy_gepa.reflect.exchange import Reply
-from dspy_gepa.reflect.prompt import Brief, render
-from dspy_gepa.reflect.records import Call, Record
+from dspy_gepa.reflect.prompt import PromptContext, render
+from dspy_gepa.reflect.records import ComponentCall, EvidenceRecord
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.reflect.reply import read_reply
 from dspy_gepa.reflect.templates import ADDITION
@@ -138,10 +138,10 @@ def test_the_program_does_through_dspy_what_the_task_says():
 def test_the_current_instruction_is_told_from_earlier_attempts():
     """Of several instructions in a prompt, in dspy.GEPA's form or ours, the current one is used."""
     old, current, later = (Stated(1, frozenset({r}), frozenset()).text(f"w{r}") for r in (3, 5, 7))
-    calls = (Call(1, "step1", {}, {}),)
+    calls = (ComponentCall(1, "step1", {}, {}),)
     said = "Score. missed-1@1!4 missed-2@0!4"
-    record = Record(1, 0.0, passed=False, feedback=said, calls=calls, calls_made=1)
-    ours = render([record], Brief(current, f"Tried: {old}. Tried: {later}.")).text
+    record = EvidenceRecord(1, 0.0, passed=False, feedback=said, calls=calls, calls_made=1)
+    ours = render([record], PromptContext(current, f"Tried: {old}. Tried: {later}.")).text
     messages = JSONAdapter().format(
         ProposeInstruction,
         [],
@@ -159,17 +159,17 @@ def test_the_current_instruction_is_told_from_earlier_attempts():
 
 def test_a_model_that_sees_no_instruction_writes_what_was_missed():
     """Of the step whose outputs it sees; and what is added to an instruction is a part of it."""
-    calls = (Call(1, "step1", {}, {"done1": "x"}),)
+    calls = (ComponentCall(1, "step1", {}, {"done1": "x"}),)
     said = "missed-1@1!4 missed-2@0!4"
-    record = Record(1, 0.0, passed=False, feedback=said, calls=calls, calls_made=1)
+    record = EvidenceRecord(1, 0.0, passed=False, feedback=said, calls=calls, calls_made=1)
     lm = ReflectionLM(Task(replace(SMALL, learn=1.0, overfit=0.0, repeat=1.0), 0), lambda: 0)
-    (reply,) = lm(render([record], Brief(""), template=ADDITION).text)
+    (reply,) = lm(render([record], PromptContext(""), template=ADDITION).text)
     new = json.loads(reply)["new_instruction"]
     assert stated_in(new) == Stated(1, frozenset({1}), frozenset())
     old = Stated(1, frozenset({3}), frozenset({7})).text("w1")
     added = f"{old}\n\n{new}"
     assert stated_in(added) == Stated(1, frozenset({1, 3}), frozenset({7}))
-    (again,) = lm(render([record], Brief(added)).text)
+    (again,) = lm(render([record], PromptContext(added)).text)
     assert json.loads(again)["new_instruction"] == added
     assert lm.unclear == 0
     lm("Nothing that says what this is about.")

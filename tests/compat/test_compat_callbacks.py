@@ -13,10 +13,10 @@ from dspy_gepa.compat.hooks import HOOKS
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, Setback
+from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, RequestFailure
 from dspy_gepa.errors import ReflectionError, WorkerError, WrongType
 from dspy_gepa.observe.observer import FanOut
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.orders import OrderedExecutor, shuffled
 from dspy_gepa.testing.strategies import settings as any_settings
@@ -57,7 +57,7 @@ def heard(world=WORLD, settings=SETTINGS, *, worker=None, executor=None, example
     callback = Heard()
     observer = CallbackObserver(callback, examples)
     executor = executor or SerialExecutor(worker or world)
-    finish = run(start(settings, world.student), executor, [observer])
+    finish = run_loop(start(settings, world.student), executor, [observer])
     observer.close()
     return callback, finish.state
 
@@ -103,7 +103,7 @@ def test_an_accepted_rewrite_is_told_step_by_step():
     ]
     said = {name: told for name, told in callback.calls if told.get("iteration") == ticket}
     member, origin = state.members[1], state.history[ticket].origin
-    scores = [WORLD.rollout(member.candidate, i).score for i in origin.looks]
+    scores = [WORLD.rollout(member.candidate, i).score for i in origin.drawn_examples]
     assert said["on_candidate_accepted"] == {
         "iteration": ticket,
         "new_candidate_idx": 1,
@@ -190,7 +190,7 @@ def test_what_breaks_a_run_is_its_last_error():
 
     def dying(request):
         if isinstance(request, ReflectionRequest):
-            return Setback(request.key, "the server is gone")
+            return RequestFailure(request.key, "the server is gone")
         return WORLD(request)
 
     callback, state = heard(worker=dying)
@@ -211,7 +211,7 @@ def test_one_observer_can_follow_several_runs():
     callback = Heard()
     observer = CallbackObserver(callback)
     for _ in range(2):
-        run(start(SETTINGS, WORLD.student), SerialExecutor(WORLD), [observer])
+        run_loop(start(SETTINGS, WORLD.student), SerialExecutor(WORLD), [observer])
         observer.close()
     names = Counter(name for name, _ in callback.calls)
     assert names["on_optimization_start"] == names["on_optimization_end"] == 2
@@ -247,7 +247,9 @@ def test_a_callback_may_have_any_of_the_hooks():
             self.seen += 1
 
     callback = Ends()
-    state = run(start(SETTINGS, WORLD.student), SerialExecutor(WORLD), [CallbackObserver(callback)])
+    state = run_loop(
+        start(SETTINGS, WORLD.student), SerialExecutor(WORLD), [CallbackObserver(callback)]
+    )
     assert callback.seen == len(state.state.history) - 1
 
 
@@ -280,6 +282,6 @@ def test_a_callback_that_raises_does_not_disturb_the_run(caplog):
             return "Broken()"
 
     begin = start(SETTINGS, WORLD.student)
-    observed = run(begin, SerialExecutor(WORLD), [FanOut([CallbackObserver(Broken())])])
-    assert observed.state == run(begin, SerialExecutor(WORLD)).state
+    observed = run_loop(begin, SerialExecutor(WORLD), [FanOut([CallbackObserver(Broken())])])
+    assert observed.state == run_loop(begin, SerialExecutor(WORLD)).state
     assert "CallbackObserver(Broken())" in caplog.text

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from dspy_gepa.core.streams import stream
-from dspy_gepa.core.work import Answer, ReflectionRequest, Request, RequestKey, Setback
+from dspy_gepa.core.work import Answer, ReflectionRequest, Request, RequestFailure, RequestKey
 from dspy_gepa.run.worker import Worker
 
 __all__ = ["Faltering"]
@@ -32,4 +32,4 @@ class Faltering:
         if self.attempts[request.key] > 3 or random.random() >= self.probability:
             return self.worker(request)
         cost = random.randint(0, not isinstance(request, ReflectionRequest))
-        return Setback(request.key, "busy", is_lasting=False, metric_calls=cost)
+        return RequestFailure(request.key, "busy", is_lasting=False, metric_calls=cost)

@@ -11,8 +11,8 @@ from dspy_gepa.core.budget import FREE, NOTHING, Limits, Tally, Usage
 from dspy_gepa.core.events import Ended
 from dspy_gepa.core.proposal import Merge, Mutation
 from dspy_gepa.core.search import start
-from dspy_gepa.core.work import Setback
-from dspy_gepa.run.loop import run
+from dspy_gepa.core.work import RequestFailure
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.pace import Pace
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.orders import OrderedExecutor, newest_first, shuffled
@@ -53,7 +53,7 @@ def finished(case, worker, *, order=0):
     recording, executor = Recording(), OrderedExecutor(worker, shuffled(order))
     pace = Pace(executor.slots, pauses_seconds=())
     begun = start(settings, world.student)
-    return run(begun, executor, [recording], [must_end], pace).state, recording
+    return run_loop(begun, executor, [recording], [must_end], pace).state, recording
 
 
 def over(limits, tally):
@@ -70,8 +70,8 @@ def test_what_can_be_counted_may_be_used_to_the_last(unit):
     """Exactly the limit fits, one more does not, and the unit is named; other units are free."""
     limits, used = Limits(**{unit: 10}), Tally(100, 100, 100, 100, 100, 100.0)
     used = replace(used, **{unit: 7})
-    assert limits.obstacle(used=used, more=Tally(**{unit: 3})) == ""
-    assert limits.obstacle(used=used, more=Tally(**{unit: 4})) == unit
+    assert limits.exceeded_limit(used=used, more=Tally(**{unit: 3})) == ""
+    assert limits.exceeded_limit(used=used, more=Tally(**{unit: 4})) == unit
 
 
 @given(
@@ -85,7 +85,7 @@ def test_the_unit_that_lacks_most_is_named(given_limits, used, more):
         zip(("rollouts", "metric_calls", "reflection_calls", "proposals"), used, strict=True)
     )
     following = dict(zip(units, more, strict=True))
-    unit = Limits(**given_limits).obstacle(used=Tally(**units), more=Tally(**following))
+    unit = Limits(**given_limits).exceeded_limit(used=Tally(**units), more=Tally(**following))
     shares = {
         name: (units[name] + following[name]) / limit if limit else float("inf")
         for name, limit in given_limits.items()
@@ -113,14 +113,14 @@ def test_the_most_rollouts_are_told_in_the_unit_that_limits_them(limits, words):
 def test_of_what_is_known_afterwards_something_must_be_left(unit):
     """A proposal may begin with any amount left, however little, and not with nothing."""
     limits = Limits(**{unit: 10})
-    assert limits.obstacle(used=Tally(**{unit: 9}), more=Tally(1, 1, 1, 1)) == ""
-    assert limits.obstacle(used=Tally(**{unit: 10}), more=NOTHING) == unit
+    assert limits.exceeded_limit(used=Tally(**{unit: 9}), more=Tally(1, 1, 1, 1)) == ""
+    assert limits.exceeded_limit(used=Tally(**{unit: 10}), more=NOTHING) == unit
 
 
-def test_without_a_limit_there_is_no_obstacle():
+def test_without_a_limit_there_is_no_exceeded_limit():
     """Nothing is asked for that was not given."""
     everything = Tally(10**9, 10**9, 10**9, 10**9, 10**9, 1e9)
-    assert Limits().obstacle(used=everything, more=everything) == ""
+    assert Limits().exceeded_limit(used=everything, more=everything) == ""
     assert Limits().afford(Usage(10**9, 1e9), FREE, Usage(10**9, 1e9)) == ""
 
 
@@ -196,7 +196,7 @@ def test_no_limit_is_exceeded_by_what_is_lost(case, order):
         if position < ended - 1:
             assert over(settings.limits, each.committed) == []
     assert replace(state.tally, proposals=0) == witness.tally
-    setbacks = [answer for answer in witness.answers if isinstance(answer, Setback)]
+    setbacks = [answer for answer in witness.answers if isinstance(answer, RequestFailure)]
     assert state.lost == sum((setback.lost for setback in setbacks), NOTHING)
     assert len(witness.rolled_out) == len(set(witness.rolled_out)) == len(state.known)
 
@@ -206,10 +206,10 @@ def test_limits_do_not_depend_on_the_order_of_answers(case, order):
     """Whatever the mix, the run is that of the serial executor."""
     world, settings = case
     begun = start(settings, world.student)
-    expected = outcome(run(begun, SerialExecutor(world), stoppers=[must_end]).state)
+    expected = outcome(run_loop(begun, SerialExecutor(world), stoppers=[must_end]).state)
     for chosen in (newest_first, shuffled(order)):
         executor = OrderedExecutor(world, chosen)
-        assert outcome(run(begun, executor, stoppers=[must_end]).state) == expected
+        assert outcome(run_loop(begun, executor, stoppers=[must_end]).state) == expected
 
 
 @given(cases())

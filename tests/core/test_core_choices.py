@@ -9,8 +9,8 @@ from dspy_gepa.core.budget import Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.proposal import Merge, Mutation, Verdict
 from dspy_gepa.core.rollout import Remark, Rollout, Step, Trace
-from dspy_gepa.core.rungs import Rungs
-from dspy_gepa.core.sampling import Epochs
+from dspy_gepa.core.sampling import EpochSampler
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import (
@@ -20,11 +20,11 @@ from dspy_gepa.core.work import (
     RolloutAnswer,
     RolloutRequest,
 )
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 
 STUDENT = Candidate.of({"a": "a0", "b": "b0"})
-PAIR = {"train": (0, 1), "validation": (10, 11), "sampler": Epochs(2), "use_merge": False}
+PAIR = {"train": (0, 1), "validation": (10, 11), "sampler": EpochSampler(2), "use_merge": False}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def by_length(candidate, _example):
 def play(task, *, limit=200, executor=None, **settings):
     """The final state of a run on a task."""
     state = start(Settings(limits=Limits(metric_calls=limit), **(PAIR | settings)), STUDENT)
-    return run(state, (executor or SerialExecutor)(task)).state
+    return run_loop(state, (executor or SerialExecutor)(task)).state
 
 
 def verdicts(state, *, first=1, last=None):
@@ -95,7 +95,12 @@ def test_better_children_become_members():
     state = play(Task(by_length), limit=20)
     seed, first, *_ = state.members
     assert dict(first.candidate) == {"a": "a0+", "b": "b0"}
-    assert (first.parents, first.ticket, seed.turn, first.turn) == ((0,), 1, 0, 1)
+    assert (first.parents, first.ticket, seed.rewrites_before, first.rewrites_before) == (
+        (0,),
+        1,
+        0,
+        1,
+    )
     # The seed on 2 validation and 2 train examples and the child on its minibatch came before.
     assert (seed.discovery_metric_calls, first.discovery_metric_calls) == (0, 6)
     assert state.best == len(state.members) - 1
@@ -217,10 +222,10 @@ def test_nothing_is_begun_that_might_not_be_finished():
     """
     needed = 2 + (1 + 3)
     begun = play(Task(), limit=needed)
-    assert [len(each.origin.looks) for each in begun.history[1:]] == [1]
+    assert [len(each.origin.drawn_examples) for each in begun.history[1:]] == [1]
     ended = play(Task(), limit=needed - 1)
     assert (len(ended.history), ended.spent.metric_calls) == (1, 2)
-    assert [len(each.origin.looks) for each in play(Task(), limit=8).history[1:2]] == [2]
+    assert [len(each.origin.drawn_examples) for each in play(Task(), limit=8).history[1:2]] == [2]
 
 
 def perfect_train(_candidate, example):
@@ -256,7 +261,7 @@ def test_feedback_on_components_is_no_rollout():
     settings = Settings(limits=Limits(rollouts=100), feedback_calls=1, asked_about=names, **PAIR)
     begun, patience = start(settings, STUDENT), 10
     enough = [lambda state: "endless" if len(state.history) > 10 * patience else ""]
-    state = run(begun, SerialExecutor(asking), stoppers=enough).state
+    state = run_loop(begun, SerialExecutor(asking), stoppers=enough).state
     assert state.ending == (
         f"nothing left to learn: the last {patience} proposals needed no rollout "
         "(the texts are unchanged)"
@@ -378,7 +383,7 @@ def test_failing_reflections_end_the_run():
 @pytest.mark.parametrize("window", [1, 3])
 def test_failing_reflections_end_the_run_whatever_is_measured_in_between(window):
     """Members that are validated further between them do not start the count anew."""
-    rungs = Rungs(seed=2, first=1, step=1, share=0.9, pace=50, head_start=0)
+    rungs = ValidationSchedule(seed=2, first=1, step=1, share=0.9, pace=50, head_start=0)
     state = play(
         Task(rewrite=lambda *_: None),
         limit=10_000,
@@ -417,7 +422,7 @@ def two_sided(candidate, example):
 MERGING = {
     "validation": (10, 11),
     "train": (0, 1),
-    "sampler": Epochs(2),
+    "sampler": EpochSampler(2),
     "use_merge": True,
     # The seed twice, so that there are siblings; then whatever is newest.
     "selection": lambda view, _random: 0 if len(view.scores) < 3 else len(view.scores) - 1,
@@ -431,7 +436,9 @@ def test_siblings_are_merged_after_an_accepted_mutation():
     assert merge.origin == Merge(Tally(rollouts=2, metric_calls=2, proposals=1), (1, 2), 0, 3)
     assert (dict(merge.candidate), merge.verdict.kind) == ({"a": "a0+", "b": "b0+"}, "accepted")
     assert state.members[3].parents == (1, 2)
-    assert state.members[3].turn == max(state.members[1].turn, state.members[2].turn)
+    assert state.members[3].rewrites_before == max(
+        state.members[1].rewrites_before, state.members[2].rewrites_before
+    )
     # An accepted merge is not followed by another: mutations come in between.
     assert isinstance(state.history[4].origin, Mutation)
 

@@ -50,7 +50,7 @@ def test_all_are_taken_as_long_as_one_call_is_about_all():
     """Where each would be a call of its own, they take turns."""
     view = ComponentView(POOL, 0, ABC, 0, ("a", "c"), ())
     assert in_one_call(view) == ("a", "c")
-    apart = [replace(view, turn=turn, is_asked_apart=True) for turn in range(3)]
+    apart = [replace(view, rewrites_before=turn, is_asked_apart=True) for turn in range(3)]
     assert [in_one_call(each) for each in apart] == [("a",), ("c",), ("c",)]
 
 

@@ -4,13 +4,13 @@ from test_core_choices import Task, play
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.proposal import Revalidation
-from dspy_gepa.core.rungs import Rungs
-from dspy_gepa.core.sampling import Looks, epoch_minibatch
+from dspy_gepa.core.sampling import FailureFirstSampler, epoch_minibatch
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import SoftEstimate, by_estimate
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import ReflectionAnswer
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.worlds import RuleWorld
 
@@ -28,12 +28,12 @@ def test_a_rejected_text_is_not_tried_again():
         train=tuple(range(40)),
         validation=tuple(range(40, 60)),
         limits=Limits(metric_calls=400, proposals=12),
-        sampler=Looks(),
+        sampler=FailureFirstSampler(),
         minibatch_sizes=(4,),
         remembers_rejected=True,
     )
     world = Repeating(rules=16, luck=0.0, pass_or_fail=True)
-    state = run(start(settings, world.student), SerialExecutor(world)).state
+    state = run_loop(start(settings, world.student), SerialExecutor(world)).state
     reasons = [each.verdict.reason for each in state.history if each.verdict.kind == "rejected"]
     assert "no better" in reasons[0]
     assert len(reasons) > 1
@@ -55,14 +55,14 @@ def test_useless_reflections_end_the_run_whatever_is_measured_in_between():
         train=tuple(range(40)),
         validation=tuple(range(40, 240)),
         limits=Limits(metric_calls=2_000),
-        sampler=Looks(),
+        sampler=FailureFirstSampler(),
         minibatch_sizes=(4,),
-        rungs=Rungs(pace=1.0, head_start=0),
+        rungs=ValidationSchedule(pace=1.0, head_start=0),
         ranking=by_estimate,
         selection=SoftEstimate(),
     )
     world = FallingSilent(rules=16, pass_or_fail=True)
-    state = run(start(settings, world.student), SerialExecutor(world)).state
+    state = run_loop(start(settings, world.student), SerialExecutor(world)).state
     last = [each for each in state.history if each.verdict.kind == "failed"]
     between = state.history[state.history.index(last[0]) :]
     assert any(isinstance(each.origin, Revalidation) for each in between)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_gepa.core.ledger import Ledger, Log
+from dspy_gepa.core.ledger import PersistentList, PersistentMap
 
 # Which version to add to (modulo how many there are), and what.
 ADDITIONS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 6)), max_size=25)
@@ -13,7 +13,7 @@ ADDITIONS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 6)), max_size=
 @given(st.lists(st.integers(), max_size=4), ADDITIONS)
 def test_every_version_of_a_log_is_a_list_of_its_own(items, additions):
     """However versions branch, each has the items of the list that was built beside it."""
-    versions, models = [Log(items)], [list(items)]
+    versions, models = [PersistentList(items)], [list(items)]
     for version, item in additions:
         versions.append(versions[version % len(versions)].plus(item))
         models.append([*models[version % len(models)], item])
@@ -21,14 +21,14 @@ def test_every_version_of_a_log_is_a_list_of_its_own(items, additions):
         assert list(version) == model
         assert len(version) == len(model)
         assert list(reversed(version)) == model[::-1]
-        assert version == Log(model)
-        assert repr(version) == f"Log({model})"
+        assert version == PersistentList(model)
+        assert repr(version) == f"PersistentList({model})"
 
 
 @given(st.lists(st.integers(), max_size=6), st.integers(0, 6), st.slices(6), st.integers(-8, 8))
 def test_a_log_is_read_like_a_list(items, shown, part, position):
     """Positions, negative ones and slices mean what they mean in a list, for old versions too."""
-    log, model = Log(items[:shown]), items[:shown]
+    log, model = PersistentList(items[:shown]), items[:shown]
     for item in items[shown:]:
         log.plus(item)
     assert log[part] == model[part]
@@ -42,7 +42,7 @@ def test_a_log_is_read_like_a_list(items, shown, part, position):
 @given(ADDITIONS)
 def test_every_version_of_a_ledger_is_a_mapping_of_its_own(additions):
     """However versions branch, each has its own entries in their order; the first value stays."""
-    versions, models = [Ledger()], [{}]
+    versions, models = [PersistentMap()], [{}]
     for value, (version, key) in enumerate(additions):
         versions.append(versions[version % len(versions)].plus(key, value))
         model = models[version % len(models)]
@@ -52,8 +52,8 @@ def test_every_version_of_a_ledger_is_a_mapping_of_its_own(additions):
         assert len(version) == len(model)
         assert [key in version for key in range(7)] == [key in model for key in range(7)]
         assert [version.get(key) for key in range(7)] == [model.get(key) for key in range(7)]
-        assert repr(version) == f"Ledger({model})"
-        rebuilt = Ledger()
+        assert repr(version) == f"PersistentMap({model})"
+        rebuilt = PersistentMap()
         for key, value in model.items():
             rebuilt = rebuilt.plus(key, value)
         assert version == rebuilt
@@ -61,13 +61,13 @@ def test_every_version_of_a_ledger_is_a_mapping_of_its_own(additions):
 
 def test_a_known_key_makes_no_new_version():
     """Adding a key that is in already gives the ledger itself."""
-    ledger = Ledger().plus("a", 1)
+    ledger = PersistentMap().plus("a", 1)
     assert ledger.plus("a", 2) is ledger
 
 
 def test_a_later_entry_is_no_entry_of_an_older_version():
     """An old version does not know what a newer one, in the same store, has."""
-    old = Ledger().plus("a", 1)
+    old = PersistentMap().plus("a", 1)
     new = old.plus("b", 2)
     assert (new["b"], "b" in old) == (2, False)
     for absent in ("b", "c"):
@@ -75,7 +75,7 @@ def test_a_later_entry_is_no_entry_of_an_older_version():
             old[absent]
 
 
-@pytest.mark.parametrize("start", [Log(), Log([1, 2])])
+@pytest.mark.parametrize("start", [PersistentList(), PersistentList([1, 2])])
 def test_a_log_can_grow_while_it_is_read(start):
     """Reading a log shows its own items, whatever is added meanwhile."""
     longer = start.plus(3)
@@ -84,7 +84,7 @@ def test_a_log_can_grow_while_it_is_read(start):
 
 def test_a_ledger_can_grow_while_it_is_read():
     """Reading a ledger shows its own entries, whatever is added meanwhile."""
-    ledger = Ledger().plus("a", 1).plus("b", 2)
+    ledger = PersistentMap().plus("a", 1).plus("b", 2)
     grown = ledger
     read = []
     for key in ledger:
@@ -95,11 +95,11 @@ def test_a_ledger_can_grow_while_it_is_read():
 
 def test_equality_is_by_content():
     """Equal contents are equal collections; other types never are; none can be hashed."""
-    assert Log([1]) != Log([2])
-    assert Log([1]) != [1]
-    assert Ledger().plus(1, 2) == Ledger().plus(1, 2).plus(1, 3)
-    assert Ledger().plus(1, 2) != Ledger().plus(1, 3)
-    assert Ledger() != {}
-    for collection in (Log(), Ledger()):
+    assert PersistentList([1]) != PersistentList([2])
+    assert PersistentList([1]) != [1]
+    assert PersistentMap().plus(1, 2) == PersistentMap().plus(1, 2).plus(1, 3)
+    assert PersistentMap().plus(1, 2) != PersistentMap().plus(1, 3)
+    assert PersistentMap() != {}
+    for collection in (PersistentList(), PersistentMap()):
         with pytest.raises(TypeError):
             hash(collection)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from dspy_gepa.core.budget import Limits, Usage
 from dspy_gepa.core.components import every, round_robin
 from dspy_gepa.core.events import Reflected
-from dspy_gepa.core.proposal import Drafted, Merge, Mutation, Reflecting, Repairing
+from dspy_gepa.core.proposal import Merge, Mutation, Reflecting, Repairing, TextsReady
 from dspy_gepa.core.rollout import RolloutKey
-from dspy_gepa.core.sampling import Epochs, Looks
+from dspy_gepa.core.sampling import EpochSampler, FailureFirstSampler
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import (
@@ -25,9 +25,9 @@ from dspy_gepa.core.work import (
     ReflectionKey,
     ReflectionRequest,
     Repair,
-    Setback,
+    RequestFailure,
 )
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.store.codec import decode, encode
@@ -41,7 +41,7 @@ SETTINGS = Settings(
     train=tuple(range(10)),
     validation=tuple(range(6, 16)),
     limits=Limits(metric_calls=260),
-    sampler=Looks(unknown=6),
+    sampler=FailureFirstSampler(unknown=6),
     minibatch_sizes=(2,),
     contrasts=3,
     components=every,
@@ -81,7 +81,7 @@ def asked_in(executor_of, *, world=WORLD, settings=SETTINGS):
     told = Told(wordy(world))
     executor = executor_of(told)
     try:
-        state = run(start(settings, world.student), executor).state
+        state = run_loop(start(settings, world.student), executor).state
     finally:
         executor.close()
     return told.asked, state
@@ -118,7 +118,7 @@ def test_what_is_kept_of_an_earlier_minibatch_is_a_contrast_later():
         each
         for request in asked.values()
         for each in request.contrasts
-        if each.example not in state.history[request.ticket].origin.looks
+        if each.example not in state.history[request.ticket].origin.drawn_examples
     ]
     assert earlier
 
@@ -157,10 +157,10 @@ def test_a_run_that_is_resumed_tells_the_same(case, seed):
     world, chosen = case
     recording, told = Recording(), Told(wordy(world))
     begun = start(chosen, world.student)
-    run(begun, SerialExecutor(told), [recording])
+    run_loop(begun, SerialExecutor(told), [recording])
     for count in range(seed % 9, len(recording.events), 9):
         rest = Told(wordy(world))
-        run(reduce(evolve, recording.events[:count], begun), SerialExecutor(rest))
+        run_loop(reduce(evolve, recording.events[:count], begun), SerialExecutor(rest))
         assert rest.asked.items() <= told.asked.items()
 
 
@@ -178,7 +178,7 @@ def test_lessons_are_words_of_the_reflection_and_outcomes_of_the_engine():
             pending += member.parents
         tickets = [lesson.ticket for lesson in request.lessons]
         assert tickets == sorted(set(tickets))
-        assert all(ticket < origin.seen for ticket in tickets)
+        assert all(ticket < origin.visible_proposals for ticket in tickets)
         for lesson in request.lessons:
             settlement = state.history[lesson.ticket]
             assert lesson.words == f"lesson of {lesson.ticket}"
@@ -232,9 +232,9 @@ class Useless:
 def finished(worker, *, proposals=12, listeners=(), **chosen):
     limits = Limits(metric_calls=1_000, proposals=proposals)
     settings = Settings(
-        train=(0, 1, 2), validation=(3, 4), limits=limits, sampler=Epochs(3), **chosen
+        train=(0, 1, 2), validation=(3, 4), limits=limits, sampler=EpochSampler(3), **chosen
     )
-    return run(start(settings, WORLD.student), SerialExecutor(worker), listeners).state
+    return run_loop(start(settings, WORLD.student), SerialExecutor(worker), listeners).state
 
 
 def test_the_newest_that_were_rejected_on_the_parent_are_told():
@@ -308,7 +308,7 @@ class Repaired:
 def whole_run(worker, *, listeners=(), **limits):
     limits = Limits(**{"metric_calls": 400, "proposals": 1, **limits})
     settings = replace(SETTINGS, limits=limits, reflection_calls=2, feedback_calls=1)
-    return run(start(settings, WORLD.student), SerialExecutor(worker), listeners).state
+    return run_loop(start(settings, WORLD.student), SerialExecutor(worker), listeners).state
 
 
 def test_a_repair_is_one_question_more_and_both_answers_are_one():
@@ -358,7 +358,7 @@ def test_between_the_questions_only_the_second_is_asked_again():
     for count in (place + 1, place + 2):
         state = reduce(evolve, recording.events[:count], recording_start(expected))
         again = Repaired(texts={"a": "answer rule0"})
-        resumed = run(state, SerialExecutor(again)).state
+        resumed = run_loop(state, SerialExecutor(again)).state
         assert [request.key for request in again.asked] == [ReflectionKey(1, is_repair=True)]
         assert again.asked[0] == worker.asked[1]
         assert outcome(resumed) == outcome(expected)
@@ -398,9 +398,9 @@ def test_phases_and_keys_tell_the_questions_apart():
                     for each in state.live
                     if each.ticket == 1 and type(each.phase) not in phases
                 ]
-    assert [each for each in phases if each in (Reflecting, Repairing, Drafted)] == [
+    assert [each for each in phases if each in (Reflecting, Repairing, TextsReady)] == [
         Reflecting,
-        Drafted,
+        TextsReady,
         Repairing,
     ]
 
@@ -417,11 +417,11 @@ def test_a_setback_of_the_second_question_leaves_the_first_answer():
     state = recording.states[place + 1]
     (second,) = [each for each in requests(state) if isinstance(each, ReflectionRequest)]
     for _ in range(2):
-        vain = Setback(second.key, "busy", is_lasting=False, lm_calls=1)
+        vain = RequestFailure(second.key, "busy", is_lasting=False, lm_calls=1)
         state = reduce(evolve, decide(state, vain), state)
         assert second in requests(state)
     assert state.lost.reflection_calls == 2
-    ended = run(state, SerialExecutor(worker)).state
+    ended = run_loop(state, SerialExecutor(worker)).state
     assert ended.history[1] == expected.history[1]
     assert ended.tally.reflection_calls == expected.tally.reflection_calls + 2
 
@@ -449,7 +449,7 @@ def test_every_question_is_paid_for_once(case):
     """Over repairs, failures and refusals: what was carried out is what is charged."""
     world, chosen = case
     witness = Witness(world)
-    state = run(start(chosen, world.student), OrderedExecutor(witness, newest_first)).state
+    state = run_loop(start(chosen, world.student), OrderedExecutor(witness, newest_first)).state
     assert state.tally.reflection_calls == witness.tally.reflection_calls
     keys = [each.key for each in witness.answers if isinstance(each, ReflectionAnswer)]
     assert len(keys) == len(set(keys))
@@ -469,7 +469,7 @@ def test_what_a_model_can_read_is_known_after_a_resume():
 
     recording = Recording()
     settings = replace(SETTINGS, limits=Limits(metric_calls=400, proposals=5), window=1)
-    state = run(start(settings, WORLD.student), SerialExecutor(worker), [recording]).state
+    state = run_loop(start(settings, WORLD.student), SerialExecutor(worker), [recording]).state
     assert [request.room for request in asked] == [0, 9_000, 9_000, 5_000, 5_000]
     replayed = reduce(evolve, map(decode, map(encode, recording.events)), recording_start(state))
     assert replayed.room == state.room == 5_000

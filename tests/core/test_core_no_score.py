@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.frontier import mean_scores, tops, with_failures_scored
 from dspy_gepa.core.gate import Margin, at_least_as_good, strict_improvement, total
-from dspy_gepa.core.rungs import Rungs
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.selection import PoolView, by_estimate, by_mean, pareto
 from dspy_gepa.core.streams import stream
 
@@ -75,7 +75,7 @@ def test_gates_count_failures_first(gate):
 
 def test_rungs_compare_failures_as_the_mean_does():
     """A child that fails where its parent did not is worse; where both failed that says nothing."""
-    rungs, scores = Rungs(), np.array([1.0, 1.0, FAILED])
+    rungs, scores = ValidationSchedule(), np.array([1.0, 1.0, FAILED])
     assert not rungs.is_worse(scores, scores, span=1.0)
     assert rungs.is_worse(np.array([FAILED, 1.0, FAILED]), scores, span=1.0)
 

@@ -5,11 +5,11 @@ from test_core_choices import STUDENT, Task
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.rollout import Remark, Rollout, Step, Trace
-from dspy_gepa.core.sampling import Epochs
+from dspy_gepa.core.sampling import EpochSampler
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import RemarkAnswer, RemarkRequest, RolloutAnswer, RolloutRequest
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.orders import OrderedExecutor, newest_first, shuffled
 from dspy_gepa.testing.witness import outcome
@@ -36,7 +36,7 @@ def asked(remark, *, score=0.5, executor=SerialExecutor, **settings):
         "limits": Limits(metric_calls=10_000, proposals=60),
         "train": tuple(range(60)),
         "validation": (100, 101),
-        "sampler": Epochs(3),
+        "sampler": EpochSampler(3),
         "use_merge": False,
         "skip_perfect_score": False,
         "feedback_calls": 2,
@@ -44,7 +44,7 @@ def asked(remark, *, score=0.5, executor=SerialExecutor, **settings):
         "components": lambda view: view.called,
     }
     begun = start(Settings(**(given | settings)), STUDENT)
-    return run(begun, executor(worker)).state, questions
+    return run_loop(begun, executor(worker)).state, questions
 
 
 def of(component, questions):

@@ -6,24 +6,28 @@ import pytest
 
 from dspy_gepa.core.budget import Limits, Tally, Usage
 from dspy_gepa.core.events import Advanced, Committed, Ended, Issued, Reflected, RolledOut
-from dspy_gepa.core.proposal import Mutation, Reflecting, Rolling, Settled, Validating
+from dspy_gepa.core.proposal import EvaluatingParent, Mutation, Reflecting, Settled, Validating
 from dspy_gepa.core.rollout import RolloutKey
-from dspy_gepa.core.sampling import Epochs
+from dspy_gepa.core.sampling import EpochSampler
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.core.work import (
     Evidence,
     ReflectionAnswer,
     ReflectionRequest,
+    RequestFailure,
     RolloutRequest,
-    Setback,
     Stop,
 )
 from dspy_gepa.testing.worlds import RuleWorld
 
 WORLD = RuleWorld(names=("a", "b"))
 SETTINGS = Settings(
-    train=(0, 1, 2), validation=(2, 3), limits=Limits(metric_calls=100), sampler=Epochs(2), window=2
+    train=(0, 1, 2),
+    validation=(2, 3),
+    limits=Limits(metric_calls=100),
+    sampler=EpochSampler(2),
+    window=2,
 )
 
 
@@ -56,9 +60,9 @@ def test_a_run_starts_with_the_seed_and_a_proposal_from_it():
     state = start(SETTINGS, WORLD.student)
     (issued,) = decide(state, None)
     assert isinstance(issued, Issued)
-    assert (issued.ticket, issued.origin.parent, issued.origin.seen) == (1, 0, 0)
+    assert (issued.ticket, issued.origin.parent, issued.origin.visible_proposals) == (1, 0, 0)
     state = told(state, None)
-    one, other = issued.origin.looks
+    one, other = issued.origin.drawn_examples
     assert requests(state) == (RolloutRequest(WORLD.student, one, traced=True),)
     state = told(state, WORLD(requests(state)[0]))
     outstanding = dict.fromkeys((other, 2, 3))
@@ -161,10 +165,10 @@ def test_a_lasting_setback_ends_the_run():
     state = begun()
     key = requests(state)[0].key
     before = state.tally
-    state = told(state, Setback(key, "no such model", metric_calls=1, usage=Usage(10)))
+    state = told(state, RequestFailure(key, "no such model", metric_calls=1, usage=Usage(10)))
     assert (state.ending, state.is_broken) == ("no such model", True)
     assert decide(state, Stop("enough")) == ()
-    state = told(state, Setback(key, "another", metric_calls=2))
+    state = told(state, RequestFailure(key, "another", metric_calls=2))
     lost = Tally(metric_calls=3, total_tokens=10)
     assert (state.ending, state.lost, state.tally) == ("no such model", lost, before + lost)
 
@@ -172,7 +176,7 @@ def test_a_lasting_setback_ends_the_run():
 def test_a_setback_after_a_stop_breaks_nothing():
     """A run that was to end anyway ends as it was to, with what it found."""
     state = told(begun(), Stop("enough"))
-    state = told(state, Setback(RolloutKey("x", 0), "no such model"))
+    state = told(state, RequestFailure(RolloutKey("x", 0), "no such model"))
     assert (state.ending, state.is_broken) == ("enough", False)
 
 
@@ -183,7 +187,7 @@ def test_a_late_setback_ends_nothing():
     state = told(state, WORLD(request))
     for is_lasting in (True, False):
         for _ in range(5):
-            state = told(state, Setback(request.key, "no such model", is_lasting))
+            state = told(state, RequestFailure(request.key, "no such model", is_lasting))
     assert (state.ending, state.is_broken) == ("", False)
 
 
@@ -192,15 +196,17 @@ def test_setbacks_that_pass_end_a_run_only_in_a_row():
     request stays outstanding."""
     state = begun()
     request = requests(state)[0]
-    passing = Setback(request.key, "busy", is_lasting=False)
+    passing = RequestFailure(request.key, "busy", is_lasting=False)
     for _ in range(state.settings.max_setbacks_in_a_row - 1):
         state = told(state, passing)
         assert request in requests(state)
-    state = told(told(state, WORLD(request)), Setback(requests(state)[-1].key, "busy", False))
+    state = told(
+        told(state, WORLD(request)), RequestFailure(requests(state)[-1].key, "busy", False)
+    )
     assert not state.ending
     later = requests(state)[0]
     for _ in range(state.settings.max_setbacks_in_a_row):
-        state = told(state, Setback(later.key, "busy", is_lasting=False))
+        state = told(state, RequestFailure(later.key, "busy", is_lasting=False))
     assert (state.ending, state.is_broken) == ("busy (4 attempts in a row)", True)
 
 
@@ -209,7 +215,7 @@ def test_what_is_lost_is_never_spent_twice():
     work under way, the run ends before the limit is exceeded."""
     state = told(start(replace(SETTINGS, limits=Limits(metric_calls=2)), WORLD.student), None)
     request = requests(state)[0]
-    state = told(state, Setback(request.key, "busy", is_lasting=False, metric_calls=1))
+    state = told(state, RequestFailure(request.key, "busy", is_lasting=False, metric_calls=1))
     assert (state.ending[:21], state.is_broken) == ("the budget is used up", False)
 
 
@@ -227,10 +233,10 @@ def test_a_window_of_proposals_gets_different_minibatches():
     """Each proposal draws the next minibatch, whether earlier ones are live or over."""
     state = begun()
     mutations = [p.origin for p in state.live]
-    assert [m.draw for m in mutations] == [0, 1]
+    assert [m.mutation_index for m in mutations] == [0, 1]
     state = answered(state, times=8)
     origins = [origin for origin in state.origins() if isinstance(origin, Mutation)]
-    assert [origin.draw for origin in reversed(origins)] == list(range(len(origins)))
+    assert [origin.mutation_index for origin in reversed(origins)] == list(range(len(origins)))
 
 
 def test_there_is_no_best_before_the_seed_is_scored():
@@ -275,7 +281,7 @@ def test_phases_are_entered_in_order():
             state = evolve(state, event)
     one = [e for e in seen if getattr(e, "ticket", None) == 1]
     assert [type(event) for event in one[:2]] == [Issued, Advanced]
-    assert isinstance(one[0].phase, Rolling)
+    assert isinstance(one[0].phase, EvaluatingParent)
     assert [type(event) for event in one[-2:]] == [Advanced, Committed]
     assert isinstance(one[-2].phase, Settled)
     assert sum(isinstance(event, Reflected) for event in seen) == 1

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.judging.feedback import Feedback
-from dspy_gepa.judging.words import Said, in_words
+from dspy_gepa.judging.words import FeedbackText, in_words
 
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGA"
@@ -134,13 +134,13 @@ def test_what_is_no_feedback_is_refused(arguments, kind, part):
 )
 def test_words_are_told_and_media_is_taken_out(said, text, attachments):
     """Where media stood, its name stands; the same object has one name."""
-    assert in_words(said) == Said(text, attachments)
+    assert in_words(said) == FeedbackText(text, attachments)
 
 
 def test_what_is_attached_keeps_its_name():
     """In the words it goes by that name, and new media gets a name that is free."""
     found = in_words(["see", IMAGE, OTHER], {"image 1": IMAGE, "note": "short", "page": {"p": 1}})
-    assert found == Said(
+    assert found == FeedbackText(
         '["see", "(attachment: image 1)", "(attachment: image 2)"]',
         {"image 1": IMAGE, "note": "short", "page": {"p": 1}, "image 2": OTHER},
     )
@@ -149,7 +149,9 @@ def test_what_is_attached_keeps_its_name():
 def test_what_is_known_is_referred_to():
     """It is not attached once more."""
     found = in_words([IMAGE, OTHER], known={"image 1": OTHER})
-    assert found == Said('["(attachment: image 2)", "(attachment: image 1)"]', {"image 2": IMAGE})
+    assert found == FeedbackText(
+        '["(attachment: image 2)", "(attachment: image 1)"]', {"image 2": IMAGE}
+    )
 
 
 def test_what_was_attached_under_a_name_that_is_taken_has_another():
@@ -157,7 +159,7 @@ def test_what_was_attached_under_a_name_that_is_taken_has_another():
     of_one, of_other = Feedback(0, ["one", IMAGE]), Feedback(0, [SOUND, OTHER, IMAGE])
     known = {"image 1": OTHER, "note": "short"}
     found = in_words(of_one.feedback, of_one.attachments, known)
-    assert found == Said('["one", "(attachment: image 2)"]', {"image 2": IMAGE})
+    assert found == FeedbackText('["one", "(attachment: image 2)"]', {"image 2": IMAGE})
     known |= found.attachments
     found = in_words(of_other.feedback, {**of_other.attachments, "note": "long"}, known)
     places = ["(attachment: audio 1)", "(attachment: image 1)", "(attachment: image 2)"]

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.catching import Failed
 from dspy_gepa.models.event_loop import EventLoop
 from dspy_gepa.models.timeouts import TimedOut
 
@@ -62,7 +62,7 @@ def test_what_is_quick_enough_is_what_it_is(loop, timeout_seconds):
     assert loop.within(timeout_seconds, home) == "ours"
     assert loop.within(timeout_seconds, nothing) is None
     raised = loop.within(timeout_seconds, fails)
-    assert isinstance(raised, Raised)
+    assert isinstance(raised, Failed)
     assert raised.error is error
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -97,7 +97,7 @@ def test_what_takes_longer_is_cancelled(loop):
             seen.append("cleared up")
 
     said = loop.within(SOON_SECONDS, hang)
-    assert isinstance(said, Raised)
+    assert isinstance(said, Failed)
     assert isinstance(said.error, TimedOut)
     assert loop.within(None, current_loop) is loop.within(None, current_loop)
     assert seen == ["cleared up"]
@@ -125,7 +125,7 @@ def test_what_would_end_the_loop_is_an_error_of_the_call(loop, ending):
         raise ending
 
     said = loop.within(None, quits)
-    assert isinstance(said, Raised)
+    assert isinstance(said, Failed)
     assert type(ending).__name__ in str(said.error)
     assert loop.within(None, current_loop) is loop.within(None, current_loop)
 

@@ -12,8 +12,8 @@ from small_worker import SEED, Counted, Program, echo, exact, rolled, worker
 from dspy_gepa import GEPA
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest
-from dspy_gepa.models.catching import Raised
-from dspy_gepa.models.timeouts import TimedOut, within
+from dspy_gepa.models.catching import Failed
+from dspy_gepa.models.timeouts import TimedOut, call_with_timeout
 
 SOON_SECONDS = 0.05
 
@@ -46,18 +46,18 @@ def test_what_is_quick_enough_is_what_it_is(timeout_seconds):
     def interrupts():
         raise KeyboardInterrupt
 
-    assert within(timeout_seconds, house.get) == "ours"
-    assert within(timeout_seconds, lambda: None) is None
-    raised = within(timeout_seconds, fails)
-    assert isinstance(raised, Raised)
+    assert call_with_timeout(timeout_seconds, house.get) == "ours"
+    assert call_with_timeout(timeout_seconds, lambda: None) is None
+    raised = call_with_timeout(timeout_seconds, fails)
+    assert isinstance(raised, Failed)
     assert raised.error is error
     with pytest.raises(KeyboardInterrupt):
-        within(timeout_seconds, interrupts)
+        call_with_timeout(timeout_seconds, interrupts)
 
 
 def test_without_a_limit_the_caller_does_it_himself():
     """No thread is begun where none is needed."""
-    assert within(None, threading.current_thread) is threading.current_thread()
+    assert call_with_timeout(None, threading.current_thread) is threading.current_thread()
 
 
 def test_what_takes_longer_is_left_behind():
@@ -70,13 +70,13 @@ def test_what_takes_longer_is_left_behind():
         hanging.has_gone.set()
         return "too late"
 
-    said = within(SOON_SECONDS, call)
-    assert isinstance(said, Raised)
+    said = call_with_timeout(SOON_SECONDS, call)
+    assert isinstance(said, Failed)
     assert isinstance(said.error, TimedOut)
     assert str(said.error) == "it took longer than 0.05 seconds"
     assert (threads[0].daemon, hanging.has_gone.is_set()) == (True, False)
     hanging.let_go()
-    assert isinstance(said, Raised)
+    assert isinstance(said, Failed)
 
 
 def test_a_program_that_hangs_is_a_failed_rollout():

@@ -13,7 +13,7 @@ from scripted_engine import scripted_lm
 from small_worker import EXAMPLES, Counted, Program, echo, exact, rolled, worker
 
 from dspy_gepa.core.budget import FREE, Usage
-from dspy_gepa.core.work import RolloutAnswer, Setback
+from dspy_gepa.core.work import RequestFailure, RolloutAnswer
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.models.usage import Meter, listed_price
 
@@ -178,7 +178,7 @@ def test_a_price_that_raises_is_a_lasting_setback(is_needed):
         raise LookupError("not in my table")
 
     answered = rolled(worker(price=price, must_know_price=is_needed))
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert answered.is_lasting
     assert "LookupError: not in my table" in answered.cause
 
@@ -222,7 +222,7 @@ class Unprintable:
 def test_a_price_that_is_no_amount_is_a_lasting_setback(returned):
     """Added up it would make a limit that is never reached, or that is reached at once."""
     answered = rolled(worker(price=lambda *_: returned))
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert answered.is_lasting
     assert "The price function returned" in answered.cause
     assert f"(for {MODEL}), and an amount in USD is needed" in answered.cause
@@ -270,7 +270,7 @@ def test_a_call_of_unknown_price_is_a_lasting_setback():
     """Where it must be known: with its cost in what is known of it, and what to do."""
     counted = Counted(exact)
     answered = rolled(worker(metric=counted, price=lambda *_: None, must_know_price=True))
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert (answered.is_lasting, answered.usage, answered.metric_calls) == (True, Usage(4), 1)
     assert isinstance(answered.error, SettingsError)
     assert MODEL in answered.cause

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from dspy_gepa.core.budget import Limits
-from dspy_gepa.core.events import Ended, Faltered, RolledOut
+from dspy_gepa.core.events import Ended, RequestFailed, RolledOut
 from dspy_gepa.core.rollout import Rollout, RolloutKey
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
@@ -14,7 +14,7 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.observe.display import LogDisplay, NotebookDisplay, display_for
 from dspy_gepa.observe.progress import Progress
 from dspy_gepa.observe.telling import Telling
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.worlds import RuleWorld
 
@@ -49,7 +49,7 @@ def followed(screen, clock, settings=SETTINGS):
     telling.begun_with(begun, None)
     progress.begun(begun)
     first = list(screen.lines)
-    run(begun, SerialExecutor(WORLD), [telling, progress])
+    run_loop(begun, SerialExecutor(WORLD), [telling, progress])
     progress.close()
     return progress, first
 
@@ -112,7 +112,7 @@ def test_a_busy_server_is_said_once_and_that_it_is_back(clock):
     progress.begun(state)
     said = len(screen.lines)
     key = RolloutKey(WORLD.student.digest, 10)
-    for event in (*[Faltered(key, "429 RateLimitError")] * 3, RolledOut(key, Rollout(1.0))):
+    for event in (*[RequestFailed(key, "429 RateLimitError")] * 3, RolledOut(key, Rollout(1.0))):
         telling(event, state)
         progress(event, state)
     progress.close()

@@ -13,12 +13,12 @@ from dspy_gepa import GEPA
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.core.work import ReflectionRequest, Setback
+from dspy_gepa.core.work import ReflectionRequest, RequestFailure
 from dspy_gepa.errors import MissingExtra, SettingsError
 from dspy_gepa.observe.observer import FanOut
 from dspy_gepa.observe.telling import Telling
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.story.story import Story
 from dspy_gepa.testing.worlds import RuleWorld
@@ -40,14 +40,14 @@ def tracked(make, *, worker=WORLD, executor=SerialExecutor) -> Story:
     with telling.whole():
         telling.begun_with(begun, None)
         told.begun(begun)
-        run(begun, executor(worker), [told])
+        run_loop(begun, executor(worker), [told])
     return telling.story
 
 
 def dying(request):
     """A worker whose reflections break down."""
     if isinstance(request, ReflectionRequest):
-        return Setback(request.key, "the server is gone")
+        return RequestFailure(request.key, "the server is gone")
     return WORLD(request)
 
 

@@ -7,7 +7,7 @@ from dspy_gepa.compat.hooks import HOOKS
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.worlds import ChanceWorld
 
@@ -40,7 +40,9 @@ def test_every_call_has_exactly_the_documented_keys():
     for hook in HOOKS:
         setattr(callback, hook, lambda told, hook=hook: seen.setdefault(hook, []).append(told))
     for world in WORLDS:
-        run(start(SETTINGS, world.student), SerialExecutor(world), [CallbackObserver(callback)])
+        run_loop(
+            start(SETTINGS, world.student), SerialExecutor(world), [CallbackObserver(callback)]
+        )
     assert set(seen) == set(HOOKS)
     for hook, calls in seen.items():
         assert {frozenset(told) for told in calls} == {frozenset(documented(hook))}, hook

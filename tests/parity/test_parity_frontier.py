@@ -27,6 +27,7 @@ from dspy_gepa.compat.strategies import SearchView
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import columns
 from dspy_gepa.core.frontier import coverage, mean_scores, survivors, tops
+from dspy_gepa.core.results import Results
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.selection import EpsilonGreedy, PoolView, TopKPareto, current_best
 from dspy_gepa.testing.strategies import pool_views, score_matrices
@@ -178,7 +179,13 @@ def test_every_kind_of_frontier_holds_the_same_members(kind, run):
         state.update_state_with_new_program([0], {"only": str(number)}, evaluation(row), None, 0)
     theirs = Counter(frozenset(front) for front in state.get_pareto_front_mapping().values())
 
-    ours_rows = [columns(kind, [Rollout(s, objectives=o) for s, o in row], names) for row in rows]
-    top = tops(np.array(ours_rows))
+    none = Results.none(train=0, validation=len(rows[0]))
+    members = [
+        none.plus(
+            0, validation={i: Rollout(s, objectives=o) for i, (s, o) in enumerate(row)}, training={}
+        )
+        for row in rows
+    ]
+    top = tops(columns(kind, members, names))
     ours = Counter(frozenset(column.nonzero()[0].tolist()) for column in top.T)
     assert ours == theirs

@@ -17,7 +17,7 @@ from gepa.core.adapter import EvaluationBatch
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import RolloutKey
-from dspy_gepa.core.sampling import Epochs, epoch_minibatch
+from dspy_gepa.core.sampling import EpochSampler, epoch_minibatch
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.selection import PoolView, TopKPareto, current_best, pareto
 from dspy_gepa.core.state import Settings
@@ -146,7 +146,7 @@ def settings_for(selection, *, train, validation, seed=0):
         validation=validation,
         limits=Limits(metric_calls=10_000),
         seed=seed,
-        sampler=Epochs(4),
+        sampler=EpochSampler(4),
         selection=selection,
         skip_perfect_score=False,
         use_merge=False,

@@ -14,7 +14,7 @@ from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.streams import stream
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.witness import Recording
 from dspy_gepa.testing.worlds import ChanceWorld, RuleWorld
@@ -26,7 +26,7 @@ for world in (RuleWorld(names=("a", "b", "c")), ChanceWorld(names=("a", "b"), wo
         train=tuple(range(9)), validation=tuple(range(5, 15)),
         limits=Limits(metric_calls=400), window=3,
     )
-    state = run(start(settings, world.student), SerialExecutor(world), [recording]).state
+    state = run_loop(start(settings, world.student), SerialExecutor(world), [recording]).state
     written = repr((recording.events, state.scores.tolist(), state.tally))
     print(len(state.members), hashlib.sha256(written.encode()).hexdigest())
 print(stream(3, "parent", 4).random(), world.student.digest)

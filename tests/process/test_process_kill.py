@@ -21,7 +21,7 @@ from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.store.run_dir import read_run
 from dspy_gepa.testing.witness import outcome
@@ -48,7 +48,7 @@ from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import RolloutRequest
 from dspy_gepa.errors import JournalError
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.store.manifest import Manifest
@@ -97,7 +97,7 @@ threads = {threads}
 executor = SerialExecutor(worker) if threads == 1 else ThreadedExecutor(worker, threads)
 with RunDir({path!r}, manifest(world, settings)) as directory:
     state = directory.resumed(settings)
-    run(state, executor, [directory.journal, listen])
+    run_loop(state, executor, [directory.journal, listen])
 parent.sendall(b"e")
 """
 
@@ -186,7 +186,7 @@ def test_killed_runs_end_as_if_they_had_not_been(tmp_path, nursery, threads):
             kills += 1
         world = RuleWorld(names=("a", "b"), seed=seed)
         settings = Settings(**SETTINGS, seed=seed)
-        expected = run(start(settings, world.student), SerialExecutor(world)).state
+        expected = run_loop(start(settings, world.student), SerialExecutor(world)).state
         found = read_run(path).state
         assert outcome(found) == outcome(expected)
         begun = [line.split() for line in side_log.read_text().splitlines()]
@@ -276,7 +276,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (%d, resource.RLIM_INFINITY))
 try:
     with RunDir({str(tmp_path)!r}, manifest(world, settings)) as directory:
         state = directory.resumed(settings)
-        run(state, SerialExecutor(world), [directory.journal])
+        run_loop(state, SerialExecutor(world), [directory.journal])
     parent.sendall(b"ended")
 except JournalError as error:
     parent.sendall(str(error).encode())
@@ -289,7 +289,7 @@ except JournalError as error:
     _, line = nursery.child(code % 10_000_000)
     assert said(line) == "ended"
     world = RuleWorld(names=("a", "b"))
-    expected = run(start(Settings(**SETTINGS), world.student), SerialExecutor(world)).state
+    expected = run_loop(start(Settings(**SETTINGS), world.student), SerialExecutor(world)).state
     assert outcome(read_run(tmp_path).state) == outcome(expected)
 
 
@@ -303,7 +303,7 @@ world = RuleWorld(names=("a", "b"))
 settings = Settings(**{SETTINGS!r})
 with RunDir({made!r}, manifest(world, settings)) as directory:
     state = directory.resumed(settings)
-    run(state, SerialExecutor(world), [directory.journal])
+    run_loop(state, SerialExecutor(world), [directory.journal])
 for root, folders, files in os.walk({made!r}):
     os.chmod(root, 0o555)
     for file in files:
@@ -345,7 +345,7 @@ world = RuleWorld(names=("a", "b"))
 settings = Settings(**{SETTINGS!r})
 with RunDir(path, manifest(world, settings)) as directory:
     state = directory.resumed(settings)
-    run(state, SerialExecutor(world), [directory.journal])
+    run_loop(state, SerialExecutor(world), [directory.journal])
     directory.write_text("best_program.json", "x" * 100_000)
 parent.sendall(repr(seen).encode())
 """

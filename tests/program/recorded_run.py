@@ -9,7 +9,7 @@ import dspy
 from scripted_engine import answer
 
 from dspy_gepa.core.rollout import Step, Trace
-from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.catching import Failed
 from dspy_gepa.models.event_loop import EventLoop
 from dspy_gepa.program.rollouts.entry import entry_of
 from dspy_gepa.program.rollouts.trace import Predictors, Recording
@@ -22,7 +22,7 @@ def recorded(program: dspy.Module, lm: Any, **inputs: Any) -> tuple[Trace, Any]:
     recording = Recording(program, Predictors(program))
     with dspy.context(lm=lm), closing(EventLoop()) as loop:
         output = recording.outcome(entry_of(program), inputs, loop, None)
-    if isinstance(output, Raised):
+    if isinstance(output, Failed):
         return recording.trace(error=output.error), output.error
     return recording.trace(output=output), output
 

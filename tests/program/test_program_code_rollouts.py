@@ -22,8 +22,8 @@ from scripted_engine import AuthError, scripted_lm
 from dspy_gepa import GEPA
 from dspy_gepa.core.rollout import Step, Trace
 from dspy_gepa.core.work import (
+    RequestFailure,
     RolloutRequest,
-    Setback,
 )
 from dspy_gepa.program.program import components_of
 from dspy_gepa.program.rollouts.metric import Metric
@@ -146,7 +146,7 @@ def test_a_wrong_key_is_no_score_even_where_code_swallows_it():
 
     for text in (BASELINE, source(*body)):
         said = answered(flex(text), lm=scripted_lm(locked))
-        assert isinstance(said, Setback)
+        assert isinstance(said, RequestFailure)
         assert "wrong key" in said.cause
 
 
@@ -157,7 +157,7 @@ def test_a_sandbox_that_does_not_start_is_no_score():
         return dspy.PythonInterpreter(deno_command=["no-such-command"])
 
     said = answered(flex(interpreter_factory=without_deno))
-    assert isinstance(said, Setback)
+    assert isinstance(said, RequestFailure)
     assert "Deno" in said.cause
 
 

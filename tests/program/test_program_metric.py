@@ -15,10 +15,11 @@ import pytest
 from dspy.evaluate import SemanticF1, answer_exact_match
 from metric_shapes import FORWARDING, GIVEN, SHAPES
 from scripted_engine import answer, scripted_lm
+from stable_ids import stable_id
 
 from dspy_gepa.errors import MetricError, SettingsError, WrongType
 from dspy_gepa.judging.feedback import Feedback
-from dspy_gepa.judging.words import Said
+from dspy_gepa.judging.words import FeedbackText
 from dspy_gepa.metrics import F1, Classification, ExactMatch, Judge, ValidJSON
 from dspy_gepa.program.rollouts.metric import Judgement, Metric
 
@@ -197,7 +198,7 @@ class Verdict:
         ({"score": 0.5, "feedback": ""}, 0.5),
         ((0.5, None), 0.5),
     ],
-    ids=repr,
+    ids=stable_id,
 )
 def test_a_score_alone_comes_with_what_was_expected_and_given(returned, score):
     """Where the metric says nothing in words, the feedback names score, label and output."""
@@ -215,7 +216,7 @@ def test_a_score_alone_comes_with_what_was_expected_and_given(returned, score):
         Verdict(0.5, "too short"),
         SimpleNamespace(score=np.float64(0.5), feedback="  too short\n"),
     ],
-    ids=repr,
+    ids=stable_id,
 )
 def test_feedback_is_taken_from_wherever_it_stands(returned):
     """A tuple, a dict, a Prediction and any object with both attributes say the same."""
@@ -272,7 +273,7 @@ class Loose:
         {"score": 1.0, "objective_scores": {"a": math.nan}},
         {"score": 1.0, "objective_scores": 3},
     ],
-    ids=repr,
+    ids=stable_id,
 )
 def test_what_is_no_score_is_refused_with_metric_and_example(returned):
     """The error names the metric, the example's id, what was returned and what is allowed."""
@@ -301,11 +302,11 @@ def test_the_feedback_call_gives_words_only():
     answers = iter(said)
     metric = Metric(lambda gold, pred, trace, pred_name, pred_trace: next(answers))
     assert [metric.feedback(GOLD, RIGHT, [], "a", [], first_score=0.7) for _ in said] == [
-        Said("look again", {}),
+        FeedbackText("look again", {}),
         None,
         None,
-        Said("b", {}),
-        Said("c", {}),
+        FeedbackText("b", {}),
+        FeedbackText("c", {}),
     ]
 
 
@@ -314,7 +315,7 @@ def test_a_score_that_changes_when_asked_about_a_component_is_warned_of_once(cap
     metric = Metric(lambda gold, pred, trace, pred_name, pred_trace: (0.25, "more"))
     with caplog.at_level(logging.WARNING):
         said = [metric.feedback(GOLD, RIGHT, [], "a", [], first_score=1.0) for _ in range(3)]
-    assert said == [Said("more", {}, 0.25)] * 3
+    assert said == [FeedbackText("more", {}, 0.25)] * 3
     assert [record.getMessage().split(".")[0] for record in caplog.records] == [
         "The metric <lambda> scored 1, but 0"
     ]

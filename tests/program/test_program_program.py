@@ -9,6 +9,7 @@ import dspy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stable_ids import stable_id
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.errors import SettingsError, WrongType
@@ -89,7 +90,7 @@ def test_an_agent_has_two_components():
     ]
 
 
-@pytest.mark.parametrize("given", [None, "program", Program, plain_tool, 3], ids=repr)
+@pytest.mark.parametrize("given", [None, "program", Program, plain_tool, 3], ids=stable_id)
 def test_what_is_no_program_is_refused(given):
     """The error shows what was given and says what is needed."""
     with pytest.raises(WrongType, match=r"dspy.Module instance is needed"):

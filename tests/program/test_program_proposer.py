@@ -18,7 +18,7 @@ from small_worker import SEED, Program, echo, rolled, worker
 from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Remark, Rollout, Step, Trace
-from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, Setback
+from dspy_gepa.core.work import Evidence, ReflectionAnswer, ReflectionRequest, RequestFailure
 from dspy_gepa.errors import WrongType
 from dspy_gepa.models.media import captured
 from dspy_gepa.program.proposers.proposer import CustomProposer
@@ -461,7 +461,7 @@ def test_a_proposer_without_a_model_that_answers_is_a_breakdown():
 
     proposer = MultiModalInstructionProposer()
     made = worker(reflect=CustomProposer(proposer, Program(), lm=scripted_lm(locked)))
-    assert isinstance(reflected(made), Setback)
+    assert isinstance(reflected(made), RequestFailure)
 
 
 def test_several_proposals_at_once_count_their_own_calls():

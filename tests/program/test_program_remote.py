@@ -8,7 +8,7 @@ import pytest
 from scripted_engine import AuthError, answer, scripted_lm
 from small_worker import EXAMPLES, SEED, Program, echo, exact, worker
 
-from dspy_gepa.core.work import RolloutRequest, Setback
+from dspy_gepa.core.work import RequestFailure, RolloutRequest
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.models.outages import advice_on
 from dspy_gepa.program.components.kinds import CODE, INSTRUCTION, TOOL
@@ -68,7 +68,7 @@ def refuse(prompt):
 def test_a_model_that_cannot_be_used_is_a_setback_with_advice(spawned):
     """The class of the error is known here, so that what helps is said."""
     found, expected = there(spawned, lm=scripted_lm(refuse))
-    assert isinstance(found, Setback)
+    assert isinstance(found, RequestFailure)
     assert replace(found, error=None) == replace(expected, error=None)
     assert advice_on(found.error) == advice_on(expected.error) != ""
 

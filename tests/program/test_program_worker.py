@@ -11,7 +11,7 @@ from small_worker import EXAMPLES, SEED, Counted, Program, Tolerant, echo, exact
 from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
-from dspy_gepa.core.work import RolloutAnswer, RolloutRequest, Setback
+from dspy_gepa.core.work import RequestFailure, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import MetricError
 from dspy_gepa.program.program import components_of
 
@@ -127,7 +127,7 @@ def test_a_metric_that_raises_was_called():
 def test_an_unusable_score_stops_the_run():
     """It is the metric's bug and not this candidate's, so it is no score."""
     answered = rolled(worker(metric=lambda gold, pred: None), example=2)
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert isinstance(answered.error, MetricError)
     assert "example 2" in answered.cause
 
@@ -135,7 +135,7 @@ def test_an_unusable_score_stops_the_run():
 def test_a_candidate_of_another_program_is_a_breakdown():
     """A worker raises nothing."""
     answered = rolled(worker(), candidate=Candidate.of({"other": "text"}))
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert "no components ['other']" in answered.cause
 
 

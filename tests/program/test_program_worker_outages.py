@@ -9,7 +9,7 @@ from scripted_engine import scripted_lm
 from small_worker import SEED, Counted, Program, Tolerant, echo, exact, locked, rolled, worker
 
 from dspy_gepa.core.budget import Tally
-from dspy_gepa.core.work import RolloutRequest, Setback
+from dspy_gepa.core.work import RequestFailure, RolloutRequest
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_an_outage_is_a_setback_and_never_a_score(status, is_lasting, name):
     counted = Counted(exact)
     with model_server(status, text="") as server:
         answered = rolled(worker(metric=counted), lm=server.lm())
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert answered.is_lasting == is_lasting
     assert answered.metric_calls == 0
     assert type(answered.error).__name__ == name
@@ -39,7 +39,7 @@ def test_a_server_that_does_not_exist_is_a_setback():
     with model_server(200, text="") as server:
         lm = server.lm()
     answered = rolled(worker(), lm=lm)
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert type(answered.error).__name__ == "LMTransportError"
 
 
@@ -47,14 +47,14 @@ def test_no_model_is_a_setback():
     """DSPy raises a ValueError, which is not the candidate's."""
     with dspy.context(lm=None):
         answered = worker()(RolloutRequest(SEED, 0, traced=False))
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert "No LM is loaded" in answered.cause
 
 
 def test_a_swallowed_outage_is_a_setback():
     """A program that answers "sorry" to a wrong key would score, and teach nothing but harm."""
     answered = rolled(worker(Tolerant()), lm=scripted_lm(locked))
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert "wrong key" in answered.cause
 
 
@@ -70,7 +70,7 @@ def test_an_outage_swallowed_by_best_of_n_is_a_setback():
             return self.best(question=question)
 
     metric = Counted(lambda gold, pred: 0.0)
-    assert isinstance(rolled(worker(Best(), metric), lm=scripted_lm(locked)), Setback)
+    assert isinstance(rolled(worker(Best(), metric), lm=scripted_lm(locked)), RequestFailure)
     assert metric.calls == 0
 
 
@@ -84,7 +84,7 @@ def test_an_outage_swallowed_in_dspys_threads_is_a_setback():
             return dspy.Prediction(answer="".join(each.answer for each in parallel(pairs)))
 
     lm = scripted_lm(lambda prompt: echo(prompt) if "fine" in prompt else locked(prompt))
-    assert isinstance(rolled(worker(InParallel()), lm=lm), Setback)
+    assert isinstance(rolled(worker(InParallel()), lm=lm), RequestFailure)
 
 
 def test_an_outage_that_was_worked_around_is_none():
@@ -118,7 +118,7 @@ def test_an_outage_of_the_metrics_own_model_is_a_setback(swallows):
 
     counted = Counted(judged)
     answered = rolled(worker(metric=counted))
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert counted.calls == answered.metric_calls == 1
 
 
@@ -133,6 +133,6 @@ def test_what_a_setback_cost_is_what_was_done():
             return super().forward(question)
 
     answered = rolled(worker(Noting(), lambda gold, pred: judge(pred.answer)))
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     done = Tally(rollouts=len(runs), metric_calls=1, total_tokens=4)
     assert (len(runs), answered.lost) == (1, done)

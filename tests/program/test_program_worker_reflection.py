@@ -18,7 +18,7 @@ from dspy_gepa.core.work import (
     ReflectionRequest,
     RemarkAnswer,
     RemarkRequest,
-    Setback,
+    RequestFailure,
 )
 from dspy_gepa.judging.feedback import Feedback
 from dspy_gepa.models.media import captured
@@ -42,7 +42,7 @@ def told(made, evidence, components=("final",), candidate=SEED):
             asked = components if made._metric.asks_per_component else ()
             called = [name for name in asked if each.rollout.trace.calls_of(name)]
             answers = [made(RemarkRequest(candidate, name, each)) for name in called]
-            if broken := [answer for answer in answers if isinstance(answer, Setback)]:
+            if broken := [answer for answer in answers if isinstance(answer, RequestFailure)]:
                 return broken[0]
             remarks = {answer.key.component: answer.remark for answer in answers}
             remarked.append(replace(each, remarks=remarks))
@@ -125,7 +125,7 @@ def test_a_reflection_without_a_model_is_a_setback():
     """Its key is wrong, and will be next time."""
     lm = scripted_lm(locked)
     answered = reflected(worker(reflect=lambda *given: lm("reflect")))
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert "wrong key" in answered.cause
 
 
@@ -141,7 +141,7 @@ def test_a_busy_reflection_model_is_a_setback_that_passes():
         return ReflectionAnswer(request.ticket, {"final": lm("reflect")[0]})
 
     answered = reflected(worker(reflect=reflect))
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert (answered.key, answered.is_lasting) == (ReflectionKey(7), False)
 
 
@@ -160,7 +160,7 @@ def test_a_setback_of_a_reflection_counts_the_calls_of_the_reflection_lm():
         return ReflectionAnswer(request.ticket, {"final": lm("one")[0] + lm("two")[0]})
 
     answered = reflected(worker(reflect=reflect))
-    assert isinstance(answered, Setback)
+    assert isinstance(answered, RequestFailure)
     assert answered.lost.total_tokens == 2
     assert answered.lost.reflection_calls == len(lm.engine.prompts) == 2
 
@@ -175,7 +175,7 @@ def test_a_swallowed_outage_of_the_reflection_is_a_setback():
         except dspy.LMError:
             return ReflectionAnswer(request.ticket, problem="no idea")
 
-    assert isinstance(reflected(worker(reflect=reflect)), Setback)
+    assert isinstance(reflected(worker(reflect=reflect)), RequestFailure)
 
 
 def test_nothing_of_a_reflection_lands_in_the_callers_trace():
@@ -368,4 +368,4 @@ def test_an_outage_while_the_metric_is_asked_is_a_setback():
     def judged(gold, pred, trace=None, pred_name=None, pred_trace=None):
         return judge("well?") if pred_name else 0.0
 
-    assert isinstance(heard(judged)[2], Setback)
+    assert isinstance(heard(judged)[2], RequestFailure)

@@ -10,7 +10,7 @@ from dspy_gepa.core.events import Advanced, Ended
 from dspy_gepa.core.proposal import Merge, Mutation, Revalidation, Validating
 from dspy_gepa.core.search import start
 from dspy_gepa.core.work import ReflectionAnswer, RemarkAnswer
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.testing.orders import OrderedExecutor, VirtualTimeExecutor, durations, shuffled
 from dspy_gepa.testing.strategies import settings, worlds
 from dspy_gepa.testing.witness import Recording, Witness
@@ -35,7 +35,7 @@ def test_the_tally_is_the_workers_own_count(case, seed):
     candidate and example is carried out twice; all of it was charged to some proposal."""
     world, settings = case
     witness = Witness(world)
-    state = run(start(settings, world.student), OrderedExecutor(witness, shuffled(seed))).state
+    state = run_loop(start(settings, world.student), OrderedExecutor(witness, shuffled(seed))).state
     assert replace(state.tally, proposals=0) == witness.tally
     assert state.tally.proposals == attempts(state.history)
     assert len(witness.rolled_out) == len(set(witness.rolled_out)) == len(state.known)
@@ -56,7 +56,7 @@ def test_the_limit_holds_after_every_event(case, seed):
     world, settings = case
     recording = Recording()
     executor = VirtualTimeExecutor(world, 4, durations(seed))
-    run(start(settings, world.student), executor, [recording])
+    run_loop(start(settings, world.student), executor, [recording])
     limit = settings.limits.metric_calls
     for state in recording.states:
         held = sum((proposal.origin.hold for proposal in state.live), NOTHING)
@@ -76,7 +76,7 @@ def test_a_run_ends_for_a_reason(case):
     """Every run ends, saying why, and the last event says it."""
     world, settings = case
     recording = Recording()
-    state = run(start(settings, world.student), OrderedExecutor(world), [recording]).state
+    state = run_loop(start(settings, world.student), OrderedExecutor(world), [recording]).state
     ended = Ended(state.ending, state.is_broken, state.causes)
     assert recording.events[-1] == ended
     assert [event for event in recording.events if isinstance(event, Ended)] == [ended]
@@ -87,7 +87,7 @@ def test_tickets_are_issued_and_committed_in_order(case):
     """Live proposals follow on the history without a gap, at any moment."""
     world, settings = case
     recording = Recording()
-    run(start(settings, world.student), OrderedExecutor(world, shuffled(1)), [recording])
+    run_loop(start(settings, world.student), OrderedExecutor(world, shuffled(1)), [recording])
     for state in recording.states:
         first = len(state.history)
         tickets = list(range(first, first + len(state.live)))
@@ -100,7 +100,7 @@ def test_a_discovery_counts_what_was_paid_before_its_validation(case):
     validation, and the seed's whole validation, beside which the first proposal is tried."""
     world, settings = case
     recording = Recording()
-    state = run(start(settings, world.student), OrderedExecutor(world), [recording]).state
+    state = run_loop(start(settings, world.student), OrderedExecutor(world), [recording]).state
     feedback, paid = 0, {0: 0}
     for event, after in zip(recording.events, recording.states, strict=True):
         feedback += getattr(getattr(event, "remark", None), "metric_calls", 0)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.proposal import Merge
-from dspy_gepa.core.rungs import Rungs
-from dspy_gepa.core.sampling import Epochs
+from dspy_gepa.core.sampling import EpochSampler
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import decide, start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.testing.orders import (
@@ -35,7 +35,7 @@ CASES = worlds().flatmap(lambda world: st.tuples(st.just(world), settings(world)
 def finished(world, settings, executor):
     """What the run comes to."""
     try:
-        return outcome(run(start(settings, world.student), executor).state)
+        return outcome(run_loop(start(settings, world.student), executor).state)
     finally:
         executor.close()
 
@@ -73,7 +73,7 @@ def test_no_answer_is_of_use_to_an_ended_run(case, seed):
     """When a run has ended by itself, every answer that it ever got decides nothing any more."""
     world, settings = case
     witness = Witness(world)
-    state = run(start(settings, world.student), OrderedExecutor(witness, shuffled(seed))).state
+    state = run_loop(start(settings, world.student), OrderedExecutor(witness, shuffled(seed))).state
     assert {decide(state, answer) for answer in witness.answers} <= {()}
 
 
@@ -86,7 +86,9 @@ def nosy_selection(view, random):
 def nosy_components(view):
     """A component that depends on everything that a component selector may look at."""
     pool = view.pool
-    known = pool.ticket + pool.spent + len(pool.candidates) + len(pool.scores) + view.turn
+    known = (
+        pool.ticket + pool.spent + len(pool.candidates) + len(pool.scores) + view.rewrites_before
+    )
     return (view.called[(known + view.parent) % len(view.called)],)
 
 
@@ -147,8 +149,8 @@ def test_a_child_that_a_member_has_too_changes_nothing_that_is_issued():
         validation=(0, 1),
         limits=Limits(metric_calls=9),
         frozen=("first",),
-        sampler=Epochs(1),
-        rungs=Rungs(seed=1, first=1, step=1, pace=1.0, head_start=0),
+        sampler=EpochSampler(1),
+        rungs=ValidationSchedule(seed=1, first=1, step=1, pace=1.0, head_start=0),
         window=2,
         skip_perfect_score=False,
         use_merge=False,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dspy_gepa.core.proposal import Merge, Mutation
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.work import Stop
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.orders import OrderedExecutor, VirtualTimeExecutor, durations, shuffled
 from dspy_gepa.testing.strategies import settings, worlds
@@ -26,7 +26,7 @@ def test_replaying_gives_every_state_again(case, seed):
     """Applying the events one by one to the start gives the state after each of them."""
     world, settings = case
     recording = Recording()
-    run(start(settings, world.student), OrderedExecutor(world, shuffled(seed)), [recording])
+    run_loop(start(settings, world.student), OrderedExecutor(world, shuffled(seed)), [recording])
     state = start(settings, world.student)
     for event, expected in zip(recording.events, recording.states, strict=True):
         state = evolve(state, event)
@@ -43,12 +43,12 @@ def test_a_run_can_be_carried_on_from_any_event(case, seed):
     recording = Recording()
     begun = start(settings, world.student)
     executor = VirtualTimeExecutor(world, 3, durations(seed))
-    expected = run(begun, executor, [recording]).state
+    expected = run_loop(begun, executor, [recording]).state
     for count in range(len(recording.events) + 1):
         state = reduce(evolve, recording.events[:count], begun)
         witness = Witness(world)
         rest = Recording()
-        resumed = run(state, OrderedExecutor(witness, shuffled(count)), [rest]).state
+        resumed = run_loop(state, OrderedExecutor(witness, shuffled(count)), [rest]).state
         assert outcome(resumed) == outcome(expected)
         assert len(state.known) + len(witness.rolled_out) == len(expected.known)
         assert reduce(evolve, [*recording.events[:count], *rest.events], begun) == resumed
@@ -59,13 +59,13 @@ def test_a_state_can_be_branched(case, data):
     """Carrying on from an old state leaves the run that went on from it as it was."""
     world, settings = case
     recording = Recording()
-    expected = run(start(settings, world.student), SerialExecutor(world), [recording]).state
+    expected = run_loop(start(settings, world.student), SerialExecutor(world), [recording]).state
     before = outcome(expected)
     for _ in range(3):
         old = data.draw(st.sampled_from(recording.states))
         stopped = reduce(evolve, decide(old, Stop("branch")), old)
         assert requests(stopped) == ()
-        assert outcome(run(old, SerialExecutor(world)).state) == before
+        assert outcome(run_loop(old, SerialExecutor(world)).state) == before
     assert outcome(expected) == before
 
 
@@ -75,7 +75,7 @@ def test_a_stop_at_any_moment_asks_for_nothing_more(case, seed, data):
     complete a proposal."""
     world, settings = case
     recording = Recording()
-    run(start(settings, world.student), OrderedExecutor(world, shuffled(seed)), [recording])
+    run_loop(start(settings, world.student), OrderedExecutor(world, shuffled(seed)), [recording])
     state = data.draw(st.sampled_from(recording.states))
     in_flight = requests(state)
     tally, issued = state.tally, len(state.history) + len(state.live)

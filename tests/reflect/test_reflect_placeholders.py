@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dspy_gepa.reflect.placeholders import placeholders, strangers
+from dspy_gepa.reflect.placeholders import placeholders, unknown_placeholders
 
 
 @pytest.mark.parametrize(
@@ -42,5 +42,7 @@ def test_placeholders_are_found(text, found):
 
 def test_only_forms_that_the_old_text_uses_can_be_strange():
     """A name that nobody fills in is one only where somebody fills in that form."""
-    assert strangers("Ask {question}.", "Ask {question} of {user} and {{x}}.") == ("{user}",)
-    assert strangers("Ask.", "Answer as {day}-{month}.") == ()
+    assert unknown_placeholders("Ask {question}.", "Ask {question} of {user} and {{x}}.") == (
+        "{user}",
+    )
+    assert unknown_placeholders("Ask.", "Answer as {day}-{month}.") == ()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.reflect.predicates import (
-    Facts,
+    TextFacts,
     copies_no_examples,
     keeps_placeholders,
     names_output_fields,
@@ -17,7 +17,7 @@ from dspy_gepa.reflect.rules import Rules
 
 OLD = 'Rate {message} from 1 to 5.\nAnswer in JSON with the key "label".'
 ROW = " ".join(f"word{n}" for n in range(15))
-FACTS = Facts({"a": ["label", "score"], "b": ["text"]}, lambda: [ROW], ["{tools}"])
+FACTS = TextFacts({"a": ["label", "score"], "b": ["text"]}, lambda: [ROW], ["{tools}"])
 EVERY = (keeps_placeholders, names_output_fields, copies_no_examples())
 KEEPS, NAMES, COPIES = (predicate.with_facts(FACTS) for predicate in EVERY)
 
@@ -64,7 +64,7 @@ def test_a_text_that_changes_nothing_loses_and_copies_nothing(predicate, head, t
 
 def test_fields_are_guarded_where_the_text_speaks_of_them_as_fields():
     """An ordinary word is no field, and neither is what DSPy wrote by itself."""
-    named = names_output_fields.with_facts(Facts({"a": ["answer", "final_score"]}))
+    named = names_output_fields.with_facts(TextFacts({"a": ["answer", "final_score"]}))
     assert named("a", "Give a short answer.", "Be brief.") == ""
     assert named("a", "Given the fields `x`, produce the fields `answer`.", "Go.") == ""
     assert "answer" in named("a", "Fill `answer`.", "Be brief.")
@@ -97,7 +97,7 @@ def test_what_will_be_refused_is_told_beforehand():
 def test_no_check_is_there_unless_it_was_asked_for(predicate):
     """A text that breaks it is a text like any other."""
     new = f"Copy {ROW} for {{user}}."
-    facts = Facts({"a": ["label"]}, lambda: [ROW])
+    facts = TextFacts({"a": ["label"]}, lambda: [ROW])
     assert predicate.with_facts(facts)("a", OLD, new)
     assert Rules().with_facts(facts).judged("a", OLD, new).text == new
     assert Rules(predicates=[predicate]).with_facts(facts).judged("a", OLD, new).reason
@@ -111,7 +111,7 @@ def test_the_examples_are_read_only_where_somebody_asks_and_once():
         reads.append(1)
         return [ROW]
 
-    bound = copies_no_examples().with_facts(Facts(examples=texts))
+    bound = copies_no_examples().with_facts(TextFacts(examples=texts))
     bound.told("a", OLD)
     assert not reads
     assert bound("a", OLD, ROW)
@@ -141,7 +141,7 @@ def test_wrong_numbers_of_words_are_refused(words, error, said):
 def test_checking_ends(piece):
     """Whatever repeats in 40,000 characters: by backtracking this would not end today."""
     text = piece * (40_000 // len(piece))
-    facts = Facts({"a": ["label"]}, lambda: [text[:5_000]])
+    facts = TextFacts({"a": ["label"]}, lambda: [text[:5_000]])
     for predicate in EVERY:
         bound = predicate.with_facts(facts)
         assert bound("a", text, text) == ""

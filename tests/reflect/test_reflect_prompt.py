@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.reflect.prompt import Brief, Limits, TooLong, render
-from dspy_gepa.reflect.records import Call, Record, Turn
+from dspy_gepa.reflect.prompt import EvidenceLimits, PromptContext, TooLong, render
+from dspy_gepa.reflect.records import ComponentCall, EvidenceRecord, Turn
 from dspy_gepa.reflect.templates import DIAGNOSIS, REMARKS, TRANSCRIPTION, Template
 
 PLAIN = Template("{{instruction}}\n\n{{examples}}")
 
 
-def rendered(records, *, limit=48_000, template=DIAGNOSIS, **brief):
+def rendered(records, *, limit=48_000, template=DIAGNOSIS, **context):
     """The prompt's text, or that it would be too long."""
-    limits = Limits(prompt_characters=limit)
-    found = render(records, Brief(**brief), template=template, limits=limits)
+    limits = EvidenceLimits(prompt_characters=limit)
+    found = render(records, PromptContext(**context), template=template, limits=limits)
     return found if isinstance(found, TooLong) else found.text
 
 
@@ -41,7 +41,7 @@ def records(draw):
     made = []
     for example in range(draw(st.integers(0, 8))):
         calls = tuple(
-            Call(
+            ComponentCall(
                 number,
                 draw(st.sampled_from("ab")),
                 draw(st.dictionaries(st.text(max_size=8), st.one_of(values, texts), max_size=3)),
@@ -52,7 +52,7 @@ def records(draw):
             for number in draw(st.lists(st.integers(1, 9), unique=True, max_size=3).map(sorted))
         )
         made.append(
-            Record(
+            EvidenceRecord(
                 example,
                 draw(st.sampled_from([0.0, 0.5, 1.0])),
                 passed=draw(st.booleans()),
@@ -66,12 +66,12 @@ def records(draw):
 
 
 def record(place, *, passed=False, size=20, **more):
-    return Record(
+    return EvidenceRecord(
         place,
         1.0 if passed else 0.0,
         passed=passed,
         feedback=f"F{place:03}.",
-        calls=(Call(1, "label", {"text": "x" * size}, {"label": "y"}),),
+        calls=(ComponentCall(1, "label", {"text": "x" * size}, {"label": "y"}),),
         calls_made=1,
         **more,
     )
@@ -116,22 +116,28 @@ def test_the_same_records_give_the_same_prompt(found):
 
 def test_one_record_in_words():
     """A record shows inputs, outputs and feedback, and what failed with the raw reply."""
-    found = Record(
+    found = EvidenceRecord(
         7,
         0.25,
         passed=False,
         feedback="Say K3.",
         failure="no label",
         calls=(
-            Call(1, "label", {"text": "hi\nho", "tags": ["x"]}, {"label": "K1", "note": ""}),
-            Call(4, "label", {}, {}, failure="field label is missing", reply="K three"),
+            ComponentCall(
+                1, "label", {"text": "hi\nho", "tags": ["x"]}, {"label": "K1", "note": ""}
+            ),
+            ComponentCall(4, "label", {}, {}, failure="field label is missing", reply="K three"),
         ),
         calls_made=5,
     )
-    done = Record(
-        8, 1.0, passed=True, calls=(Call(1, "label", {"text": "x"}, {"label": "K2"}),), calls_made=1
+    done = EvidenceRecord(
+        8,
+        1.0,
+        passed=True,
+        calls=(ComponentCall(1, "label", {"text": "x"}, {"label": "K2"}),),
+        calls_made=1,
     )
-    crash = Record(9, 0.0, passed=False, failure="KeyError")
+    crash = EvidenceRecord(9, 0.0, passed=False, failure="KeyError")
     assert rendered([found, crash, done], instruction="Label it.", template=PLAIN) == (
         "Label it.\n\n"
         "## Example 1: score 0.25, to be improved\n\n"
@@ -151,8 +157,12 @@ def test_one_record_in_words():
 
 def test_a_failed_call_without_a_reply_shows_only_why():
     """No raw reply, no paragraph about it."""
-    found = Record(
-        1, 0.0, passed=False, calls=(Call(1, "label", {"a": 1}, {}, "timeout"),), calls_made=1
+    found = EvidenceRecord(
+        1,
+        0.0,
+        passed=False,
+        calls=(ComponentCall(1, "label", {"a": 1}, {}, "timeout"),),
+        calls_made=1,
     )
     shown = rendered([found], instruction="I", template=PLAIN)
     assert "Output: not usable. timeout\n\nFeedback" in shown
@@ -162,8 +172,10 @@ def test_what_was_said_stands_apart_and_last_in_the_order_of_the_examples():
     """Where a template has a place for it. Not of what is right, which teaches no rule."""
 
     def said(feedback, *, score=0.0):
-        calls = (Call(1, "label", {"text": "x"}, {"label": "K2"}),)
-        return Record(1, score, passed=score == 1, feedback=feedback, calls=calls, calls_made=1)
+        calls = (ComponentCall(1, "label", {"text": "x"}, {"label": "K2"}),)
+        return EvidenceRecord(
+            1, score, passed=score == 1, feedback=feedback, calls=calls, calls_made=1
+        )
 
     found = [said("Say K3."), said("Say K1,\nin capitals."), said("Fine.", score=1)]
     prompt = rendered(found, instruction="I", template=TRANSCRIPTION)
@@ -178,8 +190,8 @@ def test_what_was_said_stands_apart_and_last_in_the_order_of_the_examples():
 
 def test_an_output_is_called_wrong_only_where_nothing_else_can_be():
     """Small models take outputs for what is wanted; of several steps any may be at fault."""
-    call = Call(1, "label", {"text": "x"}, {"label": "K2"})
-    alone = Record(1, 0.5, passed=False, calls=(call,), calls_made=1)
+    call = ComponentCall(1, "label", {"text": "x"}, {"label": "K2"})
+    alone = EvidenceRecord(1, 0.5, passed=False, calls=(call,), calls_made=1)
     for found, is_called_wrong in (
         (alone, True),
         (replace(alone, passed=True), False),
@@ -193,11 +205,15 @@ def test_an_input_that_grows_call_by_call_is_shown_once():
     """What an input repeats of the call before is referred to and not shown again."""
     start = "thought " * 40
     calls = tuple(
-        Call(number, "label", {"trajectory": start + grown, "question": "why"}, {"next": "x"})
+        ComponentCall(
+            number, "label", {"trajectory": start + grown, "question": "why"}, {"next": "x"}
+        )
         for number, grown in enumerate(["", "then A", "then A then B"], start=1)
     )
     prompt = rendered(
-        [Record(1, 0.0, passed=False, calls=calls, calls_made=3)], instruction="I", template=PLAIN
+        [EvidenceRecord(1, 0.0, passed=False, calls=calls, calls_made=3)],
+        instruction="I",
+        template=PLAIN,
     )
     assert prompt.count("thought ") == 40
     assert "[... 320 characters as in the call before ...]then A\n" in prompt
@@ -218,8 +234,12 @@ def test_a_record_of_many_fields_leaves_room_for_the_others():
     """Where cut values do not suffice, each failing record is cut to its share."""
     fields = {f"field{place}": "x" * 300 for place in range(60)}
     made = [
-        Record(
-            place, 0.0, passed=False, feedback=f"F{place}.", calls=(Call(1, "label", fields, {}),)
+        EvidenceRecord(
+            place,
+            0.0,
+            passed=False,
+            feedback=f"F{place}.",
+            calls=(ComponentCall(1, "label", fields, {}),),
         )
         for place in range(3)
     ]
@@ -267,7 +287,7 @@ def test_useless_limits_are_refused(wrong):
     """A limit under which nothing could be shown is refused by name and value."""
     ((name, value),) = wrong.items()
     with pytest.raises(SettingsError, match=f"{name} is {value}"):
-        Limits(**wrong)
+        EvidenceLimits(**wrong)
 
 
 def test_lessons_are_told_oldest_first_and_the_newest_stay():
@@ -326,10 +346,10 @@ def test_the_prompt_keeps_its_tokens_whatever_they_are(found, said, count, most,
     """Text and the allowance for media together never exceed the limit of tokens."""
     instruction, words = said
     shown = [replace(one, attachments={f"p{n}": Picture()}) for n, one in enumerate(found)]
-    limits = Limits(prompt_tokens=most, media=media, tokens_per_medium=300)
+    limits = EvidenceLimits(prompt_tokens=most, media=media, tokens_per_medium=300)
     several = {"A": words, "B": words}
-    brief = Brief(instruction, words, [words, words], several, "G", ["L"], "N" * 50)
-    prompt = render(shown, brief, limits=limits, count_tokens=count, media_kind=kind_of)
+    context = PromptContext(instruction, words, [words, words], several, "G", ["L"], "N" * 50)
+    prompt = render(shown, context, limits=limits, count_tokens=count, media_kind=kind_of)
     if isinstance(prompt, TooLong):
         assert f"{most:,} tokens" in prompt.reason
     else:
@@ -342,8 +362,10 @@ def test_the_prompt_keeps_its_tokens_whatever_they_are(found, said, count, most,
 def test_a_limit_in_tokens_cuts_no_more_than_it_must():
     """Most of the allowance is used where there is enough to show."""
     made = [record(place, size=20_000) for place in range(10)]
-    limits = Limits(prompt_tokens=5_000)
-    prompt = render(made, Brief("I"), limits=limits, count_tokens=lambda text: len(text) // 4)
+    limits = EvidenceLimits(prompt_tokens=5_000)
+    prompt = render(
+        made, PromptContext("I"), limits=limits, count_tokens=lambda text: len(text) // 4
+    )
     assert 3_500 <= len(prompt.text) // 4 <= 5_000
 
 
@@ -351,16 +373,22 @@ def test_media_of_failing_examples_come_first_and_those_left_out_are_not_sent():
     """What is not in the text is not sent, and beyond the cap a mark stands."""
     pictures = [Picture() for _ in range(4)]
     made = [
-        Record(
-            n, 0.0, passed=False, calls=(Call(1, "label", {"scan": one}, {"y": "z"}),), calls_made=1
+        EvidenceRecord(
+            n,
+            0.0,
+            passed=False,
+            calls=(ComponentCall(1, "label", {"scan": one}, {"y": "z"}),),
+            calls_made=1,
         )
         for n, one in enumerate(pictures)
     ]
-    prompt = render(made, Brief("I"), limits=Limits(media=2), media_kind=kind_of)
+    prompt = render(made, PromptContext("I"), limits=EvidenceLimits(media=2), media_kind=kind_of)
     assert prompt.media == (("[image 1]", pictures[0]), ("[image 2]", pictures[1]))
     assert prompt.text.count("[... 1 image left out ...]") == 2
     far = [replace(record(9, size=9), feedback="f" * 40_000), made[0]]
-    cut = render(far, Brief("I"), limits=Limits(prompt_characters=4_500), media_kind=kind_of)
+    cut = render(
+        far, PromptContext("I"), limits=EvidenceLimits(prompt_characters=4_500), media_kind=kind_of
+    )
     assert ("[image 1]" in cut.text) == bool(cut.media)
 
 
@@ -368,21 +396,21 @@ def test_what_was_said_about_the_component_is_sent_before_what_went_through_the_
     """Where there is room for one image, it is not one of another step's."""
     seen, scan, pages = Picture(), Picture(), [Picture() for _ in range(8)]
     made = [
-        Record(
+        EvidenceRecord(
             number,
             0.0,
             passed=False,
             feedback="Look at (attachment: image 1).",
-            calls=(Call(1, "label", {"scan": scan}, {"y": "z"}),),
+            calls=(ComponentCall(1, "label", {"scan": scan}, {"y": "z"}),),
             calls_made=1,
             inputs={"pages": pages},
             attachments={"image 1": seen},
         )
         for number in (1, 2)
     ]
-    prompt = render(made, Brief("I"), limits=Limits(media=2), media_kind=kind_of)
+    prompt = render(made, PromptContext("I"), limits=EvidenceLimits(media=2), media_kind=kind_of)
     assert [medium for _, medium in prompt.media] == [scan, seen]
-    alone = render(made, Brief("I"), limits=Limits(media=1), media_kind=kind_of)
+    alone = render(made, PromptContext("I"), limits=EvidenceLimits(media=1), media_kind=kind_of)
     assert [medium for _, medium in alone.media] == [scan]
     assert "Look at [... 1 image left out ...]." in alone.text
 
@@ -391,16 +419,18 @@ def test_what_was_said_about_the_component_is_sent_before_what_went_through_the_
 def test_words_like_a_title_are_not_taken_for_one(where):
     """Where a user's text speaks of [image 1], ours are called otherwise."""
     words = "See [image 1]."
-    found = Record(
+    found = EvidenceRecord(
         1,
         0.0,
         passed=False,
         feedback=words if where == "feedback" else "",
-        calls=(Call(1, "label", {"a": words if where == "input" else "", "b": Picture()}, {}),),
+        calls=(
+            ComponentCall(1, "label", {"a": words if where == "input" else "", "b": Picture()}, {}),
+        ),
         calls_made=1,
     )
-    brief = Brief(words if where == "instruction" else "I")
-    prompt = render([found], brief, template=PLAIN, media_kind=kind_of)
+    context = PromptContext(words if where == "instruction" else "I")
+    prompt = render([found], context, template=PLAIN, media_kind=kind_of)
     ((title, _),) = prompt.media
     assert title == "[attached image 1]"
     assert prompt.text.count(title) == 1
@@ -415,11 +445,11 @@ def test_the_current_text_is_shown_byte_for_byte():
 
 def test_the_surroundings_of_a_step_are_listed_in_order():
     """Other steps in a line each, the component's own calls in their place, the whole around."""
-    found = Record(
+    found = EvidenceRecord(
         1,
         0.0,
         passed=False,
-        calls=(Call(1, "label", {"query": "q"}, {"label": "K1"}),),
+        calls=(ComponentCall(1, "label", {"query": "q"}, {"label": "K1"}),),
         calls_made=1,
         inputs={"question": "Why\nso?"},
         outputs={"answer": "x" * 500},
@@ -461,10 +491,10 @@ def test_growing_inputs_are_folded_in_any_form(first, second, shown):
     """A history in JSON, or in the midst of one long text, is shown once."""
     log = "abc " * 75
     calls = tuple(
-        Call(n, "label", {"log": form % log}, {"x": "y"})
+        ComponentCall(n, "label", {"log": form % log}, {"x": "y"})
         for n, form in enumerate([first, second], 1)
     )
-    found = Record(1, 0.0, passed=False, calls=calls, calls_made=2)
+    found = EvidenceRecord(1, 0.0, passed=False, calls=calls, calls_made=2)
     prompt = rendered([found], instruction="I", template=PLAIN)
     assert prompt.count("abc ") <= 76
     assert shown.replace("{}", "in the call before ...]") in prompt
@@ -477,7 +507,7 @@ def test_guidance_limits_and_references_have_sections_of_their_own():
         instruction="I",
         references={"Style": "Say please."},
         guidance="Prefer short rules.",
-        limits=["Keep {x}", "Be brief"],
+        limits=["Keep {x}", "Be context"],
         form="F",
     )
     headings = [line for line in prompt.splitlines() if line.startswith("# ")]
@@ -489,7 +519,7 @@ def test_guidance_limits_and_references_have_sections_of_their_own():
         "# Limits that the new instruction has to keep to",
         "# Your task",
     ]
-    assert "\n\n- Keep {x}\n- Be brief\n\n# Your task\n" in prompt
+    assert "\n\n- Keep {x}\n- Be context\n\n# Your task\n" in prompt
     assert "\n\n\n" not in prompt
     bare = rendered([record(1)], instruction="I", form="F")
     assert "author" not in bare
@@ -529,7 +559,9 @@ def test_objectives_and_media_stand_where_they_belong():
     seen = replace(
         record(2), feedback="Look at (attachment: image 1).", attachments={"image 1": shown}
     )
-    prompt = render([seen], Brief("I"), media_kind=lambda value: "image" if value is shown else "")
+    prompt = render(
+        [seen], PromptContext("I"), media_kind=lambda value: "image" if value is shown else ""
+    )
     assert [medium for _, medium in prompt.media] == [shown]
     assert "Look at [image 1]." in prompt.text
     assert "With the feedback" not in prompt.text
@@ -539,15 +571,17 @@ LONG = "The invoice is wrong. " * 20
 
 
 def joint(*calls, **more):
-    return Record(1, 0.0, passed=False, calls=calls, calls_made=len(calls), **more)
+    return EvidenceRecord(1, 0.0, passed=False, calls=calls, calls_made=len(calls), **more)
 
 
 def test_calls_of_several_components_are_named_and_what_passes_through_is_shown_once():
     """A long value that stands above is a pointer to it, a short one is shown again."""
     found = joint(
-        Call(1, "find", {"text": LONG, "lang": "en"}, {"note": LONG + "!"}),
-        Call(2, "label", {"note": LONG + "!", "text": LONG, "lang": "en"}, {"label": "K1"}),
-        Call(3, "find", {"text": LONG + "?"}, {"note": "n"}),
+        ComponentCall(1, "find", {"text": LONG, "lang": "en"}, {"note": LONG + "!"}),
+        ComponentCall(
+            2, "label", {"note": LONG + "!", "text": LONG, "lang": "en"}, {"label": "K1"}
+        ),
+        ComponentCall(3, "find", {"text": LONG + "?"}, {"note": "n"}),
         inputs={"text": LONG},
         feedback="Say K3.",
         remarks={"find": "Too long."},
@@ -571,8 +605,8 @@ def test_calls_of_several_components_are_named_and_what_passes_through_is_shown_
 
 def test_what_did_better_is_called_so_and_is_never_a_wrong_output():
     """A contrast need not be right."""
-    call = Call(1, "label", {"text": "x"}, {"label": "K2"})
-    beside = Record(2, 0.5, passed=False, is_contrast=True, calls=(call,), calls_made=1)
+    call = ComponentCall(1, "label", {"text": "x"}, {"label": "K2"})
+    beside = EvidenceRecord(2, 0.5, passed=False, is_contrast=True, calls=(call,), calls_made=1)
     shown = rendered([joint(call), beside], instruction="I", template=PLAIN)
     assert "## Example 1: score 0, to be improved\n\nInput:\ntext: x\n\nWrong output:" in shown
     assert "## Example 2: score 0.5, better\n\nInput:\ntext: x\n\nOutput:" in shown

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
-from dspy_gepa.reflect.records import Call, Record, Turn, alike, records_of
+from dspy_gepa.reflect.records import ComponentCall, EvidenceRecord, Turn, alike, records_of
 
 
 def step(component, text, failure=""):
@@ -33,15 +33,15 @@ def test_every_call_of_the_component_and_of_no_other_is_kept_in_order():
     """A record holds every call of its component, in order, and no call of another component."""
     steps = (step("a", "1"), step("b", "2"), step("a", "3"), step("a", "1"))
     (record,) = records_of(request(rollout(0.5, *steps, feedback="so so")), ["a"])
-    assert record == Record(
+    assert record == EvidenceRecord(
         example=10,
         score=0.5,
         passed=False,
         feedback="so so",
         calls=(
-            Call(1, "a", {"text": "1"}, {"label": "1"}),
-            Call(2, "a", {"text": "3"}, {"label": "3"}),
-            Call(3, "a", {"text": "1"}, {"label": "1"}),
+            ComponentCall(1, "a", {"text": "1"}, {"label": "1"}),
+            ComponentCall(2, "a", {"text": "3"}, {"label": "3"}),
+            ComponentCall(3, "a", {"text": "1"}, {"label": "1"}),
         ),
         calls_made=3,
         turns=(
@@ -59,7 +59,7 @@ def test_a_rollout_without_a_call_counts_only_if_it_crashed():
     crashed = rollout(0.0, step("b", "x"), failure="KeyError: 'x'")
     found = records_of(request(untouched, crashed), ["a"])
     turns = (Turn("b", 0, {"text": "x"}, {"label": "x"}),)
-    assert found == (Record(11, 0.0, passed=False, failure="KeyError: 'x'", turns=turns),)
+    assert found == (EvidenceRecord(11, 0.0, passed=False, failure="KeyError: 'x'", turns=turns),)
 
 
 def test_what_surrounds_a_component_is_kept_only_where_it_is_something_else():

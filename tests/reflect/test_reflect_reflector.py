@@ -23,12 +23,12 @@ from dspy_gepa.core.work import (
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.reflect.exchange import PromptTooLong, Reply
 from dspy_gepa.reflect.predicates import (
-    Facts,
+    TextFacts,
     copies_no_examples,
     keeps_placeholders,
     names_output_fields,
 )
-from dspy_gepa.reflect.prompt import Limits
+from dspy_gepa.reflect.prompt import EvidenceLimits
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.reflect.rules import Rules
 from dspy_gepa.reflect.templates import ADDITION, TRANSCRIPTION, Template
@@ -438,7 +438,7 @@ def test_a_component_without_evidence_costs_no_call():
 def test_a_text_too_long_for_the_prompt_costs_no_call():
     """An instruction that leaves no room is a problem, not a cut prompt."""
     long = Candidate.of({"label": "x" * 4_000})
-    reflector = Reflector(Script(), limits=Limits(prompt_characters=4_000))
+    reflector = Reflector(Script(), limits=EvidenceLimits(prompt_characters=4_000))
     answer = reflector(request("label", candidate=long), {}, {})
     assert answer.lm_calls == 0
     assert "label: the current instruction has 4,000 characters" in missing(answer)
@@ -612,7 +612,7 @@ def test_who_does_what_the_prompt_says_is_never_refused(count, settings):
         frozen={"label": ["at most one word", "Stop."]},
         max_instruction_tokens=60,
         predicates=PREDICATES[:count],
-    ).with_facts(Facts({"label": ["label"]}, lambda: [remark]))
+    ).with_facts(TextFacts({"label": ["label"]}, lambda: [remark]))
     told = []
 
     def obedient(prompt):
@@ -639,7 +639,9 @@ def test_who_does_what_the_prompt_says_is_never_refused(count, settings):
 def test_what_a_check_refuses_was_told_beforehand(predicate):
     """In the first question, and again with the reason in the second."""
     remark = "The word for a refund is K3, and nobody has ever said anything else about it."
-    rules = Rules(predicates=[predicate]).with_facts(Facts({"label": ["label"]}, lambda: [remark]))
+    rules = Rules(predicates=[predicate]).with_facts(
+        TextFacts({"label": ["label"]}, lambda: [remark])
+    )
     current = "Fill `label` from {message}."
     lm = Script(marked(remark), "<no_change/>")
     asked = request("label", candidate=CANDIDATE.rewritten({"label": current}))
@@ -716,7 +718,7 @@ def test_prompts_and_repairs_keep_the_limit():
         Evidence(n, Rollout(0.0, "f" * 900, trace=Trace(steps=steps))) for n in range(9)
     )
     lm = Script("Hm. " * 9_000, "")
-    reflector = Reflector(lm, limits=Limits(prompt_characters=6_000))
+    reflector = Reflector(lm, limits=EvidenceLimits(prompt_characters=6_000))
     asked_twice(reflector, ReflectionRequest(1, CANDIDATE, ("label",), evidence))
     assert len(lm.prompts) == 2
     assert all(len(prompt) <= 6_000 for prompt in lm.prompts)

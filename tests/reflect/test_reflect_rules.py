@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.reflect.rules import Judged, Rules
+from dspy_gepa.reflect.rules import CheckedText, Rules
 
 OLD = 'Rate {message} from 1 to 5.\nAnswer in JSON with the key "label".'
 ROW = " ".join(f"word{n}" for n in range(15))
@@ -64,7 +64,7 @@ def test_what_is_judged_is_the_text_as_the_program_says_it():
     """A part that is in the reply and gets lost on the way to the program is missed."""
     rules = Rules(frozen={"a": ["  key"]}, normalised=lambda _, text: inspect.cleandoc(text))
     old = "Form:\n  key\nEnd."
-    assert rules.judged("a", old, "  Say:\n  key\nEnd.\n") == Judged("Say:\n  key\nEnd.")
+    assert rules.judged("a", old, "  Say:\n  key\nEnd.\n") == CheckedText("Say:\n  key\nEnd.")
     reason = rules.judged("a", old, "Say:\n  key\n  End.").reason
     assert '"  key" 0 times' in reason
     assert "without indentation" in reason
@@ -84,8 +84,8 @@ def test_a_text_that_no_program_says_is_refused_with_the_reason():
 def test_a_text_that_says_the_same_is_the_old_one():
     """White space that the program drops makes no new text, and so breaks no rule either."""
     rules = Rules(predicates=[lambda *_: False])
-    assert rules.judged("a", " old", " old") == Judged(" old")
-    assert rules.judged("a", " old", "old\n") == Judged(" old")
+    assert rules.judged("a", " old", " old") == CheckedText(" old")
+    assert rules.judged("a", " old", "old\n") == CheckedText(" old")
     assert rules.judged("a", " old", "new\n").reason
 
 

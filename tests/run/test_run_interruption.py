@@ -18,8 +18,8 @@ import json, os, signal, sys, threading
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.core.work import Setback
-from dspy_gepa.run.loop import run
+from dspy_gepa.core.work import RequestFailure
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.pace import Pace
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
@@ -54,7 +54,7 @@ def worker(request):
     if given.get("busy_at") and number >= given["busy_at"]:
         if number == given["busy_at"]:
             threading.Timer(0.3, press).start()
-        return Setback(request.key, "busy", is_lasting=False)
+        return RequestFailure(request.key, "busy", is_lasting=False)
     return WORLD(request)
 
 def listen(event, state):
@@ -73,7 +73,7 @@ before = signal.getsignal(signal.SIGINT)
 told, state = "", None
 try:
     pace = Pace(executor.slots, (600.0,) if given.get("busy_at") else ())
-    state = run(start(SETTINGS, WORLD.student), executor, [listen], pace=pace).state
+    state = run_loop(start(SETTINGS, WORLD.student), executor, [listen], pace=pace).state
 except KeyboardInterrupt:
     told = "KeyboardInterrupt"
 print(json.dumps({

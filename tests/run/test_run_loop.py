@@ -11,8 +11,8 @@ from dspy_gepa.core.events import Ended, Issued, RolledOut
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.search import evolve, start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.core.work import ReflectionRequest, RolloutRequest, Setback
-from dspy_gepa.run.loop import Finish, run
+from dspy_gepa.core.work import ReflectionRequest, RequestFailure, RolloutRequest
+from dspy_gepa.run.loop import RunOutcome, run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.testing.orders import OrderedExecutor, VirtualTimeExecutor
@@ -59,7 +59,7 @@ def test_listeners_are_told_everything_in_order():
         other,
         lambda *_: order.append("other"),
     ]
-    finish = run(begin(), SerialExecutor(WORLD), listeners)
+    finish = run_loop(begin(), SerialExecutor(WORLD), listeners)
     assert one.events == other.events
     assert one.states[-1] is finish.state
     assert reduce(evolve, one.events, begin()) == finish.state
@@ -69,7 +69,7 @@ def test_listeners_are_told_everything_in_order():
 def test_each_request_is_submitted_once():
     """However long it takes to be answered, a request is handed out once."""
     executor = Interrupted(WORLD, at=())
-    finish = run(begin(), executor)
+    finish = run_loop(begin(), executor)
     assert len(executor.submitted) == len(set(executor.submitted))
     rollouts = [key for key in executor.submitted if isinstance(key, RolloutKey)]
     assert set(rollouts) == set(finish.state.known)
@@ -81,7 +81,7 @@ def test_the_first_interrupt_finishes_what_runs(wait):
     witness = Witness(WORLD)
     executor = Interrupted(witness, at=[wait])
     recording = Recording()
-    finish = run(begin(), executor, [recording])
+    finish = run_loop(begin(), executor, [recording])
     assert finish.state.ending == "interrupted from the keyboard"
     assert (finish.state.is_broken, finish.error, executor.in_flight) == (False, None, 0)
     assert replace(finish.state.tally, proposals=0) == witness.tally
@@ -92,16 +92,16 @@ def test_the_first_interrupt_finishes_what_runs(wait):
 def test_an_interrupted_run_can_be_carried_on():
     """The events of an interrupted run without its end lead to the run that nobody interrupted."""
     recording = Recording()
-    run(begin(), Interrupted(WORLD, at=[25]), [recording])
+    run_loop(begin(), Interrupted(WORLD, at=[25]), [recording])
     events = [event for event in recording.events if not isinstance(event, Ended)]
-    resumed = run(reduce(evolve, events, begin()), SerialExecutor(WORLD)).state
-    assert outcome(resumed) == outcome(run(begin(), SerialExecutor(WORLD)).state)
+    resumed = run_loop(reduce(evolve, events, begin()), SerialExecutor(WORLD)).state
+    assert outcome(resumed) == outcome(run_loop(begin(), SerialExecutor(WORLD)).state)
 
 
 def test_the_second_interrupt_is_raised_at_once():
     """Who presses Ctrl-C again does not wait for what runs."""
     with pytest.raises(KeyboardInterrupt):
-        run(begin(), Interrupted(WORLD, at=[20, 21]))
+        run_loop(begin(), Interrupted(WORLD, at=[20, 21]))
 
 
 def test_an_interrupt_inside_the_serial_worker_is_a_stop():
@@ -114,7 +114,7 @@ def test_an_interrupt_inside_the_serial_worker_is_a_stop():
             raise KeyboardInterrupt
         return WORLD(request)
 
-    finish = run(begin(), SerialExecutor(worker))
+    finish = run_loop(begin(), SerialExecutor(worker))
     assert finish.state.ending == "interrupted from the keyboard"
     assert (len(calls), len(finish.state.members) > 0) == (25, True)
 
@@ -127,11 +127,11 @@ def test_a_breakdown_ends_the_run_with_its_cause(num_threads):
     def worker(request):
         if isinstance(request, ReflectionRequest):
             error = errors[min(request.ticket - 1, 1)]
-            return Setback(request.key, f"the server said {error}", error=error)
+            return RequestFailure(request.key, f"the server said {error}", error=error)
         return WORLD(request)
 
     executor = ThreadedExecutor(worker, num_threads) if num_threads else SerialExecutor(worker)
-    finish = run(begin(), executor)
+    finish = run_loop(begin(), executor)
     executor.close()
     assert finish.state.is_broken
     assert finish.error in errors
@@ -142,7 +142,9 @@ def test_a_breakdown_ends_the_run_with_its_cause(num_threads):
 
 def test_a_breakdown_of_the_seed_leaves_no_member():
     """Where the very first rollout breaks, the run ends without a pool."""
-    finish = run(begin(), SerialExecutor(lambda request: Setback(request.key, "no key")))
+    finish = run_loop(
+        begin(), SerialExecutor(lambda request: RequestFailure(request.key, "no key"))
+    )
     assert (len(finish.state.members), finish.state.ending, finish.error) == (0, "no key", None)
 
 
@@ -150,7 +152,7 @@ def test_a_stopper_ends_the_run_after_a_commit():
     """As soon as a stopper gives a reason the run ends with it; what runs is still counted, and
     what was committed stays."""
     witness, recording = Witness(WORLD), Recording()
-    finish = run(
+    finish = run_loop(
         begin(),
         Interrupted(witness, at=()),
         [recording],
@@ -173,7 +175,7 @@ def test_the_first_stopper_with_a_reason_is_the_one_that_is_told():
         return ""
 
     reasons = [never, lambda _state: "one", lambda _state: "other"]
-    finish = run(begin(), SerialExecutor(WORLD), stoppers=reasons)
+    finish = run_loop(begin(), SerialExecutor(WORLD), stoppers=reasons)
     # One after the other, the first proposal is over when the seed is.
     assert (finish.state.ending, asked, len(finish.state.history)) == ("one", [2], 2)
 
@@ -181,22 +183,24 @@ def test_the_first_stopper_with_a_reason_is_the_one_that_is_told():
 def test_stoppers_are_asked_once_a_commit_at_most():
     """A stopper sees every growth of the history, and a run that it never stops is unchanged."""
     seen = []
-    finish = run(begin(), SerialExecutor(WORLD), stoppers=[lambda state: seen.append(state) or ""])
+    finish = run_loop(
+        begin(), SerialExecutor(WORLD), stoppers=[lambda state: seen.append(state) or ""]
+    )
     lengths = [len(state.history) for state in seen]
     assert lengths == sorted(set(lengths))
     assert lengths[-1] <= len(finish.state.history)
-    assert outcome(finish.state) == outcome(run(begin(), SerialExecutor(WORLD)).state)
+    assert outcome(finish.state) == outcome(run_loop(begin(), SerialExecutor(WORLD)).state)
 
 
 def test_a_run_that_has_ended_is_finished_at_once():
     """Carrying on an ended run does nothing and asks nobody."""
-    ended = run(begin(), SerialExecutor(WORLD)).state
+    ended = run_loop(begin(), SerialExecutor(WORLD)).state
 
     def nobody(_request):
         raise AssertionError
 
     recording = Recording()
-    assert run(ended, SerialExecutor(nobody), [recording]) == Finish(ended)
+    assert run_loop(ended, SerialExecutor(nobody), [recording]) == RunOutcome(ended)
     assert recording.events == []
 
 
@@ -213,22 +217,24 @@ def test_an_answer_that_nobody_asked_for_does_no_harm():
                 return stray
             return super().next_answer(timeout_seconds)
 
-    expected = run(begin(), SerialExecutor(WORLD)).state
-    found = run(begin(), Stray(WORLD)).state
+    expected = run_loop(begin(), SerialExecutor(WORLD)).state
+    found = run_loop(begin(), Stray(WORLD)).state
     assert list(found.history) == list(expected.history)
     assert set(found.known) == {*expected.known, stray.key}
 
 
 def test_it_is_told_whether_somebody_ended_the_run():
     """A stopper, Ctrl-C and the seconds do; the budget and a breakdown are the run's own end."""
-    by_stopper = run(begin(), SerialExecutor(WORLD), stoppers=[lambda _state: "enough"])
-    by_keyboard = run(begin(), Interrupted(WORLD, at=[7]))
+    by_stopper = run_loop(begin(), SerialExecutor(WORLD), stoppers=[lambda _state: "enough"])
+    by_keyboard = run_loop(begin(), Interrupted(WORLD, at=[7]))
     hurried = replace(SETTINGS, limits=Limits(metric_calls=150, seconds=0.0))
-    by_time = run(start(hurried, WORLD.student), SerialExecutor(WORLD))
+    by_time = run_loop(start(hurried, WORLD.student), SerialExecutor(WORLD))
     assert (by_stopper.is_stopped, by_keyboard.is_stopped, by_time.is_stopped) == (True,) * 3
-    broken = run(begin(), SerialExecutor(lambda request: Setback(request.key, "no key")))
-    finished = run(begin(), SerialExecutor(WORLD))
-    again = run(finished.state, SerialExecutor(WORLD))
+    broken = run_loop(
+        begin(), SerialExecutor(lambda request: RequestFailure(request.key, "no key"))
+    )
+    finished = run_loop(begin(), SerialExecutor(WORLD))
+    again = run_loop(finished.state, SerialExecutor(WORLD))
     assert (broken.is_stopped, finished.is_stopped, again.is_stopped) == (False,) * 3
 
 
@@ -250,7 +256,7 @@ def test_a_reflection_takes_no_rollouts_place(num_threads):
 
     met = threading.Event()
     state = start(replace(SETTINGS, window=8), WORLD.student)
-    finish = run(state, ThreadedExecutor(worker, num_threads))
+    finish = run_loop(state, ThreadedExecutor(worker, num_threads))
     assert met.is_set()
     assert not finish.state.is_broken
-    assert outcome(finish.state) == outcome(run(state, SerialExecutor(WORLD)).state)
+    assert outcome(finish.state) == outcome(run_loop(state, SerialExecutor(WORLD)).state)

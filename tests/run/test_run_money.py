@@ -11,8 +11,8 @@ from dspy_gepa.core.budget import FREE, Limits, Usage
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.streams import stream
-from dspy_gepa.core.work import ReflectionRequest, RolloutAnswer, RolloutRequest, Setback
-from dspy_gepa.run.loop import run
+from dspy_gepa.core.work import ReflectionRequest, RequestFailure, RolloutAnswer, RolloutRequest
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.pace import Pace
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
@@ -51,7 +51,7 @@ class Paid:
 def finished(limits, worker, executor):
     begun = start(replace(SETTINGS, limits=limits), WORLD.student)
     made = executor(worker)
-    state = run(begun, made).state
+    state = run_loop(begun, made).state
     made.close()
     return state
 
@@ -173,12 +173,12 @@ def test_what_was_lost_is_part_of_what_was_used():
     def worker(request):
         attempts.append(request.key)
         if isinstance(request, RolloutRequest) and attempts.count(request.key) == 1:
-            return Setback(request.key, "busy", is_lasting=False, usage=ROLLOUT)
+            return RequestFailure(request.key, "busy", is_lasting=False, usage=ROLLOUT)
         return paid(request)
 
     begun = start(replace(SETTINGS, limits=Limits(usd=20.0)), WORLD.student)
     executor = OrderedExecutor(worker)
-    state = run(begun, executor, pace=Pace(executor.slots, pauses_seconds=())).state
+    state = run_loop(begun, executor, pace=Pace(executor.slots, pauses_seconds=())).state
     assert state.lost.usage == ROLLOUT.times(state.tally.rollouts)
     assert state.tally.usage == state.lost.usage + paid.total
     assert state.tally.usd <= 20.0

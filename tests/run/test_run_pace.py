@@ -2,7 +2,7 @@
 
 import pytest
 
-from dspy_gepa.core.work import Setback
+from dspy_gepa.core.work import RequestFailure
 from dspy_gepa.run.pace import PAUSES_SECONDS, Pace
 
 
@@ -16,7 +16,7 @@ class Clock:
 
 
 def setback(retry_after_seconds=0.0):
-    return Setback(7, "busy", is_lasting=False, retry_after_seconds=retry_after_seconds)
+    return RequestFailure(7, "busy", is_lasting=False, retry_after_seconds=retry_after_seconds)
 
 
 def begun(slots=8, pauses_seconds=(2.0, 8.0, 30.0)):

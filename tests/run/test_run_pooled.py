@@ -13,14 +13,14 @@ import cloudpickle
 import pytest
 
 from dspy_gepa.core.budget import Limits
-from dspy_gepa.core.events import Faltered
+from dspy_gepa.core.events import RequestFailed
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.core.work import RolloutAnswer, RolloutRequest, Setback
+from dspy_gepa.core.work import RequestFailure, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import RemoteError, SettingsError
-from dspy_gepa.run.loop import run
-from dspy_gepa.run.parcel import Outcome, Parcel, carried_out, received, sendable, versions
+from dspy_gepa.run.loop import run_loop
+from dspy_gepa.run.parcel import Parcel, ParcelOutcome, carried_out, received, sendable, versions
 from dspy_gepa.run.pooled import PooledExecutor, pool_of
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.conformance import check_executor
@@ -46,7 +46,7 @@ class Recipe:
                 file.write(f"{request.example}\n")
         if request.example == self.dies_on and not self._has_died():
             os.kill(os.getpid(), signal.SIGKILL)
-        return Outcome(self.world(request), self.world(request))
+        return ParcelOutcome(self.world(request), self.world(request))
 
     def _has_died(self):
         if not self.dies_once:
@@ -123,9 +123,9 @@ def test_what_ray_loses_is_begun_again_and_counted(ray, tmp_path):
     folder = tmp_path / "begun"
     folder.mkdir()
     settings = world_settings(proposals=12)
-    expected = run(start(settings, WORLD.student), SerialExecutor(WORLD)).state
+    expected = run_loop(start(settings, WORLD.student), SerialExecutor(WORLD)).state
     executor = executor_over(ray, Recipe(WORLD, folder, dies_on=5, dies_once=True), 4)
-    found = run(start(settings, WORLD.student), executor).state
+    found = run_loop(start(settings, WORLD.student), executor).state
     executor.close()
     assert found.members == expected.members
     assert found.lost.rollouts == found.tally.rollouts - expected.tally.rollouts == 1
@@ -142,7 +142,7 @@ def test_what_always_loses_its_process_with_ray_is_a_failure(ray, tmp_path):
         executor.submit(REQUEST)
         answers.append(executor.next_answer())
     executor.close()
-    assert [type(each) for each in answers] == [Setback, Setback, RolloutAnswer]
+    assert [type(each) for each in answers] == [RequestFailure, RequestFailure, RolloutAnswer]
     assert "went away" in answers[-1].rollout.failure
     assert sum(each.rollouts for each in answers[:2]) + 1 == really_begun(folder)
 
@@ -152,14 +152,16 @@ def test_what_a_cluster_loses_is_counted_and_the_run_is_the_same(dask_client, tm
     folder = tmp_path / "begun"
     folder.mkdir()
     settings = world_settings(proposals=12)
-    expected = run(start(settings, WORLD.student), SerialExecutor(WORLD)).state
+    expected = run_loop(start(settings, WORLD.student), SerialExecutor(WORLD)).state
     executor = executor_over(dask_client, Recipe(WORLD, folder, dies_on=5, dies_once=True), 4)
     events = []
-    found = run(start(settings, WORLD.student), executor, [lambda e, _: events.append(e)]).state
+    found = run_loop(
+        start(settings, WORLD.student), executor, [lambda e, _: events.append(e)]
+    ).state
     executor.close()
     assert found.members == expected.members
     assert [each.verdict for each in found.history] == [each.verdict for each in expected.history]
-    lost = [event for event in events if isinstance(event, Faltered)]
+    lost = [event for event in events if isinstance(event, RequestFailed)]
     assert lost
     assert all(event.is_of_process for event in lost)
     # A neighbor in the same process may be killed after it was announced and before it began.
@@ -174,7 +176,7 @@ def test_a_rollout_that_always_loses_its_process_is_a_failure(dask_client, tmp_p
     executor = executor_over(dask_client, Recipe(WORLD, folder, dies_on=1))
     executor.submit(REQUEST)
     lost = executor.next_answer()
-    assert isinstance(lost, Setback)
+    assert isinstance(lost, RequestFailure)
     assert lost.is_of_process
     assert not lost.is_lasting
     executor.submit(REQUEST)
@@ -193,7 +195,7 @@ def test_a_pool_that_loses_a_process_ends_the_run_and_what_was_begun_counts(tmp_
     folder.mkdir()
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         executor = executor_over(pool, Recipe(WORLD, folder, dies_on=5), 2)
-        finish = run(start(world_settings(proposals=5), WORLD.student), executor)
+        finish = run_loop(start(world_settings(proposals=5), WORLD.student), executor)
         executor.close()
     assert finish.state.is_broken
     assert "BrokenProcessPool" in str(finish.error)
@@ -207,7 +209,7 @@ def test_a_pool_that_is_shut_down_is_said_before_anything_is_paid():
     executor = executor_over(pool, Recipe(WORLD))
     executor.submit(REQUEST)
     answer = executor.next_answer()
-    assert isinstance(answer, Setback)
+    assert isinstance(answer, RequestFailure)
     assert answer.is_lasting
     assert "after shutdown" in answer.cause
     assert answer.rollouts == answer.metric_calls == 0
@@ -259,12 +261,14 @@ def there(carry_out):
 
 
 def without_a_server(request, _):
-    return Outcome(Setback(request.key, "no server", error=Untold("no server", threading.Lock())))
+    return ParcelOutcome(
+        RequestFailure(request.key, "no server", error=Untold("no server", threading.Lock()))
+    )
 
 
 def with_a_lock(request, _):
     held = {"lock": threading.Lock()}
-    return Outcome(RolloutAnswer(request.key, Rollout(score=1.0, output=held)))
+    return ParcelOutcome(RolloutAnswer(request.key, Rollout(score=1.0, output=held)))
 
 
 def test_errors_that_cannot_be_read_travel_as_text_and_class():
@@ -329,7 +333,7 @@ def test_a_cluster_that_goes_away_is_an_end_and_what_had_begun_counts(what, tmp_
     answer = executor.next_answer()
     executor.close()
     cluster.close()
-    assert isinstance(answer, Setback)
+    assert isinstance(answer, RequestFailure)
     assert answer.is_lasting
     assert answer.rollouts == 1
     assert "went away" in answer.cause

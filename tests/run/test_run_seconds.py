@@ -8,7 +8,7 @@ import pytest
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.core.work import Setback
+from dspy_gepa.core.work import RequestFailure
 from dspy_gepa.run import loop
 from dspy_gepa.run.pace import Pace
 from dspy_gepa.run.serial import SerialExecutor
@@ -49,7 +49,7 @@ def clock(monkeypatch):
 def test_after_so_many_seconds_nothing_is_begun(clock):
     """Six requests of ten seconds fit into sixty; the reason names the seconds."""
     witness = Witness(clock.taking(10.0))
-    finish = loop.run(start(SETTINGS, WORLD.student), SerialExecutor(witness))
+    finish = loop.run_loop(start(SETTINGS, WORLD.student), SerialExecutor(witness))
     assert len(witness.answers) == 6
     assert finish.state.ending == "the budget is used up: 60 seconds have passed"
     assert (finish.state.is_broken, finish.error) == (False, None)
@@ -59,7 +59,7 @@ def test_what_runs_is_finished(clock):
     """A request that began in time is answered and counted, however long it takes."""
     witness = Witness(clock.taking(61.0))
     executor = ThreadedExecutor(witness, 4)
-    state = loop.run(start(SETTINGS, WORLD.student), executor).state
+    state = loop.run_loop(start(SETTINGS, WORLD.student), executor).state
     executor.close()
     assert (len(witness.answers), len(state.known), state.tally.metric_calls) == (1, 1, 1)
     assert state.ending.endswith("60 seconds have passed")
@@ -70,10 +70,10 @@ def test_each_call_has_its_own_seconds(clock):
     state = start(SETTINGS, WORLD.student)
     calls = 0
     while not state.ending or "seconds" in state.ending:
-        state = loop.run(replace(state, ending=""), SerialExecutor(clock.taking(2.0))).state
+        state = loop.run_loop(replace(state, ending=""), SerialExecutor(clock.taking(2.0))).state
         calls += 1
     without = replace(SETTINGS, limits=Limits(metric_calls=150))
-    expected = loop.run(start(without, WORLD.student), SerialExecutor(WORLD)).state
+    expected = loop.run_loop(start(without, WORLD.student), SerialExecutor(WORLD)).state
     assert calls > 2
     assert (list(state.history), state.ending) == (list(expected.history), expected.ending)
 
@@ -81,7 +81,7 @@ def test_each_call_has_its_own_seconds(clock):
 def test_other_limits_end_it_before(clock):
     """Whatever is used up first."""
     settings = replace(SETTINGS, limits=Limits(metric_calls=60, seconds=60.0))
-    state = loop.run(start(settings, WORLD.student), SerialExecutor(clock.taking(0.01))).state
+    state = loop.run_loop(start(settings, WORLD.student), SerialExecutor(clock.taking(0.01))).state
     assert " of 60 metric calls, " in state.ending
 
 
@@ -98,9 +98,9 @@ def test_a_pause_ends_with_the_seconds(clock):
             return None
 
     def busy(request):
-        return Setback(request.key, "busy", is_lasting=False)
+        return RequestFailure(request.key, "busy", is_lasting=False)
 
     pace = Pace(1, (45.0,), clock=lambda: clock.now_seconds)
-    state = loop.run(start(SETTINGS, WORLD.student), Waiting(busy), pace=pace).state
+    state = loop.run_loop(start(SETTINGS, WORLD.student), Waiting(busy), pace=pace).state
     assert waits == [45.0, 15.0]
     assert state.ending.endswith("60 seconds have passed")

@@ -3,7 +3,7 @@
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.store.manifest import Manifest
 from dspy_gepa.store.run_dir import RunDir
@@ -42,12 +42,12 @@ def carried_on(path, world=WORLD, settings=SETTINGS, executor=None, listeners=()
     with RunDir(path, manifest_of(world, settings), **options) as directory:
         state = directory.resumed(settings)
         worker = executor if executor is not None else SerialExecutor(world)
-        return run(state, worker, [directory.journal, *listeners]).state
+        return run_loop(state, worker, [directory.journal, *listeners]).state
 
 
 def recorded(world=WORLD, settings=SETTINGS, executor=None):
     """The events of a run that nothing is stored of, and where it ends."""
     recording = Recording()
     worker = executor if executor is not None else SerialExecutor(world)
-    state = run(start(settings, world.student), worker, [recording]).state
+    state = run_loop(start(settings, world.student), worker, [recording]).state
     return recording.events, state

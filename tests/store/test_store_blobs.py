@@ -27,7 +27,7 @@ def files_in(folder):
 def test_what_is_small_stays(tmp_path):
     """No folder is made where nothing is large."""
     fields = {"a": "x" * (LARGE - 1), "b": [1, {"c": None}]}
-    assert blobs_in(tmp_path / "blobs").thinned(fields) == fields
+    assert blobs_in(tmp_path / "blobs").externalize(fields) == fields
     assert files_in(tmp_path / "blobs") == []
 
 
@@ -35,14 +35,16 @@ def test_large_texts_are_shared(tmp_path):
     """Equal texts are one file, named by its content, over lines and over restarts."""
     folder = tmp_path / "blobs"
     thin = [
-        blobs_in(folder).thinned({"line": number, "texts": [DOCUMENT, "short", {"d": DOCUMENT}]})
+        blobs_in(folder).externalize(
+            {"line": number, "texts": [DOCUMENT, "short", {"d": DOCUMENT}]}
+        )
         for number in range(3)
     ]
     address = hashlib.sha256(dumps(DOCUMENT).encode()).hexdigest()
     assert files_in(folder) == [f"{address}.json"]
     reference = {"$blob": address}
     assert thin[1] == {"line": 1, "texts": [reference, "short", {"d": reference}]}
-    assert blobs_in(folder).whole(thin[1]) == {
+    assert blobs_in(folder).inline(thin[1]) == {
         "line": 1,
         "texts": [DOCUMENT, "short", {"d": DOCUMENT}],
     }
@@ -54,30 +56,30 @@ def test_large_texts_are_shared(tmp_path):
 def test_large_containers_become_files_too(tmp_path, value):
     """What is large by the number of its parts does not stay in a line either."""
     blobs = blobs_in(tmp_path)
-    thin = blobs.thinned({"output": value})
+    thin = blobs.externalize({"output": value})
     assert len(dumps(thin)) < 200
-    assert blobs.whole(thin) == {"output": value}
+    assert blobs.inline(thin) == {"output": value}
 
 
 @given(value=st.recursive(st.integers() | st.sampled_from(["x", DOCUMENT]), st.lists))
 def test_whatever_is_thinned_comes_back(tmp_path_factory, value):
     """Large parts within large parts included."""
     blobs = blobs_in(tmp_path_factory.mktemp("blobs"))
-    assert blobs.whole(blobs.thinned({"value": value})) == {"value": value}
+    assert blobs.inline(blobs.externalize({"value": value})) == {"value": value}
 
 
 def test_a_data_uri_becomes_a_file_of_its_content(tmp_path):
     """However small it is, and once however often it stands there; nothing encoded is left."""
     blobs, uri = blobs_in(tmp_path), data_uri("image/png", b"pixels")
     fields = {"a": [uri, {"b": uri}], "c": data_uri("audio/wav", b"pixels"), "d": f"see {uri}!"}
-    thin = blobs.thinned(fields)
+    thin = blobs.externalize(fields)
     address = hashlib.sha256(b"pixels").hexdigest()
     reference = {"$blob": address, "type": "image/png"}
     assert thin["a"] == [reference, {"b": reference}]
     assert thin["d"] == {"$joined": ["see ", reference, "!"]}
     assert files_in(tmp_path) == [f"{address}.bin"]
     assert (tmp_path / f"{address}.bin").read_bytes() == b"pixels"
-    assert blobs.whole(thin) == fields
+    assert blobs.inline(thin) == fields
 
 
 def joined(texts):
@@ -95,41 +97,41 @@ def joined(texts):
 def test_whatever_is_encoded_comes_back(tmp_path_factory, value):
     """Within large parts too, and what only looks like a data URI."""
     blobs = blobs_in(tmp_path_factory.mktemp("blobs"))
-    assert blobs.whole(blobs.thinned({"value": value})) == {"value": value}
+    assert blobs.inline(blobs.externalize({"value": value})) == {"value": value}
 
 
 def test_damaged_content_is_seen(tmp_path):
     """As it is of a JSON file."""
     blobs = blobs_in(tmp_path)
-    thin = blobs.thinned({"image": data_uri("image/png", b"pixels")})
+    thin = blobs.externalize({"image": data_uri("image/png", b"pixels")})
     (file,) = tmp_path.iterdir()
     file.write_bytes(b"other")
     with pytest.raises(JournalCorrupt, match=r"\.bin was changed"):
-        blobs.whole(thin)
+        blobs.inline(thin)
 
 
 def test_damage_is_seen(tmp_path):
     """A file that was changed or is gone is named; one that is damaged is written anew."""
     blobs = blobs_in(tmp_path)
-    thin = blobs.thinned({"text": DOCUMENT})
+    thin = blobs.externalize({"text": DOCUMENT})
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(JournalCorrupt, match=r"\.json was changed"):
-        blobs.whole(thin)
-    blobs_in(tmp_path).thinned({"text": DOCUMENT})
-    assert blobs.whole(thin) == {"text": DOCUMENT}
+        blobs.inline(thin)
+    blobs_in(tmp_path).externalize({"text": DOCUMENT})
+    assert blobs.inline(thin) == {"text": DOCUMENT}
     file.unlink()
     with pytest.raises(JournalCorrupt, match=r"\.json is missing"):
-        blobs.whole(thin)
+        blobs.inline(thin)
     file.mkdir()
     with pytest.raises(JournalError, match="cannot be read"):
-        blobs.whole(thin)
+        blobs.inline(thin)
     with pytest.raises(JournalError, match="cannot be written"):
-        blobs_in(tmp_path).thinned({"text": DOCUMENT})
+        blobs_in(tmp_path).externalize({"text": DOCUMENT})
 
 
 @pytest.mark.parametrize("address", ["../" * 10 + "etc/passwd", "A" * 64, "", 3, None])
 def test_an_address_leads_nowhere_else(tmp_path, address):
     """Only a digest is an address."""
     with pytest.raises(JournalCorrupt, match="is no address"):
-        blobs_in(tmp_path).whole({"$blob": address})
+        blobs_in(tmp_path).inline({"$blob": address})

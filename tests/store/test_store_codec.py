@@ -21,7 +21,7 @@ from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.errors import JournalCorrupt
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.store.codec import RECORDS, decode, encode
 from dspy_gepa.testing.witness import Recording
@@ -111,7 +111,9 @@ def test_every_type_of_an_event_is_in_the_table():
     kinds = {kind for union in unions for kind in typing.get_args(union)}
     assert kinds <= set(RECORDS)
     for kind, record in RECORDS.items():
-        assert [field.name for field in dataclasses.fields(kind)] == list(record.fields)
+        assert [field.name for field in dataclasses.fields(kind)] == list(
+            record.attributes.values()
+        )
 
 
 @given(st.integers(0, 200))
@@ -127,7 +129,7 @@ def test_events_of_whole_runs_come_back(seed):
         asked_about=world.names,
     )
     recording = Recording()
-    run(start(settings, world.student), SerialExecutor(world), [recording])
+    run_loop(start(settings, world.student), SerialExecutor(world), [recording])
     assert [parts(again(event)) for event in recording.events] == list(map(parts, recording.events))
 
 

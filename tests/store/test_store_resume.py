@@ -15,11 +15,11 @@ from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.caution import Cautious
 from dspy_gepa.core.events import Ended, Reflected, RolledOut
 from dspy_gepa.core.rollout import RolloutKey
-from dspy_gepa.core.rungs import Rungs
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import decide, evolve, requests, start
 from dspy_gepa.core.selection import by_estimate
-from dspy_gepa.core.work import ReflectionKey, Setback, Stop
-from dspy_gepa.run.loop import run
+from dspy_gepa.core.work import ReflectionKey, RequestFailure, Stop
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.store.resume import reopening, replayed, unanswered
@@ -55,7 +55,7 @@ class Plugged(VirtualTimeExecutor):
     def next_answer(self, timeout_seconds=None):
         self._answers -= 1
         if self._answers == -1:
-            if isinstance(self._said, Setback):
+            if isinstance(self._said, RequestFailure):
                 super().next_answer(timeout_seconds)
                 return self._said
             raise KeyboardInterrupt
@@ -126,7 +126,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path_factory, case, s
     assume(not expected.is_broken)
     witness = Witness(world)
     for said in data.draw(
-        st.lists(st.sampled_from([None, Setback(RolloutKey("none", 0), "away")]), max_size=3)
+        st.lists(st.sampled_from([None, RequestFailure(RolloutKey("none", 0), "away")]), max_size=3)
     ):
         answers, more = data.draw(st.integers(0, 30)), data.draw(st.integers(0, 9))
         with contextlib.suppress(Dead):
@@ -174,9 +174,9 @@ def test_what_was_decided_while_ending_is_taken_back():
         assert found.state == replayed(begun, [*told[:count], *found.events])
         answered = {event.key for event in told if isinstance(event, RolledOut)}
         assert answered == set(found.state.known)
-        assert outcome(run(found.state, SerialExecutor(WORLD)).state) == outcome(expected)
+        assert outcome(run_loop(found.state, SerialExecutor(WORLD)).state) == outcome(expected)
         merely = replayed(begun, [event for event in told if not isinstance(event, Ended)])
-        others += outcome(run(merely, SerialExecutor(WORLD)).state) != outcome(expected)
+        others += outcome(run_loop(merely, SerialExecutor(WORLD)).state) != outcome(expected)
     assert others
 
 
@@ -190,7 +190,7 @@ class JudgedWorld(RuleWorld):
 
 
 MEANS = replace(SETTINGS, window=1)
-RUNGS = Rungs(seed=5, first=2, step=2)
+RUNGS = ValidationSchedule(seed=5, first=2, step=2)
 BY_SEARCH = {
     "means": (WORLD, MEANS),
     "objectives": (JudgedWorld(names=WORLD.names), replace(MEANS, frontier="objective")),
@@ -290,7 +290,7 @@ def test_a_server_that_was_away_is_asked_as_often_again():
     one when it is carried on."""
     state = start(SETTINGS, WORLD.student)
     key = requests(reduce(evolve, decide(state, None), state))[0].key
-    busy, events = Setback(key, "busy", is_lasting=False), list(decide(state, None))
+    busy, events = RequestFailure(key, "busy", is_lasting=False), list(decide(state, None))
     for _ in range(SETTINGS.max_setbacks_in_a_row):
         events += decide(replayed(state, events), busy)
     assert replayed(state, events).is_broken

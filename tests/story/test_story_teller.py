@@ -5,7 +5,7 @@ import pytest
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.story.building import story_of
 from dspy_gepa.story.facts import Facts, Outcome
@@ -24,7 +24,7 @@ def searched(calls=150, **asked):
     )
     begun = start(settings, world.student)
     teller = Teller(begun)
-    finish = run(begun, SerialExecutor(world), [teller.told])
+    finish = run_loop(begun, SerialExecutor(world), [teller.told])
     return finish.state, teller
 
 

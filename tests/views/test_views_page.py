@@ -9,7 +9,7 @@ from made_story import story_of_texts
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.story.building import story_of
 from dspy_gepa.story.teller import Teller
@@ -29,7 +29,7 @@ def searched(calls):
     begun = start(settings, world.student)
     teller = Teller(begun)
     if calls:
-        run(begun, SerialExecutor(world), [teller.told])
+        run_loop(begun, SerialExecutor(world), [teller.told])
     return story_of(teller)
 
 

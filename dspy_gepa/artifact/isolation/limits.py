@@ -31,9 +31,9 @@ class Report:
     """What became of an evaluation's process."""
 
     answer: str = ""
-    """JSON; empty where it gave none."""
+    """JSON; empty if it gave none."""
     end: str = ""
-    """Why it gave none, in words; empty where it gave one."""
+    """Why it gave none, in words; empty if it gave one."""
     logged: str = ""
     printed: str = ""
     errors: str = ""

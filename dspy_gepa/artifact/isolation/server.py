@@ -16,7 +16,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from dspy_gepa.artifact.isolation.limits import ProcessLimits, Report
 from dspy_gepa.artifact.isolation.supervisor import become_parent_of_orphans, supervise
@@ -99,8 +99,10 @@ class ForkServer:
                     return waiting
                 _end(waiting)  # it was ended while nobody asked it for anything
             ours, theirs = socket.socketpair()
-            with theirs:
+            with theirs, ExitStack() as if_not_sent:
+                if_not_sent.callback(ours.close)
                 socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+                if_not_sent.pop_all()
             return ours
 
     def close(self) -> None:

@@ -154,7 +154,7 @@ class _Watch:
         return b"".join(self._answer)
 
     def until_end(self, limits: ProcessLimits) -> str:
-        """Why it came to no end of its own, or to a bad one; empty where it ended as it should."""
+        """Why it came to no end of its own, or to a bad one; empty if it ended as it should."""
         timeout_seconds, most = limits.timeout_seconds, limits.max_processes
         most = most if _IS_LINUX else None
         deadline = float("inf") if timeout_seconds is None else time.monotonic() + timeout_seconds
@@ -209,7 +209,7 @@ class _Watch:
 
 
 def _end(status: int) -> str:
-    """How a process ended, in words; empty where as it should."""
+    """How a process ended, in words; empty if as it should."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         name = signal.strsignal(number) or "unknown"
@@ -249,14 +249,14 @@ def _has_more_than(most: int) -> bool:
 
 def _descendants(most: int) -> list[int]:
     """The processes that came from this one; a few more than so many are enough."""
-    found = _children()
-    for pid in found:
-        if len(found) > most:
+    process_ids = _children()
+    for pid in process_ids:
+        if len(process_ids) > most:
             break
         for listing in Path(f"/proc/{pid}/task").glob("*/children"):
             with suppress(OSError):
-                found += map(int, listing.read_text("ascii").split())
-    return found
+                process_ids += map(int, listing.read_text("ascii").split())
+    return process_ids
 
 
 def _is_alive(pid: int) -> bool:

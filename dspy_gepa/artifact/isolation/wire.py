@@ -15,7 +15,7 @@ from dspy_gepa.artifact.isolation.limits import Report
 from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.core.work import Answer, RolloutAnswer, RolloutRequest, Setback
+from dspy_gepa.core.work import Answer, RequestFailure, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import JournalCorrupt, MetricError, WorkerError
 from dspy_gepa.store.codec import RECORDS
 from dspy_gepa.values.plain import dumps, loads, packed, unpacked
@@ -94,11 +94,11 @@ def packed_answer(answer: Answer) -> bytes:
     """The answer to a request for an evaluation."""
     if isinstance(answer, RolloutAnswer):
         return dumps({"rollout": RECORDS[Rollout].pack(answer.rollout)}).encode()
-    assert isinstance(answer, Setback)
-    told: dict[str, Any] = {name: getattr(answer, name) for name in _SETBACK}
-    told["usage"] = [answer.usage.total_tokens, answer.usage.usd]
-    told["is_of_evaluator"] = isinstance(answer.error, MetricError)
-    return dumps({"setback": packed(told)}).encode()
+    assert isinstance(answer, RequestFailure)
+    fields: dict[str, Any] = {name: getattr(answer, name) for name in _SETBACK}
+    fields["usage"] = [answer.usage.total_tokens, answer.usage.usd]
+    fields["is_of_evaluator"] = isinstance(answer.error, MetricError)
+    return dumps({"setback": packed(fields)}).encode()
 
 
 def answer_of(sent: str, request: RolloutRequest) -> Answer:
@@ -112,10 +112,10 @@ def answer_of(sent: str, request: RolloutRequest) -> Answer:
         read = loads(sent)
         if "rollout" in read:
             return RolloutAnswer(key, RECORDS[Rollout].unpack(read["rollout"]))
-        told = unpacked(read["setback"])
-        usage, is_of_evaluator = Usage(*told.pop("usage")), told.pop("is_of_evaluator")
-        error = (MetricError if is_of_evaluator else WorkerError)(told["cause"])
-        return Setback(key, **told, usage=usage, error=error)
+        fields = unpacked(read["setback"])
+        usage, is_of_evaluator = Usage(*fields.pop("usage")), fields.pop("is_of_evaluator")
+        error = (MetricError if is_of_evaluator else WorkerError)(fields["cause"])
+        return RequestFailure(key, **fields, usage=usage, error=error)
 
 
 def packed_report(report: Report) -> bytes:

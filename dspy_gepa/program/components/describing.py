@@ -20,7 +20,7 @@ from dspy_gepa.program.components.kinds import (
     Part,
     parts_of,
 )
-from dspy_gepa.program.components.tools import TOOL_MARK, Sight, ToldTool, sights_of
+from dspy_gepa.program.components.tools import TOOL_MARK, ToldTool, ToolUser, sights_of
 from dspy_gepa.program.components.type_words import (
     fields_in_words,
     json_type,
@@ -85,7 +85,7 @@ def _whole(program: dspy.Module, steps: Mapping[str, Part]) -> Iterator[str]:
 
 
 def _step(
-    part: Part, steps: Mapping[str, Part], sight: Sight | None, *, tools_stand_apart: bool
+    part: Part, steps: Mapping[str, Part], sight: ToolUser | None, *, tools_stand_apart: bool
 ) -> Iterator[str]:
     if len(steps) > 1:
         yield f"This component: {part.name}."
@@ -107,8 +107,8 @@ def _step(
 
 def _listed(tools: Iterable[dspy.Tool]) -> Iterator[str]:
     for tool in tools:
-        said = tool_in_words(str(tool.name), tool.args or {}, tool.desc or "")
-        yield f"- {said}"
+        line = tool_in_words(str(tool.name), tool.args or {}, tool.desc or "")
+        yield f"- {line}"
 
 
 def _neighbours(part: Part, steps: Mapping[str, Part]) -> Iterator[str]:
@@ -116,17 +116,17 @@ def _neighbours(part: Part, steps: Mapping[str, Part]) -> Iterator[str]:
     own = part.holder.signature
     others = {name: step.holder.signature for name, step in steps.items() if name != part.name}
     for field in own.input_fields:
-        if said := _named(name for name, each in others.items() if field in each.output_fields):
-            yield f"By its name, `{field}` is what {said} wrote."
+        if names := _named(name for name, each in others.items() if field in each.output_fields):
+            yield f"By its name, `{field}` is what {names} wrote."
     for field in own.output_fields:
-        if said := _named(name for name, each in others.items() if field in each.input_fields):
-            yield f"By its name, `{field}` is then read by {said}."
+        if names := _named(name for name, each in others.items() if field in each.input_fields):
+            yield f"By its name, `{field}` is then read by {names}."
 
 
 def _named(names: Iterable[str]) -> str:
-    found = list(names)
-    more = [f"{len(found) - _MOST_NEIGHBOURS} more"] if len(found) > _MOST_NEIGHBOURS else []
-    return " and ".join([*found[:_MOST_NEIGHBOURS], *more])
+    listed = list(names)
+    more = [f"{len(listed) - _MOST_NEIGHBOURS} more"] if len(listed) > _MOST_NEIGHBOURS else []
+    return " and ".join([*listed[:_MOST_NEIGHBOURS], *more])
 
 
 def _field(part: Part, steps: Mapping[str, Part]) -> Iterator[str]:
@@ -134,50 +134,50 @@ def _field(part: Part, steps: Mapping[str, Part]) -> Iterator[str]:
     signature, field = part.holder.predictor.signature, part.holder.name
     use = "input" if field in signature.input_fields else "output"
     yield f"This component: {part.name}, which says what the {use} field `{field}` of {owner} is."
-    told = steps[owner].text
-    cut = "..." if len(told) > _LONGEST_INSTRUCTION else ""
-    yield f"What {owner} is told to do:\n{told[:_LONGEST_INSTRUCTION]}{cut}"
+    text = steps[owner].text
+    cut = "..." if len(text) > _LONGEST_INSTRUCTION else ""
+    yield f"What {owner} is told to do:\n{text[:_LONGEST_INSTRUCTION]}{cut}"
     yield fields_in_words(signature.with_updated_fields(field, desc=_ITS_TEXT))
 
 
-def _tool(part: Part, sights: Mapping[str, Sight]) -> Iterator[str]:
-    told: ToldTool = part.holder
+def _tool(part: Part, sights: Mapping[str, ToolUser]) -> Iterator[str]:
+    tool: ToldTool = part.holder
     beside = {
-        id(tool): tool
+        id(other): other
         for owner in part.owners
-        for tool in sights[owner].tools.values()
-        if tool is not told.tool
+        for other in sights[owner].tools.values()
+        if other is not tool.tool
     }
     if beside:
         yield "Other tools that may be called in its place:"
         yield from _listed(beside.values())
     yield (
-        f"This component: {part.name}, which says what the tool `{told.tool.name}` is for and when "
+        f"This component: {part.name}, which says what the tool `{tool.tool.name}` is for and when "
         f"to call it. {_users(part)}"
     )
-    yield from _arguments(told, told.argument_descriptions)
+    yield from _arguments(tool, tool.argument_descriptions)
 
 
 def _argument(part: Part) -> Iterator[str]:
-    told: ToldTool = part.holder.told
+    tool: ToldTool = part.holder.tool
     yield (
         f"This component: {part.name}, which says what the argument `{part.holder.name}` of the "
-        f"tool `{told.tool.name}` must be. {_users(part)}"
+        f"tool `{tool.tool.name}` must be. {_users(part)}"
     )
-    yield f"What is said about the tool: {told.description or '(nothing yet)'}"
-    yield from _arguments(told, {**told.argument_descriptions, part.holder.name: _ITS_TEXT})
+    yield f"What is said about the tool: {tool.description or '(nothing yet)'}"
+    yield from _arguments(tool, {**tool.argument_descriptions, part.holder.name: _ITS_TEXT})
 
 
 def _users(part: Part) -> str:
     return f"The tool may be called by {_named(part.owners)}."
 
 
-def _arguments(told: ToldTool, descriptions: Mapping[str, str]) -> Iterator[str]:
-    schemas: Mapping[str, Any] = told.tool.args or {}
+def _arguments(tool: ToldTool, descriptions: Mapping[str, str]) -> Iterator[str]:
+    schemas: Mapping[str, Any] = tool.tool.args or {}
     yield "The arguments of the tool:" if schemas else "The tool takes no arguments."
     for name, schema in schemas.items():
-        said = descriptions.get(name, "")
-        yield f"- `{name}` ({json_type(schema)})" + (f": {said}" if said else "")
+        description = descriptions.get(name, "")
+        yield f"- `{name}` ({json_type(schema)})" + (f": {description}" if description else "")
 
 
 def _is_users_own(program: dspy.Module) -> bool:

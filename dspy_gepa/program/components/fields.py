@@ -77,8 +77,8 @@ def _is_signature(value: Any) -> bool:
 
 
 def _read(field: _Field) -> str:
-    said = field.predictor.signature.fields[field.name].json_schema_extra.get("desc")
-    return "" if said in (None, _placeholder(field.name)) else str(said)
+    description = field.predictor.signature.fields[field.name].json_schema_extra.get("desc")
+    return "" if description in (None, _placeholder(field.name)) else str(description)
 
 
 def _write(_component: str, field: _Field, text: str) -> None:
@@ -90,8 +90,8 @@ def _write(_component: str, field: _Field, text: str) -> None:
 
 
 def _normalised(text: object) -> str:
-    said = plain_text(text)
-    return "" if _PLACEHOLDER.fullmatch(said) else said
+    plain = plain_text(text)
+    return "" if _PLACEHOLDER.fullmatch(plain) else plain
 
 
 def _placeholder(name: str) -> str:

@@ -9,7 +9,7 @@ import inspect
 from typing import Any
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.program.components.flex import CODE_MODULES
 from dspy_gepa.program.components.part import Found, Kind, sendable
 
@@ -54,8 +54,8 @@ def _instruct(_component: str, predictor: Any, text: str) -> None:
 def _bind(component: str, module: Any, source: str) -> None:
     # DSPy has no public name for this, and its own GEPA does the same. The source is parsed here
     # and not run, so whatever is raised is about the source.
-    bound = settled(lambda: module._bind_code(source))  # noqa: SLF001
-    if isinstance(bound, Raised):
+    bound = catching(lambda: module._bind_code(source))  # noqa: SLF001
+    if isinstance(bound, Failed):
         raise UnboundCode(component, _problem(bound.error)) from bound.error
 
 

@@ -99,8 +99,8 @@ def kinds_in(program: dspy.Module, components: Iterable[str]) -> tuple[Kind, ...
     """
     names = list(components)
     kinds = {name: part.kind.name for name, part in parts_of(program, KINDS).items()}
-    found = {kinds[name] for name in names if name in kinds}
-    return tuple(kind for kind in KINDS if kind.name in found)
+    used = {kinds[name] for name in names if name in kinds}
+    return tuple(kind for kind in KINDS if kind.name in used)
 
 
 def owners_of(parts: Mapping[str, Part]) -> dict[str, tuple[str, ...]]:

@@ -29,8 +29,8 @@ class _Form:
 
 def _as_python(tool: Any) -> str:
     arguments = (f"{name}: {each.get('type', 'Any')}" for name, each in (tool.args or {}).items())
-    said = (tool.desc or "No description").replace("\n", "  ")
-    return f"- `{tool.name}({', '.join(arguments)})` - {said}"
+    description = (tool.desc or "No description").replace("\n", "  ")
+    return f"- `{tool.name}({', '.join(arguments)})` - {description}"
 
 
 _FORMS = (
@@ -60,7 +60,7 @@ class Line:
     """Where it ends, and its text too."""
     description: str
     argument_descriptions: dict[str, str] | None
-    """Argument to what is said about it; None where that is not said or cannot be read."""
+    """Argument to what is said about it; None if that is not said or cannot be read."""
     form: _Form
 
     @property
@@ -74,23 +74,23 @@ class Line:
 
 
 def line_of(tool: dspy.Tool, instruction: str) -> Line | None:
-    """The first line about a tool of this name; None where there is none."""
+    """The first line about a tool of this name; None if there is none."""
     for form in _FORMS:
         pattern = form.pattern.replace("NAME", re.escape(str(tool.name)))
-        if found := re.search(pattern, instruction, re.MULTILINE):
+        if match := re.search(pattern, instruction, re.MULTILINE):
             return Line(
-                text=found["line"],
-                start=found.start(),
-                end=found.end(),
-                description=found["desc"] or "",
-                argument_descriptions=_described(found["args"]) if form.shows_arguments else None,
+                text=match["line"],
+                start=match.start(),
+                end=match.end(),
+                description=match["desc"] or "",
+                argument_descriptions=_described(match["args"]) if form.shows_arguments else None,
                 form=form,
             )
     return None
 
 
 def span_of(tools: Iterable[dspy.Tool], instruction: str) -> tuple[int, int] | None:
-    """Where the list of these tools begins and ends; None where none of them is listed."""
+    """Where the list of these tools begins and ends; None if none of them is listed."""
     lines = [line for tool in tools if (line := line_of(tool, instruction)) is not None]
     if not lines:
         return None
@@ -103,13 +103,13 @@ def relisted(signature: Any, tool: dspy.Tool) -> Any:
     DSPy takes off indentation each time that it is given an instruction. That is why the line is
     exchanged in what the signature was made with, and not in what it says.
     """
-    given = (signature.__doc__ or "").expandtabs()
-    line = line_of(tool, given)
+    current = (signature.__doc__ or "").expandtabs()
+    line = line_of(tool, current)
     if line is None:
         return signature
     rewritten = signature.with_instructions(signature.instructions)
     start = line.end - len(line.text)
-    rewritten.instructions = given[:start] + line.form.written(tool) + given[line.end :]
+    rewritten.instructions = current[:start] + line.form.written(tool) + current[line.end :]
     return rewritten
 
 

@@ -20,7 +20,7 @@ class Found(NamedTuple):
     holder: Any
     """What holds its text, in the terms of its kind."""
     owners: tuple[str, ...] = ()
-    """The components whose calls are its calls; empty where it is called itself."""
+    """The components whose calls are its calls; empty if it is called itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Part:
     holder: Any
     """What holds its text, in the terms of its kind: the predictor of an instruction, say."""
     owners: tuple[str, ...] = ()
-    """The components whose calls are its calls; empty where it is called itself."""
+    """The components whose calls are its calls; empty if it is called itself."""
 
     @property
     def text(self) -> str:

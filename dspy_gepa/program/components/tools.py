@@ -22,8 +22,8 @@ __all__ = [
     "ARGUMENT",
     "TOOL",
     "TOOL_MARK",
-    "Sight",
     "ToldTool",
+    "ToolUser",
     "around_tools",
     "sights_of",
     "told_tools",
@@ -34,7 +34,7 @@ TOOL_MARK = "{tools}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sight:
+class ToolUser:
     """A predictor whose model is told of tools."""
 
     name: str
@@ -78,13 +78,13 @@ class ToldTool:
 
     @property
     def argument_descriptions(self) -> dict[str, str]:
-        """What is said about each argument; empty where nothing is."""
+        """What is said about each argument; empty if nothing is."""
         line = self.line
-        told = line.argument_descriptions if line is not None else None
+        descriptions = line.argument_descriptions if line is not None else None
         own = {
             name: str(schema.get("description", "")) for name, schema in _schemas(self.tool).items()
         }
-        return own if told is None else {name: told.get(name, "") for name in own}
+        return own if descriptions is None else {name: descriptions.get(name, "") for name in own}
 
     @property
     def is_saved(self) -> bool:
@@ -96,25 +96,25 @@ class ToldTool:
         # The tool may be changed first, because its lines are found by its name.
         self.tool.desc = description
         schemas = {name: dict(schema) for name, schema in _schemas(self.tool).items()}
-        for name, said in argument_descriptions.items():
+        for name, words in argument_descriptions.items():
             schemas[name].pop("description", None)
-            if said:
-                schemas[name]["description"] = said
+            if words:
+                schemas[name]["description"] = words
         self.tool.args = {**(self.tool.args or {}), **schemas}
         for predictor in self.listed_by:
             predictor.signature = relisted(predictor.signature, self.tool)
 
 
 class _Argument(NamedTuple):
-    told: ToldTool
+    tool: ToldTool
     name: str
 
     @property
     def is_saved(self) -> bool:
-        return self.told.is_saved
+        return self.tool.is_saved
 
 
-def sights_of(program: dspy.Module) -> tuple[Sight, ...]:
+def sights_of(program: dspy.Module) -> tuple[ToolUser, ...]:
     """Each predictor that is told of tools, with the tools, as far as that can be seen.
 
     A predictor is told of a tool that its own module holds, or one around it, where its
@@ -136,18 +136,18 @@ def sights_of(program: dspy.Module) -> tuple[Sight, ...]:
         instruction = str(predictor.signature.instructions)
         listed = {path: each for path, each in tools.items() if line_of(each, instruction)}
         if listed:
-            sights.append(Sight(names[id(predictor)], predictor, listed, is_listed=True))
+            sights.append(ToolUser(names[id(predictor)], predictor, listed, is_listed=True))
         elif tools and _takes_tools(predictor.signature):
-            sights.append(Sight(names[id(predictor)], predictor, tools, is_listed=False))
+            sights.append(ToolUser(names[id(predictor)], predictor, tools, is_listed=False))
     seen = {id(tool) for sight in sights for tool in sight.tools.values()}
     for place, predictor in places:
         left = {path: each for path, each in place.tools.items() if id(each) not in seen}
         if left and not place.is_dspys:
-            sights.append(Sight(names[id(predictor)], predictor, left, is_listed=False))
+            sights.append(ToolUser(names[id(predictor)], predictor, left, is_listed=False))
     return tuple(sights)
 
 
-def around_tools(sight: Sight) -> Kind:
+def around_tools(sight: ToolUser) -> Kind:
     """Instructions that have a list of tools, without it: `TOOL_MARK` stands in its place.
 
     The list follows from the tools' own components. A text without the mark gets it at its end, so
@@ -213,27 +213,27 @@ def _takes_tools(signature: Any) -> bool:
 def told_tools(program: dspy.Module) -> tuple[ToldTool, ...]:
     """The tools that models are told of, without those of DSPy that end a run of an agent."""
     sights = sights_of(program)
-    found: dict[int, ToldTool] = {}
+    tools: dict[int, ToldTool] = {}
     for sight in sights:
         for name, tool in sight.tools.items():
-            if id(tool) not in found and not _is_dspys(tool):
-                found[id(tool)] = _told(name, tool, sights)
-    return tuple(found.values())
+            if id(tool) not in tools and not _is_dspys(tool):
+                tools[id(tool)] = _told(name, tool, sights)
+    return tuple(tools.values())
 
 
-def _told(name: str, tool: dspy.Tool, sights: tuple[Sight, ...]) -> ToldTool:
-    told = [sight for sight in sights if any(each is tool for each in sight.tools.values())]
+def _told(name: str, tool: dspy.Tool, sights: tuple[ToolUser, ...]) -> ToldTool:
+    tool_users = [sight for sight in sights if any(each is tool for each in sight.tools.values())]
     lines = [
         line_of(tool, str(sight.predictor.signature.instructions))
-        for sight in told
+        for sight in tool_users
         if sight.is_listed
     ]
     return ToldTool(
         name=name,
         tool=tool,
-        owners=tuple(sight.name for sight in told),
-        listed_by=tuple(sight.predictor for sight in told if sight.is_listed),
-        tells_arguments=len(lines) < len(told)
+        owners=tuple(sight.name for sight in tool_users),
+        listed_by=tuple(sight.predictor for sight in tool_users if sight.is_listed),
+        tells_arguments=len(lines) < len(tool_users)
         or any(line is not None and line.shows_arguments for line in lines),
     )
 
@@ -250,13 +250,13 @@ def _schemas(tool: dspy.Tool) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _write_tool(_component: str, told: ToldTool, text: str) -> None:
-    told.say(text, told.argument_descriptions)
+def _write_tool(_component: str, tool: ToldTool, text: str) -> None:
+    tool.say(text, tool.argument_descriptions)
 
 
 def _write_argument(_component: str, argument: _Argument, text: str) -> None:
-    told = argument.told
-    told.say(told.description, {**told.argument_descriptions, argument.name: text})
+    tool = argument.tool
+    tool.say(tool.description, {**tool.argument_descriptions, argument.name: text})
 
 
 TOOL = Kind(
@@ -275,7 +275,7 @@ ARGUMENT = Kind(
         if told.tells_arguments
         for name in _schemas(told.tool)
     ],
-    read=lambda argument: argument.told.argument_descriptions[argument.name],
+    read=lambda argument: argument.tool.argument_descriptions[argument.name],
     write=_write_argument,
     normalised=plain_text,
     is_asked_about=False,

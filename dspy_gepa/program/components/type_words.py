@@ -24,12 +24,12 @@ _LONGEST = 200
 
 def fields_in_words(signature: Any) -> str:
     """The input and the output fields as a model is told of them, and what their types are."""
-    said = [
+    lines = [
         f"Its input fields:\n{_fields(signature.input_fields)}",
         f"Its output fields:\n{_fields(signature.output_fields)}",
         *types_in_words(field.annotation for field in signature.fields.values()),
     ]
-    return "\n".join(said)
+    return "\n".join(lines)
 
 
 def speaks_for_itself(signature: Any) -> bool:
@@ -44,36 +44,36 @@ def speaks_for_itself(signature: Any) -> bool:
 
 def _fields(fields: Any) -> str:
     # Text is what everybody expects, and a small model that reads of `str` writes Python.
-    said = re.sub(r"(?<=`) \(str\)", "", described_fields(fields))
-    return re.sub(r"(?<=[`)]):\s*$", "", said, flags=re.MULTILINE) or "(none)"
+    lines = re.sub(r"(?<=`) \(str\)", "", described_fields(fields))
+    return re.sub(r"(?<=[`)]):\s*$", "", lines, flags=re.MULTILINE) or "(none)"
 
 
 def types_in_words(annotations: Iterable[Any]) -> list[str]:
     """A line for each enumeration and each model of pydantic's that there is in these types."""
-    found: dict[str, str] = {}
+    types: dict[str, str] = {}
     pending = list(annotations)
-    while pending and len(found) < _MOST_TYPES:
+    while pending and len(types) < _MOST_TYPES:
         annotation = pending.pop(0)
         if not isinstance(annotation, type) or get_args(annotation):
             pending.extend(get_args(annotation))
-        elif annotation.__name__ in found:
+        elif annotation.__name__ in types:
             continue
         elif issubclass(annotation, enum.Enum):
             choices = ", ".join(_first([repr(each.value) for each in annotation]))
-            found[annotation.__name__] = f"{annotation.__name__} is one of {choices}."
+            types[annotation.__name__] = f"{annotation.__name__} is one of {choices}."
         elif issubclass(annotation, pydantic.BaseModel) and not issubclass(annotation, dspy.Type):
             fields = annotation.model_fields
             members = [_member(name, field) for name, field in fields.items()]
-            found[annotation.__name__] = f"{annotation.__name__} has {'; '.join(_first(members))}."
+            types[annotation.__name__] = f"{annotation.__name__} has {'; '.join(_first(members))}."
             pending.extend(field.annotation for field in fields.values())
-    return list(found.values())
+    return list(types.values())
 
 
 def tool_in_words(name: str, schemas: Mapping[str, Any], description: str = "") -> str:
     """How a tool is called, and what is said about it."""
     called = ", ".join(f"{each}: {json_type(schema)}" for each, schema in schemas.items())
-    said = " ".join(description.split())[:_LONGEST]
-    return f"{name}({called})" + (f": {said}" if said else "")
+    words = " ".join(description.split())[:_LONGEST]
+    return f"{name}({called})" + (f": {words}" if words else "")
 
 
 def json_type(schema: Any) -> str:
@@ -99,8 +99,8 @@ def _json_names(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _member(name: str, field: Any) -> str:
-    said = f" ({' '.join(field.description.split())[:_LONGEST]})" if field.description else ""
-    return f"{name}: {get_annotation_name(field.annotation)}{said}"
+    words = f" ({' '.join(field.description.split())[:_LONGEST]})" if field.description else ""
+    return f"{name}: {get_annotation_name(field.annotation)}{words}"
 
 
 def _first(names: list[str]) -> list[str]:

@@ -156,9 +156,9 @@ def _outcome(outputs: Mapping[str, object], failure: str) -> str | dict[str, str
 
 def _feedback(rollout: Rollout) -> str:
     """What is known about the rollout; the score stands in where nobody said anything."""
-    said = [f"The program failed: {rollout.failure}"] if rollout.failure else []
+    lines = [f"The program failed: {rollout.failure}"] if rollout.failure else []
     score = f"This trajectory got a score of {rollout.score:g}."
-    return "\n".join([*said, rollout.feedback.strip() or score])
+    return "\n".join([*lines, rollout.feedback.strip() or score])
 
 
 def _in_words(fields: Mapping[str, object]) -> dict[str, str]:
@@ -181,7 +181,7 @@ def _ask_for_sources(
     predictor = dspy.Predict(CODE_SIGNATURE)
     sources = {}
     for component in components_to_update:
-        said = predictor(
+        answer = predictor(
             task_description=task_descriptions.get(component, component),
             available_context=context_blurbs.get(component, _NO_CONTEXT),
             primitives_catalog=PRIMITIVES_CATALOG,
@@ -189,7 +189,7 @@ def _ask_for_sources(
             failures=_failures(reflective_dataset[component]),
             config={"cache": False},
         )
-        sources[component] = _without_fence(said.revised_source)
+        sources[component] = _without_fence(answer.revised_source)
     return sources
 
 
@@ -200,8 +200,8 @@ def _failures(records: Sequence[Mapping[str, Any]]) -> str:
             [
                 f"=== Example {number} ===",
                 *(
-                    f"{name}:\n{shortened(text_of(said), _LONGEST_VALUE)}"
-                    for name, said in of.items()
+                    f"{name}:\n{shortened(text_of(remark), _LONGEST_VALUE)}"
+                    for name, remark in of.items()
                 ),
             ]
         )

@@ -22,7 +22,7 @@ from dspy_gepa.errors import WrongType
 from dspy_gepa.models.asking import language_model
 from dspy_gepa.models.media import revived, spoken
 from dspy_gepa.reflect.answers import side_by_side
-from dspy_gepa.reflect.records import Call, Record, records_of
+from dspy_gepa.reflect.records import ComponentCall, EvidenceRecord, records_of
 from dspy_gepa.values.media import without_base64
 
 __all__ = [
@@ -162,17 +162,19 @@ class CustomProposer:
                 dataset[component] = [self._example(*pair, structure) for pair in called]
         return dataset
 
-    def _example(self, record: Record, call: Call, structure: str) -> dict[str, Any]:
-        said = _feedback(record)
+    def _example(
+        self, record: EvidenceRecord, call: ComponentCall, structure: str
+    ) -> dict[str, Any]:
+        feedback = _feedback(record)
         outputs: str | dict[str, Any]
         if call.reply:
             outputs = (
                 "Couldn't parse the output as per the expected output format. The model's raw "
                 f"response was:\n```\n{call.reply}\n```\n\n"
             )
-            said = f"Your output failed to parse. Follow this structure:\n{structure}" + (
+            feedback = f"Your output failed to parse. Follow this structure:\n{structure}" + (
                 # Where the program went on in spite of it, the metric has its say too.
-                "" if record.failure else f"\n{said}"
+                "" if record.failure else f"\n{feedback}"
             )
         elif call.failure:
             outputs = f"The call gave no output: {call.failure}"
@@ -184,7 +186,7 @@ class CustomProposer:
         return {
             "Inputs": dict(self._inputs(call.inputs)),
             "Generated Outputs": outputs,
-            "Feedback": said,
+            "Feedback": feedback,
             **({"Attachments": attached} if attached else {}),
         }
 
@@ -204,7 +206,7 @@ class CustomProposer:
         if self._takes_nested_media and holds_media:
             return value
         if isinstance(value, dspy.History):
-            turns = "".join(f"  {turn}: {said}\n" for turn, said in enumerate(value.messages))
+            turns = "".join(f"  {turn}: {message}\n" for turn, message in enumerate(value.messages))
             return without_base64(f"```json\n{turns}```")
         return spoken(value)
 
@@ -290,25 +292,25 @@ def check_keywords(
         raise WrongType(f"The {argument} takes {signature}: {error}. {needed}{hint}") from None
 
 
-def _fullest_first(record: Record) -> Sequence[Call]:
+def _fullest_first(record: EvidenceRecord) -> Sequence[ComponentCall]:
     """The calls of one rollout in order; those that carry on a conversation, the last first."""
     values = [value for call in record.calls for value in call.inputs.values()]
     is_conversation = any(isinstance(value, dspy.History) for value in values)
     return record.calls[::-1] if is_conversation else record.calls
 
 
-def _feedback(record: Record) -> str:
+def _feedback(record: EvidenceRecord) -> str:
     """What is known about the rollout; the score stands in where nobody said anything."""
-    said = [f"The program failed: {record.failure}"] if record.failure else []
-    said.append(record.feedback if record.feedback.strip() else f"Score: {record.score:g}.")
-    return "\n".join(said)
+    lines = [f"The program failed: {record.failure}"] if record.failure else []
+    lines.append(record.feedback if record.feedback.strip() else f"Score: {record.score:g}.")
+    return "\n".join(lines)
 
 
-def _as_answer(said: object, request: ReflectionRequest, *, lm_calls: int) -> ReflectionAnswer:
-    if not isinstance(said, ReflectionAnswer):
-        problem = f"the proposer returned a {type(said).__name__}, and not a ReflectionAnswer"
+def _as_answer(returned: object, request: ReflectionRequest, *, lm_calls: int) -> ReflectionAnswer:
+    if not isinstance(returned, ReflectionAnswer):
+        problem = f"the proposer returned a {type(returned).__name__}, and not a ReflectionAnswer"
         return ReflectionAnswer(request.ticket, problem=problem, lm_calls=lm_calls)
-    return replace(said, ticket=request.ticket, lm_calls=max(said.lm_calls, lm_calls))
+    return replace(returned, ticket=request.ticket, lm_calls=max(returned.lm_calls, lm_calls))
 
 
 def checked_texts(returned: object, request: ReflectionRequest) -> tuple[dict[str, str], list[str]]:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from dspy_gepa.core.rollout import Step, Trace
 from dspy_gepa.core.work import Evidence, Fault, ReflectionAnswer, ReflectionRequest, Repair
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.failures import failure_text
 from dspy_gepa.models.outages import outage_in
 from dspy_gepa.program.components.kinds import Part
@@ -41,8 +41,8 @@ class Ruled:
         feedback: Mapping[str, Mapping[int, str]],
     ) -> ReflectionAnswer:
         """Its answer, with a reason in place of each text that cannot be used."""
-        said = self.reflect(request, descriptions, feedback)
-        asked = {name: text for name, text in said.texts.items() if name in request.components}
+        answer = self.reflect(request, descriptions, feedback)
+        asked = {name: text for name, text in answer.texts.items() if name in request.components}
         judged = {
             name: self.rules.judged(name, request.candidate[name], text)
             for name, text in asked.items()
@@ -52,12 +52,12 @@ class Ruled:
             for name, each in judged.items()
             if each.reason
         ]
-        others = [name for name in said.texts if name not in asked]
+        others = [name for name in answer.texts if name not in asked]
         faults += [Fault((name,), "it was not to be rewritten") for name in others]
         return replace(
-            said,
+            answer,
             texts={name: each.text for name, each in judged.items() if not each.reason},
-            faults=(*said.faults, *faults),
+            faults=(*answer.faults, *faults),
         )
 
 
@@ -146,10 +146,12 @@ def _share(
     descriptions: Mapping[str, str],
     feedback: Mapping[str, Mapping[int, str]],
 ) -> ReflectionAnswer:
-    said = settled(lambda: reflect(request, descriptions, feedback))
-    if not isinstance(said, Raised):
-        return said
-    if outage_in(said.error):
-        raise said.error
-    problem = f"The reflection on {', '.join(request.components)} raised {failure_text(said.error)}"
+    outcome = catching(lambda: reflect(request, descriptions, feedback))
+    if not isinstance(outcome, Failed):
+        return outcome
+    if outage_in(outcome.error):
+        raise outcome.error
+    problem = (
+        f"The reflection on {', '.join(request.components)} raised {failure_text(outcome.error)}"
+    )
     return ReflectionAnswer(request.ticket, problem=problem)

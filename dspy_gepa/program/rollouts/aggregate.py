@@ -12,7 +12,7 @@ import dspy
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import JournalError
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.program.rollouts.outputs import lost_in
 from dspy_gepa.values.media import without_base64
 
@@ -44,10 +44,10 @@ def aggregate_scores(
         if len(pairs) < len(rollouts):
             scores.append(-math.inf)
             continue
-        score = settled(lambda pairs=pairs: float(metric(pairs)))  # type: ignore[misc]
-        if isinstance(score, Raised) or not math.isfinite(score):
-            said = repr(score.error) if isinstance(score, Raised) else f"returned {score}"
-            logger.warning("The winner is chosen by its scores: the aggregate metric %s", said)
+        score = catching(lambda pairs=pairs: float(metric(pairs)))  # type: ignore[misc]
+        if isinstance(score, Failed) or not math.isfinite(score):
+            problem = repr(score.error) if isinstance(score, Failed) else f"returned {score}"
+            logger.warning("The winner is chosen by its scores: the aggregate metric %s", problem)
             return ()
         scores.append(score)
     return tuple(scores)

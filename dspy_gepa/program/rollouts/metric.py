@@ -18,8 +18,8 @@ import dspy
 from dspy_gepa.errors import MetricError
 from dspy_gepa.judging.feedback import finite, objectives_of
 from dspy_gepa.judging.fields import fields_of
-from dspy_gepa.judging.words import Said, in_words
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.judging.words import FeedbackText, in_words
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.media import spoken
 from dspy_gepa.models.outages import outage_in
 from dspy_gepa.program.rollouts.parameters import arguments_of
@@ -44,7 +44,7 @@ class Judgement:
     feedback: str
     """In the metric's words, or else put together from expected and given values."""
     objectives: Mapping[str, float] = field(default_factory=dict)
-    """Named partial scores; empty where the metric gives none."""
+    """Named partial scores; empty if the metric gives none."""
     attachments: Mapping[str, object] = field(default_factory=dict)
     """Name to what a reflection should see beside the words: media, texts, dicts, lists."""
 
@@ -114,18 +114,18 @@ class Metric:
             MetricError: it returned something that is no score.
         """
         trace = None if program_trace is None else list(program_trace)
-        given = {"program_trace": trace}
+        keywords = {"program_trace": trace}
         try:
             if self._is_unsure:
-                returned = self._tried(example, prediction, given, again)
+                returned = self._tried(example, prediction, keywords, again)
             else:
-                returned = self._call(example, prediction, given)
+                returned = self._call(example, prediction, keywords)
         except MetricError as error:  # of one of our own metrics, which knows no places
             raise MetricError(f"On {place}: {error}") from error
         try:
             score = finite("The score", _part(returned, "score"))
             objectives = objectives_of(dict(_part(returned, "objective_scores") or {}))
-            said = _said(returned)
+            result = _said(returned)
         except (TypeError, ValueError) as error:
             why = str(error).removesuffix(".")  # Python's own errors end without one
             raise MetricError(
@@ -133,8 +133,8 @@ class Metric:
                 f"{why}. Return a finite number, (score, feedback), a dict with 'score', or "
                 "dspy_gepa.Feedback(score, text)."
             ) from error
-        feedback = said.text or _synthesised(score, example, prediction)
-        return Judgement(score, feedback, objectives, said.attachments)
+        feedback = result.text or _synthesised(score, example, prediction)
+        return Judgement(score, feedback, objectives, result.attachments)
 
     def bootstrap(self, example: Any, prediction: Any, trace: Sequence[Call]) -> float:
         """The score for DSPy's own bootstrapping, where a metric that knows a trace may be strict.
@@ -155,26 +155,26 @@ class Metric:
         *,
         first_score: float | None = None,
         attachments: Mapping[str, object] | None = None,
-    ) -> Said | None:
-        """What the metric says about one component; None where it says nothing.
+    ) -> FeedbackText | None:
+        """What the metric says about one component; None if it says nothing.
 
         The user's metric is called exactly once. Its score is told with its words; where it differs
         from `first_score`, which counts, one warning says so. What is among `attachments` already,
         those of the whole rollout, keeps its name, and nothing else takes that name.
         """
-        given = {
+        keywords = {
             "trace": list(raw_trace),
             "pred_name": pred_name,
             "pred_trace": list(pred_trace),
             "program_trace": list(raw_trace),
         }
-        returned = self._call(example, prediction, given)
+        returned = self._call(example, prediction, keywords)
         score = _score_of(returned)
         self._compare(score, first_score)
         # Asked about one predictor, some answer with nothing but words.
         words = returned if isinstance(returned, str) else None
-        said = in_words(words, None, attachments or {}) if words else _said(returned, attachments)
-        return said._replace(score=score) if said.text or said.attachments else None
+        remark = in_words(words, None, attachments or {}) if words else _said(returned, attachments)
+        return remark._replace(score=score) if remark.text or remark.attachments else None
 
     def _call(self, example: Any, prediction: Any, given: Mapping[str, Any]) -> Any:
         """One call. A role that is not given is None; other parameters keep their defaults."""
@@ -192,21 +192,21 @@ class Metric:
         self,
         example: Any,
         prediction: Any,
-        given: Mapping[str, Any],
+        keywords: Mapping[str, Any],
         again: Callable[[], object],
     ) -> Any:
         """A call with everything, or else one with what is sure, and so from then on."""
         with self._trying:
             if self._is_unsure:
-                returned = settled(lambda: self._call(example, prediction, given))
-                if not isinstance(returned, Raised):
+                returned = catching(lambda: self._call(example, prediction, keywords))
+                if not isinstance(returned, Failed):
                     self._settle(takes_all=True)
                     return returned
                 if outage_in(returned.error):
                     raise returned.error
                 self._settle(takes_all=False)
                 again()
-        return self._call(example, prediction, given)
+        return self._call(example, prediction, keywords)
 
     def _settle(self, *, takes_all: bool) -> None:
         if not takes_all:
@@ -232,7 +232,7 @@ def _name_of(metric: object) -> str:
 
 
 def _score_of(returned: object) -> float | None:
-    """The score; None where there is none, as where feedback is given alone."""
+    """The score; None if there is none, as where feedback is given alone."""
     try:
         return finite("The score", _part(returned, "score"))
     except (TypeError, ValueError):
@@ -240,11 +240,11 @@ def _score_of(returned: object) -> float | None:
 
 
 def _part(returned: Any, name: str) -> Any:
-    """The score, feedback or objectives within what a metric returned; None where it has none."""
+    """The score, feedback or objectives within what a metric returned; None if it has none."""
     if isinstance(returned, Mapping):
         return returned.get(name)
-    if (found := getattr(returned, name, _MISSING)) is not _MISSING:
-        return found
+    if (part := getattr(returned, name, _MISSING)) is not _MISSING:
+        return part
     # A list of two numbers is no score with words.
     is_list = isinstance(returned, list) and len(returned) == 2 and isinstance(returned[1], str)
     if is_list or (isinstance(returned, tuple) and len(returned) == 2):
@@ -253,7 +253,7 @@ def _part(returned: Any, name: str) -> Any:
     return returned if name == "score" and not has_parts else None
 
 
-def _said(returned: object, known: Mapping[str, object] | None = None) -> Said:
+def _said(returned: object, known: Mapping[str, object] | None = None) -> FeedbackText:
     """What was said in words and attached.
 
     Raises:
@@ -264,8 +264,8 @@ def _said(returned: object, known: Mapping[str, object] | None = None) -> Said:
 
 def _synthesised(score: float, example: Any, prediction: Any) -> str:
     """What can be said where the metric gave no more than a number."""
-    expected, given = fields_of(example.labels()), fields_of(prediction)
-    shown = {name: value for name, value in given.items() if name in expected} or given
+    expected, answer = fields_of(example.labels()), fields_of(prediction)
+    shown = {name: value for name, value in answer.items() if name in expected} or answer
     lines = [f"Score: {score:g}."]
     lines += [f"Expected {name}: {_shortened(spoken(value))}" for name, value in expected.items()]
     lines += [f"Given {name}: {_shortened(spoken(value))}" for name, value in shown.items()]

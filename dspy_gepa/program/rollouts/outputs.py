@@ -14,7 +14,7 @@ import dspy
 from pydantic import TypeAdapter
 
 from dspy_gepa.core.rollout import Opaque
-from dspy_gepa.models.catching import Raised, settled
+from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.media import captured, revived
 from dspy_gepa.values.foreign import entered
 from dspy_gepa.values.media import Media
@@ -34,7 +34,7 @@ class _Kept(NamedTuple):
     """A value as it is kept."""
 
     kind: int
-    """The number of its type among those of the signatures; -1 where it is plain."""
+    """The number of its type among those of the signatures; -1 if it is plain."""
     value: Any
 
 
@@ -60,8 +60,8 @@ class OutputForms:
         for annotation in annotations:
             if annotation not in seen:
                 seen.append(annotation)
-                made = settled(lambda annotation=annotation: TypeAdapter(annotation))  # type: ignore[misc]
-                if not isinstance(made, Raised):
+                made = catching(lambda annotation=annotation: TypeAdapter(annotation))  # type: ignore[misc]
+                if not isinstance(made, Failed):
                     self._types.append(made)
 
     def stored(self, output: object) -> object:
@@ -84,8 +84,8 @@ class OutputForms:
         if _is_plain(plain):
             return _Kept(-1, plain)
         for kind, by in enumerate(self._types):
-            dumped = settled(lambda by=by: _dumped(by, value))  # type: ignore[misc]
-            if not isinstance(dumped, Raised):
+            dumped = catching(lambda by=by: _dumped(by, value))  # type: ignore[misc]
+            if not isinstance(dumped, Failed):
                 return _Kept(kind, dumped)
         if not self._has_warned:
             self._has_warned = True
@@ -101,12 +101,12 @@ class OutputForms:
         kind, value = kept
         if kind < 0:
             return revived(value)
-        made = settled(lambda: self._types[kind].validate_python(value))
-        return Opaque(str(value)) if isinstance(made, Raised) else made
+        made = catching(lambda: self._types[kind].validate_python(value))
+        return Opaque(str(value)) if isinstance(made, Failed) else made
 
 
 def lost_in(output: object) -> str:
-    """The text of something in an answer of which only that was kept; empty where all is there."""
+    """The text of something in an answer of which only that was kept; empty if all is there."""
     inside = output.values() if isinstance(output, (dspy.Example, Mapping)) else [output]
     return next((str(value) for value in inside for value in _opaque_in(value, ())), "")
 

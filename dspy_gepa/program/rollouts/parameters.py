@@ -33,7 +33,7 @@ class Argument(NamedTuple):
     """By keyword, or by position where it can be passed in no other way."""
     default: object
     role: str
-    """What is passed for it; empty where it keeps its default."""
+    """What is passed for it; empty if it keeps its default."""
     is_sure: bool = True
     """Whether the metric declares it; else it has room for more, and nothing says what for."""
 
@@ -94,13 +94,13 @@ def arguments_of(metric: object, name: str) -> tuple[Argument, ...]:
 
 def _by_keyword(parameters: Sequence[Parameter]) -> tuple[Argument, ...]:
     """How a metric of fewer than two positional parameters is given example and prediction."""
-    found = [each for each in parameters if each.name not in _ROLES][:2]
-    if all(each.kind is Parameter.KEYWORD_ONLY for each in found):
+    free = [each for each in parameters if each.name not in _ROLES][:2]
+    if all(each.kind is Parameter.KEYWORD_ONLY for each in free):
         # Their order says nothing.
-        found.sort(key=lambda each: each.name.startswith("pred"))
+        free.sort(key=lambda each: each.name.startswith("pred"))
     return tuple(
         Argument(each.name, each.kind, None, argument.role)
-        for each, argument in zip(found, _GIVEN, strict=False)
+        for each, argument in zip(free, _GIVEN, strict=False)
     )
 
 

@@ -27,7 +27,7 @@ class PastRun:
 def revived_run(trace: Trace, program: dspy.Module) -> PastRun | None:
     """The run that left this trace, put together again: after a restart, nothing else is left.
 
-    None where the trace holds a value of which only the text was kept.
+    None if the trace holds a value of which only the text was kept.
     """
     predictors = dict(program.named_predictors())
     steps = [step for step in trace.steps if step.component in predictors and not step.failure]

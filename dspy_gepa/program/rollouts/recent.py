@@ -22,7 +22,7 @@ class Recent(Generic[Key, Value]):
         self._lock = threading.RLock()
 
     def get(self, key: Key) -> Value | None:
-        """The value under this key; None where it is not held, or no longer."""
+        """The value under this key; None if it is not held, or no longer."""
         with self._lock:
             if key not in self._values:
                 return None

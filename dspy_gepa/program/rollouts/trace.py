@@ -14,11 +14,11 @@ from dspy.utils.exceptions import AdapterParseError
 
 from dspy_gepa.core.rollout import Step, Trace
 from dspy_gepa.judging.fields import fields_of
-from dspy_gepa.models.catching import Raised
+from dspy_gepa.models.catching import Failed
 from dspy_gepa.models.event_loop import EventLoop
 from dspy_gepa.models.failures import failure_text, most_read_reply, unreadable_reply
 from dspy_gepa.models.media import captured
-from dspy_gepa.models.timeouts import within
+from dspy_gepa.models.timeouts import call_with_timeout
 from dspy_gepa.models.watch import NotedCall, Watch
 from dspy_gepa.program.components.flex import CODE_MODULES
 from dspy_gepa.program.components.kinds import parts_of
@@ -68,7 +68,7 @@ class Predictors:
     def component_with(
         self, signature: type[dspy.Signature], *, is_code: bool = False
     ) -> str | None:
-        """The first component of this sort that has this signature; None where none has."""
+        """The first component of this sort that has this signature; None if none has."""
         for known, component in self._known:
             is_of_this_sort = isinstance(known, CODE_MODULES) == is_code
             if component is not None and is_of_this_sort and known.signature.equals(signature):
@@ -112,7 +112,7 @@ class Recording:
         inputs: Mapping[str, Any],
         loop: EventLoop,
         timeout_seconds: float | None,
-    ) -> Any | Raised:
+    ) -> Any | Failed:
         """What the program answers or raises; `TimedOut` as raised if it takes too long.
 
         The calls that had ended by then are kept in any case.
@@ -135,7 +135,7 @@ class Recording:
 
         if entry.is_asynchronous:
             return loop.within(timeout_seconds, acall)
-        return within(timeout_seconds, call)
+        return call_with_timeout(timeout_seconds, call)
 
     def calls_of(self, component: str) -> list[Call]:
         """The calls of this component that gave an output, in order."""

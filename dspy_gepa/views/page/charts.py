@@ -59,13 +59,13 @@ def curves(story: Story) -> Sequence[Curve]:
         ("tokens", "tokens", lambda moment: moment.total_tokens),
         ("usd", "USD", lambda moment: moment.usd),
     )
-    found = []
+    drawn = []
     for unit, label, value in units:
         values = [value(moment) for moment in story.curve]
         known = [each for each in values if each is not None]
         if len(known) == len(values) and max(known) > 0:
-            found.append(_curve(story, unit, label, known))
-    return found
+            drawn.append(_curve(story, unit, label, known))
+    return drawn
 
 
 def _curve(story: Story, unit: str, label: str, values: Sequence[float]) -> Curve:

@@ -39,11 +39,11 @@ class ExampleRows:
     @cached_property
     def all(self) -> Sequence[ExampleRow]:
         """The validation examples: what got worse first; of each kind what is never right."""
-        found = self.story.comparison
+        comparison = self.story.comparison
         kinds = {
             number: kind
             for kind in _KINDS[:3]
-            for number in (() if found is None else getattr(found, kind))
+            for number in (() if comparison is None else getattr(comparison, kind))
         }
         rows = [
             ExampleRow(each, kinds.get(each.number, "not both"), self._is_never_right(each.number))
@@ -63,8 +63,8 @@ class ExampleRows:
     @cached_property
     def counts(self) -> Mapping[str, int]:
         """How many examples there are of each kind."""
-        found = {kind: sum(row.kind == kind for row in self.all) for kind in _KINDS}
-        return {**found, "never right": sum(row.is_never_right for row in self.all)}
+        numbers = {kind: sum(row.kind == kind for row in self.all) for kind in _KINDS}
+        return {**numbers, "never right": sum(row.is_never_right for row in self.all)}
 
     @cached_property
     def members(self) -> Sequence[tuple[MemberStory, str]]:
@@ -136,7 +136,8 @@ class ExampleRows:
         return [
             row.example.number
             for row in self.all
-            if (found := self._answers(row.example.number)) and all(each.failure for each in found)
+            if (answers := self._answers(row.example.number))
+            and all(each.failure for each in answers)
         ]
 
     def _answers(self, number: int) -> list[AnswerStory]:

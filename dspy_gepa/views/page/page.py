@@ -48,7 +48,7 @@ def page_of(story: Story, *, is_live: bool = False, environment: Any = None) -> 
     style, script = _asset("report.css"), _asset("report.js")
     if is_live:
         script += _asset("live.js")
-    given: dict[str, Any] = {
+    context: dict[str, Any] = {
         "story": story,
         "rows": PageRows(story),
         "examples": ExampleRows(story),
@@ -60,10 +60,10 @@ def page_of(story: Story, *, is_live: bool = False, environment: Any = None) -> 
         "is_live": is_live,
     }
     shortener = Shortener()
-    page: str = template.render(**given, short=shortener)
+    page: str = template.render(**context, short=shortener)
     if (excess := len(page.encode()) - _MOST_BYTES) > 0:
         most = max(_FEWEST_CHARACTERS, shortener.total - excess)
-        page = template.render(**given, short=shortener.fitting(most))
+        page = template.render(**context, short=shortener.fitting(most))
     return page
 
 

@@ -53,10 +53,10 @@ class PageRows:
     @property
     def tone(self) -> str:
         """Whether the verdict is good news: "better", "worse" or "unsure"."""
-        found, checked = self.story.comparison, self.story.check.kind
+        comparison, checked = self.story.comparison, self.story.check.kind
         if checked != "not checked":
             return checked if checked in {"better", "worse"} else "unsure"
-        is_sure = found is not None and chance_of(found, len(self.story.members)) <= SURE
+        is_sure = comparison is not None and chance_of(comparison, len(self.story.members)) <= SURE
         return "better" if is_sure else "unsure"
 
     @property
@@ -102,7 +102,7 @@ class PageRows:
 
     @property
     def returned(self) -> MemberStory | None:
-        """The member that is handed over; None where that is the seed, or where there is none."""
+        """The member that is handed over; None if that is the seed, or where there is none."""
         number = self.story.returned
         return self.story.members[number] if number else None
 
@@ -172,16 +172,16 @@ class PageRows:
     @property
     def paired(self) -> str:
         """Seed and returned member on what both were run on, in words."""
-        found = self.story.comparison
-        return "" if found is None else paired_in_words(found)
+        comparison = self.story.comparison
+        return "" if comparison is None else paired_in_words(comparison)
 
     @property
     def chance(self) -> str:
         """How often chance alone would show as much, in words."""
-        found = self.story.comparison
-        if found is None or not found.better:
+        comparison = self.story.comparison
+        if comparison is None or not comparison.better:
             return ""
-        chance = chance_of(found, len(self.story.members))
+        chance = chance_of(comparison, len(self.story.members))
         share = "less than 1 %" if chance < 0.01 else f"up to {chance:.0%}".replace("%", " %")
         tried = counted(len(self.story.members) - 1, "member")
         return (
@@ -222,20 +222,20 @@ class PageRows:
     @cached_property
     def refusals(self) -> Mapping[str, int]:
         """Why reflections gave no usable text, and how often."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for proposal in self.story.proposals:
             if proposal.verdict == "failed":
                 reason = first_line(proposal.reason)
-                found[reason] = found.get(reason, 0) + 1
-        return found
+                counts[reason] = counts.get(reason, 0) + 1
+        return counts
 
     def verdicts(self) -> Mapping[str, int]:
         """How many proposals came to each verdict."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for proposal in self.story.proposals:
             verdict = proposal.verdict or "under way"
-            found[verdict] = found.get(verdict, 0) + 1
-        return found
+            counts[verdict] = counts.get(verdict, 0) + 1
+        return counts
 
     @property
     def cost_columns(self) -> Sequence[tuple[str, str]]:

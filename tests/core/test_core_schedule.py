@@ -15,14 +15,14 @@ from dspy_gepa.core.components import every
 from dspy_gepa.core.estimate import estimated, standings
 from dspy_gepa.core.gate import Margin, at_least_as_good, examples_to_decide, strict_improvement
 from dspy_gepa.core.proposal import Mutation, Revalidation
-from dspy_gepa.core.rungs import Rungs
-from dspy_gepa.core.sampling import Looks, SampleView, epoch_minibatch
+from dspy_gepa.core.sampling import FailureFirstSampler, SampleView, epoch_minibatch
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import PoolView, SoftEstimate, by_estimate
 from dspy_gepa.core.sizing import Trial, chosen_size
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.streams import stream
-from dspy_gepa.run.loop import run
+from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.orders import VirtualTimeExecutor, durations
 from dspy_gepa.testing.strategies import score_matrices, scores
@@ -34,10 +34,10 @@ SETTINGS = Settings(
     train=tuple(range(40)),
     validation=tuple(range(40, 80)),
     limits=Limits(metric_calls=300),
-    sampler=Looks(),
+    sampler=FailureFirstSampler(),
     minibatch_sizes=(4,),
     stops_early=True,
-    rungs=Rungs(),
+    rungs=ValidationSchedule(),
     ranking=by_estimate,
     selection=SoftEstimate(),
     components=every,
@@ -53,14 +53,14 @@ def text(wording):
 def view(examples, known, **others):
     """What a sampler sees where these scores are known."""
     row = np.array([known.get(example, np.nan) for example in examples])
-    given = {"shown": frozenset(), "tried": {}, "under_way": frozenset(), **others}
-    return SampleView(examples, row, 1.0, draw=0, seed=0, **given)
+    given = {"reflected_examples": frozenset(), "tried": {}, "under_way": frozenset(), **others}
+    return SampleView(examples, row, 1.0, mutation_index=0, seed=0, **given)
 
 
 def test_a_run_in_rungs_ends_with_a_winner_that_was_run_on_all():
     """The seed begins with one rung; the winner is completed where that fits into the budget."""
     witness = Witness(WORLD)
-    state = run(start(SETTINGS, WORLD.student), SerialExecutor(witness)).state
+    state = run_loop(start(SETTINGS, WORLD.student), SerialExecutor(witness)).state
     assert len(witness.rolled_out) == len(set(witness.rolled_out)) == state.tally.rollouts <= 300
     counts = [standing.examples for standing in state.standings]
     assert counts[state.best] == len(SETTINGS.validation)
@@ -72,27 +72,31 @@ def test_a_run_in_rungs_ends_with_a_winner_that_was_run_on_all():
 def test_the_order_of_answers_changes_nothing(window):
     """Rungs, early stops and revalidations included: one request at a time, or many at once."""
     settings = replace(SETTINGS, window=window)
-    expected = run(start(settings, WORLD.student), SerialExecutor(WORLD)).state
+    expected = run_loop(start(settings, WORLD.student), SerialExecutor(WORLD)).state
     for seed in range(3):
         executor = VirtualTimeExecutor(WORLD, 7, durations(seed))
-        assert outcome(run(start(settings, WORLD.student), executor).state) == outcome(expected)
+        assert outcome(run_loop(start(settings, WORLD.student), executor).state) == outcome(
+            expected
+        )
 
 
 def test_a_minibatch_holds_failures_and_successes():
     """It is what was looked at, failures first; where all of that is right, more is looked at. What
     was right all through is never reflected on."""
     recording = Recording()
-    state = run(start(SETTINGS, WORLD.student), SerialExecutor(WORLD), [recording]).state
+    state = run_loop(start(SETTINGS, WORLD.student), SerialExecutor(WORLD), [recording]).state
     kinds = set()
     for settlement in state.history:
-        if isinstance(settlement.origin, Mutation) and settlement.shown:
+        if isinstance(settlement.origin, Mutation) and settlement.reflected_examples:
             parent = state.members[settlement.origin.parent].candidate
-            found = [WORLD.rollout(parent, example).score for example in settlement.shown]
+            found = [
+                WORLD.rollout(parent, example).score for example in settlement.reflected_examples
+            ]
             assert len(found) == SETTINGS.minibatch_sizes[0]
             assert found == sorted(found)
             assert found[0] == 0.0
-            first = settlement.origin.looks[: SETTINGS.minibatch_sizes[0]]
-            if set(settlement.shown) != set(first):
+            first = settlement.origin.drawn_examples[: SETTINGS.minibatch_sizes[0]]
+            if set(settlement.reflected_examples) != set(first):
                 assert {WORLD.rollout(parent, example).score for example in first} == {1.0}
             kinds.add(tuple(found))
     assert len(kinds) > 2
@@ -102,10 +106,12 @@ def test_the_epochs_minibatch_comes_first_and_then_what_is_known_to_fail():
     """Then those that were not run, as many as are allowed; known successes never again."""
     examples = tuple(range(10))
     known = {0: 0.0, 1: 1.0, 2: 0.5, 3: 0.0}
-    sampler = Looks(unknown=2)
-    seen = view(examples, known, shown=frozenset({3}), tried={2: 1}, under_way=frozenset({9}))
+    sampler = FailureFirstSampler(unknown=2)
+    seen = view(
+        examples, known, reflected_examples=frozenset({3}), tried={2: 1}, under_way=frozenset({9})
+    )
     for draw in range(6):
-        looks = sampler(replace(seen, draw=draw))
+        looks = sampler(replace(seen, mutation_index=draw))
         batch = looks[:3]
         assert batch == epoch_minibatch(examples, 3, draw, seed=0)
         ranked = [example for example in (0, 3, 2) if example not in batch]
@@ -139,12 +145,12 @@ def test_a_size_of_which_children_lose_less_is_chosen_more():
 def test_a_run_shows_as_many_examples_as_were_chosen():
     """Of the sizes that it may choose from each at some time; the order of answers is no matter."""
     settings = replace(SETTINGS, minibatch_sizes=(2, 5), window=3)
-    state = run(start(settings, WORLD.student), SerialExecutor(WORLD)).state
+    state = run_loop(start(settings, WORLD.student), SerialExecutor(WORLD)).state
     mutations = [each for each in state.history if isinstance(each.origin, Mutation)]
     assert {each.origin.size for each in mutations} == {2, 5}
-    assert all(len(each.shown) in (0, each.origin.size) for each in mutations)
+    assert all(len(each.reflected_examples) in (0, each.origin.size) for each in mutations)
     executor = VirtualTimeExecutor(WORLD, 7, durations(1))
-    assert outcome(run(start(settings, WORLD.student), executor).state) == outcome(state)
+    assert outcome(run_loop(start(settings, WORLD.student), executor).state) == outcome(state)
 
 
 def test_a_lead_over_the_seed_counts_as_far_as_it_is_sure():
@@ -184,7 +190,9 @@ def test_a_score_beyond_the_bounds_takes_them_away():
             return replace(found, score=50.0 if worse_on_one else 60 + 40 * found.score)
 
     settings = replace(SETTINGS, gate=strict_improvement)
-    state = run(start(settings, WORLD.student), SerialExecutor(Percent(names=("a", "b")))).state
+    state = run_loop(
+        start(settings, WORLD.student), SerialExecutor(Percent(names=("a", "b")))
+    ).state
     rejected = [each.verdict.reason for each in state.history if each.verdict.kind == "rejected"]
     assert not [reason for reason in rejected if "better on 1 examples" in reason]
 
@@ -241,7 +249,7 @@ def test_more_examples_make_an_interval_narrower_and_luck_counts_less():
 
 def test_rungs_are_due_by_share_and_by_pace():
     """Half of what comes after a head start validates further, and reflections do not run away."""
-    rungs = Rungs(share=0.5, pace=8.0, head_start=100)
+    rungs = ValidationSchedule(share=0.5, pace=8.0, head_start=100)
     assert not rungs.is_due(rollouts=100, revalidated=0, reflections=10)
     assert rungs.is_due(rollouts=130, revalidated=10, reflections=10)
     assert not rungs.is_due(rollouts=130, revalidated=20, reflections=10)

@@ -14,11 +14,11 @@ import numpy as np
 from dspy_gepa.core.frontier import Vector, with_failures_scored
 from dspy_gepa.core.streams import stream
 
-__all__ = ["Rungs"]
+__all__ = ["ValidationSchedule"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rungs:
+class ValidationSchedule:
     """How many validation examples at a time, in one order that all members share. Our choice."""
 
     seed: int = 10

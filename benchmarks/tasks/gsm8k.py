@@ -1,0 +1,63 @@
+"""GSM8K: word problems of primary school whose answer is one whole number."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import dspy
+from answers import last_number
+
+from tasks import Hub, Source, Task, cut, graded, task_of
+
+__all__ = ["grade", "task"]
+
+SIZES = (150, 150, 300)
+
+
+class Solve(dspy.Signature):  # type: ignore[misc]  # DSPy is untyped here
+    """Solve the problem."""
+
+    question: str = dspy.InputField()
+    answer: str = dspy.OutputField()
+
+
+def task(source: Source, seed: int = 0) -> Task:
+    """150, 150 and 300 problems of the published test split, the same ones for every seed."""
+    del seed
+    hub = Hub("openai/gsm8k", "test", "main")
+    found = source.find("gsm8k", "test.jsonl", ("question", "answer"), elsewhere=hub)
+    rows = [
+        dspy.Example(question=row["question"], answer=answer.strip(), solution=steps.strip())
+        for row in found.rows
+        for steps, _, answer in [row["answer"].rpartition("####")]
+    ]
+    examples = [row.with_inputs("question") for row in rows]
+    Random(0).shuffle(examples)
+    return task_of(
+        "GSM8K",
+        dspy.ChainOfThought(Solve),
+        cut(examples, SIZES),
+        grade,
+        source=found.source,
+        licence="MIT",
+        published=SIZES,
+        differs=["all three splits are drawn from the published test split"],
+    )
+
+
+def grade(
+    gold: dspy.Example,
+    pred: Any,
+    trace: Any = None,  # noqa: ARG001
+    pred_name: str | None = None,  # noqa: ARG001
+    pred_trace: Any = None,  # noqa: ARG001
+) -> dspy.Prediction:
+    """1 if the last number of the answer is the right one."""
+    answer = last_number(getattr(pred, "answer", None))
+    worked = f"The right answer is {gold.answer}. A worked solution: {gold.solution}"
+    if answer is None:
+        return graded(0.0, f"The answer holds no number, and one number is wanted. {worked}")
+    if answer == last_number(gold.answer):
+        return graded(1.0, f"Right: {gold.answer}.")
+    return graded(0.0, f"The answer {answer} is wrong. {worked}")

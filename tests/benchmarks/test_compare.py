@@ -1,0 +1,256 @@
+"""The comparison: every optimizer runs for real over scripted models, cells are kept and told."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from scripted_engine import AuthError, answer, new_texts, scripted_lm
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import compare
+from rivals import AS_GIVEN, OPTIMIZERS
+from rivals.cells import Sizes, drawn
+from rivals.contest import Unsuited
+from rivals.lms import LMs, Meter
+from rivals.table import print_task
+from task_source import Source
+
+KEY = "Add the two numbers."
+BESIDE_DSPY = {"TextGrad", "Trace", "CAPO"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with problems in the public schema of GSM8K."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "gsm8k").mkdir()
+    rows = [
+        {"question": f"What is {n} and {n % 7}?", "answer": f"Add.\n#### {n + n % 7}"}
+        for n in range(600)
+    ]
+    (folder / "gsm8k" / "test.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    return folder
+
+
+def solve(prompt):
+    """Right if the prompt has the key, and in one case of three without."""
+    first, second = map(int, re.findall(r"What is (\d+) and (\d+)\?", prompt)[-1])
+    is_right = KEY in prompt or first % 3 == 0
+    return answer(reasoning="So it is.", answer=first + second if is_right else -1)
+
+
+def reflect(prompt):
+    """The key in whatever form is asked for."""
+    forms = {
+        "new_instruction": json.dumps({"new_instruction": KEY}),
+        "IMPROVED_VARIABLE": f"<IMPROVED_VARIABLE>{KEY}</IMPROVED_VARIABLE>",
+        "<prompt>": f"<prompt>{KEY}</prompt>",
+        '"suggestion"': json.dumps({"reasoning": "", "suggestion": {"instruction_00": KEY}}),
+    }
+    for mark, reply in forms.items():
+        if mark in prompt:
+            return reply
+    fields = re.findall(r"\[\[ ## (\w+) ## \]\]", prompt.partition("Respond with")[2])
+    if fields:
+        return answer(**{name: KEY for name in fields if name != "completed"})
+    return new_texts(prompt, KEY)
+
+
+def scripted(task=solve, reflection=reflect):
+    """Models by script, each with its meter."""
+    meters = Meter(), Meter()
+    lms = (
+        scripted_lm(reply, callbacks=[meter])
+        for reply, meter in zip((task, reflection), meters, strict=True)
+    )
+    return LMs(*lms, *meters)
+
+
+def carried_out(folder, data, optimizers, *more, lms=None, budget=40):
+    """The rows of a small comparison, by optimizer."""
+    sizes = ["--train", "6", "--validation", "6", "--test", "8", "--seeds", "1"]
+    places = ["--data-dir", str(data), "--json", str(folder)]
+    given = ["--tasks", "gsm8k", "--budget", str(budget), *sizes, *places]
+    arguments = compare.arguments_of([*given, "--optimizers", *optimizers, *more])
+    cells = compare.cells_of(arguments, folder)
+    compare.carry_out(cells, lms or scripted(), arguments)
+    return {cell.optimizer: cell.kept() for cell in cells}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory, data):
+    """All optimizers that need no package beside DSPy, at 40 metric calls."""
+    folder = tmp_path_factory.mktemp("cells")
+    pytest.importorskip("optuna")
+    return carried_out(folder, data, [name for name in OPTIMIZERS if name not in BESIDE_DSPY])
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in BESIDE_DSPY])
+def test_every_optimizer_runs_within_the_budget(rows, name):
+    """It has a score on each test row, and made no more metric calls than it may."""
+    row = rows[name]
+    assert (row["missing"], row["problem"]) == ("", "")
+    assert len(row["scores"]) == 8
+    assert row["metric_calls"] <= 40
+    assert row["program"]["metadata"]  # what was loaded stands in the cell
+
+
+@pytest.mark.parametrize("name", ["ours", "ours paper", "dspy.GEPA", "MIPROv2", "COPRO"])
+def test_what_reflects_finds_what_its_reflection_knows(rows, name):
+    """The instruction with the key is right on every test row, and reflections are counted."""
+    assert rows[name]["scores"] == [1.0] * 8
+    assert rows[name]["reflection_lm"]["calls"] > 0
+    assert KEY in json.dumps(rows[name]["program"])
+
+
+def test_the_program_as_given_costs_nothing(rows):
+    """It is scored like all others, and neither LM was asked on the way to it."""
+    row = rows[AS_GIVEN]
+    assert 0 < sum(row["scores"]) < 8
+    assert row["metric_calls"] == row["task_lm"]["calls"] == row["reflection_lm"]["calls"] == 0
+
+
+def test_an_optimizer_above_the_limit_is_stopped_and_its_best_so_far_is_scored(rows):
+    """dspy.GEPA would go on within its iteration; the cell says that it was stopped and by what."""
+    row = rows["dspy.GEPA"]
+    assert (row["metric_calls"], row["refused"]) == (40, 1)
+    assert row["notes"] == [
+        "stopped at 40 metric calls; the best of 2 that all of validation was run on"
+    ]
+    assert row["scores"] == [1.0] * 8
+
+
+def test_a_limit_before_anything_was_validated_scores_what_was_run_most(tmp_path, data):
+    """With three metric calls there is nothing but the program as given."""
+    row = carried_out(tmp_path, data, ["dspy.GEPA"], budget=3)["dspy.GEPA"]
+    assert row["notes"] == ["stopped at 3 metric calls; the best of 1, by 3 examples"]
+    assert 0 < sum(row["scores"]) < 8
+
+
+def test_cells_with_a_score_are_skipped_and_others_are_tried_again(tmp_path, data):
+    """The second start asks no model; what failed is carried out once more."""
+    first = carried_out(tmp_path, data, ["ours"])
+    lms = scripted()
+    assert carried_out(tmp_path, data, ["ours"], lms=lms) == first
+    assert lms.task_meter.spent.calls == 0
+    broken = carried_out(tmp_path, data, ["ours"], budget=30, lms=scripted(reflection="no idea"))
+    assert "ReflectionError" in broken["ours"]["problem"]
+    mended = carried_out(tmp_path, data, ["ours"], budget=30)
+    assert mended["ours"]["scores"] == [1.0] * 8
+
+
+def test_other_rows_are_scored_anew(tmp_path, data):
+    """A cell whose data were others is no cell of this table."""
+    first = carried_out(tmp_path / "cells", data, [AS_GIVEN])[AS_GIVEN]
+    text = (data / "gsm8k" / "test.jsonl").read_text("utf-8").replace("Add.", "Add them.")
+    (tmp_path / "other" / "gsm8k").mkdir(parents=True)
+    (tmp_path / "other" / "gsm8k" / "test.jsonl").write_text(text, "utf-8")
+    second = carried_out(tmp_path / "cells", tmp_path / "other", [AS_GIVEN])[AS_GIVEN]
+    assert first["digest"] != second["digest"]
+
+
+def test_settings_that_an_optimizer_does_not_read_do_not_part_its_cells(tmp_path):
+    """The program as given is scored once for all budgets and reflection models."""
+
+    def paths(*more):
+        arguments = compare.arguments_of(["--tasks", "gsm8k", *more])
+        return {cell.optimizer: cell.path for cell in compare.cells_of(arguments, tmp_path)}
+
+    first, other = paths("--budget", "50"), paths("--budget", "60", "--reflection-model", "x/y")
+    assert {name for name in OPTIMIZERS if first[name] == other[name]} == {AS_GIVEN}
+    mailed = paths("--budget", "50", "--reflection-model", "mailbox:letters")
+    same = {name for name in OPTIMIZERS if first[name] == mailed[name]}
+    assert same == {AS_GIVEN, "BootstrapRS"}
+
+
+def test_what_is_missing_is_told_and_ends_nothing_else(tmp_path, data, monkeypatch, capsys):
+    """A package, a key: each says so in its cell, and the others have their scores."""
+    monkeypatch.setitem(sys.modules, "textgrad", None)
+
+    def refuse(prompt):
+        raise AuthError("no key")
+
+    rows = carried_out(
+        tmp_path, data, ["TextGrad", "COPRO", "BootstrapRS"], lms=scripted(reflection=refuse)
+    )
+    assert rows["TextGrad"]["missing"].startswith("pip install 'textgrad'")
+    said = rows["COPRO"]["missing"]
+    assert re.match(r"1 of 1 calls of the reflection model failed: \w*Auth\w*: ", said), said
+    assert len(rows["BootstrapRS"]["scores"]) == 8
+    print_task("gsm8k", list(rows.values()), rows["COPRO"]["settings"])
+    said = capsys.readouterr().out
+    assert re.search(r"\| TextGrad .*\| seed 0: missing 1 +\|\n", said), said
+    assert "\n1. pip install 'textgrad'" in said
+
+
+def test_without_rows_or_a_model_every_cell_says_so_and_the_exit_code_is_1(
+    tmp_path, data, capsys, monkeypatch
+):
+    """Neither ends the command with an error."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    asked = ["--tasks", "gsm8k", "--seeds", "1", "--optimizers", "ours"]
+    assert compare.main([*asked, "--model", "local:9b", "--data-dir", str(tmp_path)]) == 1
+    assert "The rows of gsm8k were not found." in capsys.readouterr().out
+    assert compare.main([*asked, "--model", "local:9b", "--data-dir", str(data)]) == 1
+    assert "There is no model local:9b; on this machine there are" in capsys.readouterr().out
+
+
+def test_a_finished_table_is_printed_from_its_files(tmp_path, data, capsys):
+    """The exit code is 0, and origin, digest and the paired interval stand there."""
+    row = carried_out(tmp_path, data, ["ours"], "--model", "local:9b")["ours"]
+    capsys.readouterr()
+    sizes = ["--train", "6", "--validation", "6", "--test", "8", "--seeds", "1"]
+    asked = ["--tasks", "gsm8k", "--budget", "40", "--optimizers", "ours", *sizes]
+    places = ["--data-dir", str(data), "--json", str(tmp_path)]
+    assert compare.main([*asked, *places, "--model", "local:9b"]) == 0
+    said = capsys.readouterr().out
+    assert f"digest {row['digest']}" in said
+    assert "used: 6 train, 6 validation, 8 test" in said
+    line = next(line for line in said.splitlines() if line.startswith("| ours "))
+    assert re.search(r"\| 1\.000 *\| \+0\.\d{3} \(\+0\.\d\d\.\.\+\d\.\d\d\) \|", line), line
+
+
+def test_an_answer_that_cannot_be_read_scores_nothing_and_an_outage_is_no_score(tmp_path, data):
+    """A model that keeps to no form has 0 on every row; one that is away has none at all."""
+    row = carried_out(tmp_path / "a", data, [AS_GIVEN], lms=scripted(task="what?"))[AS_GIVEN]
+    assert row["scores"] == [0.0] * 8
+
+    def refuse(prompt):
+        raise AuthError("no key")
+
+    row = carried_out(tmp_path / "b", data, [AS_GIVEN], lms=scripted(task=refuse))[AS_GIVEN]
+    assert "scores" not in row
+    assert "no key" in row["missing"] + row["problem"]
+
+
+def test_the_seed_draws_what_is_used(data):
+    """Equal seeds draw equal rows in the task's own order; other seeds draw others."""
+    sizes = Sizes(train=5, validation=5, test=5)
+    first, again, other = (drawn("gsm8k", Source(data), seed, sizes) for seed in (0, 0, 1))
+    assert [row.question for row in first.test] == [row.question for row in again.test]
+    assert [row.question for row in first.test] != [row.question for row in other.test]
+    everything = drawn("gsm8k", Source(data), 0, Sizes()).test
+    places = [[row.question for row in everything].index(row.question) for row in first.test]
+    assert places == sorted(places)
+
+
+def test_an_optimizer_for_one_component_says_so():
+    """CAPO has no score for a program of three, installed or not."""
+    with pytest.raises(Unsuited, match="works on one component, and this program has 3"):
+        OPTIMIZERS["CAPO"].check(3)
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("TextGrad", "textgrad"), ("Trace", "opto"), ("CAPO", "promptolution")]
+)
+def test_rivals_beside_dspy_run_within_the_budget(tmp_path, data, name, module):
+    """Each finds the key, and its program survives saving and loading."""
+    pytest.importorskip(module)
+    row = carried_out(tmp_path, data, [name])[name]
+    assert (row["missing"], row["problem"]) == ("", "")
+    assert row["metric_calls"] <= 40
+    assert row["scores"] == [1.0] * 8
+    assert row["reflection_lm"]["calls"] > 0
