@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# What MLflow and its own dependencies warn of is theirs to mend.
+pytestmark = pytest.mark.filterwarnings("default")
+
 TESTS = Path(__file__).parent
 
 SCRIPT = """

@@ -101,11 +101,13 @@ class Compilation:
         """
         progress = _progress_of(self.task)
         telling = progress.telling
-        with self.run_directory() as run_dir, telling.whole():
+
+        def remember(state: RunState) -> None:
+            keep(_so_far(state, telling))
+
+        with self.run_directory() as run_dir, telling.whole(if_failed=remember):
             runner = runner_for(self.task, self.rules, self.allowance.in_flight)
-            finish = self.searched(
-                runner, run_dir, lambda state: keep(_so_far(state, telling)), progress
-            )
+            finish = self.searched(runner, run_dir, remember, progress)
             self._check(finish, runner)
             compiled = self._handed_over(finish, runner, run_dir, telling)
             telling.concluded(compiled.result.outcome)

@@ -116,7 +116,6 @@ class Improvement:
         identity = RunIdentity(
             seed=self.asked.seed,
             examples=tuple(map(digest, self.table.searched)),
-            anchors=self.table.anchors,
             metric=self.asked.bound_evaluator.name,
             models=models,
             roots={"arguments": self.asked.arguments},

@@ -65,16 +65,22 @@ class Telling:
         self._readers.append(reader)
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
+    def whole(self, *, if_failed: Callable[[RunState], None] | None = None) -> Iterator[None]:
         """Around a whole call: those who asked for it are given the story at its end.
 
         The story then has what came after the search as well. It is told however the end comes.
+
+        Args:
+            if_failed: Is given the last state if an error ends the call.
         """
         has_failed = True
         try:
             yield
             has_failed = False
         finally:
+            self.facts = replace(self.facts, is_running=False)
+            if has_failed and if_failed is not None and self.teller is not None:
+                if_failed(self.teller.state)
             readers, self._readers = self._readers, []
             if readers and (story := self.story) is not None:
                 has_failed = has_failed or story.status == "broke"

@@ -14,7 +14,7 @@ from dspy_gepa.story.diff import changes_between, counted_lines
 from dspy_gepa.story.members import Scale, Seen
 from dspy_gepa.story.parts import Moment, Spending, UsedLimit
 from dspy_gepa.story.proposals import phase_in_words
-from dspy_gepa.story.teller import Teller
+from dspy_gepa.story.teller import Teller, spending_of
 from dspy_gepa.story.wording import score_in_words
 
 __all__ = ["Happening", "Now", "happening", "now_of"]
@@ -32,6 +32,7 @@ class Now:
     limit: UsedLimit | None
     """The limit of which most is used; None where there is none."""
     spent: Spending
+    """In all, but for the time of work."""
     moment: Moment | None
     """When a proposal last changed the pool; None before the seed is validated."""
     members: int
@@ -76,7 +77,7 @@ def now_of(teller: Teller, at: float) -> Now:
     return Now(
         seconds=seconds,
         limit=used[0] if used else None,
-        spent=teller.total,
+        spent=spending_of(state.tally),
         moment=teller.curve[-1] if teller.curve else None,
         members=len(state.members),
         verdicts=Counter(each.verdict.kind for each in over),

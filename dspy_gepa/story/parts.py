@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
@@ -61,8 +61,17 @@ class Spending:
 
     def __add__(self, other: Spending) -> Spending:
         """Both together."""
-        names = [field.name for field in fields(self)]
-        return Spending(**{name: getattr(self, name) + getattr(other, name) for name in names})
+        return Spending(
+            rollouts=self.rollouts + other.rollouts,
+            metric_calls=self.metric_calls + other.metric_calls,
+            reflection_calls=self.reflection_calls + other.reflection_calls,
+            total_tokens=self.total_tokens + other.total_tokens,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            usd=self.usd + other.usd,
+            seconds=self.seconds + other.seconds,
+            unpriced_calls=self.unpriced_calls + other.unpriced_calls,
+        )
 
 
 NOTHING_SPENT = Spending()

@@ -24,6 +24,9 @@ from dspy_gepa.story.story import Story
 from dspy_gepa.testing.worlds import RuleWorld
 from dspy_gepa.views.tables import rows_of
 
+# What the trackers and their own dependencies warn of is theirs to mend.
+pytestmark = pytest.mark.filterwarnings("default")
+
 WORLD = RuleWorld(rules=14, names=("a", "b"), skill=0.5, seed=3)
 SETTINGS = Settings(
     train=tuple(range(6)), validation=tuple(range(6, 12)), limits=Limits(metric_calls=120)
