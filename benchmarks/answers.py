@@ -1,4 +1,4 @@
-"""Numbers as people and models write them."""
+"""What an answer says: its last number, a whole number, the content of its last box."""
 
 from __future__ import annotations
 
@@ -6,12 +6,36 @@ import re
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["last_number"]
+__all__ = ["boxed", "last_number", "text_of", "whole_number"]
 
 NUMBER = re.compile(r"[-−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
+WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 
 
-def last_number(text: Any) -> Fraction | None:
-    """The last number of a text, exactly; None if it holds none."""
-    found = NUMBER.findall(str(text)) if isinstance(text, (str, int, float)) else []
+def text_of(answer: Any) -> str:
+    """The answer as a text without blanks around it; empty if it is neither text nor number."""
+    is_plain = isinstance(answer, (str, int, float)) and not isinstance(answer, bool)
+    return str(answer).strip() if is_plain else ""
+
+
+def last_number(answer: Any) -> Fraction | None:
+    """The last number of an answer, exactly; None if it holds none."""
+    found = NUMBER.findall(text_of(answer))
     return Fraction(found[-1].replace(",", "").replace("−", "-")) if found else None
+
+
+def whole_number(answer: Any) -> int | None:
+    """The answer, if it is a whole number and nothing else."""
+    text = text_of(answer)
+    return int(text) if WHOLE.fullmatch(text) else None
+
+
+def boxed(text: str) -> str | None:
+    r"""What stands in the last \boxed{...} of a text; None if there is none that is closed."""
+    start = text.rfind("\\boxed{")
+    depth = 0
+    for place in range(start + len("\\boxed"), len(text)) if start >= 0 else ():
+        depth += (text[place] == "{") - (text[place] == "}")
+        if depth == 0:
+            return text[start + len("\\boxed{") : place].strip()
+    return None

@@ -65,7 +65,7 @@ __all__ = [
 ]
 
 UNSEEN = 400
-"""Cases on which what is returned is judged."""
+"""Cases on which what is returned is judged by default."""
 SHAPES = ("binary", "share", "rubric", "fine", "rouge", "negative", "percent")
 """What a metric makes of what was met: right or wrong; the share; in tenths; 0.37 + 0.02 for each;
 0.15 to 0.5 with an offset of the case's own; minus what is missing; 0 to 100."""
@@ -220,6 +220,8 @@ class Simulated:
     world: World
     nothing_helps: bool = False
     """Whether reflections change the wording and no more."""
+    unseen: int = UNSEEN
+    """On so many further cases what is returned is judged."""
     reflections: int = 0
     _outcomes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
@@ -231,7 +233,7 @@ class Simulated:
     @cached_property
     def cases(self) -> int:
         """How many cases there are: training, validation, unseen."""
-        return self.world.train + self.world.validation + UNSEEN
+        return self.world.train + self.world.validation + self.unseen
 
     @cached_property
     def needed(self) -> np.ndarray[Any, Any]:
@@ -291,10 +293,10 @@ class Simulated:
 
     def expected(self, candidate: Candidate) -> float:
         """The mean value of a candidate on unseen cases, from 0 to 1, over all wordings."""
-        likely, broken = (each[-UNSEEN:] for each in self.likelihood(candidate))
-        is_own = self._is_own[-UNSEEN:]
-        average = np.where(is_own, self._own[-UNSEEN:] < likely, likely)
-        needed = self.needed[-UNSEEN:] >= 0
+        likely, broken = (each[-self.unseen :] for each in self.likelihood(candidate))
+        is_own = self._is_own[-self.unseen :]
+        average = np.where(is_own, self._own[-self.unseen :] < likely, likely)
+        needed = self.needed[-self.unseen :] >= 0
         if self.world.shape == "binary":
             value = np.where(broken, 0.0, average.prod(axis=1))
         else:

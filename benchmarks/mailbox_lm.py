@@ -15,7 +15,7 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
-__all__ = ["MailboxLM", "Usage", "reflection_model"]
+__all__ = ["MailboxLM", "Usage", "prompt_text", "reflection_model"]
 
 _CHARACTERS_PER_TOKEN = 4
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -34,7 +34,7 @@ class Usage(BaseCallback):
         # Before DSPy 3.4 the arguments come as they were given, by position and by keyword.
         given = {**inputs, **inputs.get("kwargs", {})}
         prompt = next(iter(inputs.get("items") or ()), given.get("prompt"))
-        asked = _text(prompt, given.get("messages"))
+        asked = prompt_text(prompt, given.get("messages"))
         with self._lock:
             self.calls += 1
             self.tokens_in += len(asked) // _CHARACTERS_PER_TOKEN
@@ -82,7 +82,7 @@ class MailboxLM(dspy.BaseLM):  # type: ignore[misc]  # DSPy is untyped here
         Raises:
             TimeoutError: nobody answered.
         """
-        asked = _text(prompt, messages)
+        asked = prompt_text(prompt, messages)
         replies = [self._answered(asked) for _ in range(settings.get("n") or 1)]
         sizes = [len(asked) // _CHARACTERS_PER_TOKEN * len(replies)]
         sizes.append(sum(len(reply) // _CHARACTERS_PER_TOKEN for reply in replies))
@@ -108,6 +108,10 @@ class MailboxLM(dspy.BaseLM):  # type: ignore[misc]  # DSPy is untyped here
         part = path.with_suffix(".part")
         part.write_text(asked, "utf-8")
         part.rename(path)
+        return self._reply_to(path)
+
+    def _reply_to(self, path: Path) -> str:
+        """The reply to a prompt that lies there, as soon as it does, too."""
         began, reply = time.monotonic(), path.with_suffix(".reply")
         while not reply.exists():
             if time.monotonic() - began > self.patience_seconds:
@@ -118,7 +122,7 @@ class MailboxLM(dspy.BaseLM):  # type: ignore[misc]  # DSPy is untyped here
         return reply.read_text("utf-8")
 
 
-def _text(prompt: str | None, messages: list[dict[str, Any]] | None) -> str:
+def prompt_text(prompt: str | None, messages: list[dict[str, Any]] | None) -> str:
     """What is asked, as one text; of several messages each under its role."""
     if prompt is not None:
         return prompt

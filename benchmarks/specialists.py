@@ -49,6 +49,11 @@ class Seen(NamedTuple):
     """What is claimed: nothing without evidence."""
     true: float
     """What the program that is returned gains over the single best."""
+    routed: float
+    """What routing gains, whether or not it is what is returned."""
+    low: float | None
+    """The lower end of the interval of what is claimed."""
+    high: float | None
 
 
 def texts(chance: np.random.Generator, kinds: Any, seen: str) -> list[str]:
@@ -66,13 +71,15 @@ def texts(chance: np.random.Generator, kinds: Any, seen: str) -> list[str]:
     return found
 
 
-def simulated(n: int, edge: float, seen: str, *, how: str, seed: int) -> Seen:
-    """One run: a table of scores, what is made of it, and what that is worth."""
+def simulated(
+    n: int, edge: float, seen: str, *, how: str, seed: int, fresh_inputs: int = FRESH
+) -> Seen:
+    """One run: a table of scores, what is made of it, and what that is worth on fresh inputs."""
     chance = np.random.default_rng(seed)
-    kinds = chance.integers(0, KINDS, n + FRESH)
+    kinds = chance.integers(0, KINDS, n + fresh_inputs)
     if how == "in turn":
-        kinds = np.arange(n + FRESH) % KINDS
-    base = 0.5 + chance.normal(0, 0.15, n + FRESH)
+        kinds = np.arange(n + fresh_inputs) % KINDS
+    base = 0.5 + chance.normal(0, 0.15, n + fresh_inputs)
     lead = np.linspace(0, 0.2, MEMBERS) if how == "unequal" else np.zeros(MEMBERS)
     true = np.stack([base + lead[m] + edge * (kinds == m % KINDS) for m in range(MEMBERS)]).clip(
         0.02, 0.98
@@ -86,17 +93,18 @@ def simulated(n: int, edge: float, seen: str, *, how: str, seed: int) -> Seen:
     likeness = np.array([known.to(text) for text in words[:n]])
     routing, choice = routed(scores, likeness, tuple(range(MEMBERS)), 3)
     single = int(scores.mean(1).argmax())
-    gained = 0.0
-    if routing.evidence:
-        fresh = np.array([known.to(text) for text in words[n:]])
-        expected = estimates(scores[list(choice.members)], fresh, choice.shrinkage)
-        sent = np.array(choice.members)[expected.argmax(0)]
-        gained = float((true[sent, n + np.arange(FRESH)] - true[single, n:]).mean())
+    fresh = np.array([known.to(text) for text in words[n:]])
+    expected = estimates(scores[list(choice.members)], fresh, choice.shrinkage)
+    sent = np.array(choice.members)[expected.argmax(0)]
+    gained = float((true[sent, n + np.arange(fresh_inputs)] - true[single, n:]).mean())
     return Seen(
         float(scores.max(0).mean() - scores.mean(1).max()),
         routing.evidence,
         routing.gain if routing.evidence else 0.0,
+        gained if routing.evidence else 0.0,
         gained,
+        routing.low,
+        routing.high,
     )
 
 
@@ -111,7 +119,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for n, edge, seen, how in ROWS:
         found = [simulated(n, edge, seen, how=how, seed=seed) for seed in seeds]
-        frontier, evidence, claimed, true = np.mean(found, axis=0)
+        frontier, evidence, claimed, true = np.mean([each[:4] for each in found], axis=0)
         name = f"{seen}, {how}" if how else seen
         print(
             f"| {name} | {edge:.2f} | {n} | {frontier:+.2f} | {evidence:.0%} | {claimed:+.3f} | "

@@ -32,7 +32,7 @@ from dspy_gepa.improvement.result import AnythingResult
 from dspy_gepa.models.usage import Price
 from dspy_gepa.observe.observer import Observer
 
-__all__ = ["optimize_anything"]
+__all__ = ["improvement_for", "optimize_anything"]
 
 
 def optimize_anything(
@@ -280,7 +280,7 @@ def optimize_anything(
     )
     usual = AnythingArguments(artifact=None, evaluator=None)
     mapped = mapped_config(config, asked.arguments, usual.arguments)
-    improvement = _improvement(asked.with_arguments(mapped))
+    improvement = improvement_for(asked.with_arguments(mapped))
     with (
         improvement.evaluating() as evaluate,
         improvement.run_directory() as run_dir,
@@ -291,8 +291,12 @@ def optimize_anything(
         return improvement.result(finish, evaluate, run_dir)
 
 
-def _improvement(asked: AnythingArguments) -> Improvement:
-    """What is asked for, with what was written for another package as values of ours."""
+def improvement_for(asked: AnythingArguments) -> Improvement:
+    """What is asked for, with what was written for another package as values of ours.
+
+    Raises:
+        SettingsError: an argument is wrong.
+    """
     search, tracking = asked.config.search, asked.config.tracking
     parent, components = search.candidate_selection_strategy, search.component_selector
     table = tabulated(asked)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from dspy_gepa.core.forecast import Forecast
 from dspy_gepa.errors import readable
@@ -41,6 +43,38 @@ class Plan:
             f"{usual.seed.metric_calls} to validate the program as it is, and up to "
             f"{usual.most.metric_calls} for each of three proposals. What fits is done."
         )
+
+    @property
+    def most_metric_calls(self) -> int | None:
+        """What it costs at most, with all that follows the search; None if it is not limited."""
+        most = self.forecast.settings.limits.rollouts_at_most
+        return None if most is None else most + self.demos + self.specialists + self.verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON can have it; amounts are metric calls where nothing else is said."""
+        known, settings = self.forecast, self.forecast.settings
+        lowest, highest = known.proposals
+        limits = asdict(settings.limits)
+        return {
+            "components": list(self.components),
+            "training_examples": len(settings.train),
+            "validation_examples": len(settings.validation),
+            "program_as_it_is": known.seed.metric_calls,
+            "proposal_at_least": known.least.metric_calls,
+            "proposal_at_most": known.most.metric_calls,
+            "reflection_calls_at_least": known.least.reflection_calls,
+            "reflection_calls_at_most": known.most.reflection_calls,
+            "proposals": None if highest < 0 else [lowest, highest],
+            "limits": {unit: limit for unit, limit in limits.items() if limit is not None},
+            "demonstrations": self.demos,
+            "specialists": self.specialists,
+            "heldout": self.verdict,
+            "at_most": self.most_metric_calls,
+            "warning": self.warning,
+        }
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def __repr__(self) -> str:
         """The table, which is all that there is to see."""

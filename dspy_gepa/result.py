@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from dspy_gepa.core.budget import NOTHING, Tally
-from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.frontier import mean_scores
 from dspy_gepa.core.proposal import Merge, Mutation
+from dspy_gepa.core.standing import Standing
 from dspy_gepa.core.state import Member, ProposalRecord, RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.specialists.routing import Routing

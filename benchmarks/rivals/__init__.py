@@ -13,6 +13,7 @@ from importlib import import_module
 
 import dspy
 from report import OURS, REFERENCE
+from search_efficiency import quiet
 
 from rivals import capo, of_dspy, textual_gradients, traced
 from rivals.contest import Contest, Missing, Unsuited
@@ -48,7 +49,8 @@ class Optimizer:
         try:
             if self.needs:
                 # Here, so that its import does not count as the optimizer's time.
-                import_module(self.needs)
+                with quiet():
+                    import_module(self.needs)
         except ImportError as error:
             raise Missing(
                 f"pip install '{self.package}', or the extra 'rivals' ({error})"

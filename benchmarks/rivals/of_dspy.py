@@ -3,7 +3,7 @@
 The metric refuses what goes above it. Where an optimizer picks the best of what it ran on all of
 its examples, being stopped loses nothing, and it is set up to use the whole budget; SIMBA, which
 needs its last round to choose, is set up to fit. COPRO and SIMBA take one set of examples: training
-and validation examples together, or the smaller sets below where these do not fit the budget.
+and validation examples together, or one of the two where these leave too few calls to search.
 """
 
 from __future__ import annotations
@@ -65,19 +65,22 @@ def mipro(contest: Contest, *, demos: int) -> dspy.Module:
     return contest.compiled(optimizer, num_trials=trials, minibatch=False, seed=contest.seed)
 
 
+_CANDIDATES = 6
+"""So many must fit for COPRO to use all examples, or a second depth."""
+
+
 def copro(contest: Contest) -> dspy.Module:
     """Every candidate is run on all examples, at each depth for each predictor."""
     predictors, budget = len(contest.student().predictors()), contest.budget
-    least = 2
     examples = contest.both
-    if least * predictors * len(examples) > budget:
+    if _CANDIDATES * predictors * len(examples) > budget:
         examples = contest.task.validation
     a_round = predictors * len(examples)
-    depth = 2 if budget >= 2 * least * a_round else 1
+    depth = 2 if budget >= _CANDIDATES * a_round else 1
     optimizer = dspy.COPRO(
         prompt_model=contest.reflection_lm,
         metric=contest.metric.number,
-        breadth=max(least, budget // (depth * a_round)),
+        breadth=max(2, budget // (depth * a_round)),  # it takes no less
         depth=depth,
     )
     settings = {"num_threads": contest.num_threads, "display_progress": False}
@@ -112,7 +115,8 @@ def _simba_sizes(contest: Contest, candidates: int) -> tuple[Examples, int, int]
                     fitting.append((cost, examples, batch, steps))
                 steps += 1
     if fitting:
-        return max(fitting, key=lambda each: (len(each[1]), each[3] > 1, each[0]))[1:]
+        # Steps are what it learns by, so that three of them come before more examples.
+        return max(fitting, key=lambda each: (min(each[3], 3), len(each[1]), each[0]))[1:]
     examples = min(sets, key=len)
     return examples, min(4, len(examples)), 1
 

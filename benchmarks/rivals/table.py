@@ -33,12 +33,16 @@ KINDS = {"missing": "missing", "unsuited": "not for it", "problem": "failed"}
 
 def print_task(name: str, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
     """The table of one task: means over seeds, and what was used and lacked."""
-    print(f"\n**{name}**", end="")
-    origins = dict.fromkeys(row["origin"] for row in rows if row.get("origin"))
-    for origin in origins:
-        print(f" {origin}", end="")
+    print(f"\n**{name}**\n")
+    seeds: dict[str, list[int]] = {}
+    for row in rows:
+        own = seeds.setdefault(row.get("origin", "no rows"), [])
+        own += [row["seed"]] * (row["seed"] not in own)
+    for origin, of_seeds in seeds.items():
+        where = f" (seed {', '.join(map(str, of_seeds))})" if len(seeds) > 1 else ""
+        print(f"- {origin}{where}")
     print(
-        f"\nTask model {settings['model']}, reflection model {settings['reflection_model']}, "
+        f"- Task model {settings['model']}, reflection model {settings['reflection_model']}, "
         f"budget {settings['budget']} metric calls.\n"
     )
     given = {

@@ -75,12 +75,13 @@ def must_know_price(config: Config) -> bool:
     return config.budget.max_usd is not None or "usd" in config.scores.directions
 
 
-def check_prices(config: Config, models: Mapping[str, Any]) -> None:
+def check_prices(config: Config, models: Mapping[str, Any], *, measures_usd: bool = False) -> None:
     """Nothing, if every model that is known beforehand can be counted and priced.
 
     Args:
         config: What was asked for.
         models: What each model is used for, and the model, as it was given.
+        measures_usd: Whether an objective that is called USD is measured, and not scored.
 
     Raises:
         SettingsError: tokens or USD are limited or compared, and one of them cannot be.
@@ -88,7 +89,7 @@ def check_prices(config: Config, models: Mapping[str, Any]) -> None:
     budget = config.budget
     asking = {
         f"max_usd={budget.max_usd}": budget.max_usd is not None,
-        "objectives=usd": "usd" in config.scores.directions,
+        "objectives=usd": measures_usd,
         f"max_total_tokens={budget.max_total_tokens}": budget.max_total_tokens is not None,
     }
     limit = next((name for name, is_given in asking.items() if is_given), "")
@@ -105,7 +106,7 @@ def check_prices(config: Config, models: Mapping[str, Any]) -> None:
                 f"{limit} was given, and the model for {use} is {model!r:.80}, whose calls "
                 "cannot be counted. Give a dspy.LM or another dspy.BaseLM in its place."
             )
-        if not (name and must_know_price(config)):
+        if not name or (budget.max_usd is None and not measures_usd):
             continue
         price = priced(budget.price or listed_price, name, usage)
         if price.problem:

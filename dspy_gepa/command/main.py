@@ -1,7 +1,7 @@
 """`dspy-gepa`: finds the command and says what went wrong in one line.
 
 Exit codes: 0 done, 1 a comparison with `--fail-on-regression` found one, 2 wrong usage, a directory
-that cannot be read or another error of ours, 130 Ctrl-C.
+that cannot be read or another error of ours, 3 a run broke or is at its end, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dspy_gepa.command import reading, reporting
+from dspy_gepa.command import reading, reporting, running
 from dspy_gepa.demo import cli as demo
 from dspy_gepa.errors import GEPAError, readable
 
@@ -21,10 +21,14 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="dspy-gepa", description="Better instructions for DSPy programs."
+        prog="dspy-gepa",
+        description="Better instructions for DSPy programs.",
+        epilog="Exit codes: 0 done; 1 a comparison found a regression; 2 something is wrong or "
+        "cannot be read, and nothing was paid for; 3 the run broke, or there is nothing to resume; "
+        "130 Ctrl-C.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for room in (reading, reporting, demo):
+    for room in (running, reading, reporting, demo):
         room.add_to(commands)
     namespace = parser.parse_args(arguments)
     try:

@@ -123,7 +123,7 @@ class Compilation:
         """
         task, config = self.task, self.task.config
         models = models_of(task)
-        check_prices(config, models)
+        check_prices(config, models, measures_usd="usd" in config.scores.directions)
         outputs = OutputForms(task.student, warns=config.scores.aggregate_metric is not None)
         identity = RunIdentity(
             seed=task.seed,

@@ -17,8 +17,8 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.run.loop import RunOutcome
 from dspy_gepa.specialists.choosing import Choice
-from dspy_gepa.specialists.pool import ALL_RUN, Chooser, MemberPool, Specialized
-from dspy_gepa.specialists.routing import Routing, measured
+from dspy_gepa.specialists.pool import Chooser, MemberPool, Specialized
+from dspy_gepa.specialists.routing import ALL_RUN, Routing, measured
 from dspy_gepa.verdict.further import FurtherRollouts
 
 __all__ = ["Specializing", "config_again", "second_search", "specialists_tally"]
@@ -210,7 +210,7 @@ class Specializing:
         rollouts = self.further.of(subject, pool.columns, left).rollouts
         places = [place for place, each in enumerate(pool.columns) if each in rollouts]
         reached = np.array([rollouts[pool.columns[place]].score for place in places])
-        routing = measured(reached, pool.scores[pool.best, places])
+        routing = measured(reached, pool.scores[pool.best, places], pool.state.scale.span)
         if not routing.evidence:
             return pool.without_evidence(routing)
         shares = dict.fromkeys(members, 1.0)

@@ -150,7 +150,12 @@ class Verifying:
             if outcome.problem:
                 return replace(unchecked, reason=outcome.problem, evaluations=self.further.made)
             rows.append([outcome.rollouts[example] for example in heldout])
-        return compared(*rows, evaluations=self.further.made, counts_failures=True)
+        return compared(
+            *rows,
+            evaluations=self.further.made,
+            counts_failures=True,
+            span=finish.state.scale.span,
+        )
 
 
 def subject_of(runner: Runner, program: dspy.Module) -> Subject:

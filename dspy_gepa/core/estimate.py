@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from dspy_gepa.core.frontier import Flags, Scores, Vector
 
-__all__ = ["Estimates", "Standing", "estimated", "standings"]
+__all__ = ["Estimates", "estimated"]
 
 _NOISE, _STEP, _SEED = 0.6, 0.2, 4.0
 """Variances, in units of the variance of all known scores: what is left unexplained by member and
@@ -39,19 +39,6 @@ _SWEEPS = 3
 _SMALLEST_SHARE = 0.02
 """The least variance of scores, as a share of the square of their range: before both failures and
 successes were seen, scores are not taken to be all the same."""
-
-
-class Standing(NamedTuple):
-    """How good a member is, and how surely that is known."""
-
-    estimate: float
-    """Of its mean score over examples like the validation set's."""
-    low: float
-    """The lower end of a 95 % interval."""
-    high: float
-    """The upper end."""
-    examples: int
-    """On how many validation examples it was run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +69,6 @@ class Estimates:
         chances = np.array([random.gauss(0, 1) for _ in self.means])
         drawn: Vector = self.means + width * (np.linalg.cholesky(self.covariance) @ chances)
         return drawn
-
-
-def standings(estimates: Estimates, scores: Scores) -> tuple[Standing, ...]:
-    """Each member's standing, given its validation scores."""
-    counts = (~np.isnan(scores)).sum(axis=1).tolist()
-    margins = 1.96 * estimates.deviations
-    ends = zip(estimates.means.tolist(), margins.tolist(), counts, strict=True)
-    return tuple(Standing(mean, mean - margin, mean + margin, n) for mean, margin, n in ends)
 
 
 def estimated(scores: Scores, parents: Sequence[Sequence[int]], *, span: float = 1.0) -> Estimates:

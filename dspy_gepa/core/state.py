@@ -14,8 +14,7 @@ from dspy_gepa.core.budget import FREE, NOTHING, Limits, Tally, Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import FrontierKind, columns, objective_names
 from dspy_gepa.core.components import ComponentSelector, round_robin
-from dspy_gepa.core.estimate import Standing, standings
-from dspy_gepa.core.frontier import Scores, Vector
+from dspy_gepa.core.frontier import Scores, Vector, with_failures_scored
 from dspy_gepa.core.gate import Gate, strict_improvement
 from dspy_gepa.core.ledger import PersistentList, PersistentMap
 from dspy_gepa.core.merge import TextMerge, better_text
@@ -25,6 +24,7 @@ from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey
 from dspy_gepa.core.sampling import Sampler, epochs
 from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.selection import PoolView, Ranking, Selection, by_mean, pareto
+from dspy_gepa.core.standing import Scale, Standing, standings
 from dspy_gepa.core.streaks import Streaks
 from dspy_gepa.core.work import Fault, RequestKey
 
@@ -263,10 +263,16 @@ class RunState:
                 others find meanwhile depends on timing.
         """
         in_a_row = since = 0
-        for over in reversed(self.history[:visible_proposals]):
+        later_began = visible_proposals
+        for ticket in range(visible_proposals - 1, -1, -1):
+            over = self.history[ticket]
             if over.naming > 0:
                 break
-            in_a_row -= over.naming
+            # Answers that were asked for side by side are one: none could be a consequence of
+            # another.
+            if over.naming < 0 and ticket < later_began:
+                in_a_row += 1
+                later_began = getattr(over.origin, "visible_proposals", ticket)
             since += not in_a_row and over.charge.reflection_calls > 0
         return in_a_row > 0 and since < 2**in_a_row
 
@@ -314,8 +320,17 @@ class RunState:
     @property
     def standings(self) -> tuple[Standing, ...]:
         """How good each member is by everything that is known, with an interval."""
-        pool = self.pool(len(self.history))
-        return standings(pool.estimates(), pool.scores)
+        return standings(self.estimates, with_failures_scored(self.scores), self.scale)
+
+    @property
+    def estimates(self) -> Vector:
+        """How good each member is by everything that is known."""
+        return self.pool(len(self.history)).estimates().means
+
+    @property
+    def scale(self) -> Scale:
+        """What scores there can be, as far as it is known."""
+        return Scale.of(self.scores, self.settings.lowest_score, self.settings.perfect_score)
 
     @property
     def best(self) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -32,22 +33,29 @@ from dspy_gepa.assembly.observers import observers_for
 from dspy_gepa.assembly.outcome import concluded
 from dspy_gepa.assembly.texts import frozen_components, own_templates, prompt_tokens, references
 from dspy_gepa.config.config import Config
+from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.components import ComponentSelector
-from dspy_gepa.core.rollout import Rollout
+from dspy_gepa.core.forecast import forecast
 from dspy_gepa.core.selection import Selection
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError
 from dspy_gepa.improvement.best_artifact import ArtifactKeeper
 from dspy_gepa.improvement.config import AnythingArguments
 from dspy_gepa.improvement.presets import settings_for_mode
-from dspy_gepa.improvement.result import AnythingResult, has_scored
-from dspy_gepa.improvement.test_set import evaluated, store_rollouts, stored_rollouts
+from dspy_gepa.improvement.result import (
+    NO_TEST_SET,
+    NOTHING_SCORED,
+    AnythingResult,
+    has_scored,
+    nothing_scored,
+)
 from dspy_gepa.models.asking import reflection_asker
 from dspy_gepa.models.media import media_kind
 from dspy_gepa.models.tokens import counted_tokens
 from dspy_gepa.observe.observer import Observer
 from dspy_gepa.observe.progress import Progress
 from dspy_gepa.observe.telling import Telling
+from dspy_gepa.plan import Plan
 from dspy_gepa.program.examples import ExampleTable, tabulate
 from dspy_gepa.reflect.prompt import EvidenceLimits
 from dspy_gepa.reflect.reflector import Reflector
@@ -59,6 +67,7 @@ from dspy_gepa.session import RunIdentity, check, executor_for, run, run_directo
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.verdict.finding import Verdict, compared
+from dspy_gepa.verdict.further import FurtherRollouts, Subject
 
 __all__ = ["Improvement", "improvement_of", "tabulated"]
 
@@ -66,15 +75,6 @@ logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
 _REFLECTION_SECONDS = 900.0
 """Our choice, as for programs."""
-_MOST_FAILED = 6
-"""After so many artifacts, none of which ever scored, a run ends. Our choice: the first one may
-fail and be mended, and what fails with every text has another cause than the text."""
-_NOTHING_SCORED = "none of the first"
-_NO_TEST_SET = Verdict(
-    kind="not checked",
-    reason="there is no test set, and the scores are of problems that the search chose by. Give "
-    "testset=",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,12 @@ class Improvement:
     stoppers: Sequence[Callable[[RunState], str]]
     progress: Progress
     """Says what happens while it runs, and knows the story."""
+
+    @property
+    def plan(self) -> Plan:
+        """What it will cost."""
+        test = 2 * len(self.table.anchors)
+        return Plan(forecast(self.settings), tuple(self.asked.seed), verdict=test)
 
     def run_directory(self) -> AbstractContextManager[RunDir | None]:
         """Where all that comes of it is kept; None without `log_dir`.
@@ -157,7 +163,7 @@ class Improvement:
                 self.config, self.callbacks, self.progress, has_range=has_range
             ),
             telling=self.progress.telling,
-            stoppers=[*self.stoppers, _nothing_scored],
+            stoppers=[*self.stoppers, nothing_scored],
         )
 
     def _executor(self, evaluate: Evaluate, reflect: Reflect, *, has_begun: bool) -> Executor:
@@ -179,7 +185,7 @@ class Improvement:
             checks = len(self.asked.checks) * len(self.asked.seed) if self.isolated else 0
             seconds = max(seconds, _REFLECTION_SECONDS) + seconds * checks
             settings = replace(settings, timeout_seconds=seconds)
-        descriptions = _descriptions(self.asked)
+        descriptions = self.asked.descriptions
         return ArtifactWorker(evaluate, reflect, descriptions, settings, has_begun=has_begun)
 
     def check(self, finish: RunOutcome) -> None:
@@ -203,7 +209,7 @@ class Improvement:
             thing="artifact",
         )
         rollouts = list(state.known.values())
-        was_stopped = finish.is_stopped and not state.ending.startswith(_NOTHING_SCORED)
+        was_stopped = finish.is_stopped and not state.ending.startswith(NOTHING_SCORED)
         if rollouts and not was_stopped and not any(map(has_scored, rollouts)):
             raise WorkerError(
                 f"Nothing came to a score in {len(rollouts)} evaluations, so there is nothing to "
@@ -218,41 +224,52 @@ class Improvement:
         telling, test = self.progress.telling, None
         run = RunResult(
             finish.state,
-            verdict=_NO_TEST_SET,
+            verdict=NO_TEST_SET,
             is_stopped=finish.is_stopped,
             teller=telling.teller,
             facts=telling.facts,
         )
         if self.table.anchors and run.members:
-            test = self._tested(run, evaluate, run_dir)
+            test = self._tested(run, finish, evaluate, run_dir)
             logger.info("%s", test)
             run = replace(run, verdict=test)
         run = concluded(run, run_dir)
         telling.concluded(run.outcome)
         return AnythingResult(run, self.asked.seed, self.asked.is_lone, test)
 
-    def _tested(self, run: RunResult, evaluate: Evaluate, run_dir: RunDir | None) -> Verdict:
+    def _tested(
+        self, run: RunResult, finish: RunOutcome, evaluate: Evaluate, run_dir: RunDir | None
+    ) -> Verdict:
+        """How the first artifact and the best one do on the test set.
+
+        Raises:
+            JournalError: the run directory holds something else in place of its scores.
+        """
+        tested = self.table.anchors
+        unchecked = Verdict(kind="not checked", examples=len(tested))
+        if finish.was_interrupted:
+            return replace(unchecked, reason="the search was interrupted before")
         seed, best = (run.members[number].candidate for number in (0, run.best))
         logger.info(
             "The test set takes up to %d evaluations beside the limits.",
-            len({seed, best}) * len(self.table.anchors),
+            len({seed, best}) * len(tested),
         )
-        known = stored_rollouts(run_dir)
-        before = len(known)
+        names = {number: digest(self.table.examples[number]) for number in tested}
+        further = FurtherRollouts(self.settings, names, run_dir)
+        rows = []
+        for candidate in (seed, best):
+            executing = partial(self._testing, evaluate)
+            subject = Subject(candidate.digest, candidate, executing)
+            outcome = further.of(subject, tested, Limits())
+            if outcome.problem:
+                return replace(unchecked, reason=outcome.problem, evaluations=further.made)
+            rows.append([outcome.rollouts[example] for example in tested])
+        has_ends = None not in (self.asked.failure_score, self.asked.shared.scores.perfect_score)
+        span = run.state.scale.span if has_ends else math.inf
+        return compared(*rows, evaluations=further.made, span=span)
 
-        def keep(key: tuple[str, int], rollout: Rollout) -> None:
-            known[key] = rollout
-            if run_dir is not None:
-                store_rollouts(run_dir, known)
-
-        executor = self._executor(evaluate, _never, has_begun=True)
-        wanted = [(each, n) for each in (seed, best) for n in self.table.anchors]
-        try:
-            done = evaluated(executor, wanted, dict(known), keep)
-        finally:
-            executor.close()
-        rows = [[done[each.digest, n] for n in self.table.anchors] for each in (seed, best)]
-        return compared(*rows, evaluations=len(known) - before)
+    def _testing(self, evaluate: Evaluate) -> AbstractContextManager[Executor]:
+        return closing(self._executor(evaluate, _never, has_begun=True))
 
 
 def tabulated(asked: AnythingArguments) -> ExampleTable:
@@ -333,15 +350,6 @@ def _evaluation_settings(asked: AnythingArguments) -> EvaluationSettings:
     )
 
 
-def _descriptions(asked: AnythingArguments) -> Mapping[str, str]:
-    """What each component is, in words, if that is to be known."""
-    return {
-        name: f"{'The text' if asked.is_lone else name} is code. It is run as it stands."
-        for name, kind in asked.kinds.items()
-        if kind == "code"
-    }
-
-
 def _reflector(
     asked: AnythingArguments, table: ExampleTable, isolated: IsolatedEvaluation | None
 ) -> Reflector:
@@ -387,13 +395,3 @@ def _rules(asked: AnythingArguments, isolated: IsolatedEvaluation | None) -> Rul
 
 def _never(*_asked: Any) -> Any:
     raise AssertionError("nothing reflects on a test set")
-
-
-def _nothing_scored(state: RunState) -> str:
-    """Why a run is to end in which nothing ever scored; empty if something did, or may yet."""
-    if any(map(has_scored, state.known.values())):
-        return ""
-    artifacts = {key.candidate for key in state.known}
-    if len(artifacts) < _MOST_FAILED:
-        return ""
-    return f"{_NOTHING_SCORED} {len(artifacts)} artifacts came to a score"

@@ -5,7 +5,7 @@ A wrong key, an unknown model or a dead server says nothing about a text, so it 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import dspy
 from dspy.utils.exceptions import (
@@ -40,6 +40,9 @@ _TRANSIENT_SDK_ERRORS = frozenset(
     }
 )
 _TOO_LONG = frozenset({"ContextWindowExceededError"})
+_TOO_LONG_CODES = frozenset({"context_length_exceeded", "request_too_large"})
+"""What providers call it in their answers: OpenAI and those that answer as it does, Anthropic."""
+_IN_BODY = ("code", "type")
 _BUSY_SDK_ERRORS = frozenset({"RateLimitError"})
 _LASTING_SDK_ERRORS = frozenset({"AuthenticationError", "NotFoundError", "PermissionDeniedError"})
 _REFUSED_CONTENT = frozenset({"content_filter", "content_policy_violation"})
@@ -51,11 +54,12 @@ class Outage(Exception):
 
 
 def too_long_in(error: BaseException | None) -> BaseException | None:
-    """This error, or one that it was raised from, if that refuses a prompt as too long; else None.
+    """This error, or one that led to it, if that refuses a prompt as too long; else None.
 
-    A model of the user's own may let through what a client raises.
+    A model of the user's own may let through what a client raises, and may also raise something
+    else while it handles that: there is nothing to work around in a prompt that is too long.
     """
-    return _first(error, _is_too_long)
+    return _first(error, _is_too_long, counts_handled=True)
 
 
 def outage_in(error: BaseException | None) -> BaseException | None:
@@ -67,18 +71,51 @@ def outage_in(error: BaseException | None) -> BaseException | None:
 
 
 def _first(
-    error: BaseException | None, is_such: Callable[[BaseException], bool]
+    error: BaseException | None,
+    is_such: Callable[[BaseException], bool],
+    *,
+    counts_handled: bool = False,
 ) -> BaseException | None:
-    """Of this error and those that it was raised from the first of this kind."""
+    """Of this error and those that led to it the first of this kind.
+
+    Those are what it was raised from, what it is a group of and, if that counts, what was being
+    handled when it was raised.
+    """
     seen: set[int] = set()  # of errors that were raised from each other
-    while error is not None and not is_such(error):
+    waiting = [error]
+    while waiting:
+        error = waiting.pop(0)
+        if error is None or id(error) in seen:
+            continue
+        if is_such(error):
+            return error
         seen.add(id(error))
-        error = None if id(error.__cause__) in seen else error.__cause__
-    return error
+        hidden = error.__suppress_context__ or not counts_handled
+        waiting += [error.__cause__, *_grouped(error), None if hidden else error.__context__]
+    return None
+
+
+def _grouped(error: BaseException) -> list[BaseException]:
+    """The errors that this one is a group of; Python 3.10 has groups from a package only."""
+    parts = getattr(error, "exceptions", None)
+    if not isinstance(parts, Sequence):
+        return []
+    return [part for part in parts if isinstance(part, BaseException)]
 
 
 def _is_too_long(error: BaseException) -> bool:
-    return isinstance(error, ContextWindowExceededError) or _comes_from_sdk(error, _TOO_LONG)
+    if isinstance(error, ContextWindowExceededError) or _comes_from_sdk(error, _TOO_LONG):
+        return True
+    return not _TOO_LONG_CODES.isdisjoint(_codes(error))
+
+
+def _codes(error: BaseException) -> set[str]:
+    """What the provider calls this error: in its own fields, or in the body of its answer."""
+    body = getattr(error, "body", None)
+    bodies = [body, body.get("error")] if isinstance(body, Mapping) else []
+    found = [getattr(error, name, None) for name in ("code", "provider_code", "type")]
+    found += [each.get(name) for each in bodies if isinstance(each, Mapping) for name in _IN_BODY]
+    return {code for code in found if isinstance(code, str)}
 
 
 def advice_on(error: BaseException) -> str:

@@ -108,6 +108,8 @@ def read_reply(
     blocks, is_unclear = _blocks(answer, form)
     if not blocks and form.mark("new_text") in (plain := html.unescape(answer)):
         blocks, is_unclear = _blocks(plain, form)
+    kept = [block for block in blocks if block.tag == "new_text" and form.is_no_change(block.text)]
+    blocks = [block for block in blocks if block not in kept]
     words = {block.tag: trimmed(block.text) for block in blocks if block.is_closed}
     diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
     texts, problems = _from_blocks(blocks, current, form, is_prose=is_prose)
@@ -116,7 +118,7 @@ def read_reply(
     elif texts and is_unclear:
         where = "a closing mark stands where nothing is open"
         texts, problems[""] = {}, f"{where}, so it is unclear what ends where"
-    if texts or problems or "no_change" in words:
+    if texts or problems or kept or "no_change" in words:
         return Reading(texts, problems, not (texts or problems), diagnosis, lesson)
     if not blocks and unmarked is None:
         for piece in pieces_of(answer):

@@ -17,14 +17,12 @@ from dspy_gepa.program.examples import Shelf
 from dspy_gepa.program.program import build
 from dspy_gepa.specialists.choosing import Choice, Table, grown
 from dspy_gepa.specialists.module import CHOOSERS, Likeness, Specialists, inputs_as_text
-from dspy_gepa.specialists.routing import Routing, measured, routed
+from dspy_gepa.specialists.routing import ALL_RUN, Routing, measured, routed
 
-__all__ = ["ALL_RUN", "Chooser", "MemberPool", "Specialized", "check_chooser", "specialists_later"]
+__all__ = ["Chooser", "MemberPool", "Specialized", "check_chooser", "specialists_later"]
 
 Chooser: TypeAlias = str | Callable[[Mapping[str, Any]], int]
 
-ALL_RUN = ("vote", "judge")
-"""Choosers for which all members are run."""
 _SHARED = 4
 """A member is looked at where it was run on so many examples with the best one. Our choice."""
 
@@ -177,7 +175,9 @@ class MemberPool:
         if callable(self.chooser):
             routing, choice = self._by_function(table, candidates, self.chooser)
         else:
-            routing, choice = routed(table, self.likeness, tuple(candidates), self.most)
+            routing, choice = routed(
+                table, self.likeness, tuple(candidates), self.most, self.state.scale.span
+            )
         if not routing.evidence:
             return self.without_evidence(routing)
         return Specialized(
@@ -227,7 +227,7 @@ class MemberPool:
         known = ~np.isnan(table[list(members)]).any(0)
         reached = table[places, np.arange(table.shape[1])]
         routing = replace(
-            measured(reached[known], table[0][known]),
+            measured(reached[known], table[0][known], self.state.scale.span),
             members=tuple(candidates[each] for each in members),
             shares={candidates[each]: places.count(each) / len(places) for each in members},
             chooser="function",

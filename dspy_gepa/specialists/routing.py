@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -18,9 +19,20 @@ from dspy_gepa.specialists.choosing import (
 )
 from dspy_gepa.verdict.interval import difference_interval
 
-__all__ = ["Routed", "Routing", "measured", "routed"]
+__all__ = ["ALL_RUN", "Routed", "Routing", "measured", "routed"]
 
 _ROUNDING = 1e-9
+ALL_RUN = ("vote", "judge")
+"""The choosers for which all members answer."""
+_MEASURED = {
+    "nearest": "which member an example goes to was chosen by the scores on the others",
+    "lm": "which member an example goes to was chosen by the scores on the others, and not by a "
+    "model as in the program",
+    "vote": "all members answered, and the most frequent answer counted",
+    "judge": "all members answered, and the answer that the judge chose counted",
+    "function": "which member an example goes to was chosen by the function",
+}
+"""How a gain was measured, by what chooses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +52,8 @@ class Routing:
     example is routed by the others. The frontier's score, the best member of each example, says
     nothing about it."""
     low: float | None = None
-    """The lower end of its 95 % interval; None if too little was seen."""
+    """The lower end of its range, an estimate: each example is routed by the others, so that they
+    are not independent. None if too little was seen."""
     high: float | None = None
     """The upper end."""
     n: int = 0
@@ -61,20 +74,22 @@ class Routing:
         """For people."""
         if self.reason:
             return f"the single best program: {self.reason}."
-        span = "" if self.low is None else f" (95 %: {self.low:+.3g} to {self.high:+.3g})"
-        what = f"{self.gain:+.3g}{span} over the single best on {self.n} validation examples"
+        span = "" if self.low is None else f" (estimate: {self.low:+.3g} to {self.high:+.3g})"
+        what = f"{self.gain:+.3g}{span} against the best member alone, on {self.n} validation "
+        what += f"examples; {_MEASURED[self.chooser]}."
         if not self.evidence:
-            return (
-                f"the single best program: routing shows {what}, each routed by the others, "
-                "which is no evidence of a gain."
-            )
-        shares = ", ".join(f"{share:.0%} to member {each}" for each, share in self.shares.items())
-        measured = "" if self.chooser in ("nearest", "function") else " with the chooser nearest"
+            return f"the single best program: specialists show no gain that is sure, {what}"
         return (
-            f"{len(self.members)} specialists: {what}, each routed by the others{measured}; "
-            f"{shares}. The program stores the inputs of these examples, and so does each file "
-            "that it is saved in."
+            f"{len(self.members)} specialists: {what} {self._who_answers} The program stores the "
+            "inputs of these examples, and so does each file that it is saved in."
         )
+
+    @property
+    def _who_answers(self) -> str:
+        if self.chooser in ALL_RUN:
+            return f"Each input goes to all of them: members {', '.join(map(str, self.members))}."
+        shares = [f"{share:.0%} to member {each}" for each, share in self.shares.items()]
+        return f"Where the examples go: {', '.join(shares)}."
 
 
 class Routed(NamedTuple):
@@ -84,13 +99,19 @@ class Routed(NamedTuple):
     choice: Choice
 
 
-def measured(routed_scores: Table, single_scores: Table) -> Routing:
-    """What routing brings that was run, against the single best, on the same examples."""
+def measured(routed_scores: Table, single_scores: Table, span: float = math.inf) -> Routing:
+    """What routing brings that was run, against the single best, on the same examples.
+
+    Args:
+        routed_scores: The scores by routing.
+        single_scores: Those of the single best.
+        span: The distance between the lowest and the highest score that there can be.
+    """
     gain = Gain(tuple(routed_scores.tolist()), tuple(single_scores.tolist()))
     if len(gain.routed) < 2:
         reason = f"there are {len(gain.routed)} validation examples to tell by"
         return Routing(evidence=False, members=(), reason=reason)
-    interval = difference_interval(gain.single, gain.routed)
+    interval = difference_interval(gain.single, gain.routed, span)
     return Routing(
         evidence=gain.mean > _ROUNDING,
         members=(),
@@ -101,7 +122,9 @@ def measured(routed_scores: Table, single_scores: Table) -> Routing:
     )
 
 
-def routed(scores: Table, likeness: Table, ids: tuple[int, ...], most: int) -> Routed:
+def routed(
+    scores: Table, likeness: Table, ids: tuple[int, ...], most: int, span: float = math.inf
+) -> Routed:
     """The best set of at most so many of these members, and what routing to it brings.
 
     Args:
@@ -109,6 +132,7 @@ def routed(scores: Table, likeness: Table, ids: tuple[int, ...], most: int) -> R
         likeness: Examples by examples.
         ids: The members' numbers.
         most: The most members.
+        span: The distance between the lowest and the highest score that there can be.
     """
     whole = ~np.isnan(scores).any(0)
     scores, likeness = scores[:, whole], likeness[np.ix_(whole, whole)]
@@ -119,7 +143,7 @@ def routed(scores: Table, likeness: Table, ids: tuple[int, ...], most: int) -> R
         return Routed(Routing(evidence=False, members=ids[:1], reason=reason), best)
     choice = grown(scores, likeness, most)
     gain = cross_fitted(scores, likeness, lambda own, like: grown(own, like, most))
-    found = measured(np.array(gain.routed), np.array(gain.single))
+    found = measured(np.array(gain.routed), np.array(gain.single), span)
     is_gain = len(choice.members) > 1 and found.evidence
     members = choice.members if is_gain else (int(scores.mean(1).argmax()),)
     chosen = estimates(scores[list(members)], likeness, choice.shrinkage).argmax(0)

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import threading
+import time
 from pathlib import Path
 
 from dspy_gepa.errors import JournalError
@@ -16,6 +17,8 @@ __all__ = ["Lock", "is_held"]
 _held_here: dict[str, Lock] = {}
 """By path. Of two runs in one process the system's lock may stop neither."""
 _guard = threading.Lock()
+_LOOK_SECONDS = 0.001
+"""How long whoever wants the lock leaves to those who look at it."""
 
 
 class Lock:
@@ -47,18 +50,19 @@ class Lock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds this lock, here or in another process. The lock is not kept."""
+    """Whether somebody holds this lock, here or in another process.
+
+    Looking keeps nobody from taking it, where the system lets locks be shared, which all but
+    Windows do.
+    """
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, _LOOKING)
     except OSError:
         return False
     try:
-        _lock(descriptor)
-    except OSError:
-        return True
+        return _is_locked(descriptor)
     finally:
         os.close(descriptor)
-    return False
 
 
 def _locked(path: Path) -> int:
@@ -86,6 +90,7 @@ def _locked(path: Path) -> int:
 if sys.platform == "win32":
     import msvcrt
 
+    _LOOKING = os.O_RDWR
     _LOCKED_BYTE = 1 << 30
     """Far behind the text, which stays readable for others where a lock forbids reading."""
 
@@ -96,13 +101,43 @@ if sys.platform == "win32":
         finally:
             os.lseek(descriptor, 0, os.SEEK_SET)
 
+    def _is_locked(descriptor: int) -> bool:
+        try:
+            _lock(descriptor)
+        except OSError:
+            return True
+        return False
+
 else:
     import fcntl
+
+    _LOOKING = os.O_RDONLY
 
     def _lock(descriptor: int) -> None:
         # Of the two kinds of lock the one that nothing but closing this descriptor gives back. The
         # other is lost when the process has read the file, for instance to copy the directory.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while not _is_taken(descriptor):
+            # Somebody looks at it, which takes a moment and is over by itself.
+            time.sleep(_LOOK_SECONDS)
+
+    def _is_taken(descriptor: int) -> bool:
+        """Whether the lock is ours now; not yet while others look at it."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _is_locked(descriptor):
+                raise
+            return False
+        return True
+
+    def _is_locked(descriptor: int) -> bool:
+        """Whether somebody writes. Those who look share a lock, and those who write share none."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return False
 
     def _disinherit() -> None:
         """Let go of the locks in a forked process: they are its parent's, and end with that one.

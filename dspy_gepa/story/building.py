@@ -9,7 +9,7 @@ from typing import Literal
 
 from dspy_gepa.core.state import RunState
 from dspy_gepa.story.facts import NO_FACTS, Facts
-from dspy_gepa.story.members import Scale, members_of
+from dspy_gepa.story.members import members_of
 from dspy_gepa.story.parts import (
     PURPOSES,
     ComponentStory,
@@ -34,7 +34,7 @@ def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
         facts: What is known beside events.
     """
     state, outcome = teller.state, facts.outcome
-    scale = Scale.of(state)
+    scale = state.scale
     members = members_of(state, scale, outcome.aggregates)
     best = None if not members else state.best if outcome.best is None else outcome.best
     returned = outcome.returned if outcome.is_final else best

@@ -1,4 +1,4 @@
-"""The members of a story, and the scale that their scores are on."""
+"""The members of a story."""
 
 from __future__ import annotations
 
@@ -8,48 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from dspy_gepa.core.columns import objective_means
-from dspy_gepa.core.estimate import Standing
 from dspy_gepa.core.frontier import Scores, Vector, mean_scores, survivors, tops
 from dspy_gepa.core.rollout import Rollout
+from dspy_gepa.core.standing import Scale, Standing
 from dspy_gepa.core.state import Member, RunState
 from dspy_gepa.story.parts import AnswerStory
 from dspy_gepa.story.story import MemberStory
 from dspy_gepa.values.words import text_of
 
-__all__ = ["Scale", "Seen", "answer_of", "members_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """What scores there can be, as far as it is known."""
-
-    lowest: float
-    highest: float | None
-    """None if no score is known to be the highest."""
-    is_right_or_wrong: bool
-    """Whether every score that was seen is the lowest or the highest."""
-
-    @classmethod
-    def of(cls, state: RunState) -> Scale:
-        """The scale by the settings, widened by what was seen."""
-        settings, scores = state.settings, state.scores
-        seen = scores[np.isfinite(scores)]
-        lowest, highest = settings.lowest_score, settings.perfect_score
-        lowest = lowest if np.isfinite(lowest) else float(seen.min()) if len(seen) else 0.0
-        if not len(seen):
-            return cls(lowest, highest, is_right_or_wrong=False)
-        is_plain = bool(np.isin(seen, (lowest, highest)).all())
-        is_exceeded = float(seen.max()) > highest
-        return cls(
-            min(lowest, float(seen.min())),
-            None if is_exceeded else highest,
-            is_right_or_wrong=is_plain,
-        )
-
-    def on(self, value: float) -> float:
-        """The nearest value on the scale."""
-        at_least = max(self.lowest, value)
-        return at_least if self.highest is None else min(self.highest, at_least)
+__all__ = ["Seen", "answer_of", "members_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +91,9 @@ def _member(
         seen=seen.examples,
         right=seen.right,
         mean=seen.mean,
-        estimate=scale.on(standing.estimate),
-        low=scale.on(standing.low),
-        high=scale.on(standing.high),
+        estimate=standing.estimate,
+        low=standing.low,
+        high=standing.high,
         aggregate=aggregate,
         tops=tops,
         is_frontier=is_frontier,

@@ -11,7 +11,7 @@ from dspy_gepa.core.proposal import Merge, Mutation, Revalidation
 from dspy_gepa.core.state import RunState
 from dspy_gepa.story.building import limits_used
 from dspy_gepa.story.diff import changes_between, counted_lines
-from dspy_gepa.story.members import Scale, Seen
+from dspy_gepa.story.members import Seen
 from dspy_gepa.story.parts import Moment, Spending, UsedLimit
 from dspy_gepa.story.proposals import phase_in_words
 from dspy_gepa.story.teller import Teller, spending_of
@@ -30,11 +30,13 @@ class Now:
     seconds: float
     """Since its beginning, pauses between sessions left out."""
     limit: UsedLimit | None
-    """The limit of which most is used; None where there is none."""
+    """The limit of which most is used; None if there is none."""
     spent: Spending
     """In all, but for the time of work."""
     moment: Moment | None
     """When a proposal last changed the pool; None before the seed is validated."""
+    best: str
+    """What was seen of the best member: "33/40", "0.61 on 40"; empty before there is a score."""
     members: int
     verdicts: Mapping[str, int]
     """Verdict to how many proposals of a new candidate came to it."""
@@ -79,6 +81,7 @@ def now_of(teller: Teller, at: float) -> Now:
         limit=used[0] if used else None,
         spent=spending_of(state.tally),
         moment=teller.curve[-1] if teller.curve else None,
+        best=_seen_shortly(state, teller.curve[-1].best) if teller.curve else "",
         members=len(state.members),
         verdicts=Counter(each.verdict.kind for each in over),
         doing=phase_in_words(state.live[0].phase) if state.live else "",
@@ -128,5 +131,12 @@ def happening(teller: Teller, event: Committed) -> Happening:
 
 
 def _seen(state: RunState, number: int) -> str:
-    seen = Seen.of(state.members[number].scores, Scale.of(state))
+    seen = Seen.of(state.members[number].scores, state.scale)
     return score_in_words(right=seen.right, seen=seen.examples, mean=seen.mean)
+
+
+def _seen_shortly(state: RunState, number: int) -> str:
+    seen = Seen.of(state.members[number].scores, state.scale)
+    if seen.right is not None:
+        return f"{seen.right}/{seen.examples}"
+    return "" if seen.mean is None else f"{seen.mean:.2f} on {seen.examples}"

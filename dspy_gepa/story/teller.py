@@ -226,15 +226,16 @@ class Teller:
         verdict = state.history[ticket].verdict.kind
         if not state.members or not (joined or verdict == "measured"):
             return
-        standings, best, tally = state.standings, state.best, state.tally
+        estimates, best, tally = state.estimates, state.best, state.tally
+        scale = state.scale
         self.curve.append(
             Moment(
                 proposal=ticket,
                 member=len(state.members) - 1 if joined else None,
                 best=best,
-                best_estimate=standings[best].estimate,
-                seed_estimate=standings[0].estimate,
-                member_estimate=standings[-1].estimate if joined else None,
+                best_estimate=scale.on(float(estimates[best])),
+                seed_estimate=scale.on(float(estimates[0])),
+                member_estimate=scale.on(float(estimates[-1])) if joined else None,
                 metric_calls=tally.metric_calls,
                 total_tokens=tally.total_tokens,
                 usd=tally.usd,

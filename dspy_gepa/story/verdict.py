@@ -95,7 +95,11 @@ def headline(
         if len(comparison.better) >= len(comparison.worse)
         else "Not seen to be better"
     )
-    return (
-        f"{sentence}: {evidence} (as it was: {seed}). Not checked on examples of its own; "
-        "give heldout=... to be sure."
-    )
+    return f"{sentence}: {evidence} (as it was: {seed}). {_why_not_checked(check)}"
+
+
+def _why_not_checked(check: Check) -> str:
+    """Why held-out examples said nothing, or what to give so that there are any."""
+    if check.sentence and "heldout=" not in check.sentence:
+        return f"{check.sentence[:1].upper()}{check.sentence[1:]}"
+    return "Not checked on examples of its own; give heldout=... to be sure."

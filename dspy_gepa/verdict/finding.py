@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -94,6 +95,7 @@ def compared(
     *,
     evaluations: int,
     counts_failures: bool = False,
+    span: float = math.inf,
 ) -> Verdict:
     """The verdict, from rollouts on the same examples in the same order.
 
@@ -102,6 +104,7 @@ def compared(
         best: Those of what it found.
         evaluations: How many of them were made now.
         counts_failures: Whether a failure is a score, as it is where there is a `failure_score`.
+        span: The distance between the lowest and the highest score that there can be.
     """
 
     def has_scored(rollout: Rollout) -> bool:
@@ -113,7 +116,7 @@ def compared(
         if has_scored(one) and has_scored(other)
     ]
     before, after = [one for one, _ in pairs], [other for _, other in pairs]
-    interval = difference_interval(before, after)
+    interval = difference_interval(before, after, span)
     low, high = (None, None) if interval is None else (interval.low, interval.high)
     means = [
         fmean(scores) if (scores := [each.score for each in of if has_scored(each)]) else None

@@ -10,7 +10,7 @@ __all__ = ["COLUMNS", "heartbeat", "line_of", "status_of"]
 
 COLUMNS = 79
 """One less than a terminal has: some begin a new line when the last column is filled."""
-_BAR = 14
+_BAR = 12
 _SHORT = {"metric_calls": "calls", "total_tokens": "tokens", "reflection_calls": "reflections"}
 
 
@@ -38,8 +38,8 @@ def status_of(now: Now, *, columns: int = COLUMNS) -> str:
         )
     tried = sum(now.verdicts.values())
     parts = [
-        "" if now.moment is None else f"best {now.moment.best_estimate:.2f}",
-        f"{now.verdicts.get('accepted', 0)} of {tried} kept" if tried else "",
+        f"best {now.best}" if now.best else "",
+        f"{now.verdicts.get('accepted', 0)}/{tried} kept" if tried else "",
         f"{now.doing} {clock(now.doing_seconds)}" if now.doing else "",
         "" if now.left_seconds is None else f"+{clock(now.left_seconds)}",
     ]

@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from tasks import DataNotFound, MissingPackage, Source, load
 
+from dspy_gepa.program.program import components_of
+
 
 def kept(folder, name, rows):
     """The file of a task, written into a folder as people keep it."""
@@ -74,7 +76,7 @@ def checked_shape(task):
     assert all(example.inputs().keys() for examples in splits.values() for example in examples)
     names = list(inspect.signature(task.metric).parameters)
     assert names == ["gold", "pred", "trace", "pred_name", "pred_trace"]
-    assert task.program.predictors()
+    assert components_of(task.program)
     gold = task.train[0]
     assert task.metric(gold, dspy.Prediction()).score <= 1, "a prediction without any field"
 

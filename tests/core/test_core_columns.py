@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from dspy_gepa.core.rungs import ValidationSchedule
 from test_core_choices import STUDENT, Task
 
 from dspy_gepa.core.budget import Limits
@@ -12,6 +11,7 @@ from dspy_gepa.core.columns import FRONTIERS, columns, objective_names
 from dspy_gepa.core.results import Results
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.sampling import EpochSampler
+from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import by_estimate
 from dspy_gepa.core.state import Settings

@@ -12,7 +12,7 @@ from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.caution import Cautious
 from dspy_gepa.core.components import every
-from dspy_gepa.core.estimate import estimated, standings
+from dspy_gepa.core.estimate import estimated
 from dspy_gepa.core.gate import Margin, at_least_as_good, examples_to_decide, strict_improvement
 from dspy_gepa.core.proposal import Mutation, Revalidation
 from dspy_gepa.core.sampling import FailureFirstSampler, SampleView, epoch_minibatch
@@ -20,6 +20,7 @@ from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import PoolView, SoftEstimate, by_estimate
 from dspy_gepa.core.sizing import Trial, chosen_size
+from dspy_gepa.core.standing import Scale, standings
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.streams import stream
 from dspy_gepa.run.loop import run_loop
@@ -241,7 +242,9 @@ def test_more_examples_make_an_interval_narrower_and_luck_counts_less():
     parent, child = np.full(40, 1.0), np.full(40, np.nan)
     parent[:2] = 0.0
     child[10:15] = 1.0
-    found = standings(estimated(np.array([parent, child]), [(), (0,)]), np.array([parent, child]))
+    scores = np.array([parent, child])
+    means = estimated(scores, [(), (0,)]).means
+    found = standings(means, scores, Scale.of(scores, 0.0, 1.0))
     assert [each.examples for each in found] == [40, 5]
     assert found[1].high - found[1].low > found[0].high - found[0].low
     assert abs(found[1].estimate - found[0].estimate) < 0.05

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import builtins
+
 import httpx
 import litellm
 import openai
@@ -112,3 +115,111 @@ def test_errors_that_were_raised_from_each_other_are_looked_at_once():
     one.__cause__, other.__cause__ = other, one
     assert outage_in(one) is None
     assert too_long_in(one) is None
+
+
+class ProviderError(Exception):
+    """A client's error, with what its answer said."""
+
+    def __init__(self, **fields):
+        super().__init__("too much")
+        vars(self).update(fields)
+
+
+class Group(Exception):
+    """As `ExceptionGroup`, which Python 3.10 has not."""
+
+    def __init__(self, *errors):
+        super().__init__("several")
+        self.exceptions = errors
+
+
+def raised_from(error):
+    """Another error, raised from this one."""
+    other = RuntimeError("it failed")
+    other.__cause__ = error
+    return other
+
+
+def raised_while(error, *, hidden=False):
+    """Another error, raised while this one was handled."""
+    other = RuntimeError("it failed")
+    other.__context__, other.__suppress_context__ = error, hidden
+    return other
+
+
+def bad_request(body):
+    """What OpenAI's client raises for an answer with this body."""
+    return openai.BadRequestError("no", response=httpx.Response(400, request=REQUEST), body=body)
+
+
+TOO_LONG = bad_request({"code": "context_length_exceeded", "message": "too many tokens"})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TOO_LONG,
+        bad_request({"error": {"code": "context_length_exceeded"}}),
+        bad_request({"type": "error", "error": {"type": "request_too_large"}}),
+        ProviderError(code="context_length_exceeded"),
+        ProviderError(type="request_too_large"),
+        dspy_errors.LMInvalidRequestError("x", provider_code="context_length_exceeded"),
+        raised_from(TOO_LONG),
+        raised_while(TOO_LONG),
+        raised_from(raised_while(TOO_LONG)),
+        Group(ValueError("x"), TOO_LONG),
+        Group(ValueError("x"), Group(raised_from(TOO_LONG))),
+        raised_from(Group(dspy_errors.ContextWindowExceededError())),
+        raised_while(Group(raised_while(litellm.ContextWindowExceededError("x", "m", "openai")))),
+    ],
+    ids=repr,
+)
+def test_a_refusal_of_a_long_prompt_is_known_by_what_the_provider_calls_it(error):
+    """In whatever it is wrapped; it is no outage."""
+    assert too_long_in(error) is not None
+    assert outage_in(error) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        bad_request({"code": "invalid_value"}),
+        bad_request("context_length_exceeded"),
+        bad_request(None),
+        ProviderError(code=400),
+        ProviderError(body=["context_length_exceeded"]),
+        ProviderError(exceptions="no group"),
+        ProviderError(exceptions=("context_length_exceeded",)),
+        ValueError("context_length_exceeded"),
+        raised_while(TOO_LONG, hidden=True),
+        Group(ValueError("x")),
+    ],
+    ids=repr,
+)
+def test_other_refusals_are_no_refusals_of_a_long_prompt(error):
+    """Of words in a message nothing is read, and not of what was hidden on purpose."""
+    assert too_long_in(error) is None
+
+
+@pytest.mark.parametrize("outage", [LASTING[0], TRANSIENT[0], TRANSIENT[4]], ids=repr)
+def test_an_outage_is_found_in_a_group(outage):
+    """Also in one within another, and not if one of the group was merely being handled."""
+    assert outage_in(Group(KeyError("x"), outage)) is outage
+    assert outage_in(raised_from(Group(Group(raised_from(outage))))) is outage
+    assert outage_in(Group(raised_while(outage))) is None
+
+
+@pytest.mark.skipif(not hasattr(builtins, "ExceptionGroup"), reason="from Python 3.11 on")
+def test_what_a_task_group_raises_is_looked_into():
+    """The usual way to a group."""
+
+    async def refuse():
+        raise TOO_LONG
+
+    async def asked():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(refuse())
+
+    with pytest.raises(BaseException, match="unhandled errors") as caught:
+        asyncio.run(asked())
+    assert too_long_in(caught.value) is TOO_LONG

@@ -211,6 +211,20 @@ def test_no_change_is_an_answer(mark, current):
     assert said == Reading(is_unchanged=True, diagnosis="It does not know K3.", lesson="None.")
 
 
+@pytest.mark.parametrize(
+    "mark", ["<no_change/>", "<no_change />", "**<no_change/>**", "<NO_CHANGE>"]
+)
+def test_no_change_between_the_marks_of_a_text_leaves_that_component(mark):
+    """The form shows a place for each component's text, so it may stand there for one of them."""
+    alone = read_reply(f"<diagnosis>\nIt is right.\n</diagnosis>\n{marked(mark)}", ONE)
+    assert (alone.texts, alone.problems, alone.is_unchanged) == ({}, {}, True)
+    first, second = TWO
+    both = read_reply(f"{marked(mark, first)}\n{marked(TEXT, second)}", TWO)
+    assert (both.texts, both.problems, both.is_unchanged) == ({second: TEXT}, {}, False)
+    quoted = f"Answer {mark} if nothing is wrong."
+    assert read_reply(marked(quoted), ONE).texts == {"label": quoted}
+
+
 def test_the_words_of_diagnosis_and_lesson_are_kept_and_never_needed():
     """Without the lines around them; the text stands for itself."""
     reply = f"<diagnosis>\n\n K3 is\nmissing. \n</diagnosis>\n{marked(TEXT)}"

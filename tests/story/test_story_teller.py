@@ -9,6 +9,7 @@ from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.story.building import story_of
 from dspy_gepa.story.facts import Facts, Outcome
+from dspy_gepa.story.parts import Check
 from dspy_gepa.story.teller import Teller
 from dspy_gepa.testing.worlds import RuleWorld
 
@@ -75,3 +76,19 @@ def test_the_outcome_decides_what_was_returned(done):
     story = story_of(teller, Facts(outcome=Outcome(returned=0, best=1, is_final=True)))
     assert (story.returned, story.comparison) == (0, None)
     assert story.headline.startswith("No improvement")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "ending"),
+    [
+        ("", "give heldout=... to be sure."),
+        ("not checked: the search was interrupted before.", "the search was interrupted before."),
+    ],
+    ids=["nobody gave any", "interrupted"],
+)
+def test_the_headline_says_why_nothing_was_checked(done, sentence, ending):
+    """Who gave held-out examples is not told to give them."""
+    _, teller = done
+    check = Check(kind="not checked", sentence=sentence)
+    story = story_of(teller, Facts(outcome=Outcome(returned=1, best=1, is_final=True, check=check)))
+    assert story.headline.endswith(ending)

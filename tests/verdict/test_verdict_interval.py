@@ -33,6 +33,16 @@ def test_the_scale_of_right_and_wrong_does_not_matter():
     assert hundred.high == pytest.approx(100 * one.high)
 
 
+def test_two_scores_of_a_graded_metric_are_not_right_and_wrong():
+    """A gain of 0.2 on nearly all examples may be more than 0.2 in truth; on its scale it stays."""
+    before, after = [0.0] * 30, [0.2] * 29 + [0.0]
+    interval = difference_interval(before, after, span=1.0)
+    assert interval.method == "Student"
+    assert interval.high > 0.2
+    low, high, _ = difference_interval([0.1, 0.0, 0.2], [1.0, 0.9, 1.0], span=1.0)
+    assert -1.0 <= low <= high <= 1.0
+
+
 @pytest.mark.parametrize(
     ("before", "after"), [([], []), ([0.0], [1.0]), ([0.3] * 9, [0.3] * 9)], ids=str
 )

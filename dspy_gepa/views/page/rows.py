@@ -164,10 +164,15 @@ class PageRows:
         return seen_in_words(member)
 
     def estimated(self, member: MemberStory) -> str:
-        """The estimate of a member's score, with its range."""
+        """The estimate of a member's score, with its range.
+
+        That of the seed holds the truth in 95 % of runs. Another member was chosen by what is seen,
+        so that its range is an estimate as well: see `benchmarks/coverage.py`.
+        """
         if member.estimate is None or member.low is None or member.high is None:
             return "–"
-        return f"{member.estimate:.2f} ({member.low:.2f} to {member.high:.2f})"
+        surely = "estimate" if member.number else "95 %"
+        return f"{member.estimate:.2f} ({surely}: {member.low:.2f} to {member.high:.2f})"
 
     @property
     def paired(self) -> str:

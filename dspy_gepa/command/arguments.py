@@ -1,0 +1,149 @@
+"""From the settings of a config to the arguments of the function that they are named after."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import dspy
+
+from dspy_gepa.command.code import called, is_reference, named
+from dspy_gepa.command.config_file import ConfigFile, read_text
+from dspy_gepa.command.examples import as_examples, rows_of
+from dspy_gepa.command.models import model_of
+from dspy_gepa.compat.names import check_names
+from dspy_gepa.errors import SettingsError
+from dspy_gepa.improvement.config import listed
+
+__all__ = ["annotations_of", "argument", "check_known", "program_of"]
+
+MODELS = frozenset({"lm", "reflection_lm", "prompt_model", "task_model"})
+EXAMPLES = frozenset({"trainset", "valset", "heldout", "must_pass"})
+ROWS = frozenset({"dataset", "valset", "testset"})
+_TEXT = frozenset({"str", "None", "Sequence", "os.PathLike"})
+"""What stands in the annotation of an argument that is a text, or several, and nothing else."""
+_LITERAL = re.compile(r"Literal\[[^\]]*\]")
+_WORD = re.compile(r"[A-Za-z_][\w.]*")
+_NONE = "none"
+"""What stands for None, which TOML cannot write."""
+_MEANT = {
+    "lm": ("model",),
+    "program": ("student", "module"),
+    "artifact": ("seed_candidate",),
+    "heldout": ("testset", "test_set"),
+    "testset": ("test_set", "heldout"),
+    "save": ("output", "output_file", "save_path"),
+    "inputs": ("input_keys",),
+}
+"""Settings of a config, and what they are called in calls or elsewhere."""
+
+
+def annotations_of(*functions: Callable[..., Any]) -> dict[str, str]:
+    """Every argument that can be named, with its annotation."""
+    return {
+        name: str(parameter.annotation)
+        for function in functions
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+    }
+
+
+def check_known(config: ConfigFile, known: Iterable[str]) -> None:
+    """Nothing, if every setting is one of these.
+
+    Raises:
+        SettingsError: one is not. Says which is meant, or the nearest.
+    """
+    names = list(known)
+    for name in config.values:
+        ours = [each for each in names if name in _MEANT.get(each, ())]
+        if name not in names and ours:
+            raise SettingsError(f"{config.name}: {name!r} is called {ours[0]!r} here.")
+    check_names(config.values, names, config.name)
+
+
+def argument(config: ConfigFile, name: str, annotation: str, *, of_program: bool) -> Any:
+    """The value of a setting, as the function takes it.
+
+    Raises:
+        SettingsError: what it names cannot be found.
+    """
+    given = config.values[name]
+    if name in MODELS:
+        return model_of(config, name, given)
+    if name in (EXAMPLES if of_program else ROWS):
+        if of_program:
+            return as_examples(config, name, given)
+        return listed(name, rows_of(config, name, given))
+    if name == "teacher":
+        return program_of(config, name)
+    return _plain_argument(config, name, annotation)
+
+
+def _plain_argument(config: ConfigFile, name: str, annotation: str) -> Any:
+    given = config.values[name]
+    if name == "artifact":
+        given = _from_files(config, given)
+    given = _with_texts(config, name, given)
+    if name == "references":
+        return _references(config, given)
+    if _is_text(annotation):
+        return given
+    return None if given == _NONE else _with_code(config, name, given)
+
+
+def program_of(config: ConfigFile, name: str) -> dspy.Module:
+    """The program of this name, or the one that is made by what has it.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    given = config.values[name]
+    found = named(config, name, given)
+    if not isinstance(found, dspy.Module) and callable(found):
+        found = called(config, name, given, found)
+    if not isinstance(found, dspy.Module):
+        raise SettingsError(
+            f"{config.name}: {name} = {given!r} is a {type(found).__name__}; a dspy.Module is "
+            "needed, or a function or class that makes one without arguments."
+        )
+    return found
+
+
+def _is_text(annotation: str) -> bool:
+    """Whether an argument is a text or several: in it, `a:b` names nothing in code."""
+    return {*_WORD.findall(_LITERAL.sub("", annotation))} <= _TEXT
+
+
+def _with_code(config: ConfigFile, name: str, given: Any) -> Any:
+    if isinstance(given, list):
+        return [_with_code(config, name, each) for each in given]
+    return named(config, name, given) if is_reference(given) else given
+
+
+def _with_texts(config: ConfigFile, name: str, given: Any) -> Any:
+    """The value with what stands in a file in place of `{ file = "..." }`."""
+    if not isinstance(given, Mapping):
+        return given
+    if list(given) == ["file"] and isinstance(given["file"], str):
+        return read_text(config.beside(given["file"]), "utf-8")
+    return {key: _with_texts(config, name, value) for key, value in given.items()}
+
+
+def _from_files(config: ConfigFile, given: Any) -> Any:
+    """An artifact that is named by its file."""
+    if isinstance(given, str) and config.is_file(given):
+        return {"file": given}
+    if isinstance(given, Mapping) and list(given) != ["file"]:
+        return {name: _from_files(config, value) for name, value in given.items()}
+    return given
+
+
+def _references(config: ConfigFile, given: Any) -> Any:
+    if isinstance(given, str):
+        return str(config.beside(given))
+    if isinstance(given, list):
+        return [str(config.beside(each)) if isinstance(each, str) else each for each in given]
+    return given

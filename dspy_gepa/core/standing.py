@@ -1,0 +1,86 @@
+"""How good each member is, for people: an estimate, an interval, and the scale that both are on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from dspy_gepa.core.frontier import Scores, Vector
+from dspy_gepa.core.interval import TAIL, mean_interval
+
+__all__ = ["Scale", "Standing", "standings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What scores there can be, as far as it is known."""
+
+    lowest: float
+    highest: float | None
+    """None where no score is known to be the highest."""
+    top: float
+    """The highest score that is known of: the highest there is, or else the highest seen."""
+    is_right_or_wrong: bool
+    """Whether every score that was seen is the lowest or the highest."""
+
+    @classmethod
+    def of(cls, scores: Scores, lowest: float, perfect: float) -> Scale:
+        """The scale by the settings, widened by what was seen."""
+        seen = scores[np.isfinite(scores)]
+        lowest = lowest if np.isfinite(lowest) else float(seen.min()) if len(seen) else 0.0
+        if not len(seen):
+            return cls(lowest, perfect, perfect, is_right_or_wrong=False)
+        least, most = float(seen.min()), float(seen.max())
+        return cls(
+            min(lowest, least),
+            perfect if most <= perfect else None,
+            max(perfect, most),
+            is_right_or_wrong=bool(np.isin(seen, (lowest, perfect)).all()),
+        )
+
+    @property
+    def span(self) -> float:
+        """The distance between the lowest and the highest score; infinite where that is open."""
+        return math.inf if self.highest is None else self.highest - self.lowest
+
+    def on(self, value: float) -> float:
+        """The nearest value on the scale."""
+        at_least = max(self.lowest, value)
+        return at_least if self.highest is None else min(self.highest, at_least)
+
+
+class Standing(NamedTuple):
+    """How good a member is, and how surely that is known.
+
+    The interval is from the scores that were seen of the member alone. That of the first member
+    holds in 95 of 100 cases. A later one is looked at because it did well, which is partly luck:
+    the lower end is corrected for their number, and still the interval is an estimate. How often
+    either holds the truth is in `benchmarks/README.md`.
+    """
+
+    estimate: float
+    """Of its mean score over examples like the validation set's, on the scale of scores."""
+    low: float
+    """The lower end of the interval."""
+    high: float
+    """The upper end."""
+    examples: int
+    """On how many validation examples it was run."""
+
+
+def standings(estimates: Vector, scores: Scores, scale: Scale) -> tuple[Standing, ...]:
+    """Each member's standing, given its estimate and its validation scores."""
+    others = max(1, len(scores) - 1)
+    return tuple(
+        _standing(scale.on(mean), row[~np.isnan(row)].tolist(), scale, others if number else 1)
+        for number, (mean, row) in enumerate(zip(estimates.tolist(), scores, strict=True))
+    )
+
+
+def _standing(estimate: float, seen: list[float], scale: Scale, chances: int) -> Standing:
+    low = mean_interval(seen, scale.lowest, scale.top, TAIL / chances).low
+    high = mean_interval(seen, scale.lowest, scale.top).high
+    return Standing(estimate, min(low, estimate), max(high, estimate), len(seen))
