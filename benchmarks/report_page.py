@@ -1,5 +1,7 @@
 """How long the report of a simulated run of 2,500 metric calls takes, and how large it is.
 
+Also what share of the run's CPU goes into keeping its story while it runs.
+
 Usage: python benchmarks/report_page.py [--calls 2500]
 
 Models are simulated; texts are made as long as those of real programs: prompts of 12,000
@@ -11,10 +13,12 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
 from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.events import Event
 from dspy_gepa.core.search import start
-from dspy_gepa.core.state import Settings
+from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.story.building import story_of
@@ -27,8 +31,18 @@ from dspy_gepa.views.page.page import page_of
 WORDS = "answer with the code of the house and nothing else unless the message says otherwise "
 
 
-def told(calls: int) -> Teller:
+class Timed(NamedTuple):
     """A teller that was told of a whole simulated run."""
+
+    teller: Teller
+    telling_seconds: float
+    """Of CPU, spent in being told."""
+    run_seconds: float
+    """Of CPU, spent in all."""
+
+
+def told(calls: int) -> Timed:
+    """A simulated run, and what of it its story cost."""
     world = RuleWorld(pass_or_fail=True, rules=60, luck=0.1, skill=0.3)
     settings = Settings(
         train=tuple(range(50)),
@@ -37,8 +51,17 @@ def told(calls: int) -> Teller:
     )
     begun = start(settings, world.student)
     teller = Teller(begun)
-    run_loop(begun, SerialExecutor(world), [teller.told])
-    return teller
+    telling_seconds = 0.0
+
+    def tell(event: Event, state: RunState) -> None:
+        nonlocal telling_seconds
+        began = time.process_time()
+        teller.told(event, state, at=0.0)
+        telling_seconds += time.process_time() - began
+
+    began = time.process_time()
+    run_loop(begun, SerialExecutor(world), [tell])
+    return Timed(teller, telling_seconds, time.process_time() - began)
 
 
 def of_real_size(story: Story) -> Story:
@@ -80,10 +103,13 @@ def of_real_size(story: Story) -> Story:
 
 
 def main() -> None:
-    """Print one line."""
+    """Print two lines."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=2_500)
-    teller = told(parser.parse_args().calls)
+    timed = told(parser.parse_args().calls)
+    share = timed.telling_seconds / timed.run_seconds
+    print(f"run {timed.run_seconds:.2f} s of CPU, of which its story {share:.1%}")
+    teller = timed.teller
     began = time.process_time()
     story = story_of(teller)
     made = time.process_time()

@@ -281,7 +281,11 @@ def optimize_anything(
     usual = AnythingArguments(artifact=None, evaluator=None)
     mapped = mapped_config(config, asked.arguments, usual.arguments)
     improvement = improvement_for(asked.with_arguments(mapped))
-    with improvement.evaluating() as evaluate, improvement.run_directory() as run_dir:
+    with (
+        improvement.evaluating() as evaluate,
+        improvement.run_directory() as run_dir,
+        improvement.progress.telling.whole(),
+    ):
         finish = improvement.search(evaluate, run_dir)
         improvement.check(finish)
         return improvement.result(finish, evaluate, run_dir)

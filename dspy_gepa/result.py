@@ -77,9 +77,9 @@ class RunResult(Told):
             aggregates=self.aggregates,
             check=check_of(self.verdict) if self.is_final else NOT_CHECKED,
             demonstrations=self.demonstrations,
-            for_demonstrations=spending_of(self.demo_tally, self.demo_tally.usage),
+            for_demonstrations=spending_of(self.demo_tally),
             routing="" if self.routing is None else str(self.routing),
-            afterwards=spending_of(self.further_tally, self.further_tally.usage),
+            afterwards=spending_of(self.further_tally),
             is_stopped=self.is_stopped,
             is_final=self.is_final,
         )

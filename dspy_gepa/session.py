@@ -38,7 +38,7 @@ from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.run.worker import Worker
 from dspy_gepa.store.credentials import credentials
-from dspy_gepa.store.manifest import Manifest, without_addresses
+from dspy_gepa.store.manifest import Manifest, named, named_settings
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.story.stored import story_in
 
@@ -100,7 +100,7 @@ def run_directory(
         anchors=identity.anchors,
         limits=_given(settings.limits),
         seed=settings.seed,
-        settings={**_by_name(settings), "metric": identity.metric, **identity.described},
+        settings={**named_settings(settings), "metric": identity.metric, **identity.described},
         models={use: _described(model) for use, model in identity.models.items()},
         versions={
             "dspy_gepa": version("dspy_gepa"),
@@ -269,31 +269,11 @@ def _given(limits: Limits) -> dict[str, float]:
     return {name: limit for name, limit in asdict(limits).items() if limit is not None}
 
 
-def _by_name(settings: Settings) -> dict[str, object]:
-    """Everything that decides what happens: functions by their names, objects by what they show."""
-    left_out = {"train", "validation", "anchors", "limits", "seed"}
-    return {
-        name: value if _is_plain(value) else _name(value)
-        for name in settings.__dataclass_fields__
-        if name not in left_out
-        for value in [getattr(settings, name)]
-    }
-
-
-def _is_plain(value: object) -> bool:
-    """Whether JSON has it as a number."""
-    return isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _name(strategy: object) -> str:
-    return str(getattr(strategy, "__qualname__", None) or without_addresses(repr(strategy)))
-
-
 def _described(model: Any) -> dict[str, object]:
     """A model by its name and how it answers; where it is served may change from run to run."""
     kwargs = getattr(model, "kwargs", {})
     kept = ("temperature", "max_tokens", "top_p", "reasoning_effort")
     return {
-        "model": str(getattr(model, "model", None) or _name(model)),
+        "model": str(getattr(model, "model", None) or named(model)),
         **{name: kwargs[name] for name in kept if kwargs.get(name) is not None},
     }

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from dspy_gepa.core.budget import Tally
+from dspy_gepa.observe.observer import attempted
 from dspy_gepa.result import RunResult
 from dspy_gepa.specialists.routing import Routing
 from dspy_gepa.store.outcome import keep_fields, kept_fields
 from dspy_gepa.store.run_dir import RunDir, StoredRun
 from dspy_gepa.verdict.finding import Verdict
 
-__all__ = ["keep_outcome", "with_outcome"]
+__all__ = ["concluded", "with_outcome"]
 
 
-def keep_outcome(run_dir: RunDir, result: RunResult) -> None:
-    """Keep what became of the search, so that its result can be read again.
+def concluded(result: RunResult, run_dir: RunDir | None) -> RunResult:
+    """The result as what it is from now on, kept where the run is."""
+    result = replace(result, is_final=True)
+    if run_dir is not None:
+        problem = "%s takes no outcome, and tells less of this run than its result does"
+        attempted(partial(_keep, run_dir, result), problem, run_dir.path)
+    return result
 
-    Raises:
-        JournalError: there is no room or no right to write.
-    """
+
+def _keep(run_dir: RunDir, result: RunResult) -> None:
     routing = None if result.routing is None else asdict(result.routing)
     fields = {
         "aggregates": list(result.aggregates),

@@ -20,7 +20,7 @@ from dspy_gepa.assembly.best_program import (
 )
 from dspy_gepa.assembly.execution import KEPT_BACK, check_prices
 from dspy_gepa.assembly.observers import observers_for
-from dspy_gepa.assembly.outcome import keep_outcome
+from dspy_gepa.assembly.outcome import concluded
 from dspy_gepa.compilation.allowance import (
     Allowance,
     allowance_for,
@@ -99,15 +99,19 @@ class Compilation:
             ReflectionError: no reflection ever gave a usable text.
             JournalError: the run directory holds another run, or cannot be used.
         """
-        with self.run_directory() as run_dir:
+        progress = _progress_of(self.task)
+        telling = progress.telling
+
+        def remember(state: RunState) -> None:
+            keep(_so_far(state, telling))
+
+        with self.run_directory() as run_dir, telling.whole(if_failed=remember):
             runner = runner_for(self.task, self.rules, self.allowance.in_flight)
-            progress = _progress_of(self.task)
-            finish = self.searched(
-                runner, run_dir, lambda state: keep(_so_far(state, progress.telling)), progress
-            )
+            finish = self.searched(runner, run_dir, remember, progress)
             self._check(finish, runner)
-            compiled = self._handed_over(finish, runner, run_dir, progress.telling)
-            progress.done(compiled.result.story)
+            compiled = self._handed_over(finish, runner, run_dir, telling)
+            telling.concluded(compiled.result.outcome)
+            progress.done()
             return compiled
 
     def run_directory(self) -> AbstractContextManager[RunDir | None]:
@@ -170,9 +174,7 @@ class Compilation:
                 lambda state: runner.executor(self._ready(worker, state), task.student),
                 run_dir=run_dir,
                 keeper=lambda kept: BestKeeper(kept, task.student),
-                observers=observers_for(
-                    task.config, task.customization.callbacks, progress=progress
-                ),
+                observers=observers_for(task.config, task.customization.callbacks, progress),
                 telling=progress.telling,
                 stoppers=task.customization.stoppers,
                 on_state=on_state,
@@ -229,7 +231,7 @@ class Compilation:
         result = replace(_so_far(finish.state, telling), is_stopped=finish.is_stopped)
         if not result.members:
             logger.warning("Stopped before the program was validated: it is returned unchanged.")
-            result = _concluded(result, run_dir)
+            result = concluded(result, run_dir)
             return Compiled(build(task.student, task.seed), result, None)
         if absent := [name for name in scores.directions if name not in result.state.objectives]:
             logger.warning("No validated rollout had the objectives %s.", ", ".join(absent))
@@ -249,7 +251,7 @@ class Compilation:
         if run_dir is not None:
             problem = "%s takes no copy of the best program, which is returned all the same"
             attempted(partial(save_best, run_dir, program), problem, run_dir.path)
-        return Compiled(program, _concluded(result, run_dir), chosen.score)
+        return Compiled(program, concluded(result, run_dir), chosen.score)
 
     def _specializer(self, result: RunResult) -> Specializer:
         """How specialists are made of this result later, without another rollout."""
@@ -308,15 +310,6 @@ def _progress_of(task: Task) -> Progress:
 def _so_far(state: RunState, telling: Telling) -> RunResult:
     """What is known when this state is reached."""
     return RunResult(state, teller=telling.teller, facts=telling.facts)
-
-
-def _concluded(result: RunResult, run_dir: RunDir | None) -> RunResult:
-    """The result as what it is from now on, kept where the run is."""
-    result = replace(result, is_final=True)
-    if run_dir is not None:
-        problem = "%s takes no outcome, and tells less of this run than its result does"
-        attempted(partial(keep_outcome, run_dir, result), problem, run_dir.path)
-    return result
 
 
 def compilation_of(task: Task) -> Compilation:

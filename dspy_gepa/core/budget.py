@@ -68,16 +68,33 @@ class Tally:
     free."""
     usd: float = 0.0
     """Of calls whose price is known; the others count as 0."""
+    # As in `Usage`: on record, and without a say in anything.
+    prompt_tokens: int = field(default=0, compare=False)
+    completion_tokens: int = field(default=0, compare=False)
+    unpriced_calls: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, usage: Usage, **counts: int) -> Tally:
         """These counts, and what model calls cost."""
-        return cls(**counts, total_tokens=usage.total_tokens, usd=usage.usd)
+        return cls(
+            **counts,
+            total_tokens=usage.total_tokens,
+            usd=usage.usd,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            unpriced_calls=usage.unpriced_calls,
+        )
 
     @property
     def usage(self) -> Usage:
         """What model calls cost."""
-        return Usage(self.total_tokens, self.usd)
+        return Usage(
+            self.total_tokens,
+            self.usd,
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.unpriced_calls,
+        )
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -87,6 +104,9 @@ class Tally:
             self.proposals + other.proposals,
             self.total_tokens + other.total_tokens,
             self.usd + other.usd,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.unpriced_calls + other.unpriced_calls,
         )
 
 

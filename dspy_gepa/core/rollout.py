@@ -129,6 +129,8 @@ class Remark:
     """How often the user's metric was called for it."""
     usage: Usage = FREE
     """What its model calls cost."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long it took; put on record and not looked at."""
 
     @property
     def charge(self) -> Tally:

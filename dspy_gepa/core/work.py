@@ -229,6 +229,9 @@ class Exchange:
     is_cut_off: bool = False
     """Whether the reply ended at a limit of tokens."""
     seconds: float = 0.0
+    prompt_tokens: int = 0
+    """As the model reports them; 0 where it does not."""
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,15 @@ class AnythingArguments:
         """Whether the artifact is one text."""
         return not isinstance(self.artifact, Mapping)
 
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """What each component is, in words, if that is to be known."""
+        return {
+            name: f"{'The text' if self.is_lone else name} is code. It is run as it stands."
+            for name, kind in self.kinds.items()
+            if kind == "code"
+        }
+
     @cached_property
     def kinds(self) -> dict[str, Kind]:
         """What each component is."""

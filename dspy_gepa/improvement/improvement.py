@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +29,7 @@ from dspy_gepa.assembly.execution import (
     without_kept_back,
 )
 from dspy_gepa.assembly.observers import observers_for
+from dspy_gepa.assembly.outcome import concluded
 from dspy_gepa.assembly.texts import frozen_components, own_templates, prompt_tokens, references
 from dspy_gepa.config.config import Config
 from dspy_gepa.core.components import ComponentSelector
@@ -38,7 +39,13 @@ from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError
 from dspy_gepa.improvement.best_artifact import ArtifactKeeper
 from dspy_gepa.improvement.config import AnythingArguments
 from dspy_gepa.improvement.presets import settings_for_mode
-from dspy_gepa.improvement.result import AnythingResult, has_scored
+from dspy_gepa.improvement.result import (
+    NO_TEST_SET,
+    NOTHING_SCORED,
+    AnythingResult,
+    has_scored,
+    nothing_scored,
+)
 from dspy_gepa.improvement.test_set import TestSet
 from dspy_gepa.models.asking import reflection_asker
 from dspy_gepa.models.media import media_kind
@@ -63,10 +70,6 @@ logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
 _REFLECTION_SECONDS = 900.0
 """Our choice, as for programs."""
-_MOST_FAILED = 6
-"""After so many artifacts, none of which ever scored, a run ends. Our choice: the first one may
-fail and be mended, and what fails with every text has another cause than the text."""
-_NOTHING_SCORED = "none of the first"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +91,8 @@ class Improvement:
     """How many evaluations may be in flight at once."""
     callbacks: Sequence[Observer]
     stoppers: Sequence[Callable[[RunState], str]]
+    progress: Progress
+    """Says what happens while it runs, and knows the story."""
 
     def run_directory(self) -> AbstractContextManager[RunDir | None]:
         """Where all that comes of it is kept; None without `log_dir`.
@@ -106,7 +111,6 @@ class Improvement:
         identity = RunIdentity(
             seed=self.asked.seed,
             examples=tuple(map(digest, self.table.searched)),
-            anchors=self.table.anchors,
             metric=self.asked.bound_evaluator.name,
             models=models,
             roots={"arguments": self.asked.arguments},
@@ -136,7 +140,6 @@ class Improvement:
                 "max_seconds or another limit.",
                 settings.limits.metric_calls,
             )
-        progress = Progress(Telling(), self.config.tracking.progress, "an artifact")
         # Scores have a range only if it was named.
         has_range = asked.failure_score is not None
         return run(
@@ -146,10 +149,10 @@ class Improvement:
             run_dir=run_dir,
             keeper=lambda kept: ArtifactKeeper(kept, is_lone=asked.is_lone),
             observers=observers_for(
-                self.config, self.callbacks, progress=progress, has_range=has_range
+                self.config, self.callbacks, self.progress, has_range=has_range
             ),
-            telling=progress.telling,
-            stoppers=[*self.stoppers, _nothing_scored],
+            telling=self.progress.telling,
+            stoppers=[*self.stoppers, nothing_scored],
         )
 
     def _executor(self, evaluate: Evaluate, reflect: Reflect, *, has_begun: bool) -> Executor:
@@ -171,7 +174,7 @@ class Improvement:
             checks = len(self.asked.checks) * len(self.asked.seed) if self.isolated else 0
             seconds = max(seconds, _REFLECTION_SECONDS) + seconds * checks
             settings = replace(settings, timeout_seconds=seconds)
-        descriptions = _descriptions(self.asked)
+        descriptions = self.asked.descriptions
         return ArtifactWorker(evaluate, reflect, descriptions, settings, has_begun=has_begun)
 
     def check(self, finish: RunOutcome) -> None:
@@ -195,7 +198,7 @@ class Improvement:
             thing="artifact",
         )
         rollouts = list(state.known.values())
-        was_stopped = finish.is_stopped and not state.ending.startswith(_NOTHING_SCORED)
+        was_stopped = finish.is_stopped and not state.ending.startswith(NOTHING_SCORED)
         if rollouts and not was_stopped and not any(map(has_scored, rollouts)):
             raise WorkerError(
                 f"Nothing came to a score in {len(rollouts)} evaluations, so there is nothing to "
@@ -207,20 +210,28 @@ class Improvement:
         self, finish: RunOutcome, evaluate: Evaluate, run_dir: RunDir | None
     ) -> AnythingResult:
         """What was found, compared with the first artifact on the test set if there is one."""
-        found = RunResult(finish.state, is_stopped=finish.is_stopped, is_final=True)
-        result = AnythingResult(found, self.asked.seed, self.asked.is_lone)
-        if not self.table.anchors or not result.members:
-            return result
-        tested = TestSet(
-            self.table.examples,
-            self.table.anchors,
-            span=found.state.scale.span,
-            executing=partial(self._testing, evaluate),
+        telling, test = self.progress.telling, None
+        run = RunResult(
+            finish.state,
+            verdict=NO_TEST_SET,
+            is_stopped=finish.is_stopped,
+            teller=telling.teller,
+            facts=telling.facts,
         )
-        seed, best = (result.members[number].candidate for number in (0, found.best))
-        test = tested.verdict(seed, best, finish, run_dir)
-        logger.info("%s", test)
-        return replace(result, run=replace(found, verdict=test), test=test)
+        if self.table.anchors and run.members:
+            tested = TestSet(
+                self.table.examples,
+                self.table.anchors,
+                span=run.state.scale.span,
+                executing=partial(self._testing, evaluate),
+            )
+            seed, best = (run.members[number].candidate for number in (0, run.best))
+            test = tested.verdict(seed, best, finish, run_dir)
+            logger.info("%s", test)
+            run = replace(run, verdict=test)
+        run = concluded(run, run_dir)
+        telling.concluded(run.outcome)
+        return AnythingResult(run, self.asked.seed, self.asked.is_lone, test)
 
     def _testing(self, evaluate: Evaluate) -> AbstractContextManager[Executor]:
         return closing(self._executor(evaluate, _never, has_begun=True))
@@ -277,6 +288,7 @@ def improvement_of(
         in_flight=kept or num_threads(config.execution),
         callbacks=callbacks,
         stoppers=stoppers,
+        progress=Progress(Telling(), config.tracking.progress, "an artifact"),
     )
 
 
@@ -301,15 +313,6 @@ def _evaluation_settings(asked: AnythingArguments) -> EvaluationSettings:
         must_know_price=config.budget.max_usd is not None,
         must_know_usage=config.budget.max_total_tokens is not None,
     )
-
-
-def _descriptions(asked: AnythingArguments) -> Mapping[str, str]:
-    """What each component is, in words, if that is to be known."""
-    return {
-        name: f"{'The text' if asked.is_lone else name} is code. It is run as it stands."
-        for name, kind in asked.kinds.items()
-        if kind == "code"
-    }
 
 
 def _reflector(
@@ -357,13 +360,3 @@ def _rules(asked: AnythingArguments, isolated: IsolatedEvaluation | None) -> Rul
 
 def _never(*_asked: Any) -> Any:
     raise AssertionError("nothing reflects on a test set")
-
-
-def _nothing_scored(state: RunState) -> str:
-    """Why a run is to end in which nothing ever scored; empty if something did, or may yet."""
-    if any(map(has_scored, state.known.values())):
-        return ""
-    artifacts = {key.candidate for key in state.known}
-    if len(artifacts) < _MOST_FAILED:
-        return ""
-    return f"{_NOTHING_SCORED} {len(artifacts)} artifacts came to a score"

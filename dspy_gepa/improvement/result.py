@@ -17,7 +17,25 @@ from dspy_gepa.story.story import Story
 from dspy_gepa.verdict.finding import Verdict
 from dspy_gepa.views.told import Told
 
-__all__ = ["AnythingResult", "Best"]
+__all__ = [
+    "NOTHING_SCORED",
+    "NO_TEST_SET",
+    "AnythingResult",
+    "Best",
+    "has_scored",
+    "nothing_scored",
+]
+
+_MOST_FAILED = 6
+"""After so many artifacts, none of which ever scored, a run ends. Our choice: the first one may
+fail and be mended, and what fails with every text has another cause than the text."""
+NOTHING_SCORED = "none of the first"
+"""How the reason of such an end begins."""
+NO_TEST_SET = Verdict(
+    kind="not checked",
+    reason="there is no test set, and the scores are of problems that the search chose by. Give "
+    "testset=",
+)
 
 
 class Best(NamedTuple):
@@ -148,3 +166,13 @@ def _texts(state: RunState) -> dict[str, Candidate]:
     candidates = [settlement.candidate for settlement in state.history]
     candidates += [e.candidate for proposal in state.live for e in proposal.evaluations]
     return {candidate.digest: candidate for candidate in candidates}
+
+
+def nothing_scored(state: RunState) -> str:
+    """Why a run is to end in which nothing ever scored; empty if something did, or may yet."""
+    if any(map(has_scored, state.known.values())):
+        return ""
+    artifacts = {key.candidate for key in state.known}
+    if len(artifacts) < _MOST_FAILED:
+        return ""
+    return f"{NOTHING_SCORED} {len(artifacts)} artifacts came to a score"

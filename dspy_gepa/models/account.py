@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from dspy_gepa.core.work import (
     Answer,
+    Exchange,
     ReflectionAnswer,
     ReflectionRequest,
+    RemarkAnswer,
     Request,
     RequestFailure,
     RolloutAnswer,
@@ -54,6 +56,8 @@ def _timed(answer: Answer, seconds: float) -> Answer:
     took = round(seconds, 3)
     if isinstance(answer, RolloutAnswer):
         return replace(answer, rollout=replace(answer.rollout, seconds=took))
+    if isinstance(answer, RemarkAnswer):
+        return replace(answer, remark=replace(answer.remark, seconds=took))
     return replace(answer, seconds=took) if isinstance(answer, ReflectionAnswer) else answer
 
 
@@ -89,9 +93,18 @@ def reflected(
         lm_calls=max(answer.lm_calls, watch.lm_calls),
         is_repair=bool(request.repairs),
         mends=request.mends,
-        # A proposer of the user's says nothing of what it asks, but its model is one of DSPy's.
-        exchanges=answer.exchanges or tuple(watch.exchanges),
+        exchanges=_exchanges(answer.exchanges, watch.exchanges),
     )
+
+
+def _exchanges(recorded: tuple[Exchange, ...], watched: Sequence[Exchange]) -> tuple[Exchange, ...]:
+    """What was asked and replied: as it is recorded, with the calls that came to no reply.
+
+    A proposer of the user's records nothing of what it asks, but its model is one of DSPy's.
+    """
+    if not recorded:
+        return tuple(watched)
+    return (*(each for each in watched if each.refused), *recorded)
 
 
 def _setback(request: Request, answer: Answer | Failed, account: Account) -> RequestFailure:

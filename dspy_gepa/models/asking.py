@@ -28,6 +28,7 @@ from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.media import content_parts
 from dspy_gepa.models.outages import too_long_in
+from dspy_gepa.models.usage import Meter
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.values.media import without_base64
 
@@ -127,18 +128,18 @@ def ask(lm: LanguageModel, prompt: Prompt) -> Reply:
         PromptTooLong: the model says that it cannot read so much.
         WrongType: the reply is no text.
     """
-    witness, began_seconds = _Witness(), time.monotonic()
+    witness, meter, began_seconds = _Witness(), Meter(), time.monotonic()
     callers = [*(dspy.settings.caller_modules or ()), witness]
     # A cached reply would be the very text that was tried before. `cache=False` for one call
     # leaves the LM object, its history and its temperature as they are.
-    with dspy.context(trace=[], caller_modules=callers):
+    with meter.around(), dspy.context(trace=[], caller_modules=callers):
         outcome = catching(lambda: _said(lm, prompt, witness))
     if isinstance(outcome, Failed):
         if (refusal := too_long_in(outcome.error)) is not None:
             raise PromptTooLong(str(refusal)) from outcome.error
         raise outcome.error
     took = round(time.monotonic() - began_seconds, 3)
-    return Reply(_text(outcome), witness.saw_truncation(), took)
+    return Reply(_text(outcome), witness.saw_truncation(), took, *meter.tokens)
 
 
 def _said(lm: LanguageModel, prompt: Prompt, witness: _Witness) -> object:

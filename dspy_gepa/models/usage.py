@@ -142,13 +142,18 @@ class Meter(UsageTracker):  # type: ignore[misc]  # DSPy is untyped here
         """What all calls so far cost; those without a known price nothing."""
         prices = self._prices()
         usd = [price.usd for price in prices if price.usd is not None]
+        tokens = [_tokens(entry) or 0 for _, entry in self._entries()]
+        return Usage(sum(tokens), sum(usd, 0.0), *self.tokens, len(prices) - len(usd))
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Those of all prompts so far, and those of all replies."""
         entries = [entry for _, entry in self._entries()]
         prompted, completed = (
             sum(_count(entry.get(name) or 0) or 0 for entry in entries)
             for name in ("prompt_tokens", "completion_tokens")
         )
-        tokens = [_tokens(entry) or 0 for entry in entries]
-        return Usage(sum(tokens), sum(usd, 0.0), prompted, completed, len(prices) - len(usd))
+        return prompted, completed
 
     @property
     def unknown(self) -> str:

@@ -6,13 +6,20 @@ import logging
 import threading
 from collections.abc import Callable
 
-from dspy_gepa.core.events import Ended, Event, Reflected, Remarked, RequestFailed, RolledOut
+from dspy_gepa.core.events import (
+    Committed,
+    Ended,
+    Event,
+    Reflected,
+    Remarked,
+    RequestFailed,
+    RolledOut,
+)
 from dspy_gepa.core.state import RunState
 from dspy_gepa.observe.display import Display, display_for
 from dspy_gepa.observe.telling import Telling
 from dspy_gepa.story.building import limits_used
-from dspy_gepa.story.now import Happening, happening, now_of
-from dspy_gepa.story.story import Story
+from dspy_gepa.story.now import Happening, happening
 from dspy_gepa.story.teller import Teller
 from dspy_gepa.story.wording import amount, clock, counted
 from dspy_gepa.views.lines import COLUMNS, heartbeat, line_of, status_of
@@ -81,23 +88,22 @@ class Progress:
             self._line(line_of(_note(teller, "answers come again"), columns=self._columns))
         elif isinstance(event, Ended):
             self._ended(event, state, teller)
-        elif (happened := happening(teller, event)) is not None:
-            self._line(line_of(happened, columns=self._columns))
+        elif isinstance(event, Committed):
+            self._line(line_of(happening(teller, event), columns=self._columns))
 
     def tick(self) -> None:
         """Draw anew what changes with time.
 
         Where nothing can be drawn, say now and then that it is still at work.
         """
-        display, teller = self._display, self.telling.teller
-        if display is None or teller is None or self._over.is_set():
+        display, at = self._display, self.telling.now()
+        if display is None or self._over.is_set() or (now := self.telling.current(at)) is None:
             return
-        at = self.telling.now()
         if display.has_status:
             with self._lock:
-                display.status(status_of(now_of(teller, at)))
+                display.status(status_of(now))
         elif at - self._spoke_at >= _HEARTBEAT_SECONDS:
-            self._line(heartbeat(now_of(teller, at)))
+            self._line(heartbeat(now))
 
     def close(self) -> None:
         """Leave the screen as it is. What was shown stays."""
@@ -108,9 +114,9 @@ class Progress:
             with self._lock:
                 self._display.close()
 
-    def done(self, story: Story) -> None:
+    def done(self) -> None:
         """Show how it ended."""
-        if self._display is not None:
+        if self._display is not None and (story := self.telling.story) is not None:
             logging.getLogger("dspy.teleprompt.dspy_gepa").info("%s", block_of(story))
 
     def _tick_on(self) -> None:

@@ -1,116 +1,122 @@
-"""Runs written down in an experiment tracker: MLflow or Weights & Biases.
+"""The story of a run in an experiment tracker: MLflow or Weights & Biases.
 
-A run of the tracker's that the user has begun is used and left open. All calls come from the
-thread from which our run was begun, because such runs belong to a thread or a process.
+Numbers come after every proposal, tables and the verdict when the call is over, so that they hold
+what came after the search as well. Of the user's data nothing is sent: texts of the program, scores
+and what was spent. All calls come from the thread from which our run was begun, because such runs
+belong to a thread or a process.
 """
 
 from __future__ import annotations
 
-import logging
+import math
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, fields
-from types import FunctionType
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
-import numpy as np
-
-from dspy_gepa.core.budget import Limits
-from dspy_gepa.core.events import Committed, Ended, Event
-from dspy_gepa.core.frontier import mean_scores
-from dspy_gepa.core.state import RunState, Settings
+from dspy_gepa.core.events import Committed, Event
+from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import MissingExtra, SettingsError
+from dspy_gepa.observe.telling import Telling
+from dspy_gepa.story.now import Now
+from dspy_gepa.story.parts import Moment
+from dspy_gepa.story.story import Story
+from dspy_gepa.views.page.shortening import shortened
+from dspy_gepa.views.tables import rows_of
+from dspy_gepa.views.text import block_of
 
-__all__ = ["MlflowTracker", "Table", "Tracker", "WandbTracker"]
+__all__ = ["MlflowTracker", "Tracker", "WandbTracker"]
 
-logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
-
+_LONGEST_PARAMETER = 5_900
+"""Characters. MLflow takes 6,000, and what is left out has to be said."""
 _VERDICTS = ("accepted", "rejected", "skipped", "failed")
 
-
-class Table(NamedTuple):
-    """Rows under named columns."""
-
-    columns: tuple[str, ...]
-    rows: list[tuple[object, ...]]
+Rows = Sequence[Mapping[str, Any]]
 
 
 class Tracker(ABC):
-    """An observer that follows a run from its first event on, and writes it down.
+    """An observer that writes a run down, from before its first model call to its end.
 
-    The tracker's own run ends at `Ended`; or, where proposals are still under way then, and where
-    a run ends by an exception, when `close` is called. It can follow one run after the other.
+    It can follow one run after the other.
+
+    Args:
+        telling: Knows the story so far, and gives it whole once the call is over.
+        key_prefix: Stands before every name.
     """
 
-    def __init__(self, key_prefix: str) -> None:
+    def __init__(self, telling: Telling, key_prefix: str) -> None:
+        self._telling = telling
         self._prefix = key_prefix
-        self._last: RunState | None = None
 
-    def __call__(self, event: Event, state: RunState) -> None:
-        """Write down what an event changes."""
-        if self._last is None:
-            if state.ending and not isinstance(event, Ended):
-                return  # late news of a run that is closed already
-            self._last = state
-            self._begin(self._named(_settings(state.settings)))
-        self._last = state
-        match event:
-            case Committed(ticket, verdict):
-                self._note(ticket, verdict.kind, self._named(_numbers(state, ticket)))
-            case Ended() if not state.live:
-                self.close()
+    def begun(self, state: RunState) -> None:  # noqa: ARG002 - an observer's
+        """Begin a run with its settings, and with the course so far where it is carried on."""
+        story = self._telling.story
+        assert story is not None
+        # Before it is begun: if that fails half way, what there is of it is ended too.
+        self._telling.tell_at_end(self)
+        self._begin(self._named(_settings(story)))
+        for moment in story.curve:
+            self._told(moment.proposal, _numbers_then(moment))
 
-    def close(self) -> None:
-        """Write down the outcome and end what was begun; nothing the second time.
+    def __call__(self, event: Event, state: RunState) -> None:  # noqa: ARG002 - an observer's
+        """Write down where the run stands after a proposal."""
+        now = self._telling.current(self._telling.now())
+        if isinstance(event, Committed) and now is not None:
+            self._told(event.ticket, _numbers(event.ticket, now))
 
-        What the tracker's server or the disk refuses is logged, not raised.
-        """
-        state, self._last = self._last, None
-        if state is None:
-            return
+    def over(self, story: Story, *, has_failed: bool) -> None:
+        """Write down how the call ended, and end what was begun."""
         try:
-            try:
-                self._conclude(state)
-            finally:
-                self._end(state)
-        except self._refusals() as error:
-            logger.warning("%s could not close its run: %s", type(self).__name__, error)
+            rows = rows_of(story)
+            self._conclude(
+                story,
+                self._named(
+                    {
+                        "members": rows.members,
+                        "proposals": rows.proposals,
+                        "spending": rows.spending,
+                    }
+                ),
+            )
+        finally:
+            self._end(has_failed=has_failed)
+
+    def _told(self, proposal: int, numbers: Mapping[str, float]) -> None:
+        finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
+        self._note(proposal, self._named(finite))
 
     def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return {f"{self._prefix}{name}": value for name, value in values.items()}
 
     @abstractmethod
     def _begin(self, settings: Mapping[str, object]) -> None:
-        """Find or begin a run, and write down the settings."""
+        """Begin a run, or use the user's, and write down the settings."""
 
     @abstractmethod
-    def _note(self, ticket: int, verdict: str, numbers: Mapping[str, float]) -> None:
+    def _note(self, proposal: int, numbers: Mapping[str, float]) -> None:
         """Write down where the run stands after a proposal."""
 
     @abstractmethod
-    def _conclude(self, state: RunState) -> None:
-        """Write down the outcome, where a run was begun."""
+    def _conclude(self, story: Story, tables: Mapping[str, Rows]) -> None:
+        """Write down the outcome."""
 
     @abstractmethod
-    def _end(self, state: RunState) -> None:
-        """End the run, where it is ours."""
-
-    @abstractmethod
-    def _refusals(self) -> tuple[type[Exception], ...]:
-        """What the tracker raises when it cannot do its work."""
+    def _end(self, *, has_failed: bool) -> None:
+        """End the run, if it is ours."""
 
 
 class MlflowTracker(Tracker):
-    """Writes to the active MLflow run, or else to one of its own.
+    """Writes to a run of MLflow's: nested in the active one, if there is one.
 
-    Settings become parameters, every proposal a step of the metrics, and candidates and proposals
-    tables among the artifacts.
+    Settings become parameters, every proposal a step of the metrics, and members, proposals and
+    spending tables among the artifacts.
 
     Args:
+        telling: Knows the story.
         tracking_uri: Where MLflow keeps its runs, set for the whole process as `dspy.GEPA` does
             it; not used where a run is active.
-        experiment_name: The experiment of a run of its own, also set for the process.
+        experiment_name: The experiment, also set for the process; not used where a run is active,
+            because a nested run is in the experiment of the one around it.
         key_prefix: Stands before every name.
 
     Raises:
@@ -119,54 +125,56 @@ class MlflowTracker(Tracker):
 
     def __init__(
         self,
+        telling: Telling,
         *,
         tracking_uri: str | None = None,
         experiment_name: str | None = None,
         key_prefix: str = "gepa/",
     ) -> None:
-        super().__init__(key_prefix)
+        super().__init__(telling, key_prefix)
         self._mlflow = _mlflow()
         self._tracking_uri = tracking_uri
         self._experiment_name = experiment_name
         self._run_id = ""
-        self._is_own = False
 
     def _begin(self, settings: Mapping[str, object]) -> None:
-        mlflow = self._mlflow
-        self._run_id, self._is_own = "", False
-        run = mlflow.active_run()
-        if run is None:
+        mlflow, self._run_id = self._mlflow, ""
+        around = mlflow.active_run()
+        if around is None:
             if self._tracking_uri is not None:
                 mlflow.set_tracking_uri(self._tracking_uri)
             if self._experiment_name is not None:
                 mlflow.set_experiment(self._experiment_name)
             run = mlflow.start_run()
-            self._is_own = True
+        else:
+            run = mlflow.start_run(nested=True, experiment_id=around.info.experiment_id)
         self._run_id = run.info.run_id
-        # A parameter is set once: a second compile in the same run must not fail for it.
-        known = mlflow.get_run(self._run_id).data.params
-        new = {name: value for name, value in settings.items() if name not in known}
-        mlflow.log_params(new, run_id=self._run_id)
+        texts = {name: str(value) for name, value in settings.items()}
+        mlflow.log_params(
+            {name: shortened(text, _LONGEST_PARAMETER).text for name, text in texts.items()},
+            run_id=self._run_id,
+        )
 
-    def _note(self, ticket: int, verdict: str, numbers: Mapping[str, float]) -> None:  # noqa: ARG002 - metrics are numbers; the counts of verdicts are among them
-        self._mlflow.log_metrics(dict(numbers), step=ticket, run_id=self._run_id)
+    def _note(self, proposal: int, numbers: Mapping[str, float]) -> None:
+        self._mlflow.log_metrics(dict(numbers), step=proposal, run_id=self._run_id)
 
-    def _conclude(self, state: RunState) -> None:
+    def _conclude(self, story: Story, tables: Mapping[str, Rows]) -> None:
         if not self._run_id:
             return
-        for name, table in self._named(_tables(state)).items():
-            cells = dict(zip(table.columns, zip(*table.rows, strict=True), strict=False))
-            columns = {column: list(values) for column, values in cells.items()}
+        mlflow = self._mlflow
+        mlflow.MlflowClient().set_tag(self._run_id, "mlflow.note.content", block_of(story))
+        for name, rows in tables.items():
+            columns = {each: [_cell(row.get(each)) for row in rows] for each in _columns(rows)}
             if columns:
-                self._mlflow.log_table(columns, f"{name}.json", run_id=self._run_id)
-        for name, texts in self._named(_best(state)).items():
-            self._mlflow.log_dict(texts, f"{name}.json", run_id=self._run_id)
+                mlflow.log_table(columns, f"{name}.json", run_id=self._run_id)
+        for name, texts in self._named(_returned(story)).items():
+            mlflow.log_dict(texts, f"{name}.json", run_id=self._run_id)
 
-    def _end(self, state: RunState) -> None:
-        if not self._is_own:
+    def _end(self, *, has_failed: bool) -> None:
+        if not self._run_id:
             return
-        mlflow, run_id, self._is_own = self._mlflow, self._run_id, False
-        status = "FAILED" if _has_failed(state) else "FINISHED"
+        mlflow, run_id, self._run_id = self._mlflow, self._run_id, ""
+        status = "FAILED" if has_failed else "FINISHED"
         active = mlflow.active_run()
         if active is not None and active.info.run_id == run_id:
             mlflow.end_run(status)
@@ -174,18 +182,16 @@ class MlflowTracker(Tracker):
             # Another run was put on top of ours, and is not ours to end.
             mlflow.MlflowClient().set_terminated(run_id, status)
 
-    def _refusals(self) -> tuple[type[Exception], ...]:
-        return (self._mlflow.exceptions.MlflowException, OSError)
-
 
 class WandbTracker(Tracker):
     """Writes to the active run of Weights & Biases, or else to one of its own.
 
-    Settings go to the run's configuration, every proposal is a point on the axis
-    `<key_prefix>proposal`, so that a step counter of the user's is left alone, and candidates and
-    proposals become tables.
+    Runs cannot be nested there. Settings go to the run's configuration, every proposal is a point
+    on the axis `<key_prefix>proposal`, so that a step counter of the user's is left alone, and
+    members, proposals and spending become tables.
 
     Args:
+        telling: Knows the story.
         wandb_api_key: Logs this process in, at once. It is kept nowhere: not here, not in the
             run, and not in the user's netrc file.
         wandb_init_kwargs: What `wandb.init` is given where no run is active.
@@ -198,16 +204,19 @@ class WandbTracker(Tracker):
 
     def __init__(
         self,
+        telling: Telling,
         *,
         wandb_api_key: str | None = None,
         wandb_init_kwargs: Mapping[str, Any] | None = None,
         key_prefix: str = "gepa/",
     ) -> None:
-        super().__init__(key_prefix)
+        super().__init__(telling, key_prefix)
         self._wandb = _wandb()
         self._init_kwargs = dict(wandb_init_kwargs or {})
         self._run: Any = None
         self._is_own = False
+        self._axis = f"{key_prefix}proposal"
+        self._on_axis: set[str] = set()
         if wandb_api_key is not None and self._wandb.run is None:
             try:
                 # Not `wandb.login(key=...)`, which writes the key to a file.
@@ -221,45 +230,33 @@ class WandbTracker(Tracker):
         self._run = None
         self._run = self._wandb.init(**self._init_kwargs) if self._is_own else self._wandb.run
         self._run.config.update(dict(settings), allow_val_change=True)
-        axis = f"{self._prefix}proposal"
-        self._run.define_metric(axis)
-        for name in self._named(dict.fromkeys((*_NUMBERS, "verdict"))):
-            self._run.define_metric(name, step_metric=axis)
+        self._run.define_metric(self._axis)
+        self._on_axis = set()
 
-    def _note(self, ticket: int, verdict: str, numbers: Mapping[str, float]) -> None:
-        point = self._named({"proposal": ticket, "verdict": verdict})
-        self._run.log({**point, **numbers})
+    def _note(self, proposal: int, numbers: Mapping[str, float]) -> None:
+        for name in numbers.keys() - self._on_axis:
+            self._run.define_metric(name, step_metric=self._axis)
+            self._on_axis.add(name)
+        self._run.log({self._axis: proposal, **numbers})
 
-    def _conclude(self, state: RunState) -> None:
+    def _conclude(self, story: Story, tables: Mapping[str, Rows]) -> None:
         if self._run is None:
             return
-        tables = {
-            name: self._wandb.Table(list(table.columns), [list(row) for row in table.rows])
-            for name, table in _tables(state).items()
-        }
-        self._run.log(self._named(tables))
-        for name, texts in self._named(_best(state)).items():
-            self._run.summary[name] = texts
+        self._run.log({name: self._table(rows) for name, rows in tables.items() if rows})
+        outcome = {"headline": story.headline, "summary": block_of(story), **_returned(story)}
+        for name, value in self._named(outcome).items():
+            self._run.summary[name] = value
 
-    def _end(self, state: RunState) -> None:
+    def _table(self, rows: Rows) -> Any:
+        columns = _columns(rows)
+        cells = [[_cell(row.get(each)) for each in columns] for row in rows]
+        # Whole and broken numbers in one column are two types there.
+        return self._wandb.Table(columns, cells, allow_mixed_types=True)
+
+    def _end(self, *, has_failed: bool) -> None:
         run, self._run = self._run, None
         if run is not None and self._is_own:
-            run.finish(exit_code=int(_has_failed(state)))
-
-    def _refusals(self) -> tuple[type[Exception], ...]:
-        return (self._wandb.Error, OSError)
-
-
-_NUMBERS = (
-    "best_score",
-    "metric_calls",
-    "rollouts",
-    "reflection_calls",
-    "members",
-    "member_score",
-    *(f"proposals_{kind}" for kind in _VERDICTS),
-)
-"""The names that `_numbers` gives."""
+            run.finish(exit_code=int(has_failed))
 
 
 def _mlflow() -> Any:
@@ -278,92 +275,58 @@ def _wandb() -> Any:
     return wandb
 
 
-def _settings(settings: Settings) -> dict[str, object]:
-    """The settings as plain values; of the sets, their sizes."""
-    plain: dict[str, object] = {}
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if isinstance(value, Limits):
-            given = {f"max_{unit}": limit for unit, limit in asdict(value).items()}
-            plain |= {name: limit for name, limit in given.items() if limit is not None}
-        elif isinstance(value, tuple):
-            plain[f"{field.name}_examples"] = len(value)
-        elif isinstance(value, (bool, int, float, str)) or value is None:
-            plain[field.name] = value
-        else:
-            # A strategy, by its name alone: what it holds may be examples.
-            named = value if isinstance(value, FunctionType) else type(value)
-            plain[field.name] = named.__name__
-    return plain
-
-
-def _numbers(state: RunState, ticket: int) -> dict[str, float]:
-    """Where the run stands after this proposal; scores only if there is something scored."""
-    tally = state.tally
-    counts: Counter[str] = Counter(settlement.verdict.kind for settlement in state.history[1:])
-    numbers: dict[str, float] = {
-        "metric_calls": tally.metric_calls,
-        "rollouts": tally.rollouts,
-        "reflection_calls": tally.reflection_calls,
-        "total_tokens": tally.total_tokens,
-        "usd": tally.usd,
-        "members": len(state.members),
-        **{f"proposals_{kind}": counts[kind] for kind in _VERDICTS},
+def _settings(story: Story) -> dict[str, object]:
+    """What was asked for, as plain values; of the sets, their sizes."""
+    return {
+        **story.settings,
+        **{f"{use} model": model for use, model in story.models.items()},
+        **{f"{name} version": version for name, version in story.versions.items()},
+        **{f"max_{each.unit}": each.limit for each in story.limits},
+        "seed": story.seed,
+        "training_examples": story.training_examples,
+        "validation_examples": story.validation_examples,
     }
-    if state.members:
-        means = mean_scores(state.scores)
-        numbers["best_score"] = float(means[state.best])
-        if state.members[-1].ticket == ticket:
-            numbers["member_score"] = float(means[-1])
-    return {name: value for name, value in numbers.items() if np.isfinite(value)}
 
 
-def _tables(state: RunState) -> dict[str, Table]:
-    """The members with their texts, and all proposals with their verdicts."""
-    components = tuple(state.members[0].candidate) if state.members else ()
-    means = mean_scores(state.scores).tolist()
-    candidates = Table(
-        (
-            *("member", "is_best", "parents", "score", "scored_examples", "proposal"),
-            *(f"text.{component}" for component in components),
-        ),
-        [
-            (
-                position,
-                position == state.best,
-                ", ".join(map(str, member.parents)),
-                means[position],
-                int(np.count_nonzero(~np.isnan(member.scores))),
-                member.ticket,
-                *member.candidate.values(),
-            )
-            for position, member in enumerate(state.members)
-        ],
-    )
-    proposals = Table(
-        ("proposal", "origin", "parents", "verdict", "reason", "metric_calls"),
-        [
-            (
-                ticket,
-                type(settlement.origin).__name__.lower(),
-                ", ".join(map(str, settlement.origin.parents)),
-                settlement.verdict.kind,
-                settlement.verdict.reason,
-                settlement.charge.metric_calls,
-            )
-            for ticket, settlement in enumerate(state.history)
-        ],
-    )
-    return {"candidates": candidates, "proposals": proposals}
+def _numbers(proposal: int, now: Now) -> dict[str, float]:
+    """Where the run stands after this proposal; scores only where there is something scored."""
+    moment = now.moment
+    return {
+        # Its own seconds are those of work, also side by side.
+        **asdict(now.spent),
+        "seconds": now.seconds,
+        "members": now.members,
+        **{f"proposals_{kind}": now.verdicts.get(kind, 0) for kind in _VERDICTS},
+        **({} if moment is None else _estimates(moment, joined=moment.proposal == proposal)),
+    }
 
 
-def _best(state: RunState) -> dict[str, dict[str, str]]:
-    """The best member's texts; empty if there is no member."""
-    if not state.members:
+def _numbers_then(moment: Moment) -> dict[str, float]:
+    """Where the run stood at an earlier moment, as far as that is known."""
+    spent = ("metric_calls", "total_tokens", "usd", "seconds")
+    amounts = {name: getattr(moment, name) for name in spent}
+    known = {name: amount for name, amount in amounts.items() if amount is not None}
+    return {**known, **_estimates(moment, joined=True)}
+
+
+def _estimates(moment: Moment, *, joined: bool) -> dict[str, float]:
+    estimates = {"best_estimate": moment.best_estimate, "seed_estimate": moment.seed_estimate}
+    if joined and moment.member_estimate is not None:
+        estimates["member_estimate"] = moment.member_estimate
+    return estimates
+
+
+def _returned(story: Story) -> dict[str, dict[str, str]]:
+    """The texts that are handed over; nothing where there is no member."""
+    if story.returned is None:
         return {}
-    return {"best_candidate": dict(state.members[state.best].candidate)}
+    return {"returned": dict(story.members[story.returned].texts)}
 
 
-def _has_failed(state: RunState) -> bool:
-    """Whether work broke down, or the run was left without an end."""
-    return state.is_broken or not state.ending
+def _columns(rows: Rows) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _cell(value: object) -> object:
+    """What every tracker can show in a table."""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else value

@@ -65,6 +65,8 @@ def recorded(
         faults_in_words(faults),
         is_cut_off=bool(reply.is_truncated),
         seconds=reply.seconds,
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
     )
     return replace(answer, exchanges=(exchange,))
 

@@ -31,3 +31,6 @@ class Reply:
     """Whether it was cut off at a limit of tokens, as the server says; None if it does not."""
     seconds: float = field(default=0.0, compare=False)
     """How long it took."""
+    prompt_tokens: int = field(default=0, compare=False)
+    """As the model reports them; 0 where it does not."""
+    completion_tokens: int = field(default=0, compare=False)

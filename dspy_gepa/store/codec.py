@@ -57,8 +57,9 @@ from dspy_gepa.values.plain import Json, packed, unpacked
 
 __all__ = ["FORMAT", "OLDER", "RECORDS", "decode", "decode_key", "encode", "encode_key"]
 
-FORMAT = 6
-"""The version of what is written; older ones were never released. Format 5 has no times."""
+FORMAT = 7
+"""The version of what is written; older ones were never released. Format 5 has no times, and format
+6 no tokens in and out but those of rollouts and reflections."""
 OLDER = "an older one lacks what had begun when a process died, and what the metric said when asked"
 """Why what was written in an older format cannot be carried on."""
 
@@ -149,6 +150,9 @@ _TALLY = RecordCodec(
     proposals=Defaulted(_WHOLE, 0),
     total_tokens=Defaulted(_WHOLE, 0),
     usd=Defaulted(_NUMBER, 0.0),
+    prompt_tokens=Defaulted(_WHOLE, 0),
+    completion_tokens=Defaulted(_WHOLE, 0),
+    unpriced_calls=Defaulted(_WHOLE, 0),
 )
 _LOST = Defaulted(_TALLY.codec, Tally())
 _STEP = RecordCodec(
@@ -187,6 +191,7 @@ _REMARK = RecordCodec(
     attachments=Defaulted(_FIELDS, {}),
     metric_calls=Defaulted(_WHOLE, 1),
     usage=Defaulted(_USAGE.codec, Usage()),
+    seconds=Defaulted(_NUMBER, 0.0),
 )
 _FAULT = RecordCodec(Fault, components=_NAMES, reason=_TEXT)
 _FAULTS = many(_FAULT.codec)
@@ -199,6 +204,8 @@ _EXCHANGE = RecordCodec(
     refused=Defaulted(_TEXT, ""),
     is_cut_off=_USUALLY_NOT,
     seconds=Defaulted(_NUMBER, 0.0),
+    prompt_tokens=Defaulted(_WHOLE, 0),
+    completion_tokens=Defaulted(_WHOLE, 0),
 )
 _REFLECTION = RecordCodec(
     ReflectionAnswer,

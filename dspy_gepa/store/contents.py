@@ -22,7 +22,7 @@ SEAL = ',"crc":"%08x"}'
 """How a line ends: with a checksum over it and all before it."""
 _BEGINNING = b'{"journal":"dspy_gepa"'
 _SEAL_LENGTH = len(SEAL % 0)
-_READERS = {5: decode, FORMAT: decode}
+_READERS = {5: decode, 6: decode, FORMAT: decode}
 """By format version; an event of an older one is read as what it means today."""
 
 

@@ -6,6 +6,7 @@ Ids in a journal mean nothing without it, so it is compared before anything is r
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.store.secret import public
 from dspy_gepa.values.plain import Json, dumps, packed, unpacked
 
-__all__ = ["Difference", "Manifest", "digest", "without_addresses"]
+__all__ = ["Difference", "Manifest", "digest", "named", "named_settings", "without_addresses"]
 
 _A_QUOTED = r"""'[^']*'|"[^"]*\""""
 _QUOTED = re.compile(_A_QUOTED)
@@ -206,6 +207,30 @@ def digest(value: object) -> str:
 def without_addresses(text: str) -> str:
     """What an object shows of itself, without where it lies: another process has it elsewhere."""
     return _ADDRESS.sub("", text)
+
+
+def named_settings(settings: Settings) -> dict[str, object]:
+    """Everything that decides what happens: functions by their names, objects by what they show.
+
+    Data, limits and the seed of chance have places of their own in a manifest.
+    """
+    left_out = {"train", "validation", "anchors", "limits", "seed"}
+    return {
+        name: value if _is_plain(value) else named(value)
+        for name in settings.__dataclass_fields__
+        if name not in left_out
+        for value in [getattr(settings, name)]
+    }
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON has it as a number."""
+    return isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))
+
+
+def named(strategy: object) -> str:
+    """A function by its name, another object by what it shows of itself."""
+    return str(getattr(strategy, "__qualname__", None) or without_addresses(repr(strategy)))
 
 
 def _ranking(recorded: str) -> Ranking:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from dspy_gepa.core.state import RunState
@@ -16,13 +16,13 @@ __all__ = ["OUTCOME", "keep_fields", "kept_fields"]
 OUTCOME = "outcome.json"
 
 
-def keep_fields(run_dir: RunDir, state: RunState, fields: Mapping[str, object]) -> None:
+def keep_fields(run_dir: RunDir, state: RunState, outcome: Mapping[str, object]) -> None:
     """Write down what became of the search that ended in this state.
 
     Raises:
         JournalError: there is no room or no right to write.
     """
-    stored = {"of": _mark_of(state), "fields": packed(dict(fields))}
+    stored = {"of": _mark_of(state), "fields": packed(dict(outcome))}
     run_dir.write_text(OUTCOME, dumps(stored))
 
 
@@ -37,12 +37,14 @@ def kept_fields(stored: StoredRun, state: RunState) -> Mapping[str, Any]:
         return {}
     try:
         told = loads(path.read_text("utf-8"))
-        fields: Mapping[str, Any] = unpacked(told["fields"])
-        return fields if told["of"] == _mark_of(state) else {}
+        outcome: Mapping[str, Any] = unpacked(told["fields"])
+        return outcome if told["of"] == _mark_of(state) else {}
     except (OSError, LookupError, TypeError, UnicodeDecodeError, JournalCorrupt) as error:
         raise JournalCorrupt(f"{path} holds no outcome: {error}. Remove it.") from None
 
 
 def _mark_of(state: RunState) -> list[Any]:
     """Tells the state that an outcome belongs to from those before and after it."""
-    return [len(state.history), len(state.known), *asdict(state.tally).values(), state.ending]
+    tally = state.tally
+    counts = [getattr(tally, each.name) for each in fields(tally) if each.compare]
+    return [len(state.history), len(state.known), *counts, state.ending]

@@ -23,7 +23,7 @@ from dspy_gepa.story.story import Story
 from dspy_gepa.story.teller import Teller
 from dspy_gepa.story.verdict import compared, headline
 
-__all__ = ["examples_of", "limits_used", "story_of"]
+__all__ = ["examples_of", "limits_used", "story_of", "uncalled_in"]
 
 
 def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
@@ -48,7 +48,7 @@ def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
         headline=headline(
             members, returned, comparison, outcome.check, has_outcome=outcome.is_final
         ),
-        components=_components(state, facts.kinds),
+        components=_components(state),
         training_examples=len(state.settings.train),
         validation_examples=len(state.settings.validation),
         is_right_or_wrong=scale.is_right_or_wrong,
@@ -70,7 +70,7 @@ def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
         spending=spending,
         total=sum(spending.values(), Spending()),
         troubles=tuple(sorted(teller.troubles.values(), key=lambda each: -each.times)),
-        uncalled=_uncalled(teller),
+        uncalled=uncalled_in(teller),
         curve=tuple(teller.curve),
         sessions=_sessions(teller, facts),
         began_at=teller.first_at,
@@ -105,11 +105,11 @@ def _status(
     return "under way" if facts.is_running else "died"
 
 
-def _components(state: RunState, kinds: Mapping[str, str]) -> tuple[ComponentStory, ...]:
+def _components(state: RunState) -> tuple[ComponentStory, ...]:
     seed = _seed_texts(state)
     frozen = state.settings.frozen
     return tuple(
-        ComponentStory(name=name, text=text, kind=kinds.get(name, ""), is_frozen=name in frozen)
+        ComponentStory(name=name, text=text, is_frozen=name in frozen)
         for name, text in seed.items()
     )
 
@@ -168,7 +168,8 @@ def _spending(teller: Teller, facts: Facts) -> Mapping[str, Spending]:
     return {name: spent[name] for name in PURPOSES if spent.get(name, Spending()) != Spending()}
 
 
-def _uncalled(teller: Teller) -> tuple[str, ...]:
+def uncalled_in(teller: Teller) -> tuple[str, ...]:
+    """The components that no training example led to, if any was called at all."""
     settings, called = teller.state.settings, teller.called
     if not called:
         return ()

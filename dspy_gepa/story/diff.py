@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
-__all__ = ["DiffLine", "Span", "counted_lines", "diffed", "folded", "unified"]
+__all__ = [
+    "Change",
+    "DiffLine",
+    "Span",
+    "changes_between",
+    "counted_lines",
+    "diffed",
+    "folded",
+    "unified",
+]
 
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 _ALIKE = 0.35
@@ -18,6 +27,15 @@ _SIGNS = {"removed": "-", "added": "+"}
 _MOST_PAIRS = 200_000
 """Of equal lines or words. Beyond so many, what is repeated often is not compared: it would take
 seconds, and the answer would be of no use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One component's text, before and after."""
+
+    component: str
+    before: str
+    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +67,15 @@ class DiffLine:
         return "".join(span.text for span in self.spans)
 
 
+def changes_between(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:
+    """The components whose texts differ; one that is missing has an empty text."""
+    return tuple(
+        Change(component=name, before=before.get(name, ""), after=after.get(name, ""))
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name, "") != after.get(name, "")
+    )
+
+
 def diffed(before: str, after: str) -> tuple[DiffLine, ...]:
     """All lines of both texts, in order; where lines changed, the old ones before the new ones."""
     return tuple(_lines(_split(before), _split(after)))
@@ -73,11 +100,12 @@ def unified(before: str, after: str) -> list[str]:
     ]
 
 
-def counted_lines(pairs: Iterable[tuple[str, str]]) -> str:
+def counted_lines(changes: Iterable[Change]) -> str:
     """How many lines were gained and lost over all these texts: "+3 -1 lines"; "" if none."""
     gained = lost = 0
-    for before, after in pairs:
-        for tag, a, b, c, d in _matcher(_split(before), _split(after)).get_opcodes():
+    for change in changes:
+        lines = _matcher(_split(change.before), _split(change.after))
+        for tag, a, b, c, d in lines.get_opcodes():
             if tag != "equal":
                 gained, lost = gained + d - c, lost + b - a
     parts = [f"+{gained}" if gained else "", f"-{lost}" if lost else ""]

@@ -11,7 +11,6 @@ from dspy_gepa.story.parts import (
     Check,
     ExampleStory,
     Session,
-    Setting,
     Spending,
 )
 
@@ -50,11 +49,9 @@ class Facts:
     """Of one run."""
 
     name: str = ""
-    kinds: Mapping[str, str] = field(default_factory=dict)
-    """Component to its kind."""
     models: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    settings: tuple[Setting, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
     examples: Mapping[int, ExampleStory] = field(default_factory=dict)
     sessions: tuple[Session, ...] = ()
     outcome: Outcome = NO_OUTCOME

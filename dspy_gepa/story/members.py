@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from dspy_gepa.core.columns import objective_means
-from dspy_gepa.core.frontier import Scores, mean_scores, survivors, tops
+from dspy_gepa.core.frontier import Scores, Vector, mean_scores, survivors, tops
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.standing import Scale, Standing
 from dspy_gepa.core.state import Member, RunState
@@ -15,7 +16,28 @@ from dspy_gepa.story.parts import AnswerStory
 from dspy_gepa.story.story import MemberStory
 from dspy_gepa.values.words import text_of
 
-__all__ = ["answer_of", "members_of"]
+__all__ = ["Seen", "answer_of", "members_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was really seen of a member."""
+
+    examples: int
+    right: int | None
+    mean: float | None
+
+    @classmethod
+    def of(cls, scores: Vector, scale: Scale) -> Seen:
+        """By its scores on validation examples; NaN where it was not run."""
+        seen = scores[~np.isnan(scores)]
+        finite = seen[np.isfinite(seen)]
+        is_counted = scale.is_right_or_wrong and scale.highest is not None
+        return cls(
+            len(seen),
+            int((seen == scale.highest).sum()) if is_counted else None,
+            float(finite.mean()) if len(finite) else None,
+        )
 
 
 def members_of(
@@ -60,20 +82,15 @@ def _member(
     aggregate: float | None,
     children: tuple[int, ...],
 ) -> MemberStory:
-    member, row = state.members[number], scores[number]
-    seen = row[~np.isnan(row)]
-    finite = seen[np.isfinite(seen)]
-    right = None
-    if scale.is_right_or_wrong and scale.highest is not None:
-        right = int((seen == scale.highest).sum())
+    member, seen = state.members[number], Seen.of(scores[number], scale)
     return MemberStory(
         number=number,
         parents=member.parents,
         proposal=member.ticket,
         texts=dict(member.candidate),
-        seen=len(seen),
-        right=right,
-        mean=float(finite.mean()) if len(finite) else None,
+        seen=seen.examples,
+        right=seen.right,
+        mean=seen.mean,
         estimate=standing.estimate,
         low=standing.low,
         high=standing.high,
@@ -106,14 +123,18 @@ def _objectives(state: RunState, member: Member) -> Mapping[str, float]:
 
 def answer_of(rollout: Rollout) -> AnswerStory:
     """What a rollout left behind, in words."""
+    usage = rollout.usage
     return AnswerStory(
         score=rollout.score if np.isfinite(rollout.score) else None,
         feedback=rollout.feedback,
         failure=rollout.failure,
         output=_fields(rollout.output),
         seconds=rollout.seconds or None,
-        total_tokens=rollout.usage.total_tokens,
-        usd=rollout.usage.usd,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.total_tokens,
+        usd=usage.usd,
+        unpriced_calls=usage.unpriced_calls,
     )
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from dspy_gepa.core.events import Committed, Event, RequestFailed
+from dspy_gepa.core.events import Committed
 from dspy_gepa.core.proposal import Merge, Mutation, Revalidation
 from dspy_gepa.core.state import RunState
 from dspy_gepa.story.building import limits_used
-from dspy_gepa.story.diff import counted_lines
-from dspy_gepa.story.parts import UsedLimit
+from dspy_gepa.story.diff import changes_between, counted_lines
+from dspy_gepa.story.members import Seen
+from dspy_gepa.story.parts import Moment, Spending, UsedLimit
 from dspy_gepa.story.proposals import phase_in_words
-from dspy_gepa.story.teller import Teller
+from dspy_gepa.story.teller import Teller, spending_of
 from dspy_gepa.story.wording import score_in_words
 
 __all__ = ["Happening", "Now", "happening", "now_of"]
@@ -30,13 +31,15 @@ class Now:
     """Since its beginning, pauses between sessions left out."""
     limit: UsedLimit | None
     """The limit of which most is used; None if there is none."""
-    metric_calls: int
+    spent: Spending
+    """In all, but for the time of work."""
+    moment: Moment | None
+    """When a proposal last changed the pool; None before the seed is validated."""
     best: str
     """What was seen of the best member: "33/40", "0.61 on 40"; empty before there is a score."""
-    kept: int
-    """How many proposals became members."""
-    tried: int
-    """How many proposals of a new candidate are over."""
+    members: int
+    verdicts: Mapping[str, int]
+    """Verdict to how many proposals of a new candidate came to it."""
     doing: str
     """What the oldest proposal under way is at; empty if none is."""
     doing_seconds: float
@@ -47,20 +50,20 @@ class Now:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """A proposal that is over, or trouble."""
+    """Something that is told in one line: mostly a proposal that is over."""
 
     seconds: float
     """Since the run's beginning."""
     number: int | None = None
-    """Of the proposal; None for trouble, for the seed and for a member on more examples."""
+    """Of a proposal of a new candidate; None for all else."""
     what: str
-    """ "rewrite of 2", "merge of 2 and 3", "as it was", "member 2 on more"."""
+    """ "rewrite of 2", "merge of 2 and 3", "as it was", "member 2 on more", or other words."""
     became: str = ""
     """ "kept as 3", "dropped", "skipped", "failed"; empty if `number` is None."""
     seen: str = ""
     """What was seen of the member: "3 of 5 right"."""
     reason: str = ""
-    """Why nothing came of it, or the cause of the trouble."""
+    """Why nothing came of it."""
     is_best: bool = False
     lines: str = ""
     """How many lines its texts gained and lost: "+3 -1 lines"."""
@@ -76,10 +79,11 @@ def now_of(teller: Teller, at: float) -> Now:
     return Now(
         seconds=seconds,
         limit=used[0] if used else None,
-        metric_calls=state.tally.metric_calls,
+        spent=spending_of(state.tally),
+        moment=teller.curve[-1] if teller.curve else None,
         best=_seen_shortly(state, teller.curve[-1].best) if teller.curve else "",
-        kept=sum(each.verdict.kind == "accepted" for each in over),
-        tried=len(over),
+        members=len(state.members),
+        verdicts=Counter(each.verdict.kind for each in over),
         doing=phase_in_words(state.live[0].phase) if state.live else "",
         doing_seconds=waited,
         left_seconds=_left(used[0], seconds) if used else None,
@@ -92,17 +96,9 @@ def _left(limit: UsedLimit, seconds: float) -> float | None:
     return seconds * (1 - limit.share) / limit.share
 
 
-def happening(teller: Teller, event: Event) -> Happening | None:
-    """What people are told of an event; None if it is nothing to tell."""
-    match event:
-        case Committed(ticket):
-            return _committed(teller, ticket)
-        case RequestFailed(_, cause):
-            return Happening(seconds=teller.running_seconds, what="trouble", reason=cause)
-    return None
-
-
-def _committed(teller: Teller, ticket: int) -> Happening:
+def happening(teller: Teller, event: Committed) -> Happening:
+    """What people are told of a proposal that is over."""
+    ticket = event.ticket
     state, seconds = teller.state, teller.running_seconds
     settled = state.history[ticket]
     reason, kind = settled.verdict.reason, settled.verdict.kind
@@ -130,28 +126,17 @@ def _committed(teller: Teller, ticket: int) -> Happening:
         became=f"kept as {number}",
         seen=_seen(state, number),
         is_best=bool(teller.curve) and teller.curve[-1].best == number,
-        lines=counted_lines(
-            [(before.get(name, ""), text) for name, text in settled.candidate.items()]
-        ),
+        lines=counted_lines(changes_between(before, settled.candidate)),
     )
 
 
 def _seen(state: RunState, number: int) -> str:
-    right, seen, mean = _counts(state, number)
-    return score_in_words(right=right, seen=seen, mean=mean)
+    seen = Seen.of(state.members[number].scores, state.scale)
+    return score_in_words(right=seen.right, seen=seen.examples, mean=seen.mean)
 
 
 def _seen_shortly(state: RunState, number: int) -> str:
-    right, seen, mean = _counts(state, number)
-    if right is not None:
-        return f"{right}/{seen}"
-    return "" if mean is None else f"{mean:.2f} on {seen}"
-
-
-def _counts(state: RunState, number: int) -> tuple[int | None, int, float | None]:
-    """How many were right, where scores are right or wrong; how many were seen; the mean."""
-    scores, scale = state.members[number].scores, state.scale
-    seen = scores[~np.isnan(scores)]
-    finite = seen[np.isfinite(seen)]
-    right = int((seen == scale.highest).sum()) if scale.is_right_or_wrong else None
-    return right, len(seen), float(finite.mean()) if len(finite) else None
+    seen = Seen.of(state.members[number].scores, state.scale)
+    if seen.right is not None:
+        return f"{seen.right}/{seen.examples}"
+    return "" if seen.mean is None else f"{seen.mean:.2f} on {seen.examples}"

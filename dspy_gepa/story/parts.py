@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "Exchange",
     "Moment",
     "Session",
-    "Setting",
     "Spending",
     "Trouble",
     "UsedLimit",
@@ -57,15 +56,22 @@ class Spending:
     """Of the calls whose price is known: see `unpriced_calls`."""
     seconds: float = 0.0
     """Of work, what ran side by side counted each: not the time on the clock."""
-    cached_calls: int = 0
-    """Model calls that a cache answered, for nothing."""
     unpriced_calls: int = 0
     """Model calls whose price is not known."""
 
     def __add__(self, other: Spending) -> Spending:
         """Both together."""
-        names = [field.name for field in fields(self)]
-        return Spending(**{name: getattr(self, name) + getattr(other, name) for name in names})
+        return Spending(
+            rollouts=self.rollouts + other.rollouts,
+            metric_calls=self.metric_calls + other.metric_calls,
+            reflection_calls=self.reflection_calls + other.reflection_calls,
+            total_tokens=self.total_tokens + other.total_tokens,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            usd=self.usd + other.usd,
+            seconds=self.seconds + other.seconds,
+            unpriced_calls=self.unpriced_calls + other.unpriced_calls,
+        )
 
 
 NOTHING_SPENT = Spending()
@@ -84,8 +90,12 @@ class AnswerStory:
     output: Mapping[str, str] | None = None
     """Field name to what the program answered, in words; None if it was not kept."""
     seconds: float | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     total_tokens: int = 0
     usd: float = 0.0
+    unpriced_calls: int = 0
+    """Model calls whose price is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +124,6 @@ class ComponentStory:
     name: str
     text: str
     """As it was before the run."""
-    kind: str = ""
-    """"instruction", "code", "tool", "field" ...; empty if it is not known."""
     is_frozen: bool = False
 
 
@@ -196,6 +204,8 @@ class Moment:
     """The best member then."""
     best_estimate: float
     seed_estimate: float
+    member_estimate: float | None
+    """Of the member that joined, if one did."""
     metric_calls: int
     """Made until then."""
     total_tokens: int
@@ -204,16 +214,6 @@ class Moment:
     """Seconds since the epoch."""
     seconds: float | None
     """Of running until then."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """A setting by its name, in words."""
-
-    name: str
-    value: str
-    is_default: bool | None
-    """None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,12 +28,13 @@ from dspy_gepa.core.proposal import (
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.state import ProposalRecord, RunState
 from dspy_gepa.core.work import Fault
+from dspy_gepa.story.diff import changes_between
 from dspy_gepa.story.members import answer_of
 from dspy_gepa.story.parts import Spending
-from dspy_gepa.story.story import Change, Pair, ProposalStory, Shown
+from dspy_gepa.story.story import Pair, ProposalStory, Shown
 from dspy_gepa.story.teller import Note, Teller, spending_of
 
-__all__ = ["changes_between", "phase_in_words", "proposals_of"]
+__all__ = ["phase_in_words", "proposals_of"]
 
 _KINDS: dict[type[Origin], Literal["seed", "rewrite", "merge", "revalidation"]] = {
     Seed: "seed",
@@ -86,7 +87,7 @@ def _over(
         phase="",
         member=member,
         changes=() if parent is None else changes_between(parent, child),
-        spending=spending_of(settled.charge, settled.charge.usage),
+        spending=spending_of(settled.charge),
         began_at=began,
         ended_at=ended,
         shown=_shown(state, note, settled),
@@ -157,15 +158,6 @@ def _shown_of(state: RunState, evaluation: Evaluation | None) -> tuple[Shown, ..
         Shown(example=example, answer=answer_of(state.known[key]))
         for example, key in pairs
         if key in state.known
-    )
-
-
-def changes_between(before: Candidate, after: Candidate) -> tuple[Change, ...]:
-    """The components whose texts differ."""
-    return tuple(
-        Change(component=name, before=before.get(name, ""), after=after.get(name, ""))
-        for name in dict.fromkeys([*before, *after])
-        if before.get(name) != after.get(name)
     )
 
 

@@ -17,12 +17,12 @@ from dspy_gepa.store.outcome import kept_fields
 from dspy_gepa.store.run_dir import StoredRun, read_run
 from dspy_gepa.story.building import story_of
 from dspy_gepa.story.facts import NO_OUTCOME, Facts, Outcome
-from dspy_gepa.story.parts import Check, ExampleStory, Session, Setting, Spending
+from dspy_gepa.story.parts import Check, ExampleStory, Session, Spending
 from dspy_gepa.story.story import Story
 from dspy_gepa.story.teller import Teller
 from dspy_gepa.values.answers import fields_alone
 
-__all__ = ["facts_of", "outcome_of", "stored_story", "story_in", "teller_of"]
+__all__ = ["facts_of", "in_words", "outcome_of", "stored_story", "story_in", "teller_of"]
 
 
 def stored_story(stored: StoredRun) -> Story:
@@ -77,10 +77,7 @@ def facts_of(
         name=name if stored is None else stored.path.absolute().name,
         models={use: _model(of) for use, of in manifest.models.items()},
         versions=manifest.versions,
-        settings=tuple(
-            Setting(name=name, value=str(value), is_default=None)
-            for name, value in manifest.settings.items()
-        ),
+        settings=in_words(manifest.settings),
         examples={
             number: ExampleStory(
                 number=number,
@@ -119,6 +116,11 @@ def outcome_of(stored: StoredRun, state: RunState) -> Outcome:
         "aggregates": tuple(fields["aggregates"]),
     }
     return Outcome(**{**fields, **parts})
+
+
+def in_words(settings: Mapping[str, object]) -> Mapping[str, str]:
+    """Settings by name, as a story has them."""
+    return {name: str(value) for name, value in settings.items()}
 
 
 def _model(described: object) -> str:

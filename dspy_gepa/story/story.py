@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dspy_gepa.story.diff import Change
 from dspy_gepa.story.parts import (
     NOT_CHECKED,
     NOTHING_SPENT,
@@ -20,22 +21,12 @@ from dspy_gepa.story.parts import (
     Exchange,
     Moment,
     Session,
-    Setting,
     Spending,
     Trouble,
     UsedLimit,
 )
 
-__all__ = ["Change", "Comparison", "MemberStory", "Pair", "ProposalStory", "Shown", "Story"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One component's text, before and after."""
-
-    component: str
-    before: str
-    after: str
+__all__ = ["Comparison", "MemberStory", "Pair", "ProposalStory", "Shown", "Story"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +195,8 @@ class Story:
     """What it is used for, to the model's name."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of this package, DSPy and Python."""
-    settings: tuple[Setting, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """By name, in words."""
     members: tuple[MemberStory, ...] = ()
     proposals: tuple[ProposalStory, ...] = ()
     """By number, the seed's validation first, those under way last."""

@@ -6,9 +6,12 @@ story itself is made when somebody asks for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from dspy_gepa.core.budget import Tally, Usage
+from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.events import (
     Advanced,
     Committed,
@@ -33,12 +36,15 @@ from dspy_gepa.core.proposal import (
     Validating,
     evaluations_of,
 )
-from dspy_gepa.core.rollout import RemarkKey, RolloutKey
+from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import ReflectionAnswer, RequestKey
 from dspy_gepa.story.parts import Exchange, Moment, Spending, Trouble
 
 __all__ = ["Note", "Teller", "spending_of"]
+
+
+_Paid: TypeAlias = Rollout | Remark | ReflectionAnswer | RequestFailed
 
 
 @dataclass(slots=True)
@@ -68,18 +74,19 @@ class Teller:
     def __init__(self, begun: RunState) -> None:
         self.state = begun
         self.notes: dict[int, Note] = {}
-        self.spending: dict[str, Spending] = {}
         self.troubles: dict[str, Trouble] = {}
         self.curve: list[Moment] = []
-        self.called: set[str] = set()
-        self.calls: list[int] = []
-        """Of the metric, in each session."""
         self.first_at: float | None = None
         self.last_at: float | None = None
         self.running_seconds = 0.0
         """Until the last event, pauses between sessions left out."""
         self._purposes: dict[RolloutKey | RemarkKey, str] = {}
         self._since: float | None = None
+        self._spending: dict[str, Spending] = {}
+        self._called: set[str] = set()
+        self._calls: list[int] = []
+        self._paid: list[tuple[str, int, _Paid]] = []
+        """Purpose, session and what was paid for, as far as it is not added up yet."""
         for proposal in begun.live:
             self._enter(proposal.ticket, proposal.origin, proposal.phase)
 
@@ -90,7 +97,7 @@ class Teller:
         """
         if self.last_at is not None and at <= self.last_at:
             return
-        self.calls.append(0)
+        self._calls.append(0)
         self._since = at
         self._pass(at)
 
@@ -102,13 +109,10 @@ class Teller:
         match event:
             case RolledOut(key, rollout):
                 # A trial of what is known already is paid by who asked for that.
-                purpose = self._purposes.get(key._replace(trial=0), "lost")
-                self._spend(
-                    purpose, spending_of(rollout.charge, rollout.usage, seconds=rollout.seconds)
-                )
-                self.called.update(step.component for step in rollout.trace.steps)
+                asked = key._replace(trial=0) if key.trial else key
+                self._spend(self._purposes.get(asked, "lost"), rollout)
             case Remarked(_, remark):
-                self._spend("feedback on components", spending_of(remark.charge, remark.usage))
+                self._spend("feedback on components", remark)
             case Reflected(reflection):
                 self._reflected(reflection)
             case RequestFailed():
@@ -122,6 +126,24 @@ class Teller:
                 self._note(ticket).ended_at = at
                 self._committed(ticket, before, at)
 
+    @property
+    def spending(self) -> Mapping[str, Spending]:
+        """What was spent so far, by purpose."""
+        self._add_up()
+        return self._spending
+
+    @property
+    def called(self) -> AbstractSet[str]:
+        """The components that any rollout called."""
+        self._add_up()
+        return self._called
+
+    @property
+    def calls(self) -> Sequence[int]:
+        """Of the metric, in each session."""
+        self._add_up()
+        return self._calls
+
     def _pass(self, at: float) -> None:
         if self.first_at is None:
             self.first_at = at
@@ -134,10 +156,22 @@ class Teller:
     def _note(self, ticket: int) -> Note:
         return self.notes.setdefault(ticket, Note())
 
-    def _spend(self, purpose: str, spent: Spending) -> None:
-        if self.calls:
-            self.calls[-1] += spent.metric_calls
-        self.spending[purpose] = self.spending.get(purpose, Spending()) + spent
+    def _spend(self, purpose: str, what: _Paid) -> None:
+        # Added up when somebody asks: most events are rollouts, and a run must not wait for this.
+        self._paid.append((purpose, len(self._calls) - 1, what))
+
+    def _add_up(self) -> None:
+        paid, self._paid = self._paid, []
+        for purpose, session, what in paid:
+            if isinstance(what, RequestFailed):
+                spent = spending_of(what.lost)
+            else:
+                spent = spending_of(what.charge, what.seconds)
+            self._spending[purpose] = self._spending.get(purpose, Spending()) + spent
+            if session >= 0:
+                self._calls[session] += spent.metric_calls
+            if isinstance(what, Rollout):
+                self._called.update(step.component for step in what.trace.steps)
 
     def _enter(self, ticket: int, origin: Origin, phase: Phase) -> None:
         """Take note of what a phase asks for, and what for."""
@@ -158,8 +192,7 @@ class Teller:
                 self._purposes.setdefault(key, purpose)
 
     def _reflected(self, reflection: ReflectionAnswer) -> None:
-        spent = spending_of(reflection.charge, reflection.usage, seconds=reflection.seconds)
-        self._spend("reflections", spent)
+        self._spend("reflections", reflection)
         self._note(reflection.ticket).exchanges += [
             Exchange(
                 components=each.components,
@@ -168,13 +201,15 @@ class Teller:
                 refused=each.refused,
                 is_cut_off=each.is_cut_off,
                 seconds=each.seconds,
+                prompt_tokens=each.prompt_tokens,
+                completion_tokens=each.completion_tokens,
             )
             for each in reflection.exchanges
         ]
 
     def _faltered(self, event: RequestFailed, at: float | None) -> None:
-        cause, lost = event.cause, spending_of(event.lost, event.lost.usage)
-        self._spend("lost", lost)
+        cause, lost = event.cause, spending_of(event.lost)
+        self._spend("lost", event)
         known = self.troubles.get(cause) or Trouble(cause=cause, times=0, first_at=at)
         self.troubles[cause] = Trouble(
             cause=cause,
@@ -200,6 +235,7 @@ class Teller:
                 best=best,
                 best_estimate=scale.on(float(estimates[best])),
                 seed_estimate=scale.on(float(estimates[0])),
+                member_estimate=scale.on(float(estimates[-1])) if joined else None,
                 metric_calls=tally.metric_calls,
                 total_tokens=tally.total_tokens,
                 usd=tally.usd,
@@ -209,17 +245,17 @@ class Teller:
         )
 
 
-def spending_of(tally: Tally, usage: Usage, *, seconds: float = 0.0) -> Spending:
+def spending_of(tally: Tally, seconds: float = 0.0) -> Spending:
     """The same as a part of a story."""
     return Spending(
         rollouts=tally.rollouts,
         metric_calls=tally.metric_calls,
         reflection_calls=tally.reflection_calls,
-        total_tokens=usage.total_tokens,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        usd=usage.usd,
-        unpriced_calls=usage.unpriced_calls,
+        total_tokens=tally.total_tokens,
+        prompt_tokens=tally.prompt_tokens,
+        completion_tokens=tally.completion_tokens,
+        usd=tally.usd,
+        unpriced_calls=tally.unpriced_calls,
         seconds=seconds,
     )
 

@@ -9,7 +9,7 @@ from dspy_gepa.story.parts import AnswerStory, Check
 from dspy_gepa.story.story import Comparison, MemberStory
 from dspy_gepa.story.wording import counted, score_in_words
 
-__all__ = ["SURE", "chance_of", "compared", "headline", "seen_in_words"]
+__all__ = ["SURE", "chance_of", "compared", "headline", "paired_in_words", "seen_in_words"]
 
 SURE = 0.05
 """A lead is called better if chance alone shows as much in at most this share of runs."""
@@ -55,6 +55,16 @@ def chance_of(comparison: Comparison, members: int) -> float:
 def seen_in_words(member: MemberStory) -> str:
     """What was really seen of a member: "13 of 15 right"."""
     return score_in_words(right=member.right, seen=member.seen, mean=member.mean)
+
+
+def paired_in_words(found: Comparison) -> str:
+    """Two members on what both were run on: "both ran on 10: 8 better, 0 worse, 2 same"."""
+    if not found.examples:
+        return "no example was run by both"
+    return (
+        f"both ran on {found.examples}: {len(found.better)} better, {len(found.worse)} worse, "
+        f"{len(found.same)} same"
+    )
 
 
 def headline(

@@ -1,10 +1,26 @@
-"""Amounts, durations and counts as people read them."""
+"""Amounts, durations, counts, points in time, scores and prices as people read them."""
 
 from __future__ import annotations
 
-from dspy_gepa.core.budget import unit_in_words
+from datetime import datetime, timezone
 
-__all__ = ["amount", "clock", "counted", "exact", "listed", "score_in_words"]
+from dspy_gepa.core.budget import unit_in_words
+from dspy_gepa.story.parts import Spending
+
+__all__ = [
+    "amount",
+    "clock",
+    "counted",
+    "exact",
+    "first_line",
+    "listed",
+    "moment",
+    "money",
+    "score",
+    "score_in_words",
+    "spent_in_words",
+    "took",
+]
 
 _ONES = {"metric_calls": "metric call", "reflection_calls": "reflection", "rollouts": "rollout"}
 
@@ -37,6 +53,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
+def took(seconds: float) -> str:
+    """A duration of one piece of work: "0.35 s", "1:02"."""
+    return f"{exact(seconds)} s" if seconds < 60 else clock(seconds)
+
+
 def score_in_words(*, right: int | None, seen: int, mean: float | None) -> str:
     """What was really seen of a candidate: "13 of 15 right", or "0.610 on 15"."""
     if right is not None:
@@ -48,3 +69,41 @@ def listed(parts: tuple[str, ...]) -> str:
     """The words in a row: "a, b and c"."""
     *before, last = parts or ("",)
     return f"{', '.join(before)} and {last}" if before else last
+
+
+def moment(at: float | None) -> str:
+    """A point in time; the same on every machine."""
+    if at is None:
+        return "not recorded"
+    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def score(value: float | None) -> str:
+    """A score with as many digits as are of use; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def money(spent: Spending) -> str:
+    """What was spent in money: where prices are not known, that is said and no 0 is shown."""
+    unknown = counted(spent.unpriced_calls, "call") if spent.unpriced_calls else ""
+    if spent.usd:
+        return f"{exact(spent.usd)} USD{f', {unknown} without a known price' if unknown else ''}"
+    if unknown:
+        return "price not known"
+    return "0 USD" if spent.total_tokens else "no tokens counted"
+
+
+def spent_in_words(spent: Spending) -> str:
+    """All that was spent: metric calls, reflections, tokens and money."""
+    parts = [amount(getattr(spent, unit), unit) for unit in ("metric_calls", "reflection_calls")]
+    if spent.total_tokens:
+        parts.append(amount(spent.total_tokens, "total_tokens"))
+    return ", ".join([*parts, money(spent)])
+
+
+def first_line(text: str, most: int = 160) -> str:
+    """The beginning of a text, in one line."""
+    line = " ".join(text[: 4 * most].split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator
 
 from dspy_gepa.errors import readable
-from dspy_gepa.story.diff import DiffLine, diffed
+from dspy_gepa.story.diff import DiffLine, changes_between, diffed
 from dspy_gepa.story.story import Story
 from dspy_gepa.story.verdict import seen_in_words
 from dspy_gepa.views.text import block_of
@@ -34,15 +34,13 @@ def _safe(text: str) -> str:
 
 def _changes(story: Story, returned: int) -> Iterator[str]:
     before, after = story.members[0].texts, story.members[returned].texts
-    for name, old in before.items():
-        new = after.get(name, "")
-        if old != new:
-            lines = diffed(old, new)
-            shown = "".join(map(_line, lines[:_MOST_LINES]))
-            more = len(lines) - _MOST_LINES
-            rest = f"<div>({more} lines more)</div>" if more > 0 else ""
-            body = f'<div style="font-family:monospace;white-space:pre-wrap">{shown}{rest}</div>'
-            yield f"<details open><summary>{_safe(name)}</summary>{body}</details>"
+    for change in changes_between(before, after):
+        lines = diffed(change.before, change.after)
+        shown = "".join(map(_line, lines[:_MOST_LINES]))
+        more = len(lines) - _MOST_LINES
+        rest = f"<div>({more} lines more)</div>" if more > 0 else ""
+        body = f'<div style="font-family:monospace;white-space:pre-wrap">{shown}{rest}</div>'
+        yield f"<details open><summary>{_safe(change.component)}</summary>{body}</details>"
 
 
 def _line(line: DiffLine) -> str:

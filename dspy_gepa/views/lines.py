@@ -28,7 +28,7 @@ def line_of(happened: Happening, *, columns: int | None = COLUMNS) -> str:
 def status_of(now: Now, *, columns: int = COLUMNS) -> str:
     """The one line that changes: what is used, the best so far, what is done, the time left."""
     if now.limit is None:
-        used = f"{now.metric_calls} calls"
+        used = f"{now.spent.metric_calls} calls"
     else:
         unit, share = now.limit.unit, min(1.0, now.limit.share)
         full = round(share * _BAR)
@@ -36,9 +36,10 @@ def status_of(now: Now, *, columns: int = COLUMNS) -> str:
             f"{_plain(now.limit.used, unit)}/{_plain(now.limit.limit, unit)} "
             f"{_SHORT.get(unit, unit.replace('usd', 'USD'))} [{'#' * full}{'.' * (_BAR - full)}]"
         )
+    tried = sum(now.verdicts.values())
     parts = [
         f"best {now.best}" if now.best else "",
-        f"{now.kept}/{now.tried} kept" if now.tried else "",
+        f"{now.verdicts.get('accepted', 0)}/{tried} kept" if tried else "",
         f"{now.doing} {clock(now.doing_seconds)}" if now.doing else "",
         "" if now.left_seconds is None else f"+{clock(now.left_seconds)}",
     ]

@@ -1,18 +1,18 @@
-"""A story as plain dictionaries and as tables."""
+"""A story as plain dictionaries and as tables: of pandas, or for a tracker."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 from dspy_gepa.errors import MissingExtra
-from dspy_gepa.story.story import Story
+from dspy_gepa.story.story import MemberStory, Story
 
-__all__ = ["SCHEMA", "Tables", "dictionary_of", "tables_of"]
+__all__ = ["SCHEMA", "Tables", "dictionary_of", "rows_of", "tables_of"]
 
-SCHEMA = "dspy_gepa.run/1"
+SCHEMA = "dspy_gepa.run/2"
 """Under "schema": the number rises where a key means something else or is gone."""
 
 
@@ -36,7 +36,7 @@ def _plain(value: object) -> object:
 
 
 class Tables(NamedTuple):
-    """Data frames; a score's row names member and example."""
+    """Data frames, or lists of rows; a score's row names member and example."""
 
     members: Any
     proposals: Any
@@ -54,10 +54,16 @@ def tables_of(story: Story) -> Tables:
         import pandas as pd  # type: ignore[import-untyped, import-not-found, unused-ignore]  # noqa: PLC0415 - nobody needs it who asks for no table
     except ImportError as error:
         raise MissingExtra("pandas", "report") from error
+    return Tables(*map(pd.DataFrame, rows_of(story)))
+
+
+def rows_of(story: Story) -> Tables:
+    """The same as rows: each a dictionary from column to value."""
     nested = {"texts", "answers", "tops", "children", "objectives"}
+    names = [each.name for each in fields(MemberStory) if each.name not in nested]
     members = [
         {
-            **{name: value for name, value in asdict(member).items() if name not in nested},
+            **{name: getattr(member, name) for name in names},
             "tops": len(member.tops),
             **{f"text.{name}": text for name, text in member.texts.items()},
             **{f"objective.{name}": mean for name, mean in member.objectives.items()},
@@ -83,4 +89,4 @@ def tables_of(story: Story) -> Tables:
         for example, answer in member.answers.items()
     ]
     spending = [{"purpose": name, **asdict(spent)} for name, spent in story.spending.items()]
-    return Tables(*map(pd.DataFrame, (members, proposals, scores, spending)))
+    return Tables(members, proposals, scores, spending)

@@ -6,25 +6,21 @@ from collections.abc import Iterator, Sequence
 
 from dspy_gepa.story.diff import unified
 from dspy_gepa.story.story import MemberStory, Story
-from dspy_gepa.story.verdict import compared, seen_in_words
-from dspy_gepa.story.wording import amount, clock, counted, listed
-from dspy_gepa.views.wording import moment, money
+from dspy_gepa.story.verdict import compared, paired_in_words, seen_in_words
+from dspy_gepa.story.wording import clock, counted, listed, moment, money, spent_in_words
 
 __all__ = ["compared_lines", "member_lines", "run_lines", "run_row", "table"]
 
 
 def run_lines(story: Story) -> Iterator[str]:
     """A run on one screen: how it stands, the verdict, and its members."""
-    spent = [amount(story.total.metric_calls, "metric_calls")]
-    spent.append(counted(story.total.reflection_calls, "reflection call"))
-    spent += [f"{story.total.total_tokens:,} tokens"] if story.total.total_tokens else []
     took = [] if story.seconds is None else [clock(story.seconds)]
-    yield f"{story.name}: {', '.join([story.status, *took, *spent, money(story.total)])}"
+    yield f"{story.name}: {', '.join([story.status, *took, spent_in_words(story.total)])}"
     if story.ending:
         yield f"ended: {story.ending}"
     yield story.headline
     if story.comparison is not None:
-        yield compared_lines(story.members[0], story.members[story.comparison.after])
+        yield paired_in_words(story.comparison)
     yield ""
     rows = [
         [
@@ -69,11 +65,7 @@ def member_lines(story: Story, member: MemberStory) -> Iterator[str]:
 
 def compared_lines(before: MemberStory, after: MemberStory) -> str:
     """Two members on what both were run on."""
-    comparison = compared(before, after)
-    return (
-        f"both ran on {counted(comparison.examples, 'example')}: {len(comparison.better)} better, "
-        f"{len(comparison.worse)} worse, {len(comparison.same)} same"
-    )
+    return paired_in_words(compared(before, after))
 
 
 def run_row(story: Story | str) -> list[str]:

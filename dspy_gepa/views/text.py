@@ -8,19 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dspy_gepa.errors import readable
-from dspy_gepa.story.diff import diffed
-from dspy_gepa.story.story import Comparison, MemberStory, Story
-from dspy_gepa.story.verdict import compared, seen_in_words
-from dspy_gepa.story.wording import amount, clock, counted, exact
+from dspy_gepa.story.diff import changes_between, diffed
+from dspy_gepa.story.story import MemberStory, Story
+from dspy_gepa.story.verdict import compared, paired_in_words, seen_in_words
+from dspy_gepa.story.wording import clock, counted, spent_in_words
 
-__all__ = [
-    "block_of",
-    "compared_in_words",
-    "diff_of",
-    "explained",
-    "member_in_a_line",
-    "spent_in_words",
-]
+__all__ = ["block_of", "diff_of", "explained", "member_in_a_line"]
 
 _BEGINNINGS = {
     "finished": "Done",
@@ -49,10 +42,10 @@ def _block(story: Story) -> Iterator[str]:
         member = story.members[story.returned]
         yield f"  {title:<12} member {member.number} of {len(story.members)}: {_seen(member)}"
         if story.returned:
-            both = f"; {compared_in_words(story.comparison)}" if story.comparison else ""
+            both = f"; {paired_in_words(story.comparison)}" if story.comparison else ""
             yield f"  as it was    member 0: {_seen(story.members[0])}{both}"
     yield f"  checked      {_checked(story)}"
-    yield f"  spent        {spent_in_words(story)}"
+    yield f"  spent        {spent_in_words(story.total)}"
     for title, words in (
         ("demos", story.demonstrations),
         ("specialists", story.routing),
@@ -70,39 +63,12 @@ def _seen(member: MemberStory) -> str:
     return f"{seen_in_words(member)}{estimate}"
 
 
-def compared_in_words(comparison: Comparison) -> str:
-    """What was seen where both ran: "both ran on 10: 8 better, 0 worse"."""
-    return (
-        f"both ran on {comparison.examples}: {len(comparison.better)} better, "
-        f"{len(comparison.worse)} worse"
-    )
-
-
 def _checked(story: Story) -> str:
     if story.check.kind != "not checked":
         return story.check.sentence
     if story.check.sentence and "heldout=" not in story.check.sentence:
         return story.check.sentence
     return "not on examples of its own; give heldout=... to be sure"
-
-
-def spent_in_words(story: Story) -> str:
-    """All that was spent: metric calls and reflections, and tokens, money and cache if known."""
-    total = story.total
-    parts = [
-        amount(total.metric_calls, "metric_calls"),
-        amount(total.reflection_calls, "reflection_calls"),
-    ]
-    if total.total_tokens:
-        parts.append(amount(total.total_tokens, "total_tokens"))
-    if total.usd:
-        known = " or more" if total.unpriced_calls else ""
-        parts.append(f"{exact(total.usd)} USD{known}")
-    elif total.unpriced_calls:
-        parts.append("price not known")
-    if total.cached_calls:
-        parts.append(f"{counted(total.cached_calls, 'call')} from the cache")
-    return ", ".join(parts)
 
 
 def _troubles(story: Story) -> str:
@@ -116,14 +82,12 @@ def diff_of(story: Story, before: int, after: int) -> str:
     """What changed from one member to another, by component, and what was seen of both."""
     one, two = story.members[before], story.members[after]
     parts = []
-    for name in one.texts:
-        old, new = one.texts[name], two.texts.get(name, "")
-        if old != new:
-            lines = [f"{line.sign} {line.text}" for line in diffed(old, new)]
-            parts.append("\n".join([name, *lines]))
+    for change in changes_between(one.texts, two.texts):
+        lines = [f"{line.sign} {line.text}" for line in diffed(change.before, change.after)]
+        parts.append("\n".join([change.component, *lines]))
     if not parts:
         parts.append("The texts are the same.")
-    return readable("\n\n".join([*parts, compared_in_words(compared(one, two))]))
+    return readable("\n\n".join([*parts, paired_in_words(compared(one, two))]))
 
 
 def explained(story: Story, number: int) -> str:

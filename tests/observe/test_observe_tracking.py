@@ -3,32 +3,48 @@
 import json
 import logging
 import sys
+from functools import partial
 
+import dspy
+import label_task
 import pytest
 
+from dspy_gepa import GEPA
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import ReflectionRequest, RequestFailure
 from dspy_gepa.errors import MissingExtra, SettingsError
+from dspy_gepa.observe.observer import FanOut
+from dspy_gepa.observe.telling import Telling
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
 from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
+from dspy_gepa.story.story import Story
 from dspy_gepa.testing.worlds import RuleWorld
+from dspy_gepa.views.tables import rows_of
+
+# What the trackers and their own dependencies warn of is theirs to mend.
+pytestmark = pytest.mark.filterwarnings("default")
 
 WORLD = RuleWorld(rules=14, names=("a", "b"), skill=0.5, seed=3)
 SETTINGS = Settings(
     train=tuple(range(6)), validation=tuple(range(6, 12)), limits=Limits(metric_calls=120)
 )
 KEY = "local-" + "0123456789abcdef" * 3
+SECRET = "the customer's complaint"
 
 
-def tracked(tracker, *, worker=WORLD, close=True):
-    """The last state of a run that the tracker followed."""
-    finish = run_loop(start(SETTINGS, WORLD.student), SerialExecutor(worker), [tracker])
-    if close:
-        tracker.close()
-    return finish.state
+def tracked(make, *, worker=WORLD, executor=SerialExecutor) -> Story:
+    """The story of a run that a tracker followed to the end of the call."""
+    telling = Telling()
+    told = FanOut([telling, make(telling)])
+    begun = start(SETTINGS, WORLD.student)
+    with telling.whole():
+        telling.begun_with(begun, None)
+        told.begun(begun)
+        run_loop(begun, executor(worker), [told])
+    return telling.story
 
 
 def dying(request):
@@ -41,22 +57,50 @@ def dying(request):
 class Interrupted(SerialExecutor):
     """An executor that is left by an exception after some answers."""
 
-    def __init__(self, answers):
-        super().__init__(WORLD)
-        self._answers = answers
+    def __init__(self, worker):
+        super().__init__(worker)
+        self._left = 20
 
-    def next_answer(self):
-        self._answers -= 1
-        if self._answers < 0:
+    def next_answer(self, *given, **named):
+        self._left -= 1
+        if self._left < 0:
             raise ZeroDivisionError
-        return super().next_answer()
+        return super().next_answer(*given, **named)
 
 
-def leave(tracker):
+def leave(make):
     """Follow a run that is left by an exception."""
     with pytest.raises(ZeroDivisionError):
-        run_loop(start(SETTINGS, WORLD.student), Interrupted(20), [tracker])
-    tracker.close()
+        tracked(make, executor=Interrupted)
+
+
+def compiled(**asked):
+    """The optimizer after a whole call, whose data hold something that is nobody's business."""
+    data = [
+        dspy.Example(message=f"{each.message} {SECRET}", code=each.code)
+        for each in label_task.examples(16)
+    ]
+    data = [each.with_inputs("message") for each in data]
+    given = {"max_metric_calls": 60, "num_threads": 1, "reflection_lm": label_task.reflection_lm()}
+    optimizer = GEPA(label_task.metric, **{**given, **asked})
+    with dspy.context(lm=label_task.task_lm()):
+        optimizer.compile(dspy.Predict("message -> code"), data[:6], data[6:12], heldout=data[12:])
+    return optimizer
+
+
+def rounded(rows):
+    """The rows of a tracker's file; MLflow keeps ten digits."""
+    return [[round(each, 8) if isinstance(each, float) else each for each in row] for row in rows]
+
+
+def cells(rows):
+    """The rows of a story as a tracker's file has them."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    plain = [[row.get(name) for name in columns] for row in rows]
+    return rounded(
+        [", ".join(map(str, cell)) if isinstance(cell, tuple) else cell for cell in row]
+        for row in plain
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +112,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, tracker, package
     with pytest.raises(
         MissingExtra, match=rf'{package} is not installed.*"dspy_gepa\[{package}\]"'
     ):
-        tracker()
+        tracker(Telling())
 
 
 @pytest.fixture(scope="module")
@@ -106,98 +150,133 @@ def artifact(mlflow, run_id, name):
 
 
 def test_mlflow_gets_settings_numbers_and_texts(mlflow):
-    """One finished run with parameters, a step for every proposal, and tables of what was found."""
-    state = tracked(MlflowTracker(experiment_name="trials"))
+    """One finished run with parameters, a step for every proposal, and the story's tables."""
+    story = tracked(partial(MlflowTracker, experiment_name="trials"))
     (found,) = runs_of(mlflow)
     run_id = found.info.run_id
     assert mlflow.active_run() is None
     assert found.info.status == "FINISHED"
     parameters = found.data.params
     assert parameters["gepa/max_metric_calls"] == "120"
-    assert parameters["gepa/train_examples"] == parameters["gepa/validation_examples"] == "6"
+    assert parameters["gepa/training_examples"] == parameters["gepa/validation_examples"] == "6"
     assert (parameters["gepa/selection"], parameters["gepa/gate"]) == (
         "pareto",
         "strict_improvement",
     )
-    best = state.members[state.best]
-    assert found.data.metrics == {
-        "gepa/best_score": pytest.approx(best.scores.mean()),
-        "gepa/member_score": pytest.approx(state.members[-1].scores.mean()),
-        "gepa/metric_calls": state.tally.metric_calls,
-        "gepa/rollouts": state.tally.rollouts,
-        "gepa/reflection_calls": state.tally.reflection_calls,
-        "gepa/members": len(state.members),
-        **{
-            f"gepa/proposals_{kind}": sum(s.verdict.kind == kind for s in state.history[1:])
-            for kind in ("accepted", "rejected", "skipped", "failed")
-        },
-    }
+    metrics, last = found.data.metrics, story.curve[-1]
+    assert metrics["gepa/best_estimate"] == pytest.approx(last.best_estimate)
+    assert metrics["gepa/metric_calls"] == story.total.metric_calls
+    assert metrics["gepa/reflection_calls"] == story.total.reflection_calls
+    assert metrics["gepa/members"] == len(story.members)
+    verdicts = [each.verdict for each in story.proposals[1:]]
+    for kind in ("accepted", "rejected", "skipped", "failed"):
+        assert metrics[f"gepa/proposals_{kind}"] == verdicts.count(kind)
     steps = mlflow.MlflowClient().get_metric_history(run_id, "gepa/metric_calls")
-    assert [step.step for step in steps] == list(range(len(state.history)))
-    candidates = artifact(mlflow, run_id, "gepa/candidates.json")
-    assert candidates["columns"][-2:] == ["text.a", "text.b"]
-    assert [row[-2:] for row in candidates["data"]] == [
-        [member.candidate["a"], member.candidate["b"]] for member in state.members
-    ]
-    proposals = artifact(mlflow, run_id, "gepa/proposals.json")
-    assert [row[3] for row in proposals["data"]] == [s.verdict.kind for s in state.history]
-    assert artifact(mlflow, run_id, "gepa/best_candidate.json") == dict(best.candidate)
+    assert [step.step for step in steps] == list(range(len(story.proposals)))
+    for name, rows in rows_of(story)._asdict().items():
+        if name != "scores":
+            table = artifact(mlflow, run_id, f"gepa/{name}.json")
+            assert rounded(table["data"]) == cells(rows)
+    returned = story.members[story.returned]
+    assert artifact(mlflow, run_id, "gepa/returned.json") == dict(returned.texts)
 
 
-def test_an_active_mlflow_run_is_used_and_left_open(mlflow):
-    """The user's parameters stay as they are, and two compiles in one run do no harm."""
+def test_a_run_is_nested_in_the_active_one(mlflow):
+    """The user's run stays as it is and open; two calls in it are two runs below it."""
+    make = partial(MlflowTracker, tracking_uri="file:///nowhere", experiment_name="other")
     with mlflow.start_run() as own:
         mlflow.log_param("seed", "mine")
-        tracker = MlflowTracker(tracking_uri="file:///nowhere", experiment_name="other")
-        tracked(tracker)
-        tracked(tracker)
+        tracked(make)
+        tracked(make)
         assert mlflow.active_run().info.run_id == own.info.run_id
-    (found,) = runs_of(mlflow)
-    assert found.info.status == "FINISHED"
-    assert (found.data.params["seed"], found.data.params["gepa/seed"]) == ("mine", "0")
+    (around, *nested) = sorted(
+        runs_of(mlflow), key=lambda each: each.info.run_id != own.info.run_id
+    )
+    assert (around.info.status, around.data.params) == ("FINISHED", {"seed": "mine"})
+    assert [each.data.tags["mlflow.parentRunId"] for each in nested] == [own.info.run_id] * 2
+    assert {each.info.status for each in nested} == {"FINISHED"}
 
 
-def test_mlflow_has_a_run_for_each_compile(mlflow):
-    """One tracker follows one run after the other, each ended by itself."""
-    tracker = MlflowTracker(experiment_name="trials")
-    tracked(tracker, close=False)
-    assert mlflow.active_run() is None
-    tracked(tracker, close=False)
-    assert [each.info.status for each in runs_of(mlflow)] == ["FINISHED", "FINISHED"]
+def test_a_nested_run_is_in_the_experiment_of_the_one_around_it(mlflow):
+    """Also where another experiment is the usual one by now."""
+    with mlflow.start_run():
+        mlflow.set_experiment("others")
+        tracked(MlflowTracker)
+    assert len(runs_of(mlflow)) == 2
+    mlflow.set_experiment("trials")
 
 
 def test_what_breaks_a_run_fails_it_in_mlflow(mlflow):
     """A run that broke, and one that was left by an exception."""
-    tracked(MlflowTracker(experiment_name="trials"), worker=dying)
-    leave(MlflowTracker(experiment_name="trials"))
+    make = partial(MlflowTracker, experiment_name="trials")
+    tracked(make, worker=dying)
+    leave(make)
     assert [each.info.status for each in runs_of(mlflow)] == ["FAILED", "FAILED"]
     assert mlflow.active_run() is None
 
 
 def test_a_run_on_top_of_ours_is_not_ended(mlflow):
     """Only what the tracker began is ended by it."""
-    tracker = MlflowTracker(experiment_name="trials")
-    with pytest.raises(ZeroDivisionError):
-        run_loop(start(SETTINGS, WORLD.student), Interrupted(20), [tracker])
-    nested = mlflow.start_run(nested=True)
-    tracker.close()
-    assert mlflow.active_run().info.run_id == nested.info.run_id
+
+    telling = Telling()
+    tracker = MlflowTracker(telling, experiment_name="trials")
+    begun = start(SETTINGS, WORLD.student)
+    with telling.whole():
+        telling.begun_with(begun, None)
+        tracker.begun(begun)
+        on_top = mlflow.start_run(nested=True)
+    assert mlflow.active_run().info.run_id == on_top.info.run_id
     statuses = {each.info.run_id: each.info.status for each in runs_of(mlflow)}
-    assert statuses.pop(nested.info.run_id) == "RUNNING"
-    assert list(statuses.values()) == ["FAILED"]
+    assert statuses.pop(on_top.info.run_id) == "RUNNING"
+    assert list(statuses.values()) == ["FINISHED"]
+
+
+def refusing(mlflow, *args, **kwargs):
+    raise mlflow.exceptions.MlflowException("the disk is full")
 
 
 def test_a_tracker_that_is_refused_at_the_end_says_so(mlflow, monkeypatch, caplog):
     """The outcome could not be written, the run is ended, and nothing is raised."""
-
-    def refuse(*args, **kwargs):
-        raise mlflow.exceptions.MlflowException("the disk is full")
-
-    monkeypatch.setattr(mlflow, "log_table", refuse)
-    with caplog.at_level(logging.WARNING, logger="dspy.teleprompt.dspy_gepa"):
-        tracked(MlflowTracker(experiment_name="trials"))
-    assert caplog.messages == ["MlflowTracker could not close its run: the disk is full"]
+    monkeypatch.setattr(mlflow, "log_table", partial(refusing, mlflow))
+    with caplog.at_level(logging.ERROR, logger="dspy.teleprompt.dspy_gepa"):
+        tracked(partial(MlflowTracker, experiment_name="trials"))
+    assert caplog.messages == ["MlflowTracker could not write down the end"]
+    assert "the disk is full" in caplog.text
     assert [each.info.status for each in runs_of(mlflow)] == ["FINISHED"]
+
+
+@pytest.mark.parametrize("name", ["start_run", "log_params", "log_metrics"])
+def test_a_tracker_that_is_refused_before_stops_nothing(mlflow, monkeypatch, caplog, name):
+    """It is said once, the search goes on to its end, and what was begun is ended."""
+    monkeypatch.setattr(mlflow, name, partial(refusing, mlflow))
+    with caplog.at_level(logging.ERROR, logger="dspy.teleprompt.dspy_gepa"):
+        story = tracked(partial(MlflowTracker, experiment_name="trials"))
+    assert story.total.metric_calls > 60
+    assert [each.endswith("told no more in this run") for each in caplog.messages] == [True]
+    assert {each.info.status for each in runs_of(mlflow)} <= {"FINISHED"}
+    assert mlflow.active_run() is None
+
+
+def test_a_whole_call_is_written_down_with_its_verdict(mlflow, tmp_path):
+    """What came after the search too, and nothing of the user's data; carried on, the whole."""
+    mlflow.set_experiment("trials")
+    optimizer = compiled(use_mlflow=True, log_dir=str(tmp_path / "run"))
+    (found,) = runs_of(mlflow)
+    result = optimizer.result
+    assert found.data.tags["mlflow.note.content"] == repr(result)
+    assert str(result.verdict) in found.data.tags["mlflow.note.content"]
+    spent = artifact(mlflow, found.info.run_id, "gepa/spending.json")
+    calls = spent["columns"].index("metric_calls")
+    assert sum(row[calls] for row in spent["data"]) == result.tally.metric_calls
+    assert found.data.params["gepa/reflection model"]
+    for path in files_under(tmp_path.parent.parent):
+        if "mlflow" in str(path):
+            assert SECRET.encode() not in path.read_bytes()
+    again = compiled(use_mlflow=True, log_dir=str(tmp_path / "run"), max_metric_calls=90)
+    (second,) = [each for each in runs_of(mlflow) if each.info.run_id != found.info.run_id]
+    assert second.data.metrics["gepa/metric_calls"] == again.result.state.tally.metric_calls
+    history = mlflow.MlflowClient().get_metric_history(second.info.run_id, "gepa/best_estimate")
+    assert history[0].step == 0
 
 
 @pytest.fixture
@@ -237,43 +316,57 @@ def files_under(folder):
 def test_wandb_gets_settings_numbers_and_texts(wandb, tmp_path):
     """In a run of the user's, which is left open, and under names of our own."""
     with wandb.init(project="trials", config={"seed": "mine"}, id="own") as own:
-        state = tracked(WandbTracker(wandb_init_kwargs={"project": "other"}))
+        story = tracked(partial(WandbTracker, wandb_init_kwargs={"project": "other"}))
         assert wandb.run is own
         assert (own.config["seed"], own.config["gepa/seed"]) == ("mine", 0)
         summary = own.summary
-        best = state.members[state.best]
-        assert summary["gepa/best_score"] == pytest.approx(best.scores.mean())
-        assert summary["gepa/metric_calls"] == state.tally.metric_calls
-        assert summary["gepa/proposal"] == len(state.history) - 1
-        assert summary["gepa/verdict"] == state.history[-1].verdict.kind
-        assert dict(summary["gepa/best_candidate"]) == dict(best.candidate)
+        assert summary["gepa/best_estimate"] == pytest.approx(story.curve[-1].best_estimate)
+        assert summary["gepa/metric_calls"] == story.total.metric_calls
+        assert summary["gepa/proposal"] == len(story.proposals) - 1
+        assert summary["gepa/headline"] == story.headline
+        assert dict(summary["gepa/returned"]) == dict(story.members[story.returned].texts)
     tables = {
-        path.name.split("_")[0]: json.loads(path.read_text("utf-8"))
+        path.name.split("_")[0]: rounded(json.loads(path.read_text("utf-8"))["data"])
         for path in tmp_path.rglob("*.table.json")
     }
-    assert [row[-2:] for row in tables["candidates"]["data"]] == [
-        [member.candidate["a"], member.candidate["b"]] for member in state.members
-    ]
-    assert len(tables["proposals"]["data"]) == len(state.history)
+    rows = rows_of(story)
+    assert tables == {
+        name: cells(getattr(rows, name)) for name in ("members", "proposals", "spending")
+    }
 
 
-def test_wandb_has_a_run_for_each_compile(wandb, finished):
+def test_wandb_has_a_run_for_each_call(wandb, finished):
     """Begun as the user says, and ended once, with what came of it."""
-    tracker = WandbTracker(wandb_init_kwargs={"project": "trials", "tags": ["mine"]})
-    tracked(tracker, close=False)
+    make = partial(WandbTracker, wandb_init_kwargs={"project": "trials", "tags": ["mine"]})
+    tracked(make)
     assert wandb.run is None
-    tracked(tracker, worker=dying)
-    leave(tracker)
+    tracked(make, worker=dying)
+    leave(make)
     assert [code for _, code in finished] == [0, 1, 1]
     assert len({run_id for run_id, _ in finished}) == 3
 
 
+def test_a_whole_call_is_written_down_by_wandb(wandb, tmp_path, finished):
+    """With the verdict, and nothing of the user's data."""
+    with wandb.init(project="trials") as own:
+        result = compiled(use_wandb=True).result
+        assert own.summary["gepa/summary"] == repr(result)
+        assert own.config["gepa/training_examples"] == 6
+    for path in files_under(tmp_path):
+        assert SECRET.encode() not in path.read_bytes()
+
+
 def test_the_wandb_key_is_kept_nowhere(wandb, tmp_path, caplog, capfd):
     """Not in the tracker, not in a file, and not in what is logged or printed."""
+    made = []
+
+    def make(telling):
+        made.append(WandbTracker(telling, wandb_api_key=KEY))
+        return made[0]
+
     with caplog.at_level(logging.DEBUG):
-        tracker = WandbTracker(wandb_api_key=KEY)
-        tracked(tracker)
-    assert KEY not in repr(vars(tracker))
+        tracked(make)
+    assert KEY not in repr(vars(made[0]))
     assert KEY not in caplog.text + "".join(capfd.readouterr())
     files = files_under(tmp_path)
     assert files
@@ -283,5 +376,5 @@ def test_the_wandb_key_is_kept_nowhere(wandb, tmp_path, caplog, capfd):
 def test_a_wandb_key_that_cannot_be_one_is_refused_unseen(wandb):
     """The message says what is wrong and not what was given."""
     with pytest.raises(SettingsError, match="API key must have") as caught:
-        WandbTracker(wandb_api_key="abcdef")
+        WandbTracker(Telling(), wandb_api_key="abcdef")
     assert "abcdef" not in str(caught.value)

@@ -8,8 +8,8 @@ import pytest
 from label_task import interrupt
 from scripted_engine import scripted_lm
 
-from dspy_gepa import GEPA, load_run
-from dspy_gepa.errors import WorkerError
+from dspy_gepa import GEPA, load_run, optimize_anything
+from dspy_gepa.errors import GEPAError, WorkerError
 
 TRAIN, VALIDATION = label_task.examples(12), label_task.examples(8)
 HELD = [
@@ -55,6 +55,15 @@ KINDS = {
     },
     "specialists": {"specialists": 2, "max_metric_calls": 120},
     "few calls": {"max_metric_calls": 20},
+    "constraints": {"constraints": ["Names no customer."], "frozen": {"self": ["code"]}},
+    "must pass": {"must_pass": HELD[:2]},
+    "no merges": {"use_merge": False, "search": "paper"},
+    "merges": {"use_merge": True, "search": "paper", "max_metric_calls": 160},
+    "no examples": {"log_examples": False},
+    "threads": {"num_threads": 3},
+    "limit in tokens": {"max_total_tokens": 400},
+    "limit in proposals": {"max_proposals": 2},
+    "useless replies": {"reflection_lm": lambda _prompt: "no", "max_metric_calls": 10},
     "stopped": {"metric": label_task.Counting(12, interrupt)},
     "no member": {"metric": label_task.Counting(2, interrupt)},
     "scale of its own": {"perfect_score": 2.0, "failure_score": -1.0, "max_metric_calls": 60},
@@ -118,6 +127,57 @@ def test_an_outcome_is_not_that_of_what_came_after(tmp_path):
     assert not load_run(folder).story.has_outcome
 
 
+def test_so_does_that_of_a_run_that_was_killed_and_carried_on(tmp_path):
+    """At any commit; before that, the directory of the dead run says that it died."""
+    copying = label_task.Copying(tmp_path / "run")
+    compiled(tmp_path / "run", observers=[copying])
+    folder, _ = copying.copies[1]
+    assert load_run(folder).story.status == "died"
+    told = compiled(folder).result
+    assert_same(load_run(folder).result, told)
+
+
+@pytest.mark.parametrize("kind", ["broken", "vain"])
+def test_so_does_that_of_a_call_that_an_error_ended(kind, tmp_path):
+    """The optimizer's result and the directory's: neither says that it is under way."""
+    asked = {
+        "broken": {"metric": Broken()},
+        "vain": {"reflection_lm": lambda _prompt: "no"},
+    }[kind]
+    given = {"max_metric_calls": 100, "num_threads": 1, "reflection_lm": label_task.reflection_lm()}
+    metric = asked.pop("metric", label_task.metric)
+    optimizer = GEPA(metric, log_dir=str(tmp_path / "run"), **{**given, **asked})
+    with dspy.context(lm=label_task.task_lm()), pytest.raises(GEPAError):
+        optimizer.compile(dspy.Predict("message -> code"), TRAIN, VALIDATION)
+    assert optimizer.result.story.status != "under way"
+    assert_same(load_run(tmp_path / "run").result, optimizer.result)
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"dataset": ["ab", "abc", "b"]}, {"dataset": ["ab", "b"], "testset": ["aab"]}]
+)
+def test_so_does_that_of_anything(given, tmp_path):
+    """One text, a data set, and one with a test set, whose verdict is the run's."""
+
+    def evaluator(artifact, example="aaa"):
+        score = sum(letter in artifact for letter in example) / len(example)
+        return score, f"It lacks {set(example) - set(artifact)}."
+
+    told = optimize_anything(
+        "x",
+        evaluator,
+        reflection_lm=label_task.saying("b", "ab", "abc"),
+        max_evals=30,
+        num_threads=1,
+        log_dir=str(tmp_path / "run"),
+        **given,
+    )
+    loaded = load_run(tmp_path / "run").result
+    assert_same(loaded, told.run)
+    assert loaded.story.has_outcome
+    assert (loaded.verdict.kind == "not checked") == ("testset" not in given)
+
+
 def test_a_run_that_broke_says_so(tmp_path):
     """Nothing is called done; what was spent is all there."""
     with pytest.raises(WorkerError):
@@ -139,4 +199,4 @@ def test_what_is_printed_holds_no_data(tmp_path):
         assert "\x1b" not in repr(shown)
     assert "<script" not in result._repr_html_()
     assert "\x1b" not in result._repr_html_() + result.diff() + result.explain()
-    assert json.loads(json.dumps(result.to_dict()))["schema"] == "dspy_gepa.run/1"
+    assert json.loads(json.dumps(result.to_dict()))["schema"] == "dspy_gepa.run/2"

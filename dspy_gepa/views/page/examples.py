@@ -8,7 +8,7 @@ from functools import cached_property
 
 from dspy_gepa.story.parts import AnswerStory, ExampleStory
 from dspy_gepa.story.story import MemberStory, Story
-from dspy_gepa.views.wording import first_line, score
+from dspy_gepa.story.wording import first_line, score
 
 __all__ = ["ExampleRow", "ExampleRows"]
 

@@ -16,12 +16,11 @@ from typing import Any
 from dspy_gepa.errors import MissingExtra, readable
 from dspy_gepa.story.diff import DiffLine, diffed, folded
 from dspy_gepa.story.story import Story
-from dspy_gepa.story.wording import amount, clock, counted, exact, listed
+from dspy_gepa.story.wording import amount, clock, counted, exact, listed, moment, score, took
 from dspy_gepa.views.page.charts import curves, lineage
 from dspy_gepa.views.page.examples import ExampleRows
 from dspy_gepa.views.page.rows import PageRows
 from dspy_gepa.views.page.shortening import LONGEST, Shortener, shortened
-from dspy_gepa.views.wording import moment, score
 
 __all__ = ["environment_with", "page_of"]
 
@@ -131,6 +130,7 @@ def environment_with(*, escapes: bool = True, spells: bool = True) -> Any:
         "listed": listed,
         "moment": moment,
         "score": score,
+        "took": took,
         # The only two texts that are not escaped, and nobody's but ours.
         "ours": Markup,
     }

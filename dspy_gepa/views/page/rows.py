@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from shlex import quote
 
-from dspy_gepa.story.parts import ComponentStory, Spending
-from dspy_gepa.story.story import Change, Comparison, MemberStory, Pair, ProposalStory, Story
-from dspy_gepa.story.verdict import SURE, chance_of, seen_in_words
-from dspy_gepa.story.wording import clock, counted, listed
-from dspy_gepa.views.wording import first_line, moment, money
+from dspy_gepa.story.diff import Change, changes_between
+from dspy_gepa.story.parts import AnswerStory, ComponentStory, Spending
+from dspy_gepa.story.story import MemberStory, Pair, ProposalStory, Story
+from dspy_gepa.story.verdict import SURE, chance_of, paired_in_words, seen_in_words
+from dspy_gepa.story.wording import amount, clock, counted, first_line, listed, moment, money, took
 
 __all__ = ["PageRows"]
 
@@ -28,8 +28,8 @@ _COLUMNS = (
     ("prompt_tokens", "tokens in"),
     ("completion_tokens", "tokens out"),
     ("total_tokens", "tokens"),
-    ("cached_calls", "from cache"),
     ("usd", "USD"),
+    ("unpriced_calls", "calls without a known price"),
     ("seconds", "time worked"),
 )
 
@@ -116,8 +116,9 @@ class PageRows:
     @property
     def changes(self) -> Sequence[Change]:
         """The texts in which the returned member differs from the seed."""
-        after = None if self.returned is None else self.returned.texts
-        return [] if after is None else list(_changed(self.story.components, after))
+        if self.seed is None or self.returned is None:
+            return ()
+        return changes_between(self.seed.texts, self.returned.texts)
 
     @property
     def unchanged(self) -> Sequence[ComponentStory]:
@@ -245,7 +246,7 @@ class PageRows:
     def cost_columns(self) -> Sequence[tuple[str, str]]:
         """Units in which anything was spent, each with its heading."""
         total = self.story.total
-        # Of what is done after the search only the sum is known.
+        # Some models report only the sum.
         is_split = total.prompt_tokens + total.completion_tokens == total.total_tokens
         hidden = {"total_tokens"} if is_split else set()
         return [
@@ -260,6 +261,17 @@ class PageRows:
         if unit == "seconds":
             return clock(value)
         return f"{value:,.4g}" if unit == "usd" else f"{value:,}"
+
+    def effort(self, answer: AnswerStory) -> str:
+        """What an answer took, as far as that is known."""
+        parts = [] if answer.seconds is None else [took(answer.seconds)]
+        if answer.prompt_tokens or answer.completion_tokens:
+            parts.append(f"{answer.prompt_tokens:,} tokens in, {answer.completion_tokens:,} out")
+        elif answer.total_tokens:
+            parts.append(amount(answer.total_tokens, "total_tokens"))
+        if answer.usd:
+            parts.append(amount(answer.usd, "usd"))
+        return ", ".join(parts)
 
     def share(self, spending: Spending) -> float:
         """Of the money if it is known, else of the tokens, the metric calls or the rollouts."""
@@ -286,19 +298,3 @@ class PageRows:
             "broke": "When the cause is mended, the same call with the same log_dir carries it on.",
             "died": "The same call with the same log_dir carries it on; what was paid for is kept.",
         }[self.story.status]
-
-
-def paired_in_words(comparison: Comparison) -> str:
-    """Two members on what both were run on: "both ran on 10: 8 better, 0 worse, 2 same"."""
-    if not comparison.examples:
-        return "no example was run by both"
-    return (
-        f"both ran on {comparison.examples}: {len(comparison.better)} better, "
-        f"{len(comparison.worse)} worse, {len(comparison.same)} same"
-    )
-
-
-def _changed(components: Sequence[ComponentStory], after: Mapping[str, str]) -> Iterator[Change]:
-    for each in components:
-        if each.name in after and after[each.name] != each.text:
-            yield Change(component=each.name, before=each.text, after=after[each.name])
