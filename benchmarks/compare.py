@@ -23,6 +23,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,11 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 from rivals import AS_GIVEN, OPTIMIZERS
-from rivals.cells import Cell, Sizes, carried_out, drawn
+from rivals.cells import Cell, Sizes, carried_out, drawn, without_score
 from rivals.contest import Missing
 from rivals.lms import LMs, named_lms
 from rivals.table import KINDS, print_task
+from task import Task
 from task_source import DataNotFound, Source
 from tasks import TASKS, MissingPackage
 
@@ -59,6 +61,8 @@ def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=_positive, help="of the local model; all idle cores")
     parser.add_argument("--answer-tokens", type=_positive, default=400, help="of the local model")
     arguments = parser.parse_args(given)
+    if arguments.json and arguments.json.exists() and not arguments.json.is_dir():
+        parser.error(f"--json: {arguments.json} is a file, and a folder is needed")
     arguments.reflection_model = arguments.reflection_model or arguments.model
     return arguments
 
@@ -81,31 +85,38 @@ def cells_of(arguments: argparse.Namespace, folder: Path) -> list[Cell]:
     optimizers = dict.fromkeys((AS_GIVEN, *arguments.optimizers))
     return [
         Cell(task, optimizer, seed, settings, folder)
-        for task, seed, optimizer in product(arguments.tasks, seeds, optimizers)
+        for task, seed, optimizer in product(dict.fromkeys(arguments.tasks), seeds, optimizers)
     ]
 
 
 def carry_out(cells: Sequence[Cell], lms: LMs | Missing, arguments: argparse.Namespace) -> None:
     """All cells that have no score yet, on the data that there is now."""
-    source = Source(arguments.data_dir)
     sizes = Sizes(arguments.train, arguments.validation, arguments.test)
-    for cell in cells:
-        kept = cell.kept() or {}
-        origin: dict[str, Any] = {}
+
+    @cache  # rows that are nowhere are looked for once
+    def rows_of(name: str, seed: int) -> Task | dict[str, Any]:
         try:
-            task = drawn(cell.task, source, cell.seed, sizes)
+            return drawn(name, Source(arguments.data_dir), seed, sizes)
+        except (DataNotFound, MissingPackage) as error:
+            return without_score(missing=str(error))
+        except Exception as error:  # noqa: BLE001 - rows that cannot be read are like missing ones
+            return without_score(problem=f"{type(error).__name__}: {error}")
+
+    for cell in cells:
+        kept, task = cell.kept() or {}, rows_of(cell.task, cell.seed)
+        origin: dict[str, Any] = {}
+        if isinstance(task, Task):
             counts = [len(rows) for rows in (task.train, task.validation, task.test)]
-            drawn_now = "used: {} train, {} validation, {} test".format(*counts)
-            origin = {"origin": f"{task.origin}; {drawn_now}", "digest": task.origin.digest}
-            if kept.get("scores") and kept["digest"] == task.origin.digest:
-                continue
-            if isinstance(lms, Missing):
-                raise lms
+            used = "used: {} train, {} validation, {} test".format(*counts)
+            origin = {"origin": f"{task.origin}; {used}", "digest": task.origin.digest}
+        if kept.get("scores") and kept["digest"] == origin.get("digest", kept["digest"]):
+            continue
+        if not isinstance(task, Task):
+            found = task
+        elif isinstance(lms, Missing):
+            found = without_score(missing=str(lms))
+        else:
             found = carried_out(cell, task, lms, num_threads=arguments.num_threads)
-        except (DataNotFound, MissingPackage, Missing) as error:
-            if kept.get("scores"):
-                continue  # it needs no data to be printed
-            found = {"missing": str(error), "problem": "", "notes": [], "metric_calls": 0}
         cell.keep({**origin, **found})
         _say(cell, found)
 

@@ -66,7 +66,8 @@ MAY_IMPORT = {
     },
     "improvement": {
         *SHARED, "artifact", "assembly", "config", "models", "observe", "presets",
-        "plan", "program.examples", "reflect", "result", "run", "session", "store", "verdict",
+        "plan", "program.examples", "reflect", "result", "run", "session", "store", "story.story",
+        "verdict", "views.told",
     },
     "saved_run": {
         *SHARED, "assembly", "program", "result", "specialists", "store", "story", "verdict",

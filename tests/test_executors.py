@@ -230,3 +230,38 @@ def test_a_large_program_is_said_to_be_sent_with_every_rollout(spawned, caplog):
     with caplog.at_level(logging.WARNING, "dspy.teleprompt.dspy_gepa"):
         optimized(student=student, executor=spawned, max_metric_calls=20)
     assert "The program is 1.5 MB" in caplog.text
+
+
+class LikeDask:
+    """What tells a Dask client from other pools: it begins again what a lost process did."""
+
+    subscribe_topic = get_executor = None
+
+
+@pytest.mark.parametrize(
+    ("budget", "rollouts", "metric_calls"),
+    [
+        ({"auto": "light", "max_rollouts": 60}, 52, None),
+        ({"auto": "heavy", "max_rollouts": 60}, 52, None),
+        ({"auto": "light", "max_rollouts": 8}, 6, None),
+        ({"auto": "light", "max_rollouts": 3}, 3, None),
+        ({"auto": "light"}, None, None),
+        ({"auto": "light", "max_reflection_calls": 3}, None, None),
+        ({"max_rollouts": 60}, 52, None),
+        ({"max_reflection_calls": 3}, None, None),
+        ({"max_metric_calls": 60}, None, 52),
+        ({"max_metric_calls": 60, "max_rollouts": 40}, 32, 52),
+    ],
+)
+def test_of_every_limit_in_rollouts_something_is_kept_back(budget, rollouts, metric_calls):
+    """Also of one beside `auto`, whose own size is no promise and is not lessened."""
+    plans = []
+    for executor in (LikeDask(), None):
+        optimizer = GEPA(
+            lambda gold, pred: 0.0, reflection_lm=len, num_threads=8, executor=executor, **budget
+        )
+        examples = [dspy.Example(q=str(n), a="x").with_inputs("q") for n in range(6)]
+        plans.append(optimizer.plan(dspy.Predict("q -> a"), examples, examples))
+    kept, usual = (plan.forecast.settings.limits for plan in plans)
+    assert kept.rollouts == rollouts
+    assert kept.metric_calls == (metric_calls or usual.metric_calls)

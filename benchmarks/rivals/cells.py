@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -25,9 +26,9 @@ from tasks import load
 from dspy_gepa.models.outages import outage_in
 from rivals import AS_GIVEN, OPTIMIZERS
 from rivals.contest import Contest, Limited, Missing, OverLimit, Unsuited, Watch
-from rivals.lms import LMs, Spent, waited_seconds
+from rivals.lms import LMs, Meter, Spent, waited_seconds
 
-__all__ = ["Cell", "Sizes", "carried_out", "drawn"]
+__all__ = ["Cell", "Sizes", "carried_out", "drawn", "without_score"]
 
 _ERRORS_ALLOWED = 1_000_000
 """A model's unreadable answers score 0; they end no optimizer."""
@@ -66,8 +67,18 @@ class Cell:
         return self.folder / f"{name}.json"
 
     def kept(self) -> dict[str, Any] | None:
-        """What came out, if it was carried out."""
-        return json.loads(self.path.read_text("utf-8")) if self.path.exists() else None
+        """What came out, if it was carried out.
+
+        Raises:
+            SystemExit: its file holds something else.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            record: dict[str, Any] = json.loads(self.path.read_text("utf-8"))
+        except ValueError as error:
+            raise SystemExit(f"{self.path} cannot be read ({error}). Delete it.") from error
+        return record
 
     def keep(self, found: dict[str, Any]) -> None:
         """Write what came out; the file appears whole."""
@@ -97,29 +108,42 @@ def drawn(name: str, source: Source, seed: int, sizes: Sizes) -> Task:
     )
 
 
+def without_score(*, missing: str = "", problem: str = "") -> dict[str, Any]:
+    """What a cell says that has none."""
+    return {
+        "missing": missing,
+        "unsuited": "",
+        "problem": problem,
+        "notes": [],
+        "metric_calls": 0,
+        "refused": 0,
+    }
+
+
 def carried_out(cell: Cell, task: Task, lms: LMs, *, num_threads: int) -> dict[str, Any]:
     """What an optimizer made, what that scores on unseen examples, and what it cost.
 
     Whatever breaks it is told as "problem", and what is not here as "missing".
     """
+    # No optimizer works with examples that another one had.
+    task = replace(task, train=deepcopy(task.train), validation=deepcopy(task.validation))
     watch = Watch(task)
     metric = Limited(task.metric, cell.settings["budget"], watch)
     contest = Contest(task, lms.task, lms.reflection, metric, cell.seed, num_threads)
-    row: dict[str, Any] = {"missing": "", "unsuited": "", "problem": "", "notes": []}
+    row = without_score()
     try:
         OPTIMIZERS[cell.optimizer].check(len(task.program.predictors()))
         with _measured(lms, row):
             program = _made(cell.optimizer, contest, row["notes"])
-        row |= {"metric_calls": metric.calls, "refused": metric.refused}
-        row |= _tested(program, contest)
+        row |= _tested(program, contest, lms.task_meter)
     except Missing as error:
         row["missing"] = str(error)
     except Unsuited as error:
         row["unsuited"] = str(error)
-    except Exception as error:  # noqa: BLE001 - whatever breaks a rival is a result of its own
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - what breaks a rival is a result
         row["problem"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
     _look_for_failures(row)
-    return {"metric_calls": metric.calls, "refused": metric.refused, **row}
+    return row | {"metric_calls": metric.calls, "refused": metric.refused}
 
 
 def _made(name: str, contest: Contest, notes: list[str]) -> dspy.Module:
@@ -161,8 +185,12 @@ def _measured(lms: LMs, row: dict[str, Any]) -> Iterator[None]:
             row[f"{role}_failure"] = meter.failure
 
 
-def _tested(program: dspy.Module, contest: Contest) -> dict[str, Any]:
-    """The score of each test example, of the program as it is after saving and loading."""
+def _tested(program: dspy.Module, contest: Contest, meter: Meter) -> dict[str, Any]:
+    """The score of each test example, of the program as it is after saving and loading.
+
+    Raises:
+        Missing: no call of the model got through.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.json"
         program.save(path)
@@ -171,8 +199,10 @@ def _tested(program: dspy.Module, contest: Contest) -> dict[str, Any]:
         with quiet():  # DSPy warns of other versions of itself
             fresh.load(path)
     fresh.set_lm(None)
+    before = meter.spent
     with dspy.context(lm=contest.task_lm):
         scores, crash = _row_scores(fresh, contest)
+    _check_model("task", meter.spent.since(before), meter.failure)
     notes = {"crash": crash} if crash else {}
     return {"scores": scores, "program": state, **notes}
 
@@ -214,13 +244,22 @@ def _look_for_failures(row: dict[str, Any]) -> None:
     for role, name in (("task_lm", "task"), ("reflection_lm", "reflection")):
         failure = row.pop(f"{role}_failure", "")
         spent = Spent(**row[role]) if role in row else Spent()
-        if not spent.failed:
-            continue
-        said = f"{spent.failed} of {spent.calls} calls of the {name} model failed: {failure}"
-        if spent.failed == spent.calls:
-            row["missing"], row["problem"] = said, ""
+        try:
+            _check_model(name, spent, failure)
+        except Missing as error:
+            row["missing"], row["problem"] = str(error), ""
             row.pop("scores", None)
         else:
-            row["notes"].append(said)
+            if spent.failed:
+                row["notes"].append(_failed_calls(name, spent, failure))
     if "crash" in row:
         row["notes"].append(row.pop("crash"))
+
+
+def _check_model(name: str, spent: Spent, failure: str) -> None:
+    if spent.failed == spent.calls > 0:
+        raise Missing(_failed_calls(name, spent, failure))
+
+
+def _failed_calls(name: str, spent: Spent, failure: str) -> str:
+    return f"{spent.failed} of {spent.calls} calls of the {name} model failed: {failure}"

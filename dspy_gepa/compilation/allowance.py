@@ -73,12 +73,15 @@ def allowance_for(task: Task, rules: Rules) -> Allowance:
             calls += calls // 2
         calls += held.metric_calls
         unasked = "" if budget.auto else _unasked(budget.other_limits, budget.size, calls)
-        whole = replace(budget.other_limits, metric_calls=calls)
-        kept = 0
+        # What follows from a size is no promise: nothing of it is kept back.
+        promised = budget.other_limits
     else:
-        execution = task.config.execution
-        asked_for = replace(budget.other_limits, metric_calls=calls)
-        whole, kept = without_kept_back(execution, asked_for), kept_back(execution, asked_for)
+        promised = replace(budget.other_limits, metric_calls=calls)
+    execution = task.config.execution
+    kept = kept_back(execution, promised)
+    whole = without_kept_back(execution, promised)
+    if whole.metric_calls is None:
+        whole = replace(whole, metric_calls=calls)
     check_held(whole, held)
     search = left_for_search(whole, held)
     if asked.specialists is not None:

@@ -17,8 +17,8 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.run.loop import RunOutcome
 from dspy_gepa.specialists.choosing import Choice
-from dspy_gepa.specialists.pool import ALL_RUN, Chooser, MemberPool, Specialized
-from dspy_gepa.specialists.routing import Routing, measured
+from dspy_gepa.specialists.pool import Chooser, MemberPool, Specialized
+from dspy_gepa.specialists.routing import ALL_RUN, Routing, measured
 from dspy_gepa.verdict.further import FurtherRollouts
 
 __all__ = ["Specializing", "config_again", "second_search", "specialists_tally"]

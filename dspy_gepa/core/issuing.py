@@ -73,7 +73,9 @@ def _finalists(state: RunState) -> tuple[int, ...]:
     """
     if not state.members or not _is_completed(state):
         return ()
-    return tuple(dict.fromkeys((state.leader, state.best)))
+    pool, settings = state.pool(len(state.history)), state.settings
+    rankings = dict.fromkeys((settings.ranking, settings.caution or settings.ranking))
+    return tuple(dict.fromkeys(int(np.argmax(ranking(pool))) for ranking in rankings))
 
 
 def _is_completed(state: RunState) -> bool:

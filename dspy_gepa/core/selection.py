@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 from random import Random
 from statistics import median
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PoolView:
     """What a selection may look at."""
 
@@ -76,6 +77,11 @@ class PoolView:
 
     def estimates(self) -> Estimates:
         """What is believed of the members' mean scores, from all examples."""
+        return self._estimates
+
+    @cached_property
+    def _estimates(self) -> Estimates:
+        # Several strategies ask for it, and it takes longer than all else that they do.
         scores = with_failures_scored(self.everything)
         return estimated(scores, self.parents, span=self.span)
 

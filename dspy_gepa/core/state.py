@@ -263,10 +263,16 @@ class RunState:
                 others find meanwhile depends on timing.
         """
         in_a_row = since = 0
-        for over in reversed(self.history[:visible_proposals]):
+        later_began = visible_proposals
+        for ticket in range(visible_proposals - 1, -1, -1):
+            over = self.history[ticket]
             if over.naming > 0:
                 break
-            in_a_row -= over.naming
+            # Answers that were asked for side by side are one: none could be a consequence of
+            # another.
+            if over.naming < 0 and ticket < later_began:
+                in_a_row += 1
+                later_began = getattr(over.origin, "visible_proposals", ticket)
             since += not in_a_row and over.charge.reflection_calls > 0
         return in_a_row > 0 and since < 2**in_a_row
 

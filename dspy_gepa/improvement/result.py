@@ -13,7 +13,9 @@ from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.standing import Standing
 from dspy_gepa.core.state import Member, ProposalRecord, RunState
 from dspy_gepa.result import RunResult
+from dspy_gepa.story.story import Story
 from dspy_gepa.verdict.finding import Verdict
+from dspy_gepa.views.told import Told
 
 __all__ = ["AnythingResult", "Best"]
 
@@ -28,7 +30,7 @@ class Best(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class AnythingResult:
+class AnythingResult(Told):
     """What a run found, what it cost and why it ended."""
 
     run: RunResult
@@ -38,6 +40,11 @@ class AnythingResult:
     """Whether an artifact is one text."""
     test: Verdict | None = None
     """How the first artifact and the best one do on the test set; None if there is none."""
+
+    @property
+    def story(self) -> Story:
+        """What happened, as plain values: what every view of the run is made from."""
+        return self.run.story
 
     @property
     def optimized_artifact(self) -> Any:

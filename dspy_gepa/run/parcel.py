@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import inspect
 import pickle
 import platform
 import signal
 import threading
-import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -25,6 +23,7 @@ import cloudpickle
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.work import Answer, RequestFailure, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import RemoteError, SettingsError
+from dspy_gepa.run.at_fault import CANNOT_TRAVEL, at_fault
 from dspy_gepa.store.codec import RECORDS
 
 __all__ = [
@@ -42,18 +41,6 @@ __all__ = [
 CarryOut: TypeAlias = Callable[[RolloutRequest, Any], "ParcelOutcome"]
 """From a request, and what it needs of this process, to what came of it."""
 
-_CANNOT_TRAVEL = (
-    AttributeError,
-    ImportError,
-    LookupError,
-    NotImplementedError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.PickleError,
-)
-"""What an object raises that cannot be sent or cannot be read again."""
 _making = threading.Lock()
 
 
@@ -101,8 +88,8 @@ def sendable(value: object, name: str) -> bytes:
     """
     try:
         sent = _there_and_back(value)
-    except _CANNOT_TRAVEL as error:
-        place = _at_fault(value, name)
+    except CANNOT_TRAVEL as error:
+        place = at_fault(value, name, lambda part: _tried(part) is not None)
         raise SettingsError(
             f"{place} cannot be sent to the processes of the executor: {error}. Have it made where "
             "it is used (open a connection, a file or a lock at the first call, or leave it out "
@@ -185,7 +172,7 @@ def _sendable_error(error: BaseException | None) -> BaseException | None:
 def _tried(value: object) -> bytes | None:
     try:
         return _there_and_back(value)
-    except _CANNOT_TRAVEL:
+    except CANNOT_TRAVEL:
         return None
 
 
@@ -194,37 +181,6 @@ def _there_and_back(value: object) -> bytes:
     sent: bytes = cloudpickle.dumps(value)
     pickle.loads(sent)  # noqa: S301 - made here
     return sent
-
-
-def _at_fault(value: object, name: str) -> str:
-    """The innermost attribute or item that cannot be sent."""
-    seen: set[int] = set()
-    while id(value) not in seen:
-        seen.add(id(value))
-        for part_name, part in _parts(value):
-            if id(part) not in seen and _tried(part) is None:
-                value, name = part, f"{name}{part_name}"
-                break
-    return f"{name} ({type(value).__module__}.{type(value).__name__})"
-
-
-def _parts(value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, dict):
-        yield from ((f"[{key!r}]", part) for key, part in value.items())
-    elif isinstance(value, (list, tuple)):
-        yield from ((f"[{position}]", part) for position, part in enumerate(value))
-    elif isinstance(value, functools.partial):
-        yield from ((".func", value.func), (".args", value.args), (".keywords", value.keywords))
-    else:
-        yield from ((f".{key}", part) for key, part in getattr(value, "__dict__", {}).items())
-        for variable, cell in _enclosed(value):
-            yield f" (its variable {variable})", cell
-
-
-def _enclosed(value: object) -> Iterator[tuple[str, object]]:
-    """What a function has taken along from where it was defined."""
-    if isinstance(value, types.FunctionType):
-        yield from inspect.getclosurevars(value).nonlocals.items()
 
 
 class _deaf_to_interrupts:  # noqa: N801 - used as a statement

@@ -17,14 +17,12 @@ from dspy_gepa.program.examples import Shelf
 from dspy_gepa.program.program import build
 from dspy_gepa.specialists.choosing import Choice, Table, grown
 from dspy_gepa.specialists.module import CHOOSERS, Likeness, Specialists, inputs_as_text
-from dspy_gepa.specialists.routing import Routing, measured, routed
+from dspy_gepa.specialists.routing import ALL_RUN, Routing, measured, routed
 
-__all__ = ["ALL_RUN", "Chooser", "MemberPool", "Specialized", "check_chooser", "specialists_later"]
+__all__ = ["Chooser", "MemberPool", "Specialized", "check_chooser", "specialists_later"]
 
 Chooser: TypeAlias = str | Callable[[Mapping[str, Any]], int]
 
-ALL_RUN = ("vote", "judge")
-"""Choosers for which all members are run."""
 _SHARED = 4
 """A member is looked at where it was run on so many examples with the best one. Our choice."""
 

@@ -19,9 +19,20 @@ from dspy_gepa.specialists.choosing import (
 )
 from dspy_gepa.verdict.interval import difference_interval
 
-__all__ = ["Routed", "Routing", "measured", "routed"]
+__all__ = ["ALL_RUN", "Routed", "Routing", "measured", "routed"]
 
 _ROUNDING = 1e-9
+ALL_RUN = ("vote", "judge")
+"""The choosers for which all members answer."""
+_MEASURED = {
+    "nearest": "which member an example goes to was chosen by the scores on the others",
+    "lm": "which member an example goes to was chosen by the scores on the others, and not by a "
+    "model as in the program",
+    "vote": "all members answered, and the most frequent answer counted",
+    "judge": "all members answered, and the answer that the judge chose counted",
+    "function": "which member an example goes to was chosen by the function",
+}
+"""How a gain was measured, by what chooses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,19 +75,21 @@ class Routing:
         if self.reason:
             return f"the single best program: {self.reason}."
         span = "" if self.low is None else f" (estimate: {self.low:+.3g} to {self.high:+.3g})"
-        what = f"{self.gain:+.3g}{span} over the single best on {self.n} validation examples"
+        what = f"{self.gain:+.3g}{span} against the best member alone, on {self.n} validation "
+        what += f"examples; {_MEASURED[self.chooser]}."
         if not self.evidence:
-            return (
-                f"the single best program: routing shows {what}, each routed by the others, "
-                "which is no evidence of a gain."
-            )
-        shares = ", ".join(f"{share:.0%} to member {each}" for each, share in self.shares.items())
-        measured = "" if self.chooser in ("nearest", "function") else " with the chooser nearest"
+            return f"the single best program: specialists show no gain that is sure, {what}"
         return (
-            f"{len(self.members)} specialists: {what}, each routed by the others{measured}; "
-            f"{shares}. The program stores the inputs of these examples, and so does each file "
-            "that it is saved in."
+            f"{len(self.members)} specialists: {what} {self._who_answers} The program stores the "
+            "inputs of these examples, and so does each file that it is saved in."
         )
+
+    @property
+    def _who_answers(self) -> str:
+        if self.chooser in ALL_RUN:
+            return f"Each input goes to all of them: members {', '.join(map(str, self.members))}."
+        shares = [f"{share:.0%} to member {each}" for each, share in self.shares.items()]
+        return f"Where the examples go: {', '.join(shares)}."
 
 
 class Routed(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import json
 import os
 import re
 import sys
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from dspy_gepa.store.secret import names_secret
+from dspy_gepa.store.secret import names_password, names_secret
 from dspy_gepa.values.foreign import IN_USER_CODE
 
 __all__ = ["credentials"]
@@ -31,7 +32,9 @@ _MOST_OBJECTS = 20_000
 """So many objects are looked at, those that are nearest first; data comes last."""
 _MOST_ITEMS = 200
 """So many items of one container."""
-_IN_ADDRESS = re.compile(r"://([^/@\s:]*):([^/@\s]+)@")
+_IN_ADDRESS = re.compile(r"://([^/@\s:]*):(?!\d+/)([^@\s]+)@")
+"""A slash in a password is one unless what is before it can be a port."""
+_BETWEEN = re.compile(r"[\s,;|]+")
 _SETTING = re.compile(r"([\w.-]+)=([^\s;&#\"'<>]+)")
 """A part of an address or of a connection string."""
 _UNBROKEN = re.compile(r"[A-Za-z0-9+/]{20,}")
@@ -80,10 +83,11 @@ def _of_text(path: str, text: str, *, is_secret: bool = False) -> Iterator[tuple
     place, _, name = path.rpartition(".")
     if is_secret or names_secret(name) or _is_in_headers(place, text):
         bare = _SCHEME.sub("", text)
-        for ending, secret in (("", text), (".bare", bare)):
-            if len(secret) >= _LEAST:
+        for ending, secret in (("", text), (".bare", bare), *_listed(text)):
+            if _is_long_enough(name, secret):
                 yield ending, secret
     yield from _settings_in(text)
+    yield from _in_json(path, text, is_secret=is_secret or names_secret(name))
     for user, password in _IN_ADDRESS.findall(text):
         plain = unquote(user), unquote(password)
         joined = ":".join(plain)
@@ -108,8 +112,46 @@ def _is_drawn(text: str) -> bool:
 def _settings_in(text: str) -> Iterator[tuple[str, str]]:
     for setting, value in _SETTING.findall(text):
         for ending, secret in (("", value), (".plain", unquote(value))):
-            if names_secret(setting) and len(secret) >= _LEAST:
+            if names_secret(setting) and _is_long_enough(setting, secret):
                 yield f".{setting}{ending}", secret
+
+
+def _listed(text: str) -> Iterator[tuple[str, str]]:
+    """The secrets of a text that is a list of them, each as long as a key is."""
+    parts = _BETWEEN.split(text.strip())
+    if len(parts) > 1 and min(map(len, parts)) >= _LEAST:
+        yield from ((f".{place}", part) for place, part in enumerate(parts))
+
+
+def _in_json(path: str, text: str, *, is_secret: bool) -> Iterator[tuple[str, str]]:
+    """The secrets in a text that is JSON, by the names in it."""
+    if not text.lstrip().startswith(("{", "[")):
+        return
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    waiting = [("", whole, is_secret)]
+    while waiting:
+        ending, value, holds = waiting.pop()
+        if isinstance(value, str):
+            found = _of_text(f"{path}{ending}", value, is_secret=holds)
+            yield from ((f"{ending}{more}", secret) for more, secret in found)
+        elif isinstance(value, (dict, list)):
+            holds |= names_secret(ending.rpartition(".")[2])
+            parts = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += [(f"{ending}.{key}", part, holds) for key, part in parts]
+
+
+def _is_long_enough(name: str, secret: str) -> bool:
+    """Whether it is no word that stands in other texts by chance.
+
+    A password that people chose may be short. It is one if it has letters and figures.
+    """
+    if len(secret) >= _LEAST:
+        return True
+    is_mixed = any(map(str.isdigit, secret)) and any(map(str.isalpha, secret))
+    return names_password(name) and len(secret) >= _LEAST_OF_PASSWORDS and is_mixed
 
 
 def _is_in_headers(place: str, text: str) -> bool:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from dspy_gepa.values.plain import Json, dumps
 
-__all__ = ["Redactor", "names_secret", "public"]
+__all__ = ["Redactor", "names_password", "names_secret", "public"]
 
 REMOVED = "[removed]"
 
@@ -27,6 +27,8 @@ _SECRET_WORDS = frozenset(
     }
 )
 """A name that has one of these words in it names a secret. `max_tokens` has none of them."""
+_PASSWORDS = ("password", "passwd", "passphrase", "passcode")
+"""How a name ends that names what people choose themselves, which may be short."""
 _SECRET_ENDINGS = ("password", "passwd", "secret", "token", "apikey", "accesskey", "secretkey")
 """So does a name with a word that ends like this: `PGPASSWORD`, `authtoken`."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -117,6 +119,12 @@ def names_secret(name: str) -> bool:
     """Whether what has this name is a secret, by the words of the name."""
     words = [word.lower() for word in _WORD.findall(name)]
     return any(word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS) for word in words)
+
+
+def names_password(name: str) -> bool:
+    """Whether what has this name is a password, by how the name ends."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    return bool(words) and words[-1].endswith(_PASSWORDS)
 
 
 def _mapped(change: Callable[[str], str], value: Json) -> Json:

@@ -78,7 +78,7 @@ class Comparison:
         return len(self.better) + len(self.worse) + len(self.same)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class MemberStory:
     """A candidate in the pool. Its number is its position; 0 is the seed."""
 
@@ -115,8 +115,12 @@ class MemberStory:
     children: tuple[int, ...] = ()
     """Members made from it."""
 
+    def __repr__(self) -> str:
+        """Without texts and answers, which may fill pages."""
+        return f"MemberStory({self.number}, parents={self.parents}, {self.seen} examples scored)"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ProposalStory:
     """One attempt at a new candidate, over or under way. The seed's validation is number 0."""
 
@@ -161,8 +165,13 @@ class ProposalStory:
     seconds: float | None = None
     """From its beginning to its end."""
 
+    def __repr__(self) -> str:
+        """Without texts, prompts and replies, which may fill pages."""
+        came = self.verdict or self.phase
+        return f"ProposalStory({self.number}, {self.kind} of {self.parents}: {came})"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Story:
     """All that people want to know of a run, at its end or at any moment before."""
 
@@ -236,3 +245,8 @@ class Story:
     """What came of demonstrations, in words; empty if none were asked for."""
     routing: str = ""
     """What came of specialists, in words; empty if none were asked for."""
+
+    def __repr__(self) -> str:
+        """Without anything of the user's; its views show the rest."""
+        counts = f"{len(self.members)} members, {len(self.proposals)} proposals"
+        return f"Story({self.status}, {counts}, returned={self.returned})"

@@ -282,3 +282,47 @@ def test_a_table_over_seeds_pairs_each_seed_with_its_own(rows, capsys):
     _, _, seeds, test, difference, *_ = (cell.strip() for cell in line.split("|"))
     assert (seeds, test) == ("2", "0.750 (1.00, 0.50)")
     assert float(difference.split()[0]) == pytest.approx(1 - sum(given["scores"]) / 8, abs=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("", "holds no list of rows"), ("[1", "cannot be read"), ('[{"a": 1}]', "has no question")],
+)
+def test_rows_of_another_schema_fail_their_cells_alone(tmp_path, content, said):
+    """What the file is like stands in each cell of the task; nothing else ends."""
+    (tmp_path / "gsm8k").mkdir()
+    (tmp_path / "gsm8k" / "test.jsonl").write_text(content, "utf-8")
+    rows = carried_out(tmp_path / "cells", tmp_path, ["ours"])
+    assert all(said in row["problem"] for row in rows.values()), rows
+
+
+def test_arguments_that_make_no_sense_are_refused(tmp_path, capsys):
+    """Before any model is asked."""
+    (tmp_path / "file").touch()
+    for more in (["--budget", "0"], ["--seeds", "-1"], ["--json", str(tmp_path / "file")]):
+        with pytest.raises(SystemExit):
+            compare.arguments_of(["--tasks", "gsm8k", *more])
+    assert "is a file, and a folder is needed" in capsys.readouterr().err
+
+
+def test_a_damaged_cell_is_named(tmp_path, data):
+    """A file that a full disk cut off is told, and not taken for a missing one."""
+    carried_out(tmp_path, data, [AS_GIVEN])
+    (path,) = tmp_path.glob("*.json")
+    path.write_text(path.read_text("utf-8")[:40], "utf-8")
+    with pytest.raises(SystemExit, match=r"cannot be read .* Delete it"):
+        carried_out(tmp_path, data, [AS_GIVEN])
+
+
+def test_a_mailbox_cannot_run_the_program_and_unknown_names_fail_their_cells(
+    tmp_path, data, capsys
+):
+    """Both are said, and the exit code is 1."""
+    sizes = ["--train", "2", "--validation", "2", "--test", "2", "--seeds", "1"]
+    asked = ["--tasks", "gsm8k", "gsm8k", "--optimizers", "COPRO", *sizes, "--data-dir", str(data)]
+    assert compare.main([*asked, "--model", f"mailbox:{tmp_path}"]) == 1
+    assert "A mailbox answers as the reflection model only" in capsys.readouterr().out
+    assert compare.main([*asked, "--model", "nosuch/model"]) == 1
+    said = capsys.readouterr().out
+    assert said.count("**gsm8k**") == 1
+    assert re.search(r"gsm8k, as given, seed 0: (failed|missing): ", said), said

@@ -1,11 +1,18 @@
 """`run`, `plan` and `resume`: what they do, print and leave, and how they end."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import dspy
 import pytest
-from config_folder import INSTRUCTION, OF_PROGRAMS, fill, rows, scripted, served
+from config_folder import INSTRUCTION, OF_PROGRAMS, fill, reply, rows, scripted, served
 
+import dspy_gepa
 from dspy_gepa import load_run
 from dspy_gepa.command.main import main
 
@@ -208,3 +215,64 @@ def test_what_a_config_may_say(tmp_path, capsys, settings):
     code, out, err = said(capsys, "plan", fill(tmp_path, **settings))
     assert (code, err) == (0, "")
     assert "a proposal" in out
+
+
+def in_a_process(folder, *arguments):
+    """`dspy-gepa` in a process of its own, begun in this folder."""
+    environment = {
+        **os.environ,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "PYTHONPATH": str(Path(dspy_gepa.__file__).parents[1]),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "dspy_gepa", *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path, presses):
+    """Exit code 130, and the last line is the command that goes on; it does, without an answer
+    paid twice, and in another folder."""
+    running = []
+
+    def reply_and_press(request):
+        if len(server.requests) == 8:
+            for _ in range(presses):
+                running[0].send_signal(signal.SIGINT)
+        return reply(request)
+
+    with scripted(text=reply_and_press) as server:
+        fill(tmp_path, server.port, log_dir="a run")
+        running.append(in_a_process(tmp_path, "run", "codes.json"))
+        _, err = running[0].communicate(timeout=300)
+        assert running[0].returncode == 130
+        assert err.splitlines()[-1].endswith("to go on: dspy-gepa resume 'a run'")
+        assert "Traceback" not in err
+        again = in_a_process(tmp_path.parent, "resume", tmp_path / "a run", "--json")
+        out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert json.loads(out)["texts"] == {"self": INSTRUCTION}
+    assert instruction_in(tmp_path / "better.json") == INSTRUCTION
+
+
+def test_the_configs_of_the_guide_work(tmp_path, capsys):
+    """Each block of TOML can be planned, given the files that it names."""
+    guide = Path(dspy_gepa.__file__).with_name("README.md").read_text("utf-8")
+    blocks = re.findall(r"^```toml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    fill(tmp_path)
+    (tmp_path / "labels.py").write_text((tmp_path / "codes.py").read_text())
+    (tmp_path / "scoring.py").write_text("def score(text):\n    return -float(len(text))\n")
+    (tmp_path / "valid.csv").write_text("message,code\na,b\nc,d\ne,f\ng,h\ni,j\n")
+    for name in ("style.md", "prompt.md"):
+        (tmp_path / name).write_text("Be short.\n")
+    for block in blocks:
+        (tmp_path / "guide.toml").write_text(block)
+        code, out, err = said(capsys, "plan", tmp_path / "guide.toml")
+        assert (code, err) == (0, "")
+        assert "a proposal" in out

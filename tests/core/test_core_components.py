@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from test_core_choices import Task, by_length, play
 
+from dspy_gepa.core.budget import Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import (
     COMPONENT_SELECTORS,
@@ -15,12 +16,16 @@ from dspy_gepa.core.components import (
     in_one_call,
     round_robin,
 )
+from dspy_gepa.core.ledger import PersistentList
+from dspy_gepa.core.proposal import Mutation, Verdict
 from dspy_gepa.core.selection import PoolView
+from dspy_gepa.core.state import ProposalRecord, RunState, Settings
 from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionRequest, Repair
 from dspy_gepa.testing.conformance import check_component_selector
 from dspy_gepa.testing.strategies import component_views
 
 ABC = Candidate.of(dict.fromkeys("abc", "text"))
+EMPTY = RunState(Settings(train=(0,), validation=(0,), limits=Limits()), ())
 POOL = PoolView((ABC,), np.zeros((1, 1)), np.zeros((1, 1)), ticket=1, spent=1)
 
 
@@ -78,3 +83,39 @@ def test_a_model_of_one_text_is_asked_about_one_component_a_proposal(window):
         play(OneText(by_length), limit=80, window=window, components=components)
         assert {names for is_apart, names in asked if is_apart} == expected
         assert {names for is_apart, names in asked if not is_apart} == {("a", "b")}
+
+
+def record(naming, visible_proposals, *, reflection_calls=1):
+    """A proposal that is over, by what its answer was and how many were over when it began."""
+    charge = Tally(reflection_calls=reflection_calls)
+    origin = Mutation(charge, 0, (), 0, 0, visible_proposals, 0, 0)
+    verdict = Verdict("rejected", "no better")
+    return ProposalRecord(origin, ABC, verdict, charge, naming=naming)
+
+
+@pytest.mark.parametrize(
+    ("answers", "apart"),
+    [
+        ([], 0),
+        ([(1, 0)], 0),
+        ([(-1, 0)], 2),
+        ([(-1, 0), (-1, 1)], 4),
+        ([(-1, 0), (-1, 1), (-1, 2)], 8),
+        ([(-1, 0), (-1, 0)], 2),
+        ([(-1, 0)] * 8, 2),
+        ([(-1, 0)] * 8 + [(-1, 8)], 4),
+        ([(-1, 0)] * 8 + [(-1, 7)] * 8, 4),
+        ([(-1, 0)] * 8 + [(-1, 8)] * 8, 4),
+        ([(1, 0), (-1, 0), (-1, 0)], 2),
+        ([(-1, 0), (1, 0), (-1, 0)], 2),
+        ([(-1, 0), (-1, 0), (1, 0)], 0),
+        ([(-1, 0), (0, 0), (-1, 0)], 2),
+    ],
+)
+def test_answers_to_questions_that_were_asked_side_by_side_count_as_one(answers, apart):
+    """After n answers in a row that named nothing, the next 2**n reflections are asked apart."""
+    history = [record(*answer) for answer in answers]
+    later = [record(0, len(history)) for _ in range(20)]
+    state = replace(EMPTY, history=PersistentList([*history, *later]))
+    asked = [state.asks_apart(seen) for seen in range(len(history), len(history) + 20)]
+    assert asked == [True] * apart + [False] * (20 - apart)

@@ -230,3 +230,52 @@ def test_what_holds_itself_and_what_is_large_takes_no_time():
     odd = Odd()
     odd.self = [odd, {str(n): "x" for n in range(10**6)}, scripted_lm("a"), dspy]
     assert credentials({}, {"root": odd}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secrets"),
+    [
+        ("DB_PASSWORD", "hunter2", ["hunter2"]),
+        ("PGPASSWORD", "s3cret!", ["s3cret!"]),
+        ("dbPasswd", "a1b2c3", ["a1b2c3"]),
+        ("SSH_PASSPHRASE", "open7up", ["open7up"]),
+        ("CONNECTION", "host=db;user=me;password=hunter2", ["hunter2"]),
+        ("API_KEYS", f"{KEY},{KEY}x", [KEY, f"{KEY}x"]),
+        ("API_KEYS", f"{KEY} {KEY}x", [KEY, f"{KEY}x"]),
+        ("TOKENS_SECRET", f"{KEY}; {KEY}x;{KEY}y", [KEY, f"{KEY}x", f"{KEY}y"]),
+        ("API_KEYS", f'["{KEY}", "{KEY}x"]', [KEY, f"{KEY}x"]),
+        ("SETTINGS", f'{{"api_key": "{KEY}", "model": "a-model-with-a-name"}}', [KEY]),
+        ("SETTINGS", f'{{"db": {{"password": "hunter2", "keys": ["{KEY}"]}}}}', ["hunter2", KEY]),
+        ("SETTINGS", f' [{{"headers": {{"x-own": "{KEY}"}}}}]', [KEY]),
+        ("SETTINGS", f'{{"service": "{{\\"token\\": \\"{KEY}\\"}}"}}', [KEY]),
+        ("DATABASE_URL", "postgres://me:pa/ss7word@db/x", ["pa/ss7word"]),
+        ("DATABASE_URL", "postgres://me:a/b/c/d@db:5432/x", ["a/b/c/d"]),
+    ],
+)
+def test_short_passwords_lists_and_json_are_looked_into(name, value, secrets):
+    """In the environment and where an attribute holds the same."""
+    for found in (credentials({name: value}), credentials({}, {"lm": {name: value}})):
+        assert set(secrets) <= set(found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DB_PASSWORD", "postgres"),
+        ("DB_PASSWORD", "123456"),
+        ("DB_PASSWORD", "a1"),
+        ("DB_PASSWORD", "not-needed"),
+        ("API_KEY", "abc123"),
+        ("NAMES", "a-name-with-words,another-name-with"),
+        ("SETTINGS", '{"model": "a-model-with-a-name", "top": ["another-name-here"]}'),
+        ("SETTINGS", '{"api_key": "none", "keys": []}'),
+        ("SETTINGS", '{"api_key": "0123456789abcdef-the-key"'),
+        ("SETTINGS", "[" * 100_000),
+        ("ADDRESS", "http://host:8080/path@somewhere"),
+        ("ADDRESS", "http://host:8080/a and b@c"),
+    ],
+)
+def test_words_that_stand_in_other_texts_are_left(name, value):
+    """A password that is a word or a number is the user's text elsewhere, and stays."""
+    assert credentials({name: value}) == {}
+    assert credentials({}, {"lm": {name: value}}) == {}

@@ -13,6 +13,7 @@ from scripted_engine import answer, new_texts, scripted_lm
 
 from dspy_gepa import GEPA, Specialists, load_run
 from dspy_gepa.errors import SettingsError
+from dspy_gepa.specialists.routing import Routing
 
 TOPICS = ("bill", "lock")
 
@@ -334,3 +335,26 @@ def test_images_are_not_compared_as_text():
     image = dspy.Image("data:image/png;base64,QUJD")
     words = inputs_as_text((), {"page": image, "notes": ["a", {"b": 2}], "n": np.int64(3)})
     assert words == "n: 3\nnotes: a b: 2\npage: <Image>"
+
+
+@pytest.mark.parametrize(
+    ("chooser", "words"),
+    [
+        ("nearest", ["chosen by the scores on the others.", "60% to member 0, 40% to member 2."]),
+        ("function", ["chosen by the function.", "60% to member 0, 40% to member 2."]),
+        ("lm", ["by the scores on the others, and not by a model", "60% to member 0"]),
+        ("vote", ["the most frequent answer counted.", "all of them: members 0, 2."]),
+        ("judge", ["the answer that the judge chose counted.", "all of them: members 0, 2."]),
+    ],
+)
+@pytest.mark.parametrize("evidence", [True, False])
+def test_a_routing_says_how_its_gain_was_measured_and_who_answers(chooser, words, evidence):
+    """Whatever chooses; without evidence nobody is routed to."""
+    measured = {"gain": 0.19, "low": 0.05, "high": 0.31, "n": 36, "chooser": chooser}
+    routing = Routing(evidence=evidence, members=(0, 2), shares={0: 0.6, 2: 0.4}, **measured)
+    how, who = words
+    beginning = "2 specialists" if evidence else "the single best program"
+    assert str(routing).startswith(beginning)
+    assert "+0.19 (95 %: +0.05 to +0.31) against the best member alone" in str(routing)
+    assert how in str(routing)
+    assert (who in str(routing)) == evidence

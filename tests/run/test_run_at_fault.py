@@ -1,0 +1,120 @@
+"""What cannot be sent to another process is named by the way that leads to it."""
+
+import collections
+import functools
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+
+from dspy_gepa.errors import SettingsError
+from dspy_gepa.run.parcel import sendable
+
+LOCK = threading.Lock()
+
+
+def defined(source, name="made", **variables):
+    """What a script or a notebook defines, which is sent by value."""
+    namespace = {"__name__": "__main__", "LOCK": LOCK, **variables}
+    exec(source, namespace)
+    return namespace[name]
+
+
+class Slotted:
+    """With no `__dict__`."""
+
+    __slots__ = ("empty", "lock")
+
+    def __init__(self):
+        self.lock = LOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """Likewise, and with an order."""
+
+    number: int = 1
+    lock: object = field(default=LOCK)
+
+
+class Plain:
+    """Attributes as they are given."""
+
+    def __init__(self, **given):
+        vars(self).update(given)
+
+    def method(self):
+        """Bound, it takes the object along."""
+
+
+class Stateful(Plain):
+    """Leaves one attribute out."""
+
+    def __getstate__(self):
+        return {key: value for key, value in vars(self).items() if key != "left_out"}
+
+
+class Reduced(Plain):
+    """Is made anew from its arguments."""
+
+    def __reduce__(self):
+        return (Plain, (), {"connection": self.connection})
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (defined("def made(): return LOCK"), " (the global variable LOCK)"),
+        (defined("def made(): return [LOCK for _ in ()]"), " (the global variable LOCK)"),
+        (defined("def made(): return lambda: LOCK"), " (the global variable LOCK)"),
+        (
+            defined("def made(): return OTHER()", OTHER=defined("def made(): return LOCK")),
+            " (the global variable OTHER) (the global variable LOCK)",
+        ),
+        (defined("def made(a, b=1, lock=LOCK): ..."), " (the default of its argument lock)"),
+        (defined("def made(*, lock=LOCK): ..."), " (the default of its argument lock)"),
+        (defined("class made:\n def run(self, lock=LOCK): ..."), ".run (the default of its arg"),
+        (defined("class made:\n lock = LOCK"), ".lock"),
+        (
+            defined("class made:\n @staticmethod\n def run(): return LOCK"),
+            ".run (the global variable LOCK)",
+        ),
+        (
+            defined("class made:\n @property\n def run(self): return LOCK"),
+            ".run.fget (the global variable LOCK)",
+        ),
+        (Slotted(), ".lock"),
+        ([Frozen()], "[0]"),
+        (Plain(tools=[Plain(), Slotted()]), ".tools[1].lock"),
+        (Plain(index={"a": {"b": LOCK}}), ".index['a']['b']"),
+        (Plain(lock=LOCK).method, ".__self__.lock"),
+        ({LOCK}, " (its item "),
+        (collections.deque([1, LOCK]), "[1]"),
+        (collections.defaultdict(list, a=[LOCK]), "['a'][0]"),
+        (collections.OrderedDict(a=LOCK), "['a']"),
+        (functools.partial(print, 1, LOCK), ".args[1]"),
+        (functools.partial(print, sep=LOCK), ".keywords['sep']"),
+        (Stateful(left_out=LOCK, inner=Plain(lock=LOCK)), ".inner.lock"),
+        (Reduced(lock=LOCK, connection=LOCK), ".connection"),
+    ],
+)
+def test_what_cannot_be_sent_is_named(value, place):
+    """In functions, their defaults and globals, classes, slots, and what holds items."""
+    with pytest.raises(SettingsError, match="cannot be sent") as caught:
+        sendable(value, "The program")
+    assert str(caught.value).startswith(f"The program{place}")
+    assert "_thread.lock" in str(caught.value).partition(" cannot be sent")[0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        defined("def made(): return LOCK.locked", LOCK=3),
+        Stateful(left_out=LOCK),
+        Plain(function=len, kind=Slotted),
+        collections.deque([1]),
+    ],
+)
+def test_what_can_be_sent_is_sent(value):
+    """Also if something in reach of it, that is left behind, cannot."""
+    assert sendable(value, "The program")
