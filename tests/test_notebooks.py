@@ -23,6 +23,7 @@ def kernel_of_this_folder(monkeypatch):
     """Kernels import the package that is tested, wherever they start."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # plots are shown below their cells
     monkeypatch.setenv("NOTEBOOK_METRIC_CALLS", "24")  # of the one whose task is slow to score
 
 
