@@ -54,7 +54,7 @@ def test_a_result_of_a_text_has_the_views_of_every_result(anything):
     """It prints in a line, and tells, compares and explains as a program's does."""
     assert SECRETIVE not in repr(anything)
     assert len(repr(anything).splitlines()) == 1
-    assert json.loads(json.dumps(anything.to_dict()))["schema"] == "dspy_gepa.run/1"
+    assert json.loads(json.dumps(anything.to_dict()))["schema"] == "dspy_gepa.run/2"
     assert "+ Add." in anything.diff()
     assert "member 1" in anything.explain()
     assert "<script" not in anything._repr_html_()
