@@ -220,7 +220,7 @@ def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
     add("--test-packages", nargs="+", default=["toolz", "pyflakes"])
     add("--train", type=int, default=6, help="bugs to learn from")
     add("--validation", type=int, default=2, help="bugs to choose on")
-    add("--test", type=int, default=3, help="unseen bugs of each package")
+    add("--test", type=int, default=4, help="unseen bugs of each package, at most")
     add("--search", choices=("pattern", "warpgrep"), default="pattern")
     add("--apply", choices=("merge", "morph"), default="merge")
     add("--service", default=_SERVICE, help=f"of warpgrep and morph; its key is in {_KEY}")
