@@ -12,7 +12,7 @@ soon as it is there and the search keeps what was paid for in --log-dir, so that
 goes on where it was interrupted; replies that lie in a mailbox already are used.
 
     python benchmarks/coding_agent/run.py --model local:1.5b --reflection-model local:1.5b \
-        --flow fixed --budget 20 --json coding.json --log-dir coding_run
+        --flow fixed --budget 24 --json coding.json --log-dir coding_run
 """
 
 from __future__ import annotations
@@ -213,14 +213,14 @@ def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
     add("--reflection-model", required=True, help="likewise")
     add("--api-base", help="where hosted models are reached, if not where litellm knows")
     add("--flow", choices=FLOWS, default="react", help="fixed: for models that cannot use tools")
-    add("--budget", type=int, default=20, help="of the search, in rollouts; 0 for no search")
+    add("--budget", type=int, default=24, help="of the search, in rollouts; 0 for no search")
     add("--steps", type=int, help="calls of tools a rollout (8), or rounds of the fixed flow (3)")
     add("--tasks", type=Path, default=TASKS, help="the list of bugs")
     add("--train-package", default="toolz")
     add("--test-packages", nargs="+", default=["toolz", "pyflakes"])
     add("--train", type=int, default=6, help="bugs to learn from")
-    add("--validation", type=int, default=2, help="bugs to choose on")
-    add("--test", type=int, default=3, help="unseen bugs of each package")
+    add("--validation", type=int, default=4, help="bugs to choose on")
+    add("--test", type=int, default=4, help="unseen bugs of each package, at most")
     add("--search", choices=("pattern", "warpgrep"), default="pattern")
     add("--apply", choices=("merge", "morph"), default="merge")
     add("--service", default=_SERVICE, help=f"of warpgrep and morph; its key is in {_KEY}")
