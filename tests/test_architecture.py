@@ -29,7 +29,9 @@ MAY_IMPORT = {
     "store": SHARED,
     "story": {*SHARED, "store"},
     "views": {"story", "errors"},
-    "observe": {"core", "story", "views", "store.files", "store.manifest", "store.run_dir", "errors"},
+    "observe": {
+        "core", "errors", "story", "store.files", "store.manifest", "store.run_dir", "views",
+    },
     "run": {"core", "store", "observe", "errors"},
     "models": {*SHARED, "reflect.exchange"},
     "judging": {*SHARED, "models"},
