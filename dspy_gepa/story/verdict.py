@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import comb
+from collections.abc import Collection, Iterator, Mapping
+from math import comb, isnan, nan
+from statistics import fmean
 
 from dspy_gepa.story.parts import AnswerStory, Check
-from dspy_gepa.story.story import Comparison, MemberStory
-from dspy_gepa.story.wording import counted, score_in_words
+from dspy_gepa.story.story import Comparison, MemberStory, ObjectivePair
+from dspy_gepa.story.wording import counted, score, score_in_words
 
-__all__ = ["SURE", "chance_of", "compared", "headline", "paired_in_words", "seen_in_words"]
+__all__ = [
+    "SURE",
+    "chance_of",
+    "compared",
+    "headline",
+    "objectives_in_words",
+    "paired_in_words",
+    "seen_in_words",
+]
 
 SURE = 0.05
 """A lead is called better if chance alone shows as much in at most this share of runs."""
 
 
-def compared(before: MemberStory, after: MemberStory) -> Comparison:
-    """Two members on the validation examples that both were run on."""
+def compared(
+    before: MemberStory, after: MemberStory, minimized: Collection[str] = ()
+) -> Comparison:
+    """Two members on the validation examples that both were run on.
+
+    Args:
+        before: Mostly the seed.
+        after: The one that is compared with it.
+        minimized: The objectives of which less is better.
+    """
     better: list[int] = []
     worse: list[int] = []
     same: list[int] = []
@@ -31,7 +48,28 @@ def compared(before: MemberStory, after: MemberStory) -> Comparison:
         better=tuple(better),
         worse=tuple(worse),
         same=tuple(same),
+        objectives=tuple(_objectives(before, after, minimized)),
     )
+
+
+def _objectives(
+    before: MemberStory, after: MemberStory, minimized: Collection[str]
+) -> Iterator[ObjectivePair]:
+    both = [
+        (before.answers[example].objectives, answer.objectives)
+        for example, answer in after.answers.items()
+        if example in before.answers
+    ]
+    for name in sorted({name for one, _ in both for name in one}):
+        values = [(one.get(name, nan), two.get(name, nan)) for one, two in both]
+        if pairs := [(one, two) for one, two in values if not isnan(one) and not isnan(two)]:
+            yield ObjectivePair(
+                name=name,
+                before=fmean(one for one, _ in pairs),
+                after=fmean(two for _, two in pairs),
+                examples=len(pairs),
+                is_minimized=name in minimized,
+            )
 
 
 def _score(answer: AnswerStory) -> float:
@@ -65,6 +103,18 @@ def paired_in_words(found: Comparison) -> str:
         f"both ran on {found.examples}: {len(found.better)} better, {len(found.worse)} worse, "
         f"{len(found.same)} same"
     )
+
+
+def objectives_in_words(found: Comparison) -> str:
+    """What became of each objective: "... steps 2 to 2, the same; tokens 5 to 9, worse".
+
+    Empty where there is none.
+    """
+    told = [
+        f"{each.name} {score(each.before)} to {score(each.after)}, {each.became}"
+        for each in found.objectives
+    ]
+    return f"objectives where both ran, by their means: {'; '.join(told)}" if told else ""
 
 
 def headline(

@@ -9,7 +9,13 @@ from shlex import quote
 from dspy_gepa.story.diff import Change, changes_between
 from dspy_gepa.story.parts import AnswerStory, ComponentStory, Spending
 from dspy_gepa.story.story import MemberStory, Pair, ProposalStory, Story
-from dspy_gepa.story.verdict import SURE, chance_of, paired_in_words, seen_in_words
+from dspy_gepa.story.verdict import (
+    SURE,
+    chance_of,
+    objectives_in_words,
+    paired_in_words,
+    seen_in_words,
+)
 from dspy_gepa.story.wording import amount, clock, counted, first_line, listed, moment, money, took
 
 __all__ = ["PageRows"]
@@ -179,6 +185,12 @@ class PageRows:
         """Seed and returned member on what both were run on, in words."""
         comparison = self.story.comparison
         return "" if comparison is None else paired_in_words(comparison)
+
+    @property
+    def objectives(self) -> str:
+        """What became of objectives, in words."""
+        comparison = self.story.comparison
+        return "" if comparison is None else objectives_in_words(comparison)
 
     @property
     def chance(self) -> str:
