@@ -20,8 +20,10 @@ __all__ = [
     "seen_in_words",
 ]
 
-SURE = 0.05
-"""A lead is called better if chance alone shows as much in at most this share of runs."""
+SURE = 0.025
+"""A lead is called better if chance alone shows as much in at most this share of runs.
+
+It is the upper side of 5 %, as in a 95 % interval."""
 
 
 def compared(
@@ -79,15 +81,15 @@ def _score(answer: AnswerStory) -> float:
 def chance_of(comparison: Comparison, members: int) -> float:
     """How often chance alone would show one of so many members so much better: a sign test.
 
-    The test has two sides. It is multiplied by the number of members beside the seed, because each
-    of them is a chance. 1 if no more examples are better than worse.
+    The test has one side, that of leads. It is multiplied by the number of members beside the
+    seed, because each of them is a chance. 1 if no more examples are better than worse.
     """
     better, worse = len(comparison.better), len(comparison.worse)
     count = better + worse
     if better <= worse:
         return 1.0
     tail = sum(comb(count, k) for k in range(better, count + 1)) / 2**count
-    return float(min(1.0, 2 * tail * max(1, members - 1)))
+    return float(min(1.0, tail * max(1, members - 1)))
 
 
 def seen_in_words(member: MemberStory) -> str:

@@ -187,6 +187,12 @@ class PageRows:
         return "" if comparison is None else paired_in_words(comparison)
 
     @property
+    def is_run_apart(self) -> bool:
+        """Whether seed and returned member were run on different examples."""
+        one, two = self.seed, self.returned
+        return one is not None and two is not None and one.answers.keys() != two.answers.keys()
+
+    @property
     def objectives(self) -> str:
         """What became of objectives, in words."""
         comparison = self.story.comparison
@@ -200,11 +206,16 @@ class PageRows:
             return ""
         chance = chance_of(comparison, len(self.story.members))
         share = "less than 1 %" if chance < 0.01 else f"up to {chance:.0%}".replace("%", " %")
-        tried = counted(len(self.story.members) - 1, "member")
+        tried = len(self.story.members) - 1
+        if tried == 1:
+            return (
+                "If the one member beside the seed were no better, it would look at least this "
+                f"much better in {share} of runs (one-sided sign test)."
+            )
         return (
-            f"If none of the {tried} beside the seed were any better, the most successful of them "
-            f"would look this much better in {share} of runs (sign test, corrected for the number "
-            "of members)."
+            f"If none of the {tried} members beside the seed were any better, the most successful "
+            f"of them would look at least this much better in {share} of runs (one-sided sign "
+            "test, corrected for the number of members)."
         )
 
     def gated(self, pairs: Sequence[Pair]) -> str:
@@ -246,11 +257,15 @@ class PageRows:
                 counts[reason] = counts.get(reason, 0) + 1
         return counts
 
+    def sort(self, proposal: ProposalStory) -> str:
+        """Its verdict, but for the validation of the seed, which is no attempt."""
+        return "the seed" if proposal.kind == "seed" else proposal.verdict or "under way"
+
     def verdicts(self) -> Mapping[str, int]:
         """How many proposals came to each verdict."""
         counts: dict[str, int] = {}
         for proposal in self.story.proposals:
-            verdict = proposal.verdict or "under way"
+            verdict = self.sort(proposal)
             counts[verdict] = counts.get(verdict, 0) + 1
         return counts
 
