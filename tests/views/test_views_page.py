@@ -14,6 +14,7 @@ from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.story.building import story_of
 from dspy_gepa.story.teller import Teller
+from dspy_gepa.story.wording import sentences
 from dspy_gepa.testing.worlds import RuleWorld
 from dspy_gepa.views.page.charts import curves
 from dspy_gepa.views.page.page import environment_with, page_of
@@ -161,3 +162,14 @@ def test_proposals_are_counted_without_the_seed():
     assert counts.pop("the seed") == 1
     assert counts["accepted"] == rows.kept
     assert sum(counts.values()) == len(story.proposals) - 1
+
+
+def test_what_the_reflection_said_stands_near_the_top_in_whole_sentences():
+    """Its diagnosis, with how many examples it rests on; no sentence is cut."""
+    story = story_of_texts("The limit of steps is too small. " * 30)
+    page = texts(page_of(story))
+    top = page[page.index("What the reflection said") : page.index("What changed")]
+    assert "The limit of steps is too small." in top
+    assert "..." not in top
+    assert sentences("One. Two three. Four", 12) == "One."
+    assert sentences("No end here at all", 5) == "No end here at all"

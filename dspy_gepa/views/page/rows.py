@@ -16,7 +16,17 @@ from dspy_gepa.story.verdict import (
     paired_in_words,
     seen_in_words,
 )
-from dspy_gepa.story.wording import amount, clock, counted, first_line, listed, moment, money, took
+from dspy_gepa.story.wording import (
+    amount,
+    clock,
+    counted,
+    first_line,
+    listed,
+    moment,
+    money,
+    sentences,
+    took,
+)
 
 __all__ = ["PageRows"]
 
@@ -144,9 +154,26 @@ class PageRows:
                 waiting |= {*members[number].parents}
         return [self.story.proposals[members[number].proposal] for number in sorted(made)]
 
+    @property
+    def told(self) -> Sequence[ProposalStory]:
+        """The proposal that made what is returned, and the latest one, if reflections said why."""
+        made = [each for each in self.steps if each.diagnosis or each.lesson][-1:]
+        latest = [each for each in self.story.proposals if each.diagnosis or each.lesson][-1:]
+        return made + [each for each in latest if each not in made]
+
+    def kept_by(self, proposal: ProposalStory) -> str:
+        """On how many examples it rests that a proposal was kept, in words."""
+        parts = (("minibatch", proposal.gate), ("first validation", proposal.validation))
+        said = [f"{name}: {words}" for name, pairs in parts if (words := self.gated(pairs))]
+        return "; ".join(said)
+
+    def whole_sentences(self, text: str) -> str:
+        """The beginning of what a reflection said, not cut within a sentence."""
+        return sentences(text)
+
     def why(self, proposal: ProposalStory) -> str:
         """What its reflection said goes wrong, or of its change, shortly."""
-        return first_line(proposal.diagnosis or proposal.lesson, 300)
+        return sentences(proposal.diagnosis or proposal.lesson, 300)
 
     @property
     def is_without_reasons(self) -> bool:
