@@ -5,6 +5,7 @@ thorough   many random examples; for nightly runs and after changes of the core:
            DSPY_GEPA_TESTS=thorough python -m pytest tests
 """
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -47,3 +48,20 @@ def dask_client():
         distributed.Client(cluster) as client,
     ):
         yield client
+
+
+@pytest.fixture(scope="session")
+def tracker():
+    """Imports a tracker's package. Where there is none its tests are skipped, unless it was said to
+    be there."""
+
+    def imported(name):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            reason = f'needs the extra "{name}"'
+        if os.environ.get("DSPY_GEPA_NEEDS_TRACKERS") == "1":
+            pytest.fail(reason)
+        return pytest.skip(reason)
+
+    return imported

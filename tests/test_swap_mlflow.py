@@ -99,9 +99,9 @@ Path("out.json").write_text(json.dumps(out))
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory):
+def logged(tracker, tmp_path_factory):
     """What MLflow holds after evaluations, a compile, and a chain of optimizers."""
-    pytest.importorskip("mlflow", reason="needs the extra mlflow")
+    tracker("mlflow")
     folder = tmp_path_factory.mktemp("autolog")
     places = [TESTS, TESTS / "program", TESTS.parent, os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(

@@ -20,9 +20,11 @@ __all__ = ["Cautious"]
 
 _TRIFLE = 1e-9
 """As a share of the span of scores: so little is no difference."""
-_PERFECT_BY_CHANCE = 0.25
+_PERFECT_BY_CHANCE = 0.35
 """How probably at most one of all members would be perfect if they were like the seed. Our choice:
-of seeds of every level the one that is returned is then worse in hardly one draw of twenty."""
+a single member that is perfect on up to a dozen examples is returned where the seed failed on one
+of them; of several it takes more. Then what is returned is worse in hardly one draw of twenty, but
+on a single example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,14 @@ def _is_highest(scores: Scores) -> Flags:
 def _all_like(is_highest: Flags, seed: Vector) -> float:
     """How probably one like the seed, of which this was seen, has the highest score everywhere.
 
-    The share on which it has it may be anything beforehand, so that each further one makes the next
-    one likelier (the rule of succession). A seed that has it everywhere makes that more than half.
+    The share on which it has it may be anything beforehand, and is rather near 0 or 1 than between
+    (Jeffreys' prior, as in the estimator of Krichevsky and Trofimov), so that each further one
+    makes the next one likelier. A seed that has it everywhere makes that more than half; one that
+    fails on the one example that there is makes it a quarter.
     """
     counted = np.arange(len(seed)) + 1
     had, seen = np.count_nonzero(is_highest), np.count_nonzero(~np.isnan(seed))
-    return float(np.prod((had + counted) / (seen + 1 + counted)))
+    return float(np.prod((had + counted - 0.5) / (seen + counted)))
 
 
 def _by_chance(scores: Scores, trifle: float) -> Vector:

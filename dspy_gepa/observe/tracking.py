@@ -1,8 +1,9 @@
 """The story of a run in an experiment tracker: MLflow or Weights & Biases.
 
 Numbers come after every proposal, tables and the verdict when the call is over, so that they hold
-what came after the search as well. Of the user's data nothing is sent: texts of the program, scores
-and what was spent. All calls come from the thread from which our run was begun, because such runs
+what came after the search as well. What is sent is settings, texts of the program, scores, reasons
+of verdicts and what was spent; no example, no answer and no word of a metric, unless such a text or
+reason quotes it. All calls come from the thread from which our run was begun, because such runs
 belong to a thread or a process.
 """
 

@@ -118,8 +118,9 @@ def test_on_one_noisy_example_that_many_were_compared_on_the_seed_is_returned():
 @pytest.mark.parametrize(
     ("failures", "examples", "children", "best"),
     [
-        (1, 1, 1, 0),
-        (1, 3, 1, 0),
+        (1, 1, 1, 1),
+        (1, 3, 1, 1),
+        (1, 3, 2, 0),
         (1, 20, 1, 0),
         (1, 50, 1, 0),
         (2, 2, 1, 1),
@@ -143,7 +144,7 @@ def test_a_perfect_child_is_returned_if_one_like_the_seed_would_hardly_be_perfec
 
 
 @pytest.mark.parametrize("level", [0.9, 0.97])
-@pytest.mark.parametrize(("examples", "children"), [(3, 1), (10, 8), (20, 1), (20, 8), (50, 20)])
+@pytest.mark.parametrize(("examples", "children"), [(10, 8), (20, 1), (20, 8), (50, 20)])
 def test_a_lucky_child_of_a_seed_that_is_nearly_perfect_is_seldom_returned(
     level, examples, children
 ):

@@ -17,6 +17,7 @@ from dspy_gepa.core.rollout import Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import ReflectionAnswer
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import LARGE, Blobs
+from dspy_gepa.store.codec import FORMAT
 from dspy_gepa.store.contents import Contents, StoredSession, read_journal
 from dspy_gepa.store.journal import FLUSH_SECONDS, Journal
 from dspy_gepa.store.secret import Redactor
@@ -71,7 +72,7 @@ def test_every_line_is_json(lines):
     header, opened, *events, closed = map(json.loads, lines)
     assert (header["journal"], header["format"], header["fingerprint"]) == (
         "dspy_gepa",
-        6,
+        FORMAT,
         "print",
     )
     assert len(events) == len(EVENTS)
