@@ -126,6 +126,16 @@ def test_what_was_saved_before_is_not_saved_again(tmp_path, capsys, server):
     assert told["not_saved"] == "the config has no save"
 
 
+def test_the_kept_config_names_the_variable_of_a_key(tmp_path, capsys, server, monkeypatch):
+    """The variable's name is no secret; the key that it holds is not there."""
+    monkeypatch.setenv("MY_LOCAL_KEY", "sk-local-0123456789abc")
+    lm = {**served(server.port), "api_key_env": "MY_LOCAL_KEY"}
+    said(capsys, "run", fill(tmp_path, server.port, lm=lm, max_metric_calls=4))
+    kept = (tmp_path / "codes-run" / "config.json").read_text()
+    assert json.loads(kept)["values"]["lm"] == lm
+    assert "sk-local" not in kept
+
+
 def test_a_run_at_its_end_is_not_resumed(tmp_path, capsys, server):
     """Exit code 3, one line, and no model is asked."""
     config = fill(tmp_path, server.port)
