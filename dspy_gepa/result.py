@@ -69,13 +69,14 @@ class RunResult(Told):
     @property
     def outcome(self) -> Outcome:
         """What became of the search, as its story has it."""
+        check = check_of(self.verdict) if self.is_final else NOT_CHECKED
         if not self.members:
-            return Outcome(is_final=self.is_final, is_stopped=self.is_stopped)
+            return Outcome(check=check, is_final=self.is_final, is_stopped=self.is_stopped)
         return Outcome(
             returned=self.returned,
             best=self.best,
             aggregates=self.aggregates,
-            check=check_of(self.verdict) if self.is_final else NOT_CHECKED,
+            check=check,
             demonstrations=self.demonstrations,
             for_demonstrations=spending_of(self.demo_tally),
             routing="" if self.routing is None else str(self.routing),

@@ -102,7 +102,13 @@ def program_of(config: ConfigFile, name: str) -> dspy.Module:
     """
     given = config.values[name]
     found = named(config, name, given)
+    if isinstance(found, type) and issubclass(found, dspy.Signature):
+        raise SettingsError(
+            f"{config.name}: {name} = {given!r} is a dspy.Signature, and a dspy.Module is needed. "
+            f"Wrap it there: program = dspy.Predict({found.__name__})."
+        )
     if not isinstance(found, dspy.Module) and callable(found):
+        _check_takes_nothing(f"{config.name}: {name} = {given!r}", found)
         found = called(config, name, given, found)
     if not isinstance(found, dspy.Module):
         raise SettingsError(
@@ -110,6 +116,19 @@ def program_of(config: ConfigFile, name: str) -> dspy.Module:
             "needed, or a function or class that makes one without arguments."
         )
     return found
+
+
+def _check_takes_nothing(shown: str, function: Callable[..., Any]) -> None:
+    """Nothing, if it can be called without arguments, or it is not known what it takes."""
+    try:
+        inspect.signature(function).bind()
+    except ValueError:
+        return
+    except TypeError as error:
+        raise SettingsError(
+            f"{shown} cannot make a program: {error}. A dspy.Module is needed, or a function or "
+            "class that makes one without arguments."
+        ) from None
 
 
 def _is_text(annotation: str) -> bool:

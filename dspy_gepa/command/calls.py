@@ -172,7 +172,9 @@ def _of_artifact(config: ConfigFile) -> Call:
         text = best if isinstance(best, str) else json.dumps(best, indent=1, ensure_ascii=False)
         return Ran(
             made.run,
-            lambda path: _saved(path, lambda: write_whole(path, text.encode("utf-8"))),
+            lambda path: _saved(
+                path, lambda: write_whole(path, text.encode("utf-8"), "name another file")
+            ),
             "",
         )
 

@@ -33,7 +33,8 @@ def exported(folder: Path, story: Story, member: MemberStory, target: Path) -> P
         )
     for name, text in member.texts.items():
         _predictor(state, name)["signature"]["instructions"] = text
-    write_whole(target, ujson.dumps(state, indent=2, escape_forward_slashes=False).encode())
+    written = ujson.dumps(state, indent=2, escape_forward_slashes=False).encode()
+    write_whole(target, written, "name another file")
     return target
 
 

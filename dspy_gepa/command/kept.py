@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dspy_gepa.command.config_file import ConfigFile, read_config
+from dspy_gepa.command.config_file import KEY_VARIABLE, ConfigFile, read_config
 from dspy_gepa.errors import JournalCorrupt, SettingsError
 from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.store.credentials import credentials
@@ -50,9 +50,16 @@ def keep(config: ConfigFile, folder: Path) -> None:
         "working_folder": os.path.relpath(config.working_folder, folder),
         "values": _plain(config.values),
     }
-    redact = Redactor(credentials(os.environ, {"config": config.values}))
+    redact = Redactor(credentials(os.environ, {"config": _without_names(config.values)}))
     written = json.dumps(redact.hidden(fields), indent=1)
     write_whole(folder / CONFIG, written.encode())
+
+
+def _without_names(value: Any) -> Any:
+    """A config without the names of variables that hold keys: they are no secrets."""
+    if isinstance(value, Mapping):
+        return {n: _without_names(each) for n, each in value.items() if n != KEY_VARIABLE}
+    return [_without_names(each) for each in value] if isinstance(value, list) else value
 
 
 def kept_in(folder: Path) -> KeptConfig:

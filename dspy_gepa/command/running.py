@@ -98,6 +98,8 @@ class _Session:
     watch: _Watch = field(default_factory=_Watch)
     saved: Path | None = None
     """Where the result was saved."""
+    not_saved: str = "the config has no save"
+    """Why it was not, where it was not."""
 
     def carried_out(self) -> tuple[int, Ran | None]:
         """The exit code, and what came of it; what went wrong is said.
@@ -132,14 +134,25 @@ class _Session:
         if self.log_dir is not None:
             observers.append(_Keeper(partial(keep, self.config, self.log_dir)))
         ran = call.run(None if self.log_dir is None else str(self.log_dir), observers)
-        if call.save is not None and self._is_worth_saving(ran, call.save):
+        if call.save is None:
+            return ran
+        self.not_saved = self._why_not_saved(ran, call.save)
+        if not self.not_saved:
             ran.save(call.save)
             self.saved = call.save
         return ran
 
-    def _is_worth_saving(self, ran: Ran, path: Path) -> bool:
-        """Whether there is a result, and not the same one there already."""
-        return bool(ran.result.members) and (bool(self.watch.events) or not path.exists())
+    def _why_not_saved(self, ran: Ran, path: Path) -> str:
+        """Why a result is not saved; empty if it is."""
+        if not ran.result.members:
+            advice = "" if ran.was_interrupted else ". Give larger limits in the config"
+            return (
+                f"{_short(path)} was not written, because the run ended before what it began with "
+                f"was validated{advice}"
+            )
+        if not self.watch.events and path.exists():
+            return f"{_short(path)} was there, and nothing was run"
+        return ""
 
     def _print(self, ran: Ran) -> None:
         story = ran.result.story if self.log_dir is None else story_in(self.log_dir)
@@ -155,6 +168,7 @@ class _Session:
             "spent": asdict(story.total),
             "log_dir": None if self.log_dir is None else str(self.log_dir),
             "saved": None if self.saved is None else str(self.saved),
+            "not_saved": None if self.saved is not None else self.not_saved,
         }
         _print(self.given, values, self._lines(story, ran))
 
@@ -165,6 +179,8 @@ class _Session:
         if self.saved is not None:
             recipe = ran.recipe.format(_short(self.saved))
             yield f"saved       {_short(self.saved)}{f', loads with {recipe}' if recipe else ''}"
+        elif "save" in self.config.values:
+            yield f"not saved   {self.not_saved}"
         if self.log_dir is not None:
             yield f"to look at  dspy-gepa show {_shell(self.log_dir)}"
 

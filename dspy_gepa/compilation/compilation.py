@@ -36,6 +36,7 @@ from dspy_gepa.compilation.verdict import (
     Verifying,
     further_rollouts,
     left_for_search,
+    unvalidated,
     verdict_tally,
 )
 from dspy_gepa.core.budget import NOTHING, Limits
@@ -231,7 +232,7 @@ class Compilation:
         result = replace(_so_far(finish.state, telling), is_stopped=finish.is_stopped)
         if not result.members:
             logger.warning("Stopped before the program was validated: it is returned unchanged.")
-            result = concluded(result, run_dir)
+            result = concluded(replace(result, verdict=unvalidated(task.table)), run_dir)
             return Compiled(build(task.student, task.seed), result, None)
         if absent := [name for name in scores.directions if name not in result.state.objectives]:
             logger.warning("No validated rollout had the objectives %s.", ", ".join(absent))

@@ -32,6 +32,7 @@ __all__ = [
     "further_rollouts",
     "left_for_search",
     "subject_of",
+    "unvalidated",
     "verdict_tally",
 ]
 
@@ -156,6 +157,14 @@ class Verifying:
             counts_failures=True,
             span=finish.state.scale.span,
         )
+
+
+def unvalidated(table: ExampleTable) -> Verdict:
+    """The verdict on a search that ended before it had validated the program as it was given."""
+    if not table.heldout:
+        return NO_HELDOUT
+    reason = "the run ended before the program as it was given was validated"
+    return Verdict(kind="not checked", reason=reason, examples=len(table.heldout))
 
 
 def subject_of(runner: Runner, program: dspy.Module) -> Subject:

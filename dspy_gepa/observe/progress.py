@@ -83,7 +83,7 @@ class Progress:
             return
         if isinstance(event, RequestFailed):
             self._trouble(event, teller)
-        elif isinstance(event, _ANSWERS) and self._is_busy:
+        elif isinstance(event, _ANSWERS) and self._is_busy and not state.ending:
             self._is_busy = False
             self._line(line_of(_note(teller, "answers come again"), columns=self._columns))
         elif isinstance(event, Ended):
@@ -139,7 +139,7 @@ class Progress:
             return
         self._is_busy = True
         again = f"asked again in {event.pause_seconds:.0f} s" if event.pause_seconds else ""
-        cause = " ".join(event.cause.split())[:_LONGEST_CAUSE]
+        cause = _beginning(" ".join(event.cause.split()), _LONGEST_CAUSE)
         what = f"no answer ({cause}) {again}".strip()
         self._line(line_of(_note(teller, what), columns=self._columns))
 
@@ -147,6 +147,14 @@ class Progress:
         self._line(line_of(_note(teller, f"ends: {event.reason}"), columns=self._columns))
         if state.live and not event.is_breakdown:
             self._line("Stopping: what runs is paid for and is waited for (Ctrl-C: at once).")
+
+
+def _beginning(text: str, most: int) -> str:
+    """The text, or as many whole words of it as there is room for; of one long word, a part."""
+    if len(text) <= most:
+        return text
+    words, _, _ = text[: most - 2].rpartition(" ")
+    return f"{words or text[: most - 3]}..."
 
 
 def _note(teller: Teller, what: str) -> Happening:

@@ -54,5 +54,5 @@ def write_report(story: Story, path: Path) -> Path:
         JournalError: there is no room or no right to.
         MissingExtra: jinja2 is not installed.
     """
-    write_whole(path, page_of(story).encode())
+    write_whole(path, page_of(story).encode(), "name another file")
     return path

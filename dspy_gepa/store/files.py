@@ -12,10 +12,16 @@ __all__ = ["flush_folder", "remove_unfinished", "unusable", "write_whole"]
 
 _UNFINISHED = ".dspy_gepa-unfinished"
 """Ends the names of files that are being written. There is one writer, so names are not random."""
+_OTHER_FOLDER = "choose another log_dir"
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, instead: str = _OTHER_FOLDER) -> None:
     """Put this content there at once; on the disk when this returns.
+
+    Args:
+        path: Where.
+        content: What.
+        instead: What a user may do where nothing can be written there.
 
     Raises:
         JournalError: there is no room or no right to; what stood there before still does.
@@ -33,7 +39,7 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
-        raise unusable(path, "cannot be written", error) from error
+        raise unusable(path, "cannot be written", error, instead) from error
 
 
 def flush_folder(folder: Path) -> None:
@@ -53,9 +59,9 @@ def remove_unfinished(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def unusable(path: Path, what: str, error: OSError) -> JournalError:
+def unusable(path: Path, what: str, error: OSError, instead: str = _OTHER_FOLDER) -> JournalError:
     """The error to raise where the system refuses something; says what may help."""
     return JournalError(
         f"{path} {what}: {error.strerror or error}. Check that the disk has room and that this "
-        "user may write there, or choose another log_dir. What was written before stays readable."
+        f"user may write there, or {instead}. What was written before stays readable."
     )

@@ -36,6 +36,9 @@ MISTAKES = [
     ({"program": "codess:program"}, "Is codes.py meant?"),
     ({"program": "codes.py:progam"}, "'program'"),
     ({"program": "codes.py:number"}, "is a int; a dspy.Module is needed"),
+    ({"program": "signed.py:Codes"}, "Wrap it there: program = dspy.Predict(Codes)"),
+    ({"program": "codes.py:shortest"}, "missing a required argument: 'text'. A dspy.Module is"),
+    ({"program": "codes.py:keeps"}, "cannot make a program"),
     ({"program": "codes.py:broken"}, "RuntimeError: the database is away (codes.py, line"),
     (
         {"program": "wrong.py:program"},
@@ -89,6 +92,7 @@ def no_keys(monkeypatch):
 def folder_of_mistakes(folder):
     for name, text in {
         "wrong.py": "nothing",
+        "signed.py": "import dspy\nclass Codes(dspy.Signature):\n    a: str = dspy.InputField()\n",
         "worse.py": "def (",
         "leaves.py": "raise SystemExit(0)",
         "needs.py": "import no_such_package",

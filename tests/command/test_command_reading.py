@@ -153,7 +153,8 @@ def test_a_report_is_made_for_an_old_run(folder, tmp_path, capsys):
         (["runs", "nowhere"], "is no folder"),
         (["show", None, 99], "no member 99"),
         (["diff", None, 0, -1], "no member -1"),
-        (["export", None, 0, "deeper"], "cannot be written"),
+        (["export", None, 0, "deeper"], "may write there, or name another file"),
+        (["report", None, "--output", "deeper"], "may write there, or name another file"),
     ],
 )
 def test_what_is_wrong_is_one_line(folder, tmp_path, capsys, arguments, problem):

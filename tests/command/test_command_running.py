@@ -101,6 +101,41 @@ def test_a_second_run_of_the_same_config_pays_nothing(tmp_path, capsys, server):
     assert instruction_in(tmp_path / "better.json") == INSTRUCTION
 
 
+def test_a_limit_before_anything_was_validated(tmp_path, capsys, server):
+    """That nothing was saved is said, and why; so is why nothing was checked."""
+    config = fill(tmp_path, server.port, heldout="held.csv", max_total_tokens=1)
+    code, out, err = said(capsys, "run", config)
+    assert code == 0
+    assert "not saved   " in out
+    assert "better.json was not written, because the run ended before" in out
+    assert "give heldout=" not in out + err
+    assert not (tmp_path / "better.json").exists()
+    told = json.loads(said(capsys, "run", config, "--json")[1])
+    assert told["saved"] is None
+    assert "was not written, because" in told["not_saved"]
+    assert told["check"]["sentence"].startswith("not checked: the run ended before")
+
+
+def test_what_was_saved_before_is_not_saved_again(tmp_path, capsys, server):
+    """And it is said that it is there; or that the config does not ask for it."""
+    config = fill(tmp_path, server.port)
+    assert json.loads(said(capsys, "run", config, "--json")[1])["not_saved"] is None
+    assert "better.json was there" in said(capsys, "run", config)[1]
+    config = fill(tmp_path, server.port, save=None)
+    told = json.loads(said(capsys, "run", config, "--json")[1])
+    assert told["not_saved"] == "the config has no save"
+
+
+def test_the_kept_config_names_the_variable_of_a_key(tmp_path, capsys, server, monkeypatch):
+    """The variable's name is no secret; the key that it holds is not there."""
+    monkeypatch.setenv("MY_LOCAL_KEY", "sk-local-0123456789abc")
+    lm = {**served(server.port), "api_key_env": "MY_LOCAL_KEY"}
+    said(capsys, "run", fill(tmp_path, server.port, lm=lm, max_metric_calls=4))
+    kept = (tmp_path / "codes-run" / "config.json").read_text()
+    assert json.loads(kept)["values"]["lm"] == lm
+    assert "sk-local" not in kept
+
+
 def test_a_run_at_its_end_is_not_resumed(tmp_path, capsys, server):
     """Exit code 3, one line, and no model is asked."""
     config = fill(tmp_path, server.port)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -119,6 +120,30 @@ def test_a_busy_server_is_said_once_and_that_it_is_back(clock):
     first, second = screen.lines[said:]
     assert "429 RateLimitError" in first
     assert "answers come again" in second
+
+
+def test_nothing_comes_again_in_a_run_that_ended(clock):
+    """What was under way is still answered. Of a long cause there are whole words."""
+    screen = Screen()
+    telling = Telling(clock)
+    progress = Progress(telling, "live", "", lambda _mode: screen)
+    state = start(SETTINGS, WORLD.student)
+    telling.begun_with(state, None)
+    progress.begun(state)
+    said = len(screen.lines)
+    key = RolloutKey(WORLD.student.digest, 10)
+    cause = "LMAuthError: the server refuses the key of this organization"
+    ended = replace(state, ending="LMAuthError")
+    for event, then in (
+        (RequestFailed(key, cause), state),
+        (Ended("LMAuthError", is_breakdown=True), ended),
+        (RolledOut(key, Rollout(1.0)), ended),
+    ):
+        progress(event, then)
+    progress.close()
+    first, last = screen.lines[said:]
+    assert "(LMAuthError: the server refuses the...)" in first
+    assert "ends: LMAuthError" in last
 
 
 def test_the_line_that_changes_says_where_it_stands(clock):
