@@ -73,7 +73,7 @@ def _diff(given: argparse.Namespace) -> int:
         for name in dict.fromkeys([*before.texts, *after.texts])
     }
     changed = {name: both for name, both in texts.items() if both[0] != both[1]}
-    found = compared_lines(before, after)
+    found = compared_lines(before, after, story.minimized)
 
     def lines() -> Iterator[str]:
         for name, both in changed.items():

@@ -39,7 +39,9 @@ def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
     best = None if not members else state.best if outcome.best is None else outcome.best
     returned = outcome.returned if outcome.is_final else best
     is_other = returned is not None and returned > 0
-    comparison = compared(members[0], members[returned or 0]) if is_other else None
+    comparison = (
+        compared(members[0], members[returned or 0], state.settings.minimized) if is_other else None
+    )
     spending = _spending(teller, facts)
     return Story(
         name=facts.name,
@@ -77,6 +79,7 @@ def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
         ended_at=teller.last_at,
         seconds=None if teller.first_at is None else teller.running_seconds,
         objectives=state.objectives,
+        minimized=state.settings.minimized,
         demonstrations=outcome.demonstrations,
         routing=outcome.routing,
     )

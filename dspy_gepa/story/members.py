@@ -135,6 +135,7 @@ def answer_of(rollout: Rollout) -> AnswerStory:
         total_tokens=usage.total_tokens,
         usd=usage.usd,
         unpriced_calls=usage.unpriced_calls,
+        objectives=dict(rollout.objectives),
     )
 
 

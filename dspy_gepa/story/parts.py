@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
@@ -96,6 +96,8 @@ class AnswerStory:
     usd: float = 0.0
     unpriced_calls: int = 0
     """Model calls whose price is not known."""
+    objectives: Mapping[str, float] = field(default_factory=dict)
+    """What the metric scored beside the score, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from dspy_gepa.story.parts import (
     UsedLimit,
 )
 
-__all__ = ["Comparison", "MemberStory", "Pair", "ProposalStory", "Shown", "Story"]
+__all__ = ["Comparison", "MemberStory", "ObjectivePair", "Pair", "ProposalStory", "Shown", "Story"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,27 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectivePair:
+    """An objective of two members, over the examples on which both have a value of it."""
+
+    name: str
+    before: float
+    """Its mean."""
+    after: float
+    examples: int
+    """How many these are."""
+    is_minimized: bool
+    """Whether less of it is better."""
+
+    @property
+    def became(self) -> Literal["better", "worse", "the same"]:
+        """What the mean of the later member is beside that of the other one."""
+        if self.before == self.after:
+            return "the same"
+        return "better" if (self.after < self.before) == self.is_minimized else "worse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Two members on the validation examples that both were run on."""
 
@@ -62,6 +83,8 @@ class Comparison:
     """Those on which it scored lower."""
     same: tuple[int, ...]
     """Those on which they scored the same."""
+    objectives: tuple[ObjectivePair, ...] = ()
+    """By name; empty where the metric scores nothing beside the score."""
 
     @property
     def examples(self) -> int:
@@ -233,6 +256,8 @@ class Story:
     """How long it ran, pauses between sessions left out."""
     objectives: tuple[str, ...] = ()
     """What the metric scores beside the score."""
+    minimized: tuple[str, ...] = ()
+    """Those of the objectives of which less is better."""
     demonstrations: str = ""
     """What came of demonstrations, in words; empty if none were asked for."""
     routing: str = ""

@@ -166,7 +166,7 @@ class Teller:
             if isinstance(what, RequestFailed):
                 spent = spending_of(what.lost)
             else:
-                spent = spending_of(what.charge, what.seconds)
+                spent = spending_of(what.charge, _worked(what))
             self._spending[purpose] = self._spending.get(purpose, Spending()) + spent
             if session >= 0:
                 self._calls[session] += spent.metric_calls
@@ -258,6 +258,13 @@ def spending_of(tally: Tally, seconds: float = 0.0) -> Spending:
         unpriced_calls=tally.unpriced_calls,
         seconds=seconds,
     )
+
+
+def _worked(what: Rollout | Remark | ReflectionAnswer) -> float:
+    """Seconds of work: calls of a reflection that ran side by side count each."""
+    if not isinstance(what, ReflectionAnswer):
+        return what.seconds
+    return max(what.seconds, sum(each.seconds for each in what.exchanges))
 
 
 def _live(state: RunState, ticket: int) -> Proposal:

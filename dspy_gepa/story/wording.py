@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 
 from dspy_gepa.core.budget import unit_in_words
@@ -18,6 +19,7 @@ __all__ = [
     "money",
     "score",
     "score_in_words",
+    "sentences",
     "spent_in_words",
     "took",
 ]
@@ -101,6 +103,15 @@ def spent_in_words(spent: Spending) -> str:
     if spent.total_tokens:
         parts.append(amount(spent.total_tokens, "total_tokens"))
     return ", ".join([*parts, money(spent)])
+
+
+def sentences(text: str, most: int = 600) -> str:
+    """The first whole sentences of a text, in one line; the first one however long it is."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    ends = [found.end() for found in re.finditer(r"[.!?](?=\s)", line)]
+    return line[: max((end for end in ends if end <= most), default=min(ends, default=len(line)))]
 
 
 def first_line(text: str, most: int = 160) -> str:

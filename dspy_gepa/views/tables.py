@@ -103,7 +103,12 @@ def rows_of(story: Story) -> Tables:
         for each in story.proposals
     ]
     scores = [
-        {"member": member.number, "example": example, **asdict(answer)}
+        {
+            "member": member.number,
+            "example": example,
+            **{name: value for name, value in asdict(answer).items() if name != "objectives"},
+            **{f"objective.{name}": value for name, value in answer.objectives.items()},
+        }
         for member in story.members
         for example, answer in member.answers.items()
     ]

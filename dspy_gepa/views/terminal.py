@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from dspy_gepa.story.diff import unified
 from dspy_gepa.story.story import MemberStory, Story
-from dspy_gepa.story.verdict import compared, paired_in_words, seen_in_words
+from dspy_gepa.story.verdict import compared, objectives_in_words, paired_in_words, seen_in_words
 from dspy_gepa.story.wording import clock, counted, listed, moment, money, spent_in_words
 
 __all__ = ["compared_lines", "member_lines", "run_lines", "run_row", "table"]
@@ -21,6 +21,8 @@ def run_lines(story: Story) -> Iterator[str]:
     yield story.headline
     if story.comparison is not None:
         yield paired_in_words(story.comparison)
+        if said := objectives_in_words(story.comparison):
+            yield said
     yield ""
     rows = [
         [
@@ -63,9 +65,10 @@ def member_lines(story: Story, member: MemberStory) -> Iterator[str]:
         yield from unified(change.before, change.after)
 
 
-def compared_lines(before: MemberStory, after: MemberStory) -> str:
-    """Two members on what both were run on."""
-    return paired_in_words(compared(before, after))
+def compared_lines(before: MemberStory, after: MemberStory, minimized: Collection[str]) -> str:
+    """Two members on what both were run on; less is better of the objectives that are minimized."""
+    found = compared(before, after, minimized)
+    return "\n".join(filter(None, [paired_in_words(found), objectives_in_words(found)]))
 
 
 def run_row(story: Story | str) -> list[str]:

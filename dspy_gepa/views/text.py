@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dspy_gepa.errors import readable
 from dspy_gepa.story.diff import changes_between, diffed
 from dspy_gepa.story.story import MemberStory, Story
-from dspy_gepa.story.verdict import compared, paired_in_words, seen_in_words
+from dspy_gepa.story.verdict import compared, objectives_in_words, paired_in_words, seen_in_words
 from dspy_gepa.story.wording import clock, counted, spent_in_words
 
 __all__ = ["block_of", "diff_of", "explained", "member_in_a_line"]
@@ -46,7 +46,9 @@ def _block(story: Story) -> Iterator[str]:
             yield f"  as it was    member 0: {_seen(story.members[0])}{both}"
     yield f"  checked      {_checked(story)}"
     yield f"  spent        {spent_in_words(story.total)}"
+    objectives = objectives_in_words(story.comparison) if story.comparison else ""
     for title, words in (
+        ("objectives", objectives.partition(": ")[2]),
         ("demos", story.demonstrations),
         ("specialists", story.routing),
         ("troubles", _troubles(story)),
@@ -68,7 +70,7 @@ def _checked(story: Story) -> str:
         return story.check.sentence
     if story.check.sentence and "heldout=" not in story.check.sentence:
         return story.check.sentence
-    return "not on examples of its own; give heldout=... to be sure"
+    return "not on examples of its own: compile(..., heldout=0.2) does that"
 
 
 def _troubles(story: Story) -> str:
@@ -87,7 +89,9 @@ def diff_of(story: Story, before: int, after: int) -> str:
         parts.append("\n".join([change.component, *lines]))
     if not parts:
         parts.append("The texts are the same.")
-    return readable("\n\n".join([*parts, paired_in_words(compared(one, two))]))
+    found = compared(one, two, story.minimized)
+    both = "\n".join(filter(None, [paired_in_words(found), objectives_in_words(found)]))
+    return readable("\n\n".join([*parts, both]))
 
 
 def explained(story: Story, number: int) -> str:

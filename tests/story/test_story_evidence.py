@@ -6,6 +6,13 @@ import pytest
 from scripted_engine import scripted_lm
 
 from dspy_gepa import GEPA, load_run
+from dspy_gepa.core.budget import Limits
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.events import Reflected
+from dspy_gepa.core.search import start
+from dspy_gepa.core.state import Settings
+from dspy_gepa.core.work import Exchange, ReflectionAnswer
+from dspy_gepa.story.teller import Teller
 
 TRAIN, VALIDATION = label_task.examples(12), label_task.examples(8)
 
@@ -120,3 +127,12 @@ def test_new_texts_are_what_replies_gave(story):
     for each in kept:
         parent = story.members[each.parents[0]]
         assert [change.before for change in each.changes] == [*parent.texts.values()]
+
+
+def test_calls_of_a_reflection_that_ran_side_by_side_count_each():
+    """What reflections worked is the sum of what is said of each of their calls."""
+    state = start(Settings(train=(0,), validation=(1,), limits=Limits()), Candidate({"self": "a"}))
+    teller = Teller(state)
+    calls = tuple(Exchange(components=(name,), seconds=60.0) for name in ("one", "two"))
+    teller.told(Reflected(ReflectionAnswer(1, {}, seconds=61.0, exchanges=calls)), state)
+    assert teller.spending["reflections"].seconds == 120.0

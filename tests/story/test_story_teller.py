@@ -81,7 +81,7 @@ def test_the_outcome_decides_what_was_returned(done):
 @pytest.mark.parametrize(
     ("sentence", "ending"),
     [
-        ("", "give heldout=... to be sure."),
+        ("", "compile(..., heldout=0.2) does that."),
         ("not checked: the search was interrupted before.", "the search was interrupted before."),
     ],
     ids=["nobody gave any", "interrupted"],

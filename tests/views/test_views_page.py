@@ -1,5 +1,6 @@
 """The page of a run: what it says, and that nothing of it is anything but text."""
 
+import dataclasses
 import html
 import re
 
@@ -13,8 +14,11 @@ from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.story.building import story_of
 from dspy_gepa.story.teller import Teller
+from dspy_gepa.story.wording import sentences
 from dspy_gepa.testing.worlds import RuleWorld
+from dspy_gepa.views.page.charts import curves
 from dspy_gepa.views.page.page import environment_with, page_of
+from dspy_gepa.views.page.rows import PageRows
 from dspy_gepa.views.page.shortening import Shortener
 
 
@@ -129,3 +133,43 @@ def test_long_texts_give_way_to_short_ones(sizes):
     again = [fitting("x" * size).left_out for size in sizes]
     assert fitting.total <= max(10_000, 200 * len(sizes))
     assert all(not left for left, size in zip(again, sizes, strict=True) if size <= 100)
+
+
+def test_what_the_page_says_of_chance_is_of_one_side():
+    """Two better of two: a member that is no better looks so in a quarter of runs."""
+    story = story_of_texts("word")
+    comparison = dataclasses.replace(story.comparison, better=(0, 1), worse=(), same=())
+    rows = PageRows(dataclasses.replace(story, comparison=comparison, members=story.members[:2]))
+    assert "the one member beside the seed" in rows.chance
+    assert "in up to 25 % of runs" in rows.chance
+
+
+def test_dots_lie_on_what_was_estimated_when_members_joined():
+    """As the lines do, and not on what later scores say of the same member."""
+    story = searched(200)
+    (curve, *_) = curves(story)
+    best = [pair.split(",") for pair in curve.best.split()]
+    leading = [m.member for m in story.curve if m.member is not None and m.best == m.member]
+    for dot in curve.dots:
+        if dot.member in leading:
+            assert [str(dot.x), str(dot.y)] in best
+
+
+def test_proposals_are_counted_without_the_seed():
+    """The counts of the filters are those of the attempts, the seed standing apart."""
+    rows = PageRows(story := searched(200))
+    counts = rows.verdicts()
+    assert counts.pop("the seed") == 1
+    assert counts["accepted"] == rows.kept
+    assert sum(counts.values()) == len(story.proposals) - 1
+
+
+def test_what_the_reflection_said_stands_near_the_top_in_whole_sentences():
+    """Its diagnosis, with how many examples it rests on; no sentence is cut."""
+    story = story_of_texts("The limit of steps is too small. " * 30)
+    page = texts(page_of(story))
+    top = page[page.index("What the reflection said") : page.index("What changed")]
+    assert "The limit of steps is too small." in top
+    assert "..." not in top
+    assert sentences("One. Two three. Four", 12) == "One."
+    assert sentences("No end here at all", 5) == "No end here at all"

@@ -83,9 +83,9 @@ def _curve(story: Story, unit: str, label: str, values: Sequence[float]) -> Curv
     for moment, value in zip(story.curve, values, strict=True):
         best.append((x(value), y(moment.best_estimate)))
         seed.append((x(value), y(moment.seed_estimate)))
-        if moment.member is not None and story.members[moment.member].estimate is not None:
-            estimate = story.members[moment.member].estimate or 0.0
-            dots.append(Dot(moment.member, x(value), y(estimate)))
+        if moment.member is not None and moment.member_estimate is not None:
+            # As the lines: what was known then, not what later scores say of it.
+            dots.append(Dot(moment.member, x(value), y(moment.member_estimate)))
     return Curve(
         unit,
         label,

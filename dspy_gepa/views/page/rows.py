@@ -9,8 +9,24 @@ from shlex import quote
 from dspy_gepa.story.diff import Change, changes_between
 from dspy_gepa.story.parts import AnswerStory, ComponentStory, Spending
 from dspy_gepa.story.story import MemberStory, Pair, ProposalStory, Story
-from dspy_gepa.story.verdict import SURE, chance_of, paired_in_words, seen_in_words
-from dspy_gepa.story.wording import amount, clock, counted, first_line, listed, moment, money, took
+from dspy_gepa.story.verdict import (
+    SURE,
+    chance_of,
+    objectives_in_words,
+    paired_in_words,
+    seen_in_words,
+)
+from dspy_gepa.story.wording import (
+    amount,
+    clock,
+    counted,
+    first_line,
+    listed,
+    moment,
+    money,
+    sentences,
+    took,
+)
 
 __all__ = ["PageRows"]
 
@@ -138,9 +154,26 @@ class PageRows:
                 waiting |= {*members[number].parents}
         return [self.story.proposals[members[number].proposal] for number in sorted(made)]
 
+    @property
+    def told(self) -> Sequence[ProposalStory]:
+        """The proposal that made what is returned, and the latest one, if reflections said why."""
+        made = [each for each in self.steps if each.diagnosis or each.lesson][-1:]
+        latest = [each for each in self.story.proposals if each.diagnosis or each.lesson][-1:]
+        return made + [each for each in latest if each not in made]
+
+    def kept_by(self, proposal: ProposalStory) -> str:
+        """On how many examples it rests that a proposal was kept, in words."""
+        parts = (("minibatch", proposal.gate), ("first validation", proposal.validation))
+        said = [f"{name}: {words}" for name, pairs in parts if (words := self.gated(pairs))]
+        return "; ".join(said)
+
+    def whole_sentences(self, text: str) -> str:
+        """The beginning of what a reflection said, not cut within a sentence."""
+        return sentences(text)
+
     def why(self, proposal: ProposalStory) -> str:
         """What its reflection said goes wrong, or of its change, shortly."""
-        return first_line(proposal.diagnosis or proposal.lesson, 300)
+        return sentences(proposal.diagnosis or proposal.lesson, 300)
 
     @property
     def is_without_reasons(self) -> bool:
@@ -181,6 +214,18 @@ class PageRows:
         return "" if comparison is None else paired_in_words(comparison)
 
     @property
+    def is_run_apart(self) -> bool:
+        """Whether seed and returned member were run on different examples."""
+        one, two = self.seed, self.returned
+        return one is not None and two is not None and one.answers.keys() != two.answers.keys()
+
+    @property
+    def objectives(self) -> str:
+        """What became of objectives, in words."""
+        comparison = self.story.comparison
+        return "" if comparison is None else objectives_in_words(comparison)
+
+    @property
     def chance(self) -> str:
         """How often chance alone would show as much, in words."""
         comparison = self.story.comparison
@@ -188,11 +233,16 @@ class PageRows:
             return ""
         chance = chance_of(comparison, len(self.story.members))
         share = "less than 1 %" if chance < 0.01 else f"up to {chance:.0%}".replace("%", " %")
-        tried = counted(len(self.story.members) - 1, "member")
+        tried = len(self.story.members) - 1
+        if tried == 1:
+            return (
+                "If the one member beside the seed were no better, it would look at least this "
+                f"much better in {share} of runs (one-sided sign test)."
+            )
         return (
-            f"If none of the {tried} beside the seed were any better, the most successful of them "
-            f"would look this much better in {share} of runs (sign test, corrected for the number "
-            "of members)."
+            f"If none of the {tried} members beside the seed were any better, the most successful "
+            f"of them would look at least this much better in {share} of runs (one-sided sign "
+            "test, corrected for the number of members)."
         )
 
     def gated(self, pairs: Sequence[Pair]) -> str:
@@ -234,11 +284,15 @@ class PageRows:
                 counts[reason] = counts.get(reason, 0) + 1
         return counts
 
+    def sort(self, proposal: ProposalStory) -> str:
+        """Its verdict, but for the validation of the seed, which is no attempt."""
+        return "the seed" if proposal.kind == "seed" else proposal.verdict or "under way"
+
     def verdicts(self) -> Mapping[str, int]:
         """How many proposals came to each verdict."""
         counts: dict[str, int] = {}
         for proposal in self.story.proposals:
-            verdict = proposal.verdict or "under way"
+            verdict = self.sort(proposal)
             counts[verdict] = counts.get(verdict, 0) + 1
         return counts
 
