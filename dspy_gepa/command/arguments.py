@@ -10,7 +10,7 @@ from typing import Any
 import dspy
 
 from dspy_gepa.command.code import called, is_reference, named
-from dspy_gepa.command.config_file import ConfigFile, read_text
+from dspy_gepa.command.config_file import ConfigFile, placed, read_text
 from dspy_gepa.command.examples import as_examples, rows_of
 from dspy_gepa.command.models import model_of
 from dspy_gepa.compat.names import check_names
@@ -70,6 +70,11 @@ def argument(config: ConfigFile, name: str, annotation: str, *, of_program: bool
     Raises:
         SettingsError: what it names cannot be found.
     """
+    with placed(config, f"{name} = {config.values[name]!r:.200}"):
+        return _argument(config, name, annotation, of_program=of_program)
+
+
+def _argument(config: ConfigFile, name: str, annotation: str, *, of_program: bool) -> Any:
     given = config.values[name]
     if name in MODELS:
         return model_of(config, name, given)

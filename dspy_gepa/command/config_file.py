@@ -5,6 +5,7 @@ Paths in it are relative to it. No key stands in it, because it is committed and
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -19,7 +20,7 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.store.secret import names_secret
 
-__all__ = ["KEY_VARIABLE", "ConfigFile", "read_config", "read_text"]
+__all__ = ["KEY_VARIABLE", "ConfigFile", "placed", "read_config", "read_text"]
 
 KEY_VARIABLE = "api_key_env"
 """In a model's table: the variable of the environment that holds its key."""
@@ -78,6 +79,22 @@ def read_config(path: Path, working_folder: Path) -> ConfigFile:
     plain = {str(name): value for name, value in values.items()}
     _check_no_key(path.name, plain)
     return ConfigFile(path.absolute(), plain, working_folder.absolute())
+
+
+@contextlib.contextmanager
+def placed(config: ConfigFile, setting: str = "") -> Iterator[None]:
+    """Has errors say which setting of which config they come from, where they do not.
+
+    Raises:
+        SettingsError: what is raised within, with its place.
+    """
+    try:
+        yield
+    except SettingsError as error:
+        if config.name in str(error):
+            raise
+        place = f"{config.name}: {setting}" if setting else config.name
+        raise SettingsError(f"{place}: {error}") from error
 
 
 def read_text(path: Path, encoding: str = "utf-8-sig") -> str:

@@ -15,6 +15,7 @@ from dspy_gepa.story.diff import unified
 from dspy_gepa.story.stored import story_in
 from dspy_gepa.story.story import MemberStory, Story
 from dspy_gepa.views.comparing import Comparing, compare
+from dspy_gepa.views.tables import run_values
 from dspy_gepa.views.terminal import compared_lines, member_lines, run_lines, run_row, table
 
 __all__ = ["add_to"]
@@ -101,12 +102,13 @@ def _runs(given: argparse.Namespace) -> int:
     if not given.dir.is_dir():
         raise JournalError(f"{given.dir} is no folder.")
     folders = sorted(path.parent for path in given.dir.rglob("manifest.json"))
-    rows = [[str(folder), *run_row(_story_or_why_not(folder))] for folder in folders]
+    found = {str(folder): _story_or_why_not(folder) for folder in folders}
+    rows = [[name, *run_row(story)] for name, story in found.items()]
     head = ["run", "began", "status", "returned", "seen", "as it was", "cost"]
     _print(
         given,
         lambda: table(head, rows) if rows else [f"There is no run in {given.dir}."],
-        lambda: [dict(zip(head, row, strict=False)) for row in rows],
+        lambda: [{"run": name, **run_values(story)} for name, story in found.items()],
     )
     return 0
 
@@ -119,13 +121,21 @@ def _story_or_why_not(folder: Path) -> Story | str:
 
 
 def _compare(given: argparse.Namespace) -> int:
-    found = compare(story_in(given.old), story_in(given.new))
+    old, new = story_in(given.old), story_in(given.new)
+    for folder, story in ((given.old, old), (given.new, new)):
+        if story.returned is None:
+            raise SettingsError(
+                f"{folder} returned nothing, because no member was validated, so there is nothing "
+                "to compare."
+            )
+    found = compare(old, new)
     if found.examples == 0:
         raise SettingsError(
             f"{given.old} and {given.new} share no validation example that both returned members "
             "were run on, so they cannot be compared."
         )
-    _print(given, lambda: _compared(found, given), lambda: asdict(found))
+    values = {**asdict(found), "regression": found.is_regression}
+    _print(given, lambda: _compared(found, given), lambda: values)
     return 1 if given.fail_on_regression and found.is_regression else 0
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dspy_gepa.command.calls import Call, Ran, call_of, log_dir_of
-from dspy_gepa.command.config_file import ConfigFile, read_config
+from dspy_gepa.command.config_file import ConfigFile, placed, read_config
 from dspy_gepa.command.kept import keep, kept_in
 from dspy_gepa.core.events import Event
 from dspy_gepa.core.state import RunState
@@ -110,8 +110,8 @@ class _Session:
         """
         try:
             with _stdout_for_us(self.given):
-                call = _in_user_code(self.given, lambda: call_of(self.config))
-                ran = _in_user_code(self.given, lambda: self._run(call))
+                call = _in_user_code(self.given, self.config, lambda: call_of(self.config))
+                ran = _in_user_code(self.given, self.config, lambda: self._run(call))
         except KeyboardInterrupt:
             if not self.watch.has_begun:
                 raise
@@ -225,8 +225,8 @@ def _plan(given: argparse.Namespace) -> int:
     config = read_config(given.config, Path.cwd())
     log_dir = log_dir_of(config)
     with _stdout_for_us(given):
-        call = _in_user_code(given, lambda: call_of(config))
-        plan = _in_user_code(given, call.plan)
+        call = _in_user_code(given, config, lambda: call_of(config))
+        plan = _in_user_code(given, config, call.plan)
     there = None
     if log_dir is not None and (log_dir / "manifest.json").exists():
         there = story_in(log_dir)
@@ -252,7 +252,7 @@ def _plan(given: argparse.Namespace) -> int:
     return 0
 
 
-def _in_user_code(given: argparse.Namespace, call: Callable[[], Any]) -> Any:
+def _in_user_code(given: argparse.Namespace, config: ConfigFile, call: Callable[[], Any]) -> Any:
     """What a call gives in which code of the user's runs: what it raises is one line.
 
     Raises:
@@ -263,12 +263,13 @@ def _in_user_code(given: argparse.Namespace, call: Callable[[], Any]) -> Any:
         return made
     if given.traceback:
         traceback.print_exception(made.error)
-    if isinstance(made.error, GEPAError):
-        raise made.error
-    said = " ".join(str(made.error).split())
-    raise SettingsError(
-        f"{type(made.error).__name__}: {said}. With --traceback it is told where."
-    ) from made.error
+    with placed(config):
+        if isinstance(made.error, GEPAError):
+            raise made.error
+        said = " ".join(str(made.error).split())
+        raise SettingsError(
+            f"{type(made.error).__name__}: {said}. With --traceback it is told where."
+        ) from made.error
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dspy_gepa.errors import MissingExtra
 from dspy_gepa.story.story import MemberStory, Story
 
-__all__ = ["SCHEMA", "Tables", "dictionary_of", "rows_of", "tables_of"]
+__all__ = ["SCHEMA", "Tables", "dictionary_of", "rows_of", "run_values", "tables_of"]
 
 SCHEMA = "dspy_gepa.run/2"
 """Under "schema": the number rises where a key means something else or is gone."""
@@ -33,6 +33,25 @@ def _plain(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def run_values(story: Story | str) -> dict[str, Any]:
+    """A run in a list of runs, for programs; the same keys where it cannot be read, and why."""
+    readable = None if isinstance(story, str) else story
+    members = () if readable is None or readable.returned is None else readable.members
+    returned = None if readable is None else readable.returned
+    values: dict[str, Any] = {
+        "began_at": readable and readable.began_at,
+        "status": readable and readable.status,
+        "returned": returned,
+    }
+    for title, number in (("", returned), ("seed_", 0)):
+        member = members[number] if members and number is not None else None
+        for name in ("right", "seen", "mean"):
+            values[f"{title}{name}"] = member and getattr(member, name)
+    for name in ("metric_calls", "total_tokens", "usd", "unpriced_calls"):
+        values[name] = readable and getattr(readable.total, name)
+    return {**values, "problem": story if isinstance(story, str) else None}
 
 
 class Tables(NamedTuple):

@@ -50,6 +50,7 @@ MISTAKES = [
     ({"metric": "codes.py:number"}, "metric"),
     ({"invariants": ["codes.py:shortest"]}, "shortest"),
     # Data.
+    ({"trainset": "trian.jsonl"}, "codes.json: trainset = 'trian.jsonl': "),
     ({"trainset": "trian.jsonl"}, "trian.jsonl cannot be read: No such file"),
     ({"trainset": "train.parquet"}, "a file (.jsonl, .json, .csv)"),
     ({"trainset": "wrong.jsonl"}, "wrong.jsonl, line 2, is no JSON"),
@@ -65,6 +66,7 @@ MISTAKES = [
     ({"inputs": ["mesage"]}, "lacks the input 'mesage'; its fields are message, code"),
     ({"inputs": ["code"]}, "message"),
     # Values.
+    ({"max_metric_calls": "200"}, "codes.json: max_metric_calls='200' was given"),
     ({"max_metric_calls": "many"}, "max_metric_calls='many' was given"),
     ({"max_metric_calls": 0}, "1 is the lowest"),
     ({"auto": "light"}, "2 budgets were given"),
@@ -114,6 +116,7 @@ def test_a_mistake_is_one_line(tmp_path, capsys, settings, told):
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")
     assert told in err
+    assert "codes.json" in err or "log_dir" in settings
     said = [line for line in err.splitlines() if line.startswith("dspy-gepa: ")]
     assert len(said) == 1
     assert "Traceback" not in err

@@ -125,6 +125,51 @@ def test_runs_has_a_row_for_each_directory(folder, capsys):
     assert "cannot be read" in out
 
 
+def test_runs_are_values_for_programs(folder, capsys):
+    """Numbers and null, under names, and the same names where a run cannot be read."""
+    broken = folder.with_name("second run")
+    shutil.copytree(folder, broken)
+    (broken / "events.jsonl").write_text("no journal\n")
+    rows = json.loads(said(capsys, "runs", folder.parent, "--json")[1])
+    shutil.rmtree(broken)
+    whole, other = rows
+    story = load_run(folder).story
+    assert whole["returned"] == 1
+    assert (whole["right"], whole["seen"]) == (story.members[1].right, story.members[1].seen)
+    assert whole["seed_right"] == story.members[0].right
+    assert whole["metric_calls"] == story.total.metric_calls
+    assert whole["began_at"] == story.began_at
+    assert "cannot be read" in other["problem"]
+    assert whole.keys() == other.keys()
+    assert {other[name] for name in other.keys() - {"run", "problem"}} == {None}
+    assert all(name.isidentifier() for name in whole)
+
+
+def test_a_comparison_says_whether_it_is_a_regression(folder, capsys):
+    """For programs."""
+    told = json.loads(said(capsys, "compare", folder, folder, "--json")[1])
+    assert told["regression"] is False
+
+
+def test_a_run_that_returned_nothing_is_compared_with_none(folder, tmp_path, capsys):
+    """It is named, and why."""
+    optimizer = GEPA(
+        label_task.metric,
+        max_metric_calls=60,
+        num_threads=1,
+        reflection_lm=label_task.reflection_lm(),
+        log_dir=str(tmp_path / "new"),
+        max_total_tokens=1,
+    )
+    with dspy.context(lm=label_task.task_lm()):
+        optimizer.compile(
+            dspy.Predict("message -> code"), label_task.examples(8), label_task.examples(8)
+        )
+    code, _, err = said(capsys, "compare", folder, tmp_path / "new")
+    assert code == 2
+    assert "new returned nothing, because no member was validated" in err
+
+
 def test_a_regression_fails_where_that_is_asked_for(folder, tmp_path, capsys):
     """By what is in the examples; the same run against itself is none."""
     compiled(tmp_path / "new", Forgetful())

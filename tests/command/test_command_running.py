@@ -295,18 +295,21 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path, presses):
     assert instruction_in(tmp_path / "better.json") == INSTRUCTION
 
 
-def test_the_configs_of_the_guide_work(tmp_path, capsys):
+def test_the_configs_of_the_guide_work(tmp_path, capsys, monkeypatch):
     """Each block of TOML can be planned, given the files that it names."""
     guide = Path(dspy_gepa.__file__).with_name("README.md").read_text("utf-8")
     blocks = re.findall(r"^```toml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
+    whole, model, artifact = blocks
+    alone = re.sub(r"^reflection_lm = .*\n", "", whole, flags=re.MULTILINE)
+    monkeypatch.setenv("TEAM_KEY", "none")
     fill(tmp_path)
     (tmp_path / "labels.py").write_text((tmp_path / "codes.py").read_text())
     (tmp_path / "scoring.py").write_text("def score(text):\n    return -float(len(text))\n")
     (tmp_path / "valid.csv").write_text("message,code\na,b\nc,d\ne,f\ng,h\ni,j\n")
     for name in ("style.md", "prompt.md"):
         (tmp_path / name).write_text("Be short.\n")
-    for block in blocks:
+    for block in (whole, f"{alone}\n{model}", artifact):
         (tmp_path / "guide.toml").write_text(block)
         code, out, err = said(capsys, "plan", tmp_path / "guide.toml")
         assert (code, err) == (0, "")
