@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields as fields_of
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from dspy_gepa.core.search import evolve
 from dspy_gepa.core.state import RunState
@@ -23,6 +24,9 @@ from dspy_gepa.story.teller import Teller
 from dspy_gepa.values.answers import fields_alone
 
 __all__ = ["facts_of", "in_words", "outcome_of", "stored_story", "story_in", "teller_of"]
+
+
+Part = TypeVar("Part")
 
 
 def stored_story(stored: StoredRun) -> Story:
@@ -110,12 +114,18 @@ def outcome_of(stored: StoredRun, state: RunState) -> Outcome:
     if not fields:
         return NO_OUTCOME
     parts = {
-        "check": Check(**fields["check"]),
-        "for_demonstrations": Spending(**fields["for_demonstrations"]),
-        "afterwards": Spending(**fields["afterwards"]),
+        "check": _known(Check, fields["check"]),
+        "for_demonstrations": _known(Spending, fields["for_demonstrations"]),
+        "afterwards": _known(Spending, fields["afterwards"]),
         "aggregates": tuple(fields["aggregates"]),
     }
-    return Outcome(**{**fields, **parts})
+    return _known(Outcome, {**fields, **parts})
+
+
+def _known(kind: type[Part], fields: Mapping[str, Any]) -> Part:
+    """The part, without fields that another version wrote and this one does not know."""
+    names = {each.name for each in fields_of(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in fields.items() if name in names})
 
 
 def in_words(settings: Mapping[str, object]) -> Mapping[str, str]:

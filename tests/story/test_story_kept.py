@@ -10,6 +10,7 @@ from scripted_engine import scripted_lm
 
 from dspy_gepa import GEPA, load_run, optimize_anything
 from dspy_gepa.errors import GEPAError, WorkerError
+from dspy_gepa.story.stored import story_in
 
 TRAIN, VALIDATION = label_task.examples(12), label_task.examples(8)
 HELD = [
@@ -125,6 +126,19 @@ def test_an_outcome_is_not_that_of_what_came_after(tmp_path):
     compiled(folder, max_metric_calls=100)
     (folder / "outcome.json").write_text(outcome)
     assert not load_run(folder).story.has_outcome
+
+
+def test_fields_of_an_outcome_that_another_version_wrote_are_passed_over(tmp_path):
+    """A directory of yesterday's version is read, whatever it knew beside."""
+    folder = tmp_path / "run"
+    compiled(folder)
+    told = story_in(folder)
+    kept = json.loads((folder / "outcome.json").read_text())
+    for part in (kept["fields"]["story"], kept["fields"]["story"]["afterwards"]):
+        part["of_another_version"] = 1
+    (folder / "outcome.json").write_text(json.dumps(kept))
+    assert told.has_outcome
+    assert story_in(folder) == told
 
 
 def test_so_does_that_of_a_run_that_was_killed_and_carried_on(tmp_path):
