@@ -153,7 +153,7 @@ def fingerprint(state: RunState) -> str:
         (sorted(member.candidate.items()), member.parents, member.ticket, member.scores.tolist())
         for member in state.members
     ]
-    verdicts = [settlement.verdict for settlement in state.history]
+    verdicts = [record.verdict for record in state.history]
     said = repr((told, verdicts, state.spent, state.best))
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 

@@ -240,10 +240,10 @@ def _evaluated(proposal: Proposal, state: RunState) -> dict[str, object]:
 def _committed(
     ticket: int, evaluations: Sequence[Evaluation], state: RunState
 ) -> Iterator[HookCall]:
-    settlement = state.history[ticket]
-    origin, kind, reason = settlement.origin, settlement.verdict.kind, settlement.verdict.reason
+    record = state.history[ticket]
+    origin, kind, reason = record.origin, record.verdict.kind, record.verdict.reason
     iteration, family = {"iteration": ticket}, {"parent_ids": list(origin.parents)}
-    gate = _gate(settlement, evaluations)
+    gate = _gate(record, evaluations)
     score = sum(_scores(state, gate)) if gate else math.nan
     if kind == "accepted":
         joined = {"new_candidate_idx": len(state.members) - 1}
@@ -255,7 +255,7 @@ def _committed(
     elif isinstance(origin, Merge):
         yield "on_merge_rejected", {**iteration, **family, "reason": reason}
     elif kind == "rejected":
-        compared = gate.examples if gate else settlement.reflected_examples
+        compared = gate.examples if gate else record.reflected_examples
         parent = evaluations[0].candidate
         old = sum(_scores(state, Evaluation(parent, compared)))
         fields = {"old_score": old, "new_score": score, "reason": reason}
@@ -265,11 +265,11 @@ def _committed(
     yield from _iteration_end(ticket, state, is_accepted=kind == "accepted")
 
 
-def _gate(settlement: ProposalRecord, evaluations: Sequence[Evaluation]) -> Evaluation | None:
+def _gate(record: ProposalRecord, evaluations: Sequence[Evaluation]) -> Evaluation | None:
     """The child on its minibatch, as far as it came; None if it was not run."""
-    own = [each for each in evaluations if each.candidate == settlement.candidate]
-    if isinstance(settlement.origin, Mutation):
-        own = [each for each in own if {*each.examples} <= {*settlement.reflected_examples}][::-1]
+    own = [each for each in evaluations if each.candidate == record.candidate]
+    if isinstance(record.origin, Mutation):
+        own = [each for each in own if {*each.examples} <= {*record.reflected_examples}][::-1]
     return own[0] if own else None
 
 

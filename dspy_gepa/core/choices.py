@@ -93,13 +93,9 @@ def _after_evaluating_parent(
         if len(looked.examples) < len(drawn_examples):
             return evaluating_parent(parent, drawn_examples, origin.size, len(looked.examples))
         return Settled(parent, Verdict("skipped", "every score on the minibatch is perfect"))
-    visible_proposals = {step.component for rollout in rollouts for step in rollout.trace.steps}
-    visible_proposals |= {
-        name for name, owners in settings.owners.items() if not visible_proposals.isdisjoint(owners)
-    }
-    called = tuple(
-        name for name in parent if name in visible_proposals and name not in settings.frozen
-    )
+    in_use = {step.component for rollout in rollouts for step in rollout.trace.steps}
+    in_use |= {name for name, owners in settings.owners.items() if not in_use.isdisjoint(owners)}
+    called = tuple(name for name in parent if name in in_use and name not in settings.frozen)
     if not called:
         reason = "no component that may be rewritten was called on the minibatch"
         return Settled(parent, Verdict("skipped", reason))
@@ -273,12 +269,10 @@ def _to_decide(
     """On how many examples more a child must be run to pass; 0 if it passes, -1 if not."""
     settings, gate = state.settings, _gate(state, child, parents)
     rows = _parent_scores(state, minibatch, parents)
-    visible_proposals = [*scores, *(score for row in rows for score in row)]
+    known = [*scores, *(score for row in rows for score in row)]
     # A score beyond what is said to be the lowest or the highest says that neither is.
-    lowest = settings.lowest_score if min(visible_proposals) >= settings.lowest_score else -math.inf
-    highest = (
-        settings.perfect_score if max(visible_proposals) <= settings.perfect_score else math.inf
-    )
+    lowest = settings.lowest_score if min(known) >= settings.lowest_score else -math.inf
+    highest = settings.perfect_score if max(known) <= settings.perfect_score else math.inf
     return examples_to_decide(gate, scores, rows, lowest=lowest, highest=highest)
 
 
@@ -312,7 +306,7 @@ def _after_checking_must_pass(
 
 
 def validating(state: RunState, child: Candidate, parents: Sequence[Candidate]) -> Validating:
-    """How a child is validated: beside its parents in rungs, or on the whole set."""
+    """How a child is validated: first on a few examples, as its parents are, or on all of them."""
     settings = state.settings
     if settings.rungs is None:
         return Validating(Evaluation(child, settings.validation))

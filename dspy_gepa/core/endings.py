@@ -187,7 +187,7 @@ def useless_reflections(state: RunState) -> frozenset[int]:
 
     None if one did: then a text may simply have become hard to improve.
     """
-    failed = [settlement.verdict.kind == "failed" for settlement in state.history]
+    failed = [record.verdict.kind == "failed" for record in state.history]
     if not all(map(_has_failed, _reflections(state))):
         return frozenset()
     tickets = frozenset(ticket for ticket, has_failed in enumerate(failed) if has_failed)

@@ -199,9 +199,9 @@ def _sample_view(state: RunState, parent: int, mutation_index: int) -> SampleVie
     member = state.members[parent] if state.members else None
     tried = Counter(
         example
-        for settlement in state.history
-        if isinstance(settlement.origin, Mutation) and settlement.origin.parent == parent
-        for example in settlement.reflected_examples
+        for record in state.history
+        if isinstance(record.origin, Mutation) and record.origin.parent == parent
+        for example in record.reflected_examples
     )
     return SampleView(
         settings.train,

@@ -27,7 +27,7 @@ class PersistentList(Sequence[Value], Generic[Value]):
         self._length = len(self._store)
 
     def plus(self, item: Value) -> PersistentList[Value]:
-        """This log with one more item at its end."""
+        """This list with one more item at its end."""
         longer: PersistentList[Value] = PersistentList.__new__(PersistentList)
         longer._length = self._length + 1
         longer._store = self._store
@@ -69,7 +69,7 @@ class PersistentMap(Mapping[Key, Value], Generic[Key, Value]):
         self._length = 0
 
     def plus(self, key: Key, value: Value) -> PersistentMap[Key, Value]:
-        """This ledger with one more entry, or itself where the key is in already."""
+        """This map with one more entry, or itself if the key is in it already."""
         if key in self:
             return self
         longer: PersistentMap[Key, Value] = PersistentMap.__new__(PersistentMap)

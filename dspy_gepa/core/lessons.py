@@ -71,11 +71,11 @@ def lessons_of(state: RunState, proposal: Proposal) -> tuple[Lesson, ...]:
         if isinstance(state.history[state.members[member].ticket].origin, Mutation)
     ]
     attempts = [
-        _attempted(state, ticket, settlement, origin.visible_proposals)
-        for ticket, settlement in _attempts(state, origin)
+        _attempted(state, ticket, record, origin.visible_proposals)
+        for ticket, record in _attempts(state, origin)
     ]
-    records = [*line[-_MOST_OF_THE_LINE:], *attempts]
-    return tuple(sorted(records, key=lambda lesson: lesson.ticket))
+    lessons = [*line[-_MOST_OF_THE_LINE:], *attempts]
+    return tuple(sorted(lessons, key=lambda lesson: lesson.ticket))
 
 
 def _line(state: RunState, member: int) -> set[int]:
@@ -100,13 +100,11 @@ def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, ProposalReco
     tells_all = state.settings.tells_attempts
     kinds = ("rejected", "accepted") if tells_all else ("rejected",)
     for ticket in reversed(range(origin.visible_proposals)):
-        settlement = state.history[ticket]
-        is_on_parent = (
-            isinstance(settlement.origin, Mutation) and settlement.origin.parent == origin.parent
-        )
-        if is_on_parent and settlement.verdict.kind in kinds:
-            if settlement.candidate != parent:
-                attempts.append((ticket, settlement))
+        record = state.history[ticket]
+        is_on_parent = isinstance(record.origin, Mutation) and record.origin.parent == origin.parent
+        if is_on_parent and record.verdict.kind in kinds:
+            if record.candidate != parent:
+                attempts.append((ticket, record))
             if len(attempts) == _MOST_ATTEMPTS and not tells_all:
                 break
     return attempts
@@ -117,46 +115,46 @@ def _kept(state: RunState, member: Member, visible_proposals: int) -> Lesson:
     own, before = member.results.before(visible_proposals), parent.results.before(visible_proposals)
     gains = np.concatenate([own.scores - before.scores, own.training - before.training])
     gains = gains[~np.isnan(gains)]
-    settlement = state.history[member.ticket]
-    lesson = _lesson(member.ticket, settlement, parent.candidate, gains.tolist(), is_kept=True)
+    record = state.history[member.ticket]
+    lesson = _lesson(member.ticket, record, parent.candidate, gains.tolist(), is_kept=True)
     if not state.settings.tells_attempts:
         return lesson
-    return replace(lesson, evidence=_evidence(state, settlement, visible_proposals))
+    return replace(lesson, evidence=_evidence(state, record, visible_proposals))
 
 
 def _attempted(
-    state: RunState, ticket: int, settlement: ProposalRecord, visible_proposals: int
+    state: RunState, ticket: int, record: ProposalRecord, visible_proposals: int
 ) -> Lesson:
-    assert isinstance(settlement.origin, Mutation)
-    parent = candidate_of(state, settlement.origin.parent)
-    gains = list(_gains(state, settlement, parent, visible_proposals))
-    is_kept = settlement.verdict.kind == "accepted"
-    lesson = _lesson(ticket, settlement, parent, gains, is_kept=is_kept)
-    evidence = _evidence(state, settlement, visible_proposals)
+    assert isinstance(record.origin, Mutation)
+    parent = candidate_of(state, record.origin.parent)
+    gains = list(_gains(state, record, parent, visible_proposals))
+    is_kept = record.verdict.kind == "accepted"
+    lesson = _lesson(ticket, record, parent, gains, is_kept=is_kept)
+    evidence = _evidence(state, record, visible_proposals)
     if not evidence:
         return lesson
-    return replace(lesson, candidate=settlement.candidate, evidence=evidence)
+    return replace(lesson, candidate=record.candidate, evidence=evidence)
 
 
 def _evidence(
-    state: RunState, settlement: ProposalRecord, visible_proposals: int
+    state: RunState, record: ProposalRecord, visible_proposals: int
 ) -> tuple[Evidence, ...]:
     """What is known of a proposal's candidate on the examples that its reflection was shown."""
-    digest = settlement.candidate.digest
-    keys = [RolloutKey(digest, example) for example in settlement.reflected_examples]
+    digest = record.candidate.digest
+    keys = [RolloutKey(digest, example) for example in record.reflected_examples]
     known = [key for key in keys if state.charged.get(key, visible_proposals) < visible_proposals]
     return tuple(Evidence(key.example, state.known[key]) for key in known)
 
 
 def _gains(
-    state: RunState, settlement: ProposalRecord, parent: Candidate, visible_proposals: int
+    state: RunState, record: ProposalRecord, parent: Candidate, visible_proposals: int
 ) -> Iterator[float]:
     """How much higher what was proposed scored than the parent, on what both were run on."""
     first = state.settings.rungs.first if state.settings.rungs else None
     for example in dict.fromkeys(
-        (*settlement.reflected_examples, *state.settings.validation_order[:first])
+        (*record.reflected_examples, *state.settings.validation_order[:first])
     ):
-        keys = [RolloutKey(each.digest, example) for each in (settlement.candidate, parent)]
+        keys = [RolloutKey(each.digest, example) for each in (record.candidate, parent)]
         if all(state.charged.get(key, visible_proposals) < visible_proposals for key in keys):
             new, old = (state.known[key].score for key in keys)
             yield 0.0 if new == old else new - old
@@ -164,17 +162,17 @@ def _gains(
 
 def _lesson(
     ticket: int,
-    settlement: ProposalRecord,
+    record: ProposalRecord,
     parent: Candidate,
     gains: list[float],
     *,
     is_kept: bool,
 ) -> Lesson:
-    changed = (name for name, text in settlement.candidate.items() if text != parent.get(name))
+    changed = (name for name, text in record.candidate.items() if text != parent.get(name))
     return Lesson(
         ticket,
         tuple(changed),
-        settlement.lesson,
+        record.lesson,
         is_kept,
         gained=sum(gain > 0 for gain in gains),
         lost=sum(gain < 0 for gain in gains),

@@ -80,7 +80,7 @@ class Mutation:
     mends: int = 0
     """How often a text of it that does not run may go back: what the budget had room for."""
     size: int = 0
-    """How many of the looks make its minibatch; 0 for all."""
+    """How many of the drawn examples make its minibatch; 0 for all."""
 
     @property
     def parents(self) -> tuple[int, ...]:

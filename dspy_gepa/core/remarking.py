@@ -56,7 +56,7 @@ class _Told:
 
 
 def _told(state: RunState, visible_proposals: int) -> dict[str, _Told]:
-    """What the first `visible_proposals` proposals were told, by component."""
+    """What the visible proposals were told, by component."""
     by_component: dict[str, _Told] = {}
     for key, remark in state.remarks.items():
         if state.charged.get(key, visible_proposals) < visible_proposals and remark.metric_calls:
@@ -81,10 +81,8 @@ def _is_own(remark: Remark, rollout: Rollout) -> bool:
 def _is_worth_it(
     state: RunState, key: RemarkKey, remarks_before: dict[str, _Told], visible_proposals: int
 ) -> bool:
-    before, is_known = (
-        remarks_before.get(key.component),
-        state.charged.get(key, visible_proposals) < visible_proposals,
-    )
+    before = remarks_before.get(key.component)
+    is_known = state.charged.get(key, visible_proposals) < visible_proposals
     if is_known or before is None or key.example in before.examples:
         return True
     chance = stream(state.settings.seed, "remark", *key)

@@ -1,4 +1,4 @@
-"""Validation in rungs: a child on few validation examples, a member on more where it pays.
+"""Validation in steps: a child on few validation examples, a member on more where it pays.
 
 Full validation of every child is what most of the published search's budget goes into.
 """

@@ -73,7 +73,7 @@ __all__ = ["decide", "decisions", "evolve", "requests", "shortage", "start"]
 def start(settings: Settings, seed: Candidate, examples: tuple[int, ...] | None = None) -> RunState:
     """The state before anything happened: the seed is about to be validated, or to be written.
 
-    It is validated on these examples; by default on the first rung of them or on all, as far as
+    It is validated on these examples; by default on the first of them or on all, as far as
     the limit allows.
     """
     if examples is None:
@@ -301,19 +301,14 @@ def _begun(ticket: int, origin: Origin, phase: Phase) -> Proposal:
 
 def _entered(proposal: Proposal, phase: Phase) -> Proposal:
     evaluations = (*proposal.evaluations, *evaluations_of(phase))
-    remarks, reflected_examples, mended = (
-        proposal.remarks,
-        proposal.reflected_examples,
-        proposal.mended,
-    )
+    remarks, mended = proposal.remarks, proposal.mended
+    reflected_examples = proposal.reflected_examples
     if isinstance(phase, Remarking):
         remarks = (*remarks, *phase.remarks)
     if isinstance(phase, Reflecting):
         # The second time and later it is about a text of its own.
-        reflected_examples, mended = (
-            reflected_examples or phase.evaluation.examples,
-            mended + bool(reflected_examples),
-        )
+        mended += bool(reflected_examples)
+        reflected_examples = reflected_examples or phase.evaluation.examples
     return replace(
         proposal,
         phase=phase,
@@ -356,7 +351,7 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
         if asked in state.remarks and asked not in charged:
             charged = charged.plus(asked, first.ticket)
             charge += state.remarks[asked].charge
-    settlement = ProposalRecord(
+    record = ProposalRecord(
         first.origin,
         first.phase.candidate,
         verdict,
@@ -373,7 +368,7 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
     return replace(
         state,
         live=tuple(rest),
-        history=state.history.plus(settlement),
+        history=state.history.plus(record),
         members=members,
         charged=charged,
         streaks=streaks,

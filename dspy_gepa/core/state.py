@@ -294,7 +294,7 @@ class RunState:
         results, spent = [member.results for member in members], self.spent.metric_calls
         if over < len(self.history):
             results = [each.before(over) for each in results]
-            spent = sum(settlement.charge.metric_calls for settlement in self.history[:over])
+            spent = sum(record.charge.metric_calls for record in self.history[:over])
         scores = _stacked([each.scores for each in results], len(self.settings.validation))
         columns = self._columns(results) if self.settings.frontier != "instance" else scores
         training = _stacked([each.training for each in results], len(self.settings.train))
@@ -354,7 +354,7 @@ class RunState:
     def origins(self) -> Iterator[Origin]:
         """How each proposal began, the newest first."""
         yield from (proposal.origin for proposal in reversed(self.live))
-        yield from (settlement.origin for settlement in reversed(self.history))
+        yield from (record.origin for record in reversed(self.history))
 
     def is_done(self, evaluation: Evaluation) -> bool:
         """Whether all rollouts of an evaluation are answered."""

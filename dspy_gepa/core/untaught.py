@@ -23,11 +23,11 @@ def untaught(state: RunState) -> Breakdown | None:
     settings, failures = state.settings, dict[int, Rollout]()
     least = min(settings.max_failures_in_a_row, len(settings.train))
     # The newest first: mostly one of its examples settles it.
-    for settlement in reversed(state.history):
-        if not isinstance(settlement.origin, Mutation):
+    for record in reversed(state.history):
+        if not isinstance(record.origin, Mutation):
             continue
-        parent = candidate_of(state, settlement.origin.parent).digest
-        for example in settlement.origin.drawn_examples:
+        parent = candidate_of(state, record.origin.parent).digest
+        for example in record.origin.drawn_examples:
             rollout = state.known.get(RolloutKey(parent, example))
             if rollout is None:
                 continue

@@ -163,7 +163,7 @@ def has_scored(rollout: Rollout) -> bool:
 
 def _texts(state: RunState) -> dict[str, Candidate]:
     """Digest to candidate, of all that were evaluated."""
-    candidates = [settlement.candidate for settlement in state.history]
+    candidates = [record.candidate for record in state.history]
     candidates += [e.candidate for proposal in state.live for e in proposal.evaluations]
     return {candidate.digest: candidate for candidate in candidates}
 

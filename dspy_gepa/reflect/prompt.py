@@ -165,11 +165,11 @@ def render(
         media_kind: "image", "audio", "file" or "attachment"; "" for what is no medium.
     """
     page = _Page(context, template)
-    blocks, media = _numbered(records, page, limits, media_kind)
+    in_words, media = _numbered(records, page, limits, media_kind)
     free = limits.prompt_characters - len(page.text())
     fixed_tokens = 0 if limits.prompt_tokens is None else count_tokens(page.text())
     while free >= _LEAST_ROOM:
-        text = page.with_examples(blocks, free)
+        text = page.with_examples(in_words, free)
         shown = tuple(titled for titled in media if titled[0] in text)
         if limits.prompt_tokens is None:
             return Prompt(text, shown)
@@ -252,10 +252,10 @@ def _numbered(
         most = min(most, limits.prompt_tokens // 2 // limits.tokens_per_medium)
     for tries in itertools.count():
         marks = Marks(media_kind, most=most, prefix="attached " * tries)
-        blocks = worded(records, marks)
+        in_words = worded(records, marks)
         # Every text of the prompt stands in this, each title as often as it was written by anybody.
-        if not marks.media or marks.are_unmistakable_in(repr((blocks, page))):
-            return blocks, marks.media
+        if not marks.media or marks.are_unmistakable_in(repr((in_words, page))):
+            return in_words, marks.media
     raise AssertionError  # pragma: no cover - texts end, prefixes do not
 
 

@@ -78,7 +78,7 @@ def run_loop(
     """
     begun_seconds = time.monotonic()
     pace = pace or Pace(executor.slots)
-    desk = _Dispatcher(executor, pace, _deadline(state, begun_seconds), beginnings)
+    dispatcher = _Dispatcher(executor, pace, _deadline(state, begun_seconds), beginnings)
     message: Answer | Stop | None = None
     error: BaseException | None = None
     is_stopped = False
@@ -96,15 +96,21 @@ def run_loop(
             if stop := _stop(state, events, stoppers):
                 message = stop
                 continue
-            stop = desk.begin(state, is_new=any(map(_makes_work, events)))
-            if stop is None and not executor.in_flight and (state.ending or not desk.has_waiting):
-                desk.close()
+            stop = dispatcher.begin(state, is_new=any(map(_makes_work, events)))
+            if (
+                stop is None
+                and not executor.in_flight
+                and (state.ending or not dispatcher.has_waiting)
+            ):
+                dispatcher.close()
                 seconds = time.monotonic() - begun_seconds
                 was_interrupted = was_pressed() or state.ending == INTERRUPTED
                 return RunOutcome(
                     state, error, is_stopped or was_pressed(), seconds, was_interrupted
                 )
-            message = stop or desk.next_said(is_ending=bool(state.ending), was_pressed=was_pressed)
+            message = stop or dispatcher.next_message(
+                is_ending=bool(state.ending), was_pressed=was_pressed
+            )
 
 
 @dataclass
@@ -172,7 +178,7 @@ class _Dispatcher:
     def _is_beside(self, request: Request) -> bool:
         return self.executor.reflects_beside and isinstance(request, ReflectionRequest)
 
-    def next_said(
+    def next_message(
         self, *, is_ending: bool, was_pressed: Callable[[], bool]
     ) -> Answer | Stop | None:
         """The next answer or stop; None if it is time to begin something."""

@@ -65,8 +65,8 @@ def proposals_of(teller: Teller) -> tuple[ProposalStory, ...]:
     state = teller.state
     joined = {member.ticket: number for number, member in enumerate(state.members)}
     over = (
-        _over(state, ticket, settlement, teller.notes.get(ticket, Note()), joined.get(ticket))
-        for ticket, settlement in enumerate(state.history)
+        _over(state, ticket, record, teller.notes.get(ticket, Note()), joined.get(ticket))
+        for ticket, record in enumerate(state.history)
     )
     live = (_live(state, each, teller.notes.get(each.ticket, Note())) for each in state.live)
     return (*over, *live)

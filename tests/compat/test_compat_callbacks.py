@@ -140,9 +140,9 @@ def test_merges_are_told_as_merges():
     assert rejected
     assert len(attempted) == len(accepted) + len(rejected)
     for told in attempted:
-        settlement = state.history[told["iteration"]]
-        assert told["parent_ids"] == list(settlement.origin.parents)
-        assert told["merged_candidate"] == dict(settlement.candidate)
+        record = state.history[told["iteration"]]
+        assert told["parent_ids"] == list(record.origin.parents)
+        assert told["merged_candidate"] == dict(record.candidate)
 
 
 def test_examples_stand_for_their_ids():
@@ -162,7 +162,7 @@ def test_a_minibatch_without_a_mistake_is_told_as_skipped():
     world = ChanceWorld(scores=(0.0, 1.0), crashes=0.0, silence=0.0)
     callback, state = heard(world)
     skipped = callback.told("on_evaluation_skipped")
-    verdicts = [settlement.verdict for settlement in state.history]
+    verdicts = [record.verdict for record in state.history]
     assert [told["reason"] for told in skipped] == [
         verdict.reason for verdict in verdicts if verdict.kind == "skipped"
     ]

@@ -30,7 +30,7 @@ MIXES = st.builds(
 
 
 def attempts(history):
-    """How many settlements are attempts at a new candidate."""
+    """How many proposals are attempts at a new candidate."""
     return sum(isinstance(each.origin, Mutation | Merge) for each in history)
 
 
@@ -232,8 +232,8 @@ def test_a_run_that_a_limit_ends_names_its_unit(case):
 def test_every_proposal_costs_at_most_what_it_held(case):
     """Unit by unit, costs that are known afterwards left out."""
     state, _ = finished(case, case[0])
-    for settlement in state.history:
-        pairs = zip(astuple(settlement.charge), astuple(settlement.origin.hold), strict=True)
+    for record in state.history:
+        pairs = zip(astuple(record.charge), astuple(record.origin.hold), strict=True)
         assert all(charge <= hold for charge, hold in pairs)
 
 

@@ -65,7 +65,7 @@ def play(task, *, limit=200, executor=None, **settings):
 
 def verdicts(state, *, first=1, last=None):
     """The verdicts on proposals, the seed left out."""
-    return [settlement.verdict for settlement in state.history[first:last]]
+    return [record.verdict for record in state.history[first:last]]
 
 
 def test_the_seed_is_validated_first():
@@ -189,7 +189,7 @@ def test_texts_of_a_member_are_not_paid_again():
     assert verdicts(state)[0].kind == "accepted"
     assert set(verdicts(state, first=2)) == {Verdict("rejected", "member 1 has the same texts")}
     free = Tally(reflection_calls=1, proposals=1)
-    assert {settlement.charge for settlement in state.history[2:]} == {free}
+    assert {record.charge for record in state.history[2:]} == {free}
 
 
 def test_twins_in_one_window_make_one_member():
@@ -201,7 +201,7 @@ def test_twins_in_one_window_make_one_member():
         Verdict("accepted", "validated"),
         Verdict("rejected", "member 1 has the same texts"),
     ]
-    assert [settlement.charge.metric_calls for settlement in state.history[:3]] == [2, 6, 0]
+    assert [record.charge.metric_calls for record in state.history[:3]] == [2, 6, 0]
 
 
 def test_a_proposal_holds_its_worst_case():

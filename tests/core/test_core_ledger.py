@@ -11,7 +11,7 @@ ADDITIONS = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 6)), max_size=
 
 
 @given(st.lists(st.integers(), max_size=4), ADDITIONS)
-def test_every_version_of_a_log_is_a_list_of_its_own(items, additions):
+def test_every_version_of_a_list_is_a_list_of_its_own(items, additions):
     """However versions branch, each has the items of the list that was built beside it."""
     versions, models = [PersistentList(items)], [list(items)]
     for version, item in additions:
@@ -60,7 +60,7 @@ def test_every_version_of_a_ledger_is_a_mapping_of_its_own(additions):
 
 
 def test_a_known_key_makes_no_new_version():
-    """Adding a key that is in already gives the ledger itself."""
+    """Adding a key that is in already gives the map itself."""
     ledger = PersistentMap().plus("a", 1)
     assert ledger.plus("a", 2) is ledger
 
@@ -83,7 +83,7 @@ def test_a_log_can_grow_while_it_is_read(start):
 
 
 def test_a_ledger_can_grow_while_it_is_read():
-    """Reading a ledger shows its own entries, whatever is added meanwhile."""
+    """Reading a map shows its own entries, whatever is added meanwhile."""
     ledger = PersistentMap().plus("a", 1).plus("b", 2)
     grown = ledger
     read = []

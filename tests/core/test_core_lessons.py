@@ -180,11 +180,11 @@ def test_lessons_are_words_of_the_reflection_and_outcomes_of_the_engine():
         assert tickets == sorted(set(tickets))
         assert all(ticket < origin.visible_proposals for ticket in tickets)
         for lesson in request.lessons:
-            settlement = state.history[lesson.ticket]
+            record = state.history[lesson.ticket]
             assert lesson.words == f"lesson of {lesson.ticket}"
             assert lesson.is_kept == (lesson.ticket in line)
-            assert lesson.is_kept == (settlement.verdict.kind == "accepted")
-            assert lesson.is_kept or settlement.origin.parent == origin.parent
+            assert lesson.is_kept == (record.verdict.kind == "accepted")
+            assert lesson.is_kept or record.origin.parent == origin.parent
             assert 0 < lesson.gained + lesson.lost <= lesson.examples or not lesson.is_kept
             kept, rejected = kept + lesson.is_kept, rejected + (not lesson.is_kept)
     assert kept
@@ -196,17 +196,17 @@ def test_a_kept_change_has_gained_on_what_both_were_run_on():
     asked, state = asked_in(SerialExecutor)
     request = list(asked.values())[-1]
     lesson = next(lesson for lesson in request.lessons if lesson.is_kept)
-    settlement = state.history[lesson.ticket]
-    parent = state.members[settlement.origin.parent].candidate
+    record = state.history[lesson.ticket]
+    parent = state.members[record.origin.parent].candidate
     gains = []
     for example in range(16):
-        keys = [RolloutKey(each.digest, example) for each in (settlement.candidate, parent)]
+        keys = [RolloutKey(each.digest, example) for each in (record.candidate, parent)]
         if all(key in state.charged for key in keys):
             new, old = (state.known[key].score for key in keys)
             gains.append(new - old)
     assert 0 < lesson.examples <= 2 * len(gains)
     assert lesson.gained > lesson.lost
-    changed = {name for name, text in settlement.candidate.items() if text != parent[name]}
+    changed = {name for name, text in record.candidate.items() if text != parent[name]}
     assert set(lesson.components) == changed
 
 
@@ -318,12 +318,12 @@ def test_a_repair_is_one_question_more_and_both_answers_are_one():
     first, second = worker.asked
     assert (first.key, second.key) == (ReflectionKey(1), ReflectionKey(1, is_repair=True))
     assert second == replace(first, repairs=(NO_TEXT,))
-    settlement = state.history[1]
-    assert dict(settlement.candidate) == {"a": "answer rule0", "b": "answer rule1 rule3"}
-    assert (settlement.diagnosis, settlement.lesson) == ("a is at fault", "second")
-    assert settlement.charge.reflection_calls == state.spent.reflection_calls == 2
-    assert settlement.charge.usd == pytest.approx(0.75)
-    assert settlement.charge.total_tokens == 135
+    record = state.history[1]
+    assert dict(record.candidate) == {"a": "answer rule0", "b": "answer rule1 rule3"}
+    assert (record.diagnosis, record.lesson) == ("a is at fault", "second")
+    assert record.charge.reflection_calls == state.spent.reflection_calls == 2
+    assert record.charge.usd == pytest.approx(0.75)
+    assert record.charge.total_tokens == 135
 
 
 def test_a_repair_that_gives_nothing_leaves_what_the_first_answer_gave():

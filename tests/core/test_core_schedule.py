@@ -87,17 +87,15 @@ def test_a_minibatch_holds_failures_and_successes():
     recording = Recording()
     state = run_loop(start(SETTINGS, WORLD.student), SerialExecutor(WORLD), [recording]).state
     kinds = set()
-    for settlement in state.history:
-        if isinstance(settlement.origin, Mutation) and settlement.reflected_examples:
-            parent = state.members[settlement.origin.parent].candidate
-            found = [
-                WORLD.rollout(parent, example).score for example in settlement.reflected_examples
-            ]
+    for record in state.history:
+        if isinstance(record.origin, Mutation) and record.reflected_examples:
+            parent = state.members[record.origin.parent].candidate
+            found = [WORLD.rollout(parent, example).score for example in record.reflected_examples]
             assert len(found) == SETTINGS.minibatch_sizes[0]
             assert found == sorted(found)
             assert found[0] == 0.0
-            first = settlement.origin.drawn_examples[: SETTINGS.minibatch_sizes[0]]
-            if set(settlement.reflected_examples) != set(first):
+            first = record.origin.drawn_examples[: SETTINGS.minibatch_sizes[0]]
+            if set(record.reflected_examples) != set(first):
                 assert {WORLD.rollout(parent, example).score for example in first} == {1.0}
             kinds.add(tuple(found))
     assert len(kinds) > 2

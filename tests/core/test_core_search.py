@@ -47,7 +47,7 @@ def answered(state, *, times=1):
 
 
 def begun(settings=SETTINGS):
-    """A run whose seed is validated, with its first proposals rolling."""
+    """A run whose seed is validated, and whose first proposals run their parents."""
     state = told(start(settings, WORLD.student), None)
     while not state.members:
         state = told(state, WORLD(requests(state)[-1]))

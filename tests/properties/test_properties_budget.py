@@ -17,7 +17,7 @@ from dspy_gepa.testing.witness import Recording, Witness
 
 
 def attempts(history):
-    """How many settlements are attempts at a new candidate."""
+    """How many proposals are attempts at a new candidate."""
     return sum(isinstance(each.origin, Mutation | Merge) for each in history)
 
 
@@ -46,7 +46,7 @@ def test_the_tally_is_the_workers_own_count(case, seed):
     done = (*state.known.values(), *state.remarks.values(), *reflections)
     charges = [each.charge for each in done]
     assert state.spent == sum(charges, Tally(proposals=state.tally.proposals))
-    assert state.spent == sum((settlement.charge for settlement in state.history), NOTHING)
+    assert state.spent == sum((record.charge for record in state.history), NOTHING)
 
 
 @given(CASES, st.integers(0, 999))
@@ -67,8 +67,8 @@ def test_the_limit_holds_after_every_event(case, seed):
         # What validates a member further runs beside the window.
         begun = [each for each in state.live if not isinstance(each.origin, Revalidation)]
         assert len(begun) <= (settings.window if state.members else 2)
-    for settlement in recording.states[-1].history:
-        assert is_within(settlement.charge, settlement.origin.hold)
+    for record in recording.states[-1].history:
+        assert is_within(record.charge, record.origin.hold)
 
 
 @given(CASES)
