@@ -21,10 +21,12 @@ __all__ = ["Cautious"]
 _TRIFLE = 1e-9
 """As a share of the span of scores: so little is no difference."""
 _PERFECT_BY_CHANCE = 0.35
-"""How probably at most one of all members would be perfect if they were like the seed. Our choice:
-a single member that is perfect on up to a dozen examples is returned where the seed failed on one
-of them; of several it takes more. Then what is returned is worse in hardly one draw of twenty, but
-on a single example."""
+"""How probably, at most, any of all members would be perfect if all were like the seed. Our choice:
+where the seed fails on one example, a single member that is perfect on all is returned if these are
+up to 19; of more examples or of several members the seed has to fail on two or more. So few
+examples cannot tell a better member from one that is a little worse than a good seed: one alone
+that is perfect on two to six is often the latter. Over many tasks that is rare, and how rare is in
+`benchmarks/README.md`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +55,20 @@ class Cautious:
         """One for each member; for the seed its estimate."""
         estimates, others = view.estimates(), max(1, len(view.scores) - 1)
         unsure = self.deviations * estimates.lead_deviations
-        by_chance = others * _by_chance(view.scores, _TRIFLE * view.span)
+        trifle = _TRIFLE * view.span
+        by_chance = others * _by_chance(view.scores, trifle)
         is_sure = estimates.means - estimates.means[0] >= unsure
         is_sure |= by_chance <= 1 - NormalDist().cdf(self.deviations)
-        is_highest = _is_highest(view.scores)
+        is_highest = _is_highest(view.scores, trifle)
         if others * _all_like(is_highest[0], view.scores[0]) <= _PERFECT_BY_CHANCE:
             is_sure |= is_highest.all(axis=1)
         ranks: Vector = np.where(is_sure, estimates.means, estimates.means - unsure)
         return ranks
 
 
-def _is_highest(scores: Scores) -> Flags:
-    """For every score whether it is the highest that was seen of anybody."""
-    is_highest: Flags = scores >= np.fmax.reduce(scores, axis=None, initial=-inf)
+def _is_highest(scores: Scores, trifle: float) -> Flags:
+    """For every score whether it is the highest that was seen of anybody, but for a trifle."""
+    is_highest: Flags = scores >= np.fmax.reduce(scores, axis=None, initial=-inf) - trifle
     return is_highest
 
 

@@ -172,6 +172,19 @@ def test_no_member_ranks_above_its_estimate_and_the_seed_at_its_own(matrix):
     assert (ranks <= bolder + 1e-9).all()
 
 
+ROUNDED = 0.7 + 0.2 + 0.1
+"""Weights that make one, but for rounding."""
+
+
+def test_what_is_perfect_but_for_rounding_is_perfect():
+    """A metric that adds up weighted parts gives less than one by the last digit: a child's such
+    score is as high as the others, and a seed with such scores has no fault."""
+    assert ROUNDED < 1.0
+    assert returned([0.0, 1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, ROUNDED]) == 1
+    assert returned([ROUNDED] * 4 + [0.5], [1.0] * 4 + [0.5]) == 0
+    assert returned([ROUNDED] * 5, [1.0] * 5, [0.5] * 5) == 0
+
+
 def test_a_perfect_seed_is_returned_beside_other_perfect_members():
     """Nothing better than it is known, whatever other children did."""
     ones, most = [1.0] * 20, [1.0] * 18 + [0.0] * 2
