@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import pickle
+import reprlib
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,6 +24,9 @@ CANNOT_TRAVEL = (
     pickle.PickleError,
 )
 """What an object raises that cannot be sent or cannot be read again."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 def at_fault(value: object, name: str, can_be_sent: Callable[[object], bool]) -> str:
@@ -46,11 +50,12 @@ def at_fault(value: object, name: str, can_be_sent: Callable[[object], bool]) ->
 def _parts(value: object) -> Iterator[tuple[str, object]]:
     """What is sent with a value, each with what its name adds to that of the whole."""
     if isinstance(value, dict):
-        yield from ((f"[{key!r}]", part) for key, part in value.items())
+        yield from ((f"[{_shown(key)}]", part) for key, part in value.items())
+        yield from ((f" (its key {_shown(key)})", key) for key in value)
     elif isinstance(value, (list, tuple)):
         yield from ((f"[{position}]", part) for position, part in enumerate(value))
     elif isinstance(value, (set, frozenset)):
-        yield from ((f" (its item {part!r:.80})", part) for part in value)
+        yield from ((f" (its item {_shown(part)})", part) for part in value)
     if isinstance(value, functools.partial):
         yield from ((".func", value.func), (".args", value.args), (".keywords", value.keywords))
     elif isinstance(value, types.MethodType):
@@ -62,9 +67,16 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
     elif isinstance(value, property):
         yield from ((f".{key}", getattr(value, key)) for key in ("fget", "fset", "fdel"))
     elif isinstance(value, type):
+        yield from ((f" (its base {base.__qualname__})", base) for base in value.__bases__)
+        yield " (its class)", type(value)
         yield from ((f".{key}", part) for key, part in vars(value).items())
     else:
         yield from _of_instance(value)
+
+
+def _shown(key: object) -> str:
+    """A key or an item in a short line, also if its own `__repr__` raises."""
+    return " ".join(_SHORT.repr(key).split())
 
 
 def _of_function(function: types.FunctionType) -> Iterator[tuple[str, object]]:
@@ -110,6 +122,7 @@ def _of_instance(value: object) -> Iterator[tuple[str, object]]:
             yield " (its state)", own
     if not isinstance(value, (dict, list, tuple)):
         yield from ((f"[{position}]", part) for position, part in enumerate(items or ()))
-        yield from ((f"[{key!r}]", part) for key, part in pairs or ())
+        yield from ((f"[{_shown(key)}]", part) for key, part in pairs or ())
     for position, part in enumerate(arguments or ()):
-        yield f" (what it is made from, {position})", part
+        is_class = part is type(value)
+        yield " (its class)" if is_class else f" (what it is made from, {position})", part

@@ -47,6 +47,13 @@ class Plain:
         """Bound, it takes the object along."""
 
 
+class Unspeakable(Plain):
+    """Has no words for itself."""
+
+    def __repr__(self):
+        raise ZeroDivisionError
+
+
 class Stateful(Plain):
     """Leaves one attribute out."""
 
@@ -92,6 +99,16 @@ class Reduced(Plain):
         (collections.deque([1, LOCK]), "[1]"),
         (collections.defaultdict(list, a=[LOCK]), "['a'][0]"),
         (collections.OrderedDict(a=LOCK), "['a']"),
+        ({Unspeakable(lock=LOCK)}, " (its item <Unspeakable instance at "),
+        ({"a": {Plain(lock=LOCK): 1}}, "['a'] (its key <"),
+        ({Unspeakable(lock=LOCK): 1}, " (its key <Unspeakable instance at "),
+        ({"a\n" * 99: LOCK}, "['a"),
+        (defined("class Base:\n lock = LOCK\nclass made(Base): ..."), " (its base Base).lock"),
+        (defined("class Own:\n lock = LOCK\nmade = Own()"), " (its class).lock"),
+        (
+            defined("class Own(type):\n lock = LOCK\nclass made(metaclass=Own): ..."),
+            " (its class).lock",
+        ),
         (functools.partial(print, 1, LOCK), ".args[1]"),
         (functools.partial(print, sep=LOCK), ".keywords['sep']"),
         (Stateful(left_out=LOCK, inner=Plain(lock=LOCK)), ".inner.lock"),
@@ -99,7 +116,8 @@ class Reduced(Plain):
     ],
 )
 def test_what_cannot_be_sent_is_named(value, place):
-    """In functions, their defaults and globals, classes, slots, and what holds items."""
+    """In functions, their defaults and globals, classes and those above them, slots, and what holds
+    items; keys and items that cannot be shown included."""
     with pytest.raises(SettingsError, match="cannot be sent") as caught:
         sendable(value, "The program")
     assert str(caught.value).startswith(f"The program{place}")
