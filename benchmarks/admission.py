@@ -31,7 +31,7 @@ def published(rate: float, random: np.random.Generator) -> bool:
 
 
 def default(rate: float, random: np.random.Generator, size: int, gate: Gate) -> bool:
-    """Whether an equal child passes the default search's minibatch and first rung."""
+    """Whether an equal child passes the default search's minibatch and first validation."""
     parent, child = (random.random((2, size)) < rate).astype(float)
     if not gate(child.tolist(), [parent.tolist()]):
         return False

@@ -105,8 +105,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             "cartesian". Objectives count in all but the first.
         aggregate_metric: A function from all validation pairs of example and prediction to the
             score by which the winner is chosen. Then each member is validated on all of them.
-        search: "default", which validates in rungs and learns from failures, or "paper", the
-            published algorithm to the letter. What follows is chosen by it where it is None.
+        search: "default", which validates a child on a few examples first and learns from
+            failures, or "paper", the published algorithm to the letter. What follows is chosen by
+            it where it is None.
         reflection_minibatch_size: Training examples that a proposal learns from and is compared on.
             By default 3, 5 or 8, of which the run finds out the best; 3 in the paper's search, and
             with `skip_perfect_score=False`.

@@ -125,7 +125,7 @@ def _paper(config: Config, selection: Selection | None) -> dict[str, Any]:
 def _default(
     config: Config, limits: Limits, selection: Selection | None, text_merge: TextMerge
 ) -> dict[str, Any]:
-    """Validation in rungs, parents and winner by estimate."""
+    """Validation on a few examples first; parents and winner by estimate."""
     search, scores = config.search, config.scores
     is_in_a_hurry = search.prefer == "time"
     chosen: dict[str, Any] = {

@@ -53,11 +53,6 @@ class Estimates:
     """The variance of a score that member and example leave unexplained."""
 
     @property
-    def deviations(self) -> Vector:
-        """The standard deviation of every mean."""
-        return np.sqrt(np.diag(self.covariance))
-
-    @property
     def lead_deviations(self) -> Vector:
         """The standard deviation of every mean's distance from the first member's."""
         own, shared = np.diag(self.covariance), self.covariance[0]

@@ -36,8 +36,9 @@ def settings_for_mode(
 
     A single task has one problem, so there is nothing to validate and nobody to merge with; climbed
     alone it stalls, so whatever comes to a score is kept, and may be gone on from. Several
-    problems that are all to be solved want no rungs: those drop a specialist. Only generalization
-    to unseen examples is what `GEPA` does, by whose own choice it searches.
+    problems that are all to be solved are validated on at once: a few of them would drop a
+    specialist. Only generalization to unseen examples is what `GEPA` does, by whose own choice it
+    searches.
     """
     config = asked.shared
     usual = settings_for(

@@ -60,7 +60,7 @@ class Note:
     reference: tuple[Evaluation, ...] = ()
     """The seed's on the anchors."""
     validation: Evaluation | None = None
-    """On the first rung."""
+    """On the first validation examples."""
     exchanges: list[Exchange] = field(default_factory=list)
 
 

@@ -1,4 +1,4 @@
-"""The columns of the frontier that are made of objectives, in runs that validate in rungs."""
+"""The columns of the frontier that are made of objectives, in runs that validate in steps."""
 
 from dataclasses import dataclass, field, replace
 
