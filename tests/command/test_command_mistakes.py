@@ -55,6 +55,7 @@ MISTAKES = [
     ({"trainset": "train.parquet"}, "a file (.jsonl, .json, .csv)"),
     ({"trainset": "wrong.jsonl"}, "wrong.jsonl, line 2, is no JSON"),
     ({"trainset": "wrong.csv"}, "wrong.csv, line 3, has another number of cells"),
+    ({"trainset": "twice.csv"}, "twice.csv has several columns with the name 'code'"),
     ({"trainset": "prompt.json"}, "prompt.json holds a dict; a list of examples is needed"),
     ({"trainset": "empty.jsonl"}, "empty.jsonl has no examples in it"),
     ({"trainset": "latin.csv"}, "latin.csv is no text in UTF-8"),
@@ -100,6 +101,7 @@ def folder_of_mistakes(folder):
         "needs.py": "import no_such_package",
         "wrong.jsonl": '{"message": "a"}\n{"message": \n',
         "wrong.csv": "message,code\na,b\na,b,c\n",
+        "twice.csv": "message,code,code\na,b,c\n",
         "prompt.json": "{}",
         "empty.jsonl": "\n",
     }.items():
