@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dspy_gepa.command.arguments import is_none
 from dspy_gepa.command.calls import Call, Ran, call_of, log_dir_of
 from dspy_gepa.command.config_file import ConfigFile, placed, read_config
 from dspy_gepa.command.kept import keep, kept_in
@@ -179,7 +180,7 @@ class _Session:
         if self.saved is not None:
             recipe = ran.recipe.format(_short(self.saved))
             yield f"saved       {_short(self.saved)}{f', loads with {recipe}' if recipe else ''}"
-        elif "save" in self.config.values:
+        elif not is_none(self.config.values.get("save")):
             yield f"not saved   {self.not_saved}"
         if self.log_dir is not None:
             yield f"to look at  dspy-gepa show {_shell(self.log_dir)}"

@@ -22,6 +22,8 @@ MISTAKES = [
     ({"metric": None}, 'metric = "file.py:metric"'),
     ({"trainset": None}, 'trainset = "train.jsonl"'),
     ({"lm": None}, 'lm = "openai/gpt-4.1-mini"'),
+    ({"lm": "none", "task_model": "none"}, 'lm = "openai/gpt-4.1-mini"'),
+    ({**ARTIFACT, "reflection_lm": "none"}, "no model that could write better texts"),
     ({**ARTIFACT, "reflection_lm": None}, "no model that could write better texts"),
     ({**ARTIFACT, "max_metric_calls": 3}, "'max_evals'"),
     # Keys.
@@ -72,6 +74,8 @@ MISTAKES = [
     ({"max_metric_calls": 0}, "1 is the lowest"),
     ({"auto": "light"}, "2 budgets were given"),
     ({"search": "papr"}, "allowed"),
+    ({"frozen": ["tool:search"]}, "the components are ['self']"),
+    ({"repairs": "none"}, "repairs='none' was given"),
     ({"lm": 7}, "the name of a model is needed"),
     ({"lm": {"temperature": 0}}, "the name of a model is needed"),
     ({"log_dir": 7}, "a path is needed, or false for none"),
