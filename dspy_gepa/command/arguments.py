@@ -89,9 +89,9 @@ def _plain_argument(config: ConfigFile, name: str, annotation: Any) -> Any:
     given = config.values[name]
     if name == "artifact":
         given = _with_code(config, name, _from_files(config, given))
-    given = _with_texts(config, name, given)
     if name == "references":
         return _references(config, given)
+    given = _with_texts(config, given)
     return given if _is_text(annotation) else _with_code(config, name, given)
 
 
@@ -160,27 +160,33 @@ def _with_code(config: ConfigFile, name: str, given: Any) -> Any:
     return named(config, name, given) if is_reference(given) else given
 
 
-def _with_texts(config: ConfigFile, name: str, given: Any) -> Any:
+def _with_texts(config: ConfigFile, given: Any) -> Any:
     """The value with what stands in a file in place of `{ file = "..." }`."""
+    if isinstance(given, list):
+        return [_with_texts(config, each) for each in given]
     if not isinstance(given, Mapping):
         return given
-    if list(given) == ["file"] and isinstance(given["file"], str):
+    if _names_file(given):
         return read_text(config.beside(given["file"]), "utf-8")
-    return {key: _with_texts(config, name, value) for key, value in given.items()}
+    return {key: _with_texts(config, value) for key, value in given.items()}
+
+
+def _names_file(given: Any) -> bool:
+    return isinstance(given, Mapping) and [*given] == ["file"] and isinstance(given["file"], str)
 
 
 def _from_files(config: ConfigFile, given: Any) -> Any:
     """An artifact that is named by its file."""
     if isinstance(given, str) and config.is_file(given):
         return {"file": given}
-    if isinstance(given, Mapping) and list(given) != ["file"]:
+    if isinstance(given, Mapping) and not _names_file(given):
         return {name: _from_files(config, value) for name, value in given.items()}
     return given
 
 
 def _references(config: ConfigFile, given: Any) -> Any:
-    if isinstance(given, str):
-        return str(config.beside(given))
+    """The paths of files, or names with texts."""
     if isinstance(given, list):
-        return [str(config.beside(each)) if isinstance(each, str) else each for each in given]
-    return given
+        return [_references(config, each) for each in given]
+    path = given["file"] if _names_file(given) else given
+    return str(config.beside(path)) if isinstance(path, str) else _with_texts(config, path)
