@@ -145,7 +145,8 @@ def _in_words(error: Exception) -> str:
     said = " ".join(str(error).split())
     words = f"{type(error).__name__}: {said}" if said else type(error).__name__
     steps = traceback.extract_tb(error.__traceback__)
-    own = [each for each in steps if not each.filename.startswith("<frozen")][-1:]
+    # The first step is where we made the call; one with wrong arguments has no other.
+    own = [each for each in steps[1:] if not each.filename.startswith("<frozen")][-1:]
     if isinstance(error, SyntaxError) or not own:
         return f"{words}."
     return f"{words} ({Path(own[0].filename).name}, line {own[0].lineno})."
