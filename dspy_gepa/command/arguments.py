@@ -81,7 +81,9 @@ def _argument(config: ConfigFile, name: str, annotation: Any, *, of_program: boo
             return as_examples(config, name, given)
         return listed(name, rows_of(config, name, given))
     if name == "teacher":
-        return program_of(config, name)
+        several = given if isinstance(given, list) else [given]
+        teachers = [program_of(config, name, each) for each in several]
+        return teachers if several is given else teachers[0]
     return _plain_argument(config, name, annotation)
 
 
@@ -95,13 +97,12 @@ def _plain_argument(config: ConfigFile, name: str, annotation: Any) -> Any:
     return given if _is_text(annotation) else _with_code(config, name, given)
 
 
-def program_of(config: ConfigFile, name: str) -> dspy.Module:
+def program_of(config: ConfigFile, name: str, given: Any) -> dspy.Module:
     """The program of this name, or the one that is made by what has it.
 
     Raises:
         SettingsError: it is neither.
     """
-    given = config.values[name]
     found = named(config, name, given)
     if isinstance(found, type) and issubclass(found, dspy.Signature):
         raise SettingsError(

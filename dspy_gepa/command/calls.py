@@ -108,7 +108,8 @@ def _of_program(config: ConfigFile) -> Call:
         if name not in config.values:
             raise SettingsError(f'{config.name} has no {name}. Name one: {name} = "{example}".')
     save = _save_path(config, ".json")
-    program, metric = program_of(config, "program"), _metric(config)
+    program = program_of(config, "program", config.values["program"])
+    metric = _metric(config)
     lm = _lm(config)
     given = {
         name: argument(config, name, annotation, of_program=True)

@@ -247,6 +247,7 @@ def test_a_text_is_improved_by_a_config(tmp_path, capsys):
         {"perfect_score": "none", "skip_perfect_score": False},
         {"references": ["prompt.txt"], "invariants": ["codes.py:keeps"], "must_pass": rows(1)},
         {"lm": None, "task_model": served(9), "prompt_model": "openai/n"},
+        {"teacher": ["codes.py:program", "codes.py:made"]},
         {"auto": "none", "heldout": "none", "valset": "none", "prompt_model": "none"},
         {"log_dir": "none", "save": "none", "executor": "none"},
         {"objectives": ["quality:strict", "cost"], "constraints": ["tone:polite"]},
