@@ -35,8 +35,8 @@ def open_folders(config: ConfigFile) -> None:
 
 
 def _open(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    """Have modules sought there first, as Python does in the folder of a script."""
+    sys.path[:] = [str(folder), *(each for each in sys.path if each != str(folder))]
 
 
 def named(config: ConfigFile, argument: str, text: object) -> Any:
@@ -79,6 +79,8 @@ def called(config: ConfigFile, argument: str, text: object, function: Any) -> An
 
 
 def _of_module(shown: str, config: ConfigFile, name: str) -> ModuleType:
+    # A file that was named before has put its own folder first.
+    open_folders(config)
     loaded = catching(lambda: importlib.import_module(name))
     if not isinstance(loaded, Failed):
         return loaded

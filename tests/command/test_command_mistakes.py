@@ -216,3 +216,15 @@ def test_modules_stay_apart(tmp_path, capsys):
         assert main(["plan", str(config)]) == 0
     assert "json.py" in capsys.readouterr().out
     assert sys.modules["json"] is json
+
+
+def test_a_module_is_sought_beside_the_config_first(tmp_path, capsys):
+    """Also where the file of the program stands beside another module of that name."""
+    config = fill(tmp_path, program="inner/made.py:program", metric="scores_here:metric")
+    (tmp_path / "scores_here.py").write_text((tmp_path / "codes.py").read_text())
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "made.py").write_text("import beside_made\nfrom codes import program\n")
+    (tmp_path / "inner" / "beside_made.py").write_text("")
+    (tmp_path / "inner" / "scores_here.py").write_text("raise RuntimeError('not this one')\n")
+    code = main(["plan", str(config)])
+    assert (code, capsys.readouterr().err) == (0, "")
