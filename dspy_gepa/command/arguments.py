@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
-import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import dspy
 
@@ -17,17 +18,11 @@ from dspy_gepa.compat.names import check_names
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.improvement.config import listed
 
-__all__ = ["annotations_of", "argument", "check_known", "program_of"]
+__all__ = ["annotations_of", "argument", "check_known", "is_none", "program_of"]
 
 MODELS = frozenset({"lm", "reflection_lm", "prompt_model", "task_model"})
 EXAMPLES = frozenset({"trainset", "valset", "heldout", "must_pass"})
 ROWS = frozenset({"dataset", "valset", "testset"})
-_TEXT = frozenset({"str", "None", "Sequence", "os.PathLike"})
-"""What stands in the annotation of an argument that is a text, or several, and nothing else."""
-_LITERAL = re.compile(r"Literal\[[^\]]*\]")
-_WORD = re.compile(r"[A-Za-z_][\w.]*")
-_NONE = "none"
-"""What stands for None, which TOML cannot write."""
 _MEANT = {
     "lm": ("model",),
     "program": ("student", "module"),
@@ -40,11 +35,12 @@ _MEANT = {
 """Settings of a config, and what they are called in calls or elsewhere."""
 
 
-def annotations_of(*functions: Callable[..., Any]) -> dict[str, str]:
+def annotations_of(*functions: Callable[..., Any]) -> dict[str, Any]:
     """Every argument that can be named, with its annotation."""
     return {
-        name: str(parameter.annotation)
+        name: hints[name]
         for function in functions
+        for hints in [get_type_hints(function)]
         for name, parameter in inspect.signature(function).parameters.items()
         if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
     }
@@ -64,7 +60,7 @@ def check_known(config: ConfigFile, known: Iterable[str]) -> None:
     check_names(config.values, names, config.name)
 
 
-def argument(config: ConfigFile, name: str, annotation: str, *, of_program: bool) -> Any:
+def argument(config: ConfigFile, name: str, annotation: Any, *, of_program: bool) -> Any:
     """The value of a setting, as the function takes it.
 
     Raises:
@@ -74,8 +70,10 @@ def argument(config: ConfigFile, name: str, annotation: str, *, of_program: bool
         return _argument(config, name, annotation, of_program=of_program)
 
 
-def _argument(config: ConfigFile, name: str, annotation: str, *, of_program: bool) -> Any:
+def _argument(config: ConfigFile, name: str, annotation: Any, *, of_program: bool) -> Any:
     given = config.values[name]
+    if is_none(given) and not {NoneType, Any}.isdisjoint(_leaves(annotation)):
+        return None
     if name in MODELS:
         return model_of(config, name, given)
     if name in (EXAMPLES if of_program else ROWS):
@@ -83,29 +81,28 @@ def _argument(config: ConfigFile, name: str, annotation: str, *, of_program: boo
             return as_examples(config, name, given)
         return listed(name, rows_of(config, name, given))
     if name == "teacher":
-        return program_of(config, name)
+        several = given if isinstance(given, list) else [given]
+        teachers = [program_of(config, name, each) for each in several]
+        return teachers if several is given else teachers[0]
     return _plain_argument(config, name, annotation)
 
 
-def _plain_argument(config: ConfigFile, name: str, annotation: str) -> Any:
+def _plain_argument(config: ConfigFile, name: str, annotation: Any) -> Any:
     given = config.values[name]
     if name == "artifact":
-        given = _from_files(config, given)
-    given = _with_texts(config, name, given)
+        given = _with_code(config, name, _from_files(config, given))
     if name == "references":
         return _references(config, given)
-    if _is_text(annotation):
-        return given
-    return None if given == _NONE else _with_code(config, name, given)
+    given = _with_texts(config, given)
+    return given if _is_text(annotation) else _with_code(config, name, given)
 
 
-def program_of(config: ConfigFile, name: str) -> dspy.Module:
+def program_of(config: ConfigFile, name: str, given: Any) -> dspy.Module:
     """The program of this name, or the one that is made by what has it.
 
     Raises:
         SettingsError: it is neither.
     """
-    given = config.values[name]
     found = named(config, name, given)
     if isinstance(found, type) and issubclass(found, dspy.Signature):
         raise SettingsError(
@@ -136,9 +133,26 @@ def _check_takes_nothing(shown: str, function: Callable[..., Any]) -> None:
         ) from None
 
 
-def _is_text(annotation: str) -> bool:
-    """Whether an argument is a text or several: in it, `a:b` names nothing in code."""
-    return {*_WORD.findall(_LITERAL.sub("", annotation))} <= _TEXT
+def is_none(given: Any) -> bool:
+    """Whether a value stands for None, which TOML cannot write."""
+    return given is None or given == "none"
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether an argument is made of texts: in it, `a:b` names nothing in code."""
+    return str in (leaves := {*_leaves(annotation)}) and leaves <= {str, bool, NoneType}
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """The types of which an annotation is made, without containers and alternatives."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        yield from map(type, get_args(annotation))
+    elif origin is None or origin is collections.abc.Callable:
+        yield origin or annotation
+    else:
+        for each in get_args(annotation):
+            yield from _leaves(each)
 
 
 def _with_code(config: ConfigFile, name: str, given: Any) -> Any:
@@ -147,27 +161,33 @@ def _with_code(config: ConfigFile, name: str, given: Any) -> Any:
     return named(config, name, given) if is_reference(given) else given
 
 
-def _with_texts(config: ConfigFile, name: str, given: Any) -> Any:
+def _with_texts(config: ConfigFile, given: Any) -> Any:
     """The value with what stands in a file in place of `{ file = "..." }`."""
+    if isinstance(given, list):
+        return [_with_texts(config, each) for each in given]
     if not isinstance(given, Mapping):
         return given
-    if list(given) == ["file"] and isinstance(given["file"], str):
+    if _names_file(given):
         return read_text(config.beside(given["file"]), "utf-8")
-    return {key: _with_texts(config, name, value) for key, value in given.items()}
+    return {key: _with_texts(config, value) for key, value in given.items()}
+
+
+def _names_file(given: Any) -> bool:
+    return isinstance(given, Mapping) and [*given] == ["file"] and isinstance(given["file"], str)
 
 
 def _from_files(config: ConfigFile, given: Any) -> Any:
     """An artifact that is named by its file."""
     if isinstance(given, str) and config.is_file(given):
         return {"file": given}
-    if isinstance(given, Mapping) and list(given) != ["file"]:
+    if isinstance(given, Mapping) and not _names_file(given):
         return {name: _from_files(config, value) for name, value in given.items()}
     return given
 
 
 def _references(config: ConfigFile, given: Any) -> Any:
-    if isinstance(given, str):
-        return str(config.beside(given))
+    """The paths of files, or names with texts."""
     if isinstance(given, list):
-        return [str(config.beside(each)) if isinstance(each, str) else each for each in given]
-    return given
+        return [_references(config, each) for each in given]
+    path = given["file"] if _names_file(given) else given
+    return str(config.beside(path)) if isinstance(path, str) else _with_texts(config, path)

@@ -14,7 +14,7 @@ from typing import Any
 import dspy
 
 from dspy_gepa.anything import improvement_for, optimize_anything
-from dspy_gepa.command.arguments import annotations_of, argument, check_known, program_of
+from dspy_gepa.command.arguments import annotations_of, argument, check_known, is_none, program_of
 from dspy_gepa.command.code import called, named, open_folders
 from dspy_gepa.command.config_file import ConfigFile
 from dspy_gepa.command.models import model_of
@@ -31,7 +31,7 @@ from dspy_gepa.store.files import write_whole
 
 __all__ = ["Call", "Ran", "call_of", "log_dir_of"]
 
-_CONSTRUCTOR, _COMPILE = annotations_of(GEPA), annotations_of(GEPA.compile)
+_CONSTRUCTOR, _COMPILE = annotations_of(GEPA.__init__), annotations_of(GEPA.compile)
 _ANYTHING = annotations_of(optimize_anything)
 _ELSEWHERE = frozenset({"student", "seed_candidate", "test_set", "config", "batch_evaluator"})
 """Arguments that have another name in a config, or none."""
@@ -94,7 +94,7 @@ def call_of(config: ConfigFile) -> Call:
 def log_dir_of(config: ConfigFile) -> Path | None:
     """The run directory; by default it stands beside the config. None if none is wanted."""
     given = config.values.get("log_dir", f"{config.path.stem}-run")
-    if given is None or given is False:
+    if is_none(given) or given is False:
         return None
     if not isinstance(given, str) or not given.strip():
         raise SettingsError(
@@ -108,7 +108,8 @@ def _of_program(config: ConfigFile) -> Call:
         if name not in config.values:
             raise SettingsError(f'{config.name} has no {name}. Name one: {name} = "{example}".')
     save = _save_path(config, ".json")
-    program, metric = program_of(config, "program"), _metric(config)
+    program = program_of(config, "program", config.values["program"])
+    metric = _metric(config)
     lm = _lm(config)
     given = {
         name: argument(config, name, annotation, of_program=True)
@@ -151,7 +152,7 @@ def _of_artifact(config: ConfigFile) -> Call:
         for name, annotation in _ANYTHING.items()
         if name in config.values and name != "log_dir"
     }
-    if lm.get("lm") is None and "reflection_lm" not in given and dspy.settings.lm is None:
+    if not lm and given.get("reflection_lm") is None and dspy.settings.lm is None:
         raise SettingsError(
             f"{config.name} names no model that could write better texts: "
             'reflection_lm = "openai/gpt-5", for instance.'
@@ -183,7 +184,8 @@ def _of_artifact(config: ConfigFile) -> Call:
 
 def _lm(config: ConfigFile) -> dict[str, Any]:
     """What DSPy is told for the time of the call: the model that runs the program."""
-    return {"lm": model_of(config, "lm", config.values["lm"])} if "lm" in config.values else {}
+    given = config.values.get("lm")
+    return {} if is_none(given) else {"lm": model_of(config, "lm", given)}
 
 
 def _metric(config: ConfigFile) -> Any:
@@ -196,7 +198,8 @@ def _metric(config: ConfigFile) -> Any:
 def _check_has_model(config: ConfigFile, program: dspy.Module, lm: dict[str, Any]) -> None:
     predictors = program.predictors()
     has_own = bool(predictors) and all(getattr(each, "lm", None) for each in predictors)
-    if lm or has_own or dspy.settings.lm is not None or "task_model" in config.values:
+    has_other = not is_none(config.values.get("task_model")) or dspy.settings.lm is not None
+    if lm or has_own or has_other:
         return
     raise SettingsError(
         f'{config.name} names no model that runs the program: lm = "openai/gpt-4.1-mini", for '
@@ -211,7 +214,7 @@ def _save_path(config: ConfigFile, ending: str) -> Path | None:
         SettingsError: nothing can be saved there.
     """
     given = config.values.get("save")
-    if given is None:
+    if is_none(given):
         return None
     shown = f"{config.name}: save = {given!r:.200}"
     if not isinstance(given, str) or not given.strip() or not given.endswith(ending):

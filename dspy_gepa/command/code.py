@@ -35,8 +35,8 @@ def open_folders(config: ConfigFile) -> None:
 
 
 def _open(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    """Have modules sought there first, as Python does in the folder of a script."""
+    sys.path[:] = [str(folder), *(each for each in sys.path if each != str(folder))]
 
 
 def named(config: ConfigFile, argument: str, text: object) -> Any:
@@ -79,6 +79,8 @@ def called(config: ConfigFile, argument: str, text: object, function: Any) -> An
 
 
 def _of_module(shown: str, config: ConfigFile, name: str) -> ModuleType:
+    # A file that was named before has put its own folder first.
+    open_folders(config)
     loaded = catching(lambda: importlib.import_module(name))
     if not isinstance(loaded, Failed):
         return loaded
@@ -145,7 +147,8 @@ def _in_words(error: Exception) -> str:
     said = " ".join(str(error).split())
     words = f"{type(error).__name__}: {said}" if said else type(error).__name__
     steps = traceback.extract_tb(error.__traceback__)
-    own = [each for each in steps if not each.filename.startswith("<frozen")][-1:]
+    # The first step is where we made the call; one with wrong arguments has no other.
+    own = [each for each in steps[1:] if not each.filename.startswith("<frozen")][-1:]
     if isinstance(error, SyntaxError) or not own:
         return f"{words}."
     return f"{words} ({Path(own[0].filename).name}, line {own[0].lineno})."

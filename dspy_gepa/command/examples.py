@@ -66,7 +66,7 @@ def as_examples(config: ConfigFile, argument: str, given: Any) -> Any:
     inputs = config.values.get("inputs") if inputs is None else inputs
     if isinstance(inputs, str):
         inputs = [inputs]
-    if not isinstance(rows, list):
+    if isinstance(rows, (str, bytes)) or not isinstance(rows, (Sequence, Iterator)):
         return rows
     place = f"{config.name}: {argument}"
     return [_example(f"{place}[{number}]", row, inputs) for number, row in enumerate(rows)]
@@ -84,7 +84,8 @@ def _example(place: str, row: object, inputs: Any) -> object:
         )
     if absent := [name for name in inputs if name not in row]:
         raise SettingsError(f"{place} lacks the input {absent[0]!r}; its fields are {fields}.")
-    return dspy.Example(**row).with_inputs(*inputs)
+    # Not by keywords: a field may have the name of one of the constructor's own.
+    return dspy.Example(dict(row)).with_inputs(*inputs)
 
 
 def _json_lines(path: str, text: str) -> Iterator[Any]:
@@ -110,7 +111,11 @@ def _json(place: str, text: str) -> Any:
 
 def _table(path: str, text: str) -> Iterator[Any]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    usual_limit = csv.field_size_limit(len(text))
     try:
+        head = list(reader.fieldnames or ())
+        if twice := [name for name in head if name and head.count(name) > 1]:
+            raise SettingsError(f"{path} has several columns with the name {twice[0]!r}.")
         for row in reader:
             if None in row or None in row.values():
                 raise SettingsError(
@@ -119,6 +124,8 @@ def _table(path: str, text: str) -> Iterator[Any]:
             yield row
     except csv.Error as error:
         raise SettingsError(f"{path}, line {reader.line_num}, is no CSV: {error}.") from None
+    finally:
+        csv.field_size_limit(usual_limit)
 
 
 _READERS = {".jsonl": _json_lines, ".json": _json_list, ".csv": _table}

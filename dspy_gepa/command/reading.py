@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dspy_gepa.command.exporting import exported
-from dspy_gepa.errors import JournalError, SettingsError, readable
+from dspy_gepa.command.printing import printed
+from dspy_gepa.errors import JournalError, SettingsError
 from dspy_gepa.story.diff import unified
 from dspy_gepa.story.stored import story_in
 from dspy_gepa.story.story import MemberStory, Story
@@ -58,10 +58,10 @@ def _command(
 def _show(given: argparse.Namespace) -> int:
     story = story_in(given.dir)
     if given.member is None:
-        _print(given, lambda: run_lines(story), lambda: asdict(story))
+        printed(given, lambda: run_lines(story), lambda: asdict(story))
         return 0
     member = _member(story, given.member)
-    _print(given, lambda: member_lines(story, member), lambda: asdict(member))
+    printed(given, lambda: member_lines(story, member), lambda: asdict(member))
     return 0
 
 
@@ -84,7 +84,7 @@ def _diff(given: argparse.Namespace) -> int:
             yield "The texts are equal."
         yield found
 
-    _print(
+    printed(
         given,
         lines,
         lambda: {
@@ -105,7 +105,7 @@ def _runs(given: argparse.Namespace) -> int:
     found = {str(folder): _story_or_why_not(folder) for folder in folders}
     rows = [[name, *run_row(story)] for name, story in found.items()]
     head = ["run", "began", "status", "returned", "seen", "as it was", "cost"]
-    _print(
+    printed(
         given,
         lambda: table(head, rows) if rows else [f"There is no run in {given.dir}."],
         lambda: [{"run": name, **run_values(story)} for name, story in found.items()],
@@ -135,7 +135,7 @@ def _compare(given: argparse.Namespace) -> int:
             "were run on, so they cannot be compared."
         )
     values = {**asdict(found), "regression": found.is_regression}
-    _print(given, lambda: _compared(found, given), lambda: values)
+    printed(given, lambda: _compared(found, given), lambda: values)
     return 1 if given.fail_on_regression and found.is_regression else 0
 
 
@@ -153,7 +153,7 @@ def _export(given: argparse.Namespace) -> int:
     story = story_in(given.dir)
     member = _member(story, given.member)
     path = exported(given.dir, story, member, given.file)
-    _print(
+    printed(
         given,
         lambda: [f'{path}: member {member.number}, loads with program.load("{path}")'],
         lambda: {"file": str(path), "member": member.number},
@@ -167,15 +167,3 @@ def _member(story: Story, number: int) -> MemberStory:
             f"There is no member {number}: the run has {len(story.members)}, numbered from 0."
         )
     return story.members[number]
-
-
-def _print(
-    given: argparse.Namespace,
-    lines: Callable[[], Sequence[str] | Iterator[str]],
-    values: Callable[[], Any],
-) -> None:
-    """As text, in which nothing acts on a terminal, or as JSON."""
-    if given.json:
-        print(json.dumps(values(), indent=1, default=list))
-        return
-    print("\n".join(readable(line) for line in lines()))

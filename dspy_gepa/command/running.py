@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import shlex
 import sys
@@ -15,9 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dspy_gepa.command.arguments import is_none
 from dspy_gepa.command.calls import Call, Ran, call_of, log_dir_of
 from dspy_gepa.command.config_file import ConfigFile, placed, read_config
 from dspy_gepa.command.kept import keep, kept_in
+from dspy_gepa.command.printing import printed
 from dspy_gepa.core.events import Event
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import GEPAError, SettingsError, readable
@@ -170,7 +171,7 @@ class _Session:
             "saved": None if self.saved is None else str(self.saved),
             "not_saved": None if self.saved is not None else self.not_saved,
         }
-        _print(self.given, values, self._lines(story, ran))
+        printed(self.given, lambda: self._lines(story, ran), lambda: values)
 
     def _lines(self, story: Story, ran: Ran) -> Iterator[str]:
         if not self.watch.events and story.ending:
@@ -179,7 +180,7 @@ class _Session:
         if self.saved is not None:
             recipe = ran.recipe.format(_short(self.saved))
             yield f"saved       {_short(self.saved)}{f', loads with {recipe}' if recipe else ''}"
-        elif "save" in self.config.values:
+        elif not is_none(self.config.values.get("save")):
             yield f"not saved   {self.not_saved}"
         if self.log_dir is not None:
             yield f"to look at  dspy-gepa show {_shell(self.log_dir)}"
@@ -248,7 +249,7 @@ def _plan(given: argparse.Namespace) -> int:
         if call.save is not None:
             yield f"saved                  {_short(call.save)}"
 
-    _print(given, values, lines())
+    printed(given, lines, lambda: values)
     return 0
 
 
@@ -288,13 +289,6 @@ def _stdout_for_us(given: argparse.Namespace) -> Iterator[None]:
         sys.stdout.flush()
         os.dup2(ours, 1)
         os.close(ours)
-
-
-def _print(given: argparse.Namespace, values: Any, lines: Iterator[str]) -> None:
-    if given.json:
-        print(json.dumps(values, indent=1, default=list))
-        return
-    print("\n".join(readable(line) for line in lines))
 
 
 def _texts(story: Story) -> dict[str, str]:

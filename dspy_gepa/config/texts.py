@@ -19,7 +19,7 @@ EDIT_MODES = ("rewrite", "append")
 REFLECTION_STYLES = ("diagnose", "transcribe")
 
 Frozen: TypeAlias = (
-    "Sequence[str] | Mapping[str, bool | str | re.Pattern[str] | Sequence[str | re.Pattern[str]]]"
+    Sequence[str] | Mapping[str, bool | str | re.Pattern[str] | Sequence[str | re.Pattern[str]]]
 )
 """Components that stay as they are; or component to True, or to the parts of its text that must
 stay."""

@@ -22,6 +22,8 @@ MISTAKES = [
     ({"metric": None}, 'metric = "file.py:metric"'),
     ({"trainset": None}, 'trainset = "train.jsonl"'),
     ({"lm": None}, 'lm = "openai/gpt-4.1-mini"'),
+    ({"lm": "none", "task_model": "none"}, 'lm = "openai/gpt-4.1-mini"'),
+    ({**ARTIFACT, "reflection_lm": "none"}, "no model that could write better texts"),
     ({**ARTIFACT, "reflection_lm": None}, "no model that could write better texts"),
     ({**ARTIFACT, "max_metric_calls": 3}, "'max_evals'"),
     # Keys.
@@ -55,10 +57,14 @@ MISTAKES = [
     ({"trainset": "train.parquet"}, "a file (.jsonl, .json, .csv)"),
     ({"trainset": "wrong.jsonl"}, "wrong.jsonl, line 2, is no JSON"),
     ({"trainset": "wrong.csv"}, "wrong.csv, line 3, has another number of cells"),
+    ({"trainset": "twice.csv"}, "twice.csv has several columns with the name 'code'"),
     ({"trainset": "prompt.json"}, "prompt.json holds a dict; a list of examples is needed"),
     ({"trainset": "empty.jsonl"}, "empty.jsonl has no examples in it"),
     ({"trainset": "latin.csv"}, "latin.csv is no text in UTF-8"),
     ({"trainset": "codes.py:number"}, "trainset is a int"),
+    ({"trainset": "codes.py:shortest"}, "required positional argument: 'text'.\n"),
+    ({"trainset": "codes.py:broken"}, "RuntimeError: the database is away (codes.py, line"),
+    ({"teacher": ["codes.py:program", "codes.py:number"]}, "is a int; a dspy.Module is needed"),
     ({"trainset": 7}, "trainset = 7 was given"),
     ({"trainset": {"path": "train.jsonl"}}, "trainset has path"),
     ({"trainset": [1, 2]}, "trainset[0] is a int"),
@@ -71,6 +77,8 @@ MISTAKES = [
     ({"max_metric_calls": 0}, "1 is the lowest"),
     ({"auto": "light"}, "2 budgets were given"),
     ({"search": "papr"}, "allowed"),
+    ({"frozen": ["tool:search"]}, "the components are ['self']"),
+    ({"repairs": "none"}, "repairs='none' was given"),
     ({"lm": 7}, "the name of a model is needed"),
     ({"lm": {"temperature": 0}}, "the name of a model is needed"),
     ({"log_dir": 7}, "a path is needed, or false for none"),
@@ -100,6 +108,7 @@ def folder_of_mistakes(folder):
         "needs.py": "import no_such_package",
         "wrong.jsonl": '{"message": "a"}\n{"message": \n',
         "wrong.csv": "message,code\na,b\na,b,c\n",
+        "twice.csv": "message,code,code\na,b,c\n",
         "prompt.json": "{}",
         "empty.jsonl": "\n",
     }.items():
@@ -207,3 +216,15 @@ def test_modules_stay_apart(tmp_path, capsys):
         assert main(["plan", str(config)]) == 0
     assert "json.py" in capsys.readouterr().out
     assert sys.modules["json"] is json
+
+
+def test_a_module_is_sought_beside_the_config_first(tmp_path, capsys):
+    """Also where the file of the program stands beside another module of that name."""
+    config = fill(tmp_path, program="inner/made.py:program", metric="scores_here:metric")
+    (tmp_path / "scores_here.py").write_text((tmp_path / "codes.py").read_text())
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "made.py").write_text("import beside_made\nfrom codes import program\n")
+    (tmp_path / "inner" / "beside_made.py").write_text("")
+    (tmp_path / "inner" / "scores_here.py").write_text("raise RuntimeError('not this one')\n")
+    code = main(["plan", str(config)])
+    assert (code, capsys.readouterr().err) == (0, "")

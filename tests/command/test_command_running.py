@@ -13,8 +13,12 @@ import pytest
 from config_folder import INSTRUCTION, OF_PROGRAMS, fill, reply, rows, scripted, served
 
 import dspy_gepa
-from dspy_gepa import load_run
+from dspy_gepa import GEPA, load_run, optimize_anything
+from dspy_gepa.command.arguments import annotations_of, argument
+from dspy_gepa.command.config_file import read_config
 from dspy_gepa.command.main import main
+
+KIND = "Please be so kind as to give the code.\n"
 
 
 @pytest.fixture(autouse=True)
@@ -243,6 +247,10 @@ def test_a_text_is_improved_by_a_config(tmp_path, capsys):
         {"perfect_score": "none", "skip_perfect_score": False},
         {"references": ["prompt.txt"], "invariants": ["codes.py:keeps"], "must_pass": rows(1)},
         {"lm": None, "task_model": served(9), "prompt_model": "openai/n"},
+        {"teacher": ["codes.py:program", "codes.py:made"]},
+        {"auto": "none", "heldout": "none", "valset": "none", "prompt_model": "none"},
+        {"log_dir": "none", "save": "none", "executor": "none"},
+        {"objectives": ["quality:strict", "cost"], "constraints": ["tone:polite"]},
     ],
 )
 def test_what_a_config_may_say(tmp_path, capsys, settings):
@@ -250,6 +258,26 @@ def test_what_a_config_may_say(tmp_path, capsys, settings):
     code, out, err = said(capsys, "plan", fill(tmp_path, **settings))
     assert (code, err) == (0, "")
     assert "a proposal" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "taken"),
+    [
+        ("constraints", [{"file": "prompt.txt"}, "a:b"], [KIND, "a:b"]),
+        ("constraints", {"file": "prompt.txt"}, KIND),
+        ("frozen", {"self": [{"file": "prompt.txt"}]}, {"self": [KIND]}),
+        ("references", {"a": {"file": "prompt.txt"}, "b": "b"}, {"a": KIND, "b": "b"}),
+        ("references", {"file": "prompt.txt"}, "{}/prompt.txt"),
+        ("references", [{"file": "prompt.txt"}, "b.md"], ["{}/prompt.txt", "{}/b.md"]),
+        ("artifact", {"a": {"file": "prompt.txt"}, "b": "c:d"}, {"a": KIND, "b": "c:d"}),
+    ],
+)
+def test_a_text_may_stand_in_a_file(tmp_path, name, written, taken):
+    """Alone, in a list or under a name; of a reference, the file is what is wanted."""
+    config = read_config(fill(tmp_path, **{name: written}), tmp_path)
+    annotation = annotations_of(GEPA.__init__, optimize_anything)[name]
+    found = argument(config, name, annotation, of_program=True)
+    assert json.dumps(found) == json.dumps(taken).replace("{}", str(tmp_path))
 
 
 def in_a_process(folder, *arguments):
