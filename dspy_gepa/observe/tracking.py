@@ -61,8 +61,9 @@ class Tracker(ABC):
 
     def __call__(self, event: Event, state: RunState) -> None:  # noqa: ARG002 - an observer's
         """Write down where the run stands after a proposal."""
-        now = self._telling.current(self._telling.now())
-        if isinstance(event, Committed) and now is not None:
+        if not isinstance(event, Committed):
+            return
+        if (now := self._telling.current(self._telling.now())) is not None:
             self._told(event.ticket, _numbers(event.ticket, now))
 
     def over(self, story: Story, *, has_failed: bool) -> None:
