@@ -40,6 +40,7 @@ from dspy_gepa.run.worker import Worker
 from dspy_gepa.store.credentials import credentials
 from dspy_gepa.store.manifest import Manifest, named, named_settings
 from dspy_gepa.store.run_dir import RunDir
+from dspy_gepa.store.secret import Redactor
 from dspy_gepa.story.stored import story_in
 
 __all__ = ["RunIdentity", "check", "executor_for", "run", "run_directory"]
@@ -164,7 +165,8 @@ def run(
             state, beginnings = run_dir.resumed(settings, trial_calls=trial_calls), run_dir.journal
             listeners.append(run_dir.journal)
             all_observers.append(keeper(run_dir))
-        telling.begun_with(state, run_dir)
+        redact = run_dir.redact if run_dir is not None else Redactor(credentials(os.environ))
+        telling.begun_with(state, run_dir, redact.hidden)
         fan_out = FanOut(all_observers)
         closing.callback(fan_out.close)
         carrying_out = executor(state)

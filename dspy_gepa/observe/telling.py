@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from dspy_gepa.core.budget import NOTHING
 from dspy_gepa.core.events import Event
@@ -33,6 +33,10 @@ class Reader(Protocol):
         ...
 
 
+def _unchanged(values: Any) -> Any:
+    return values
+
+
 class Telling:
     """An observer that tells a teller; the first of all, so that the others read what is known.
 
@@ -46,6 +50,8 @@ class Telling:
         self.facts = NO_FACTS
         self._clock = now
         self._readers: list[Reader] = []
+        self.without_secrets: Callable[[Any], Any] = _unchanged
+        """Of plain values that are passed on: the same, with references in place of secrets."""
 
     @property
     def story(self) -> Story | None:
@@ -88,16 +94,23 @@ class Telling:
                     told = partial(each.over, story, has_failed=has_failed)
                     attempted(told, "%s could not write down the end", type(each).__name__)
 
-    def begun_with(self, state: RunState, run_dir: RunDir | None) -> None:
+    def begun_with(
+        self,
+        state: RunState,
+        run_dir: RunDir | None,
+        without_secrets: Callable[[Any], Any] = _unchanged,
+    ) -> None:
         """Take note that a run begins, before its first model call.
 
         Args:
             state: From which it begins, or is carried on.
             run_dir: Where it is kept: what happened before stands there, and events happen when
                 they are written down, so that this story and the directory's are the same.
+            without_secrets: As the attribute.
         """
         self.teller = Teller(state)
         self.facts = Facts(settings=in_words(named_settings(state.settings)))
+        self.without_secrets = without_secrets
         if run_dir is not None:
             self.facts = facts_of(
                 run_dir.manifest, name=run_dir.path.name, described=run_dir.described

@@ -3,8 +3,8 @@
 Numbers come after every proposal, tables and the verdict when the call is over, so that they hold
 what came after the search as well. What is sent is settings, texts of the program, scores, reasons
 of verdicts and what was spent; no example, no answer and no word of a metric, unless such a text or
-reason quotes it. All calls come from the thread from which our run was begun, because such runs
-belong to a thread or a process.
+reason quotes it. Known secrets are replaced by references in all of it. All calls come from the
+thread from which our run was begun, because such runs belong to a thread or a process.
 """
 
 from __future__ import annotations
@@ -55,36 +55,38 @@ class Tracker(ABC):
         assert story is not None
         # Before it is begun: if that fails half way, what there is of it is ended too.
         self._telling.tell_at_end(self)
-        self._begin(self._named(_settings(story)))
+        self._begin(self._named(self._hidden(_settings(story))))
         for moment in story.curve:
             self._told(moment.proposal, _numbers_then(moment))
 
     def __call__(self, event: Event, state: RunState) -> None:  # noqa: ARG002 - an observer's
         """Write down where the run stands after a proposal."""
-        now = self._telling.current(self._telling.now())
-        if isinstance(event, Committed) and now is not None:
+        if not isinstance(event, Committed):
+            return
+        if (now := self._telling.current(self._telling.now())) is not None:
             self._told(event.ticket, _numbers(event.ticket, now))
 
     def over(self, story: Story, *, has_failed: bool) -> None:
         """Write down how the call ended, and end what was begun."""
         try:
             rows = rows_of(story)
-            self._conclude(
-                story,
-                self._named(
-                    {
-                        "members": rows.members,
-                        "proposals": rows.proposals,
-                        "spending": rows.spending,
-                    }
-                ),
-            )
+            tables = {
+                "members": _plain(rows.members),
+                "proposals": _plain(rows.proposals),
+                "spending": _plain(rows.spending),
+            }
+            self._conclude(self._hidden(_outcome(story)), self._named(self._hidden(tables)))
         finally:
             self._end(has_failed=has_failed)
 
     def _told(self, proposal: int, numbers: Mapping[str, float]) -> None:
         finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
         self._note(proposal, self._named(finite))
+
+    def _hidden(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The same without secrets: it leaves the process, and a server's words may quote a key."""
+        hidden: dict[str, Any] = self._telling.without_secrets(values)
+        return hidden
 
     def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return {f"{self._prefix}{name}": value for name, value in values.items()}
@@ -98,8 +100,8 @@ class Tracker(ABC):
         """Write down where the run stands after a proposal."""
 
     @abstractmethod
-    def _conclude(self, story: Story, tables: Mapping[str, Rows]) -> None:
-        """Write down the outcome."""
+    def _conclude(self, outcome: Mapping[str, Any], tables: Mapping[str, Rows]) -> None:
+        """Write down the outcome: "headline", "summary", and "returned" if there is a member."""
 
     @abstractmethod
     def _end(self, *, has_failed: bool) -> None:
@@ -159,17 +161,17 @@ class MlflowTracker(Tracker):
     def _note(self, proposal: int, numbers: Mapping[str, float]) -> None:
         self._mlflow.log_metrics(dict(numbers), step=proposal, run_id=self._run_id)
 
-    def _conclude(self, story: Story, tables: Mapping[str, Rows]) -> None:
+    def _conclude(self, outcome: Mapping[str, Any], tables: Mapping[str, Rows]) -> None:
         if not self._run_id:
             return
-        mlflow = self._mlflow
-        mlflow.MlflowClient().set_tag(self._run_id, "mlflow.note.content", block_of(story))
+        mlflow, run_id = self._mlflow, self._run_id
+        mlflow.MlflowClient().set_tag(run_id, "mlflow.note.content", outcome["summary"])
         for name, rows in tables.items():
-            columns = {each: [_cell(row.get(each)) for row in rows] for each in _columns(rows)}
+            columns = {each: [row.get(each) for row in rows] for each in _columns(rows)}
             if columns:
-                mlflow.log_table(columns, f"{name}.json", run_id=self._run_id)
-        for name, texts in self._named(_returned(story)).items():
-            mlflow.log_dict(texts, f"{name}.json", run_id=self._run_id)
+                mlflow.log_table(columns, f"{name}.json", run_id=run_id)
+        if "returned" in outcome:
+            mlflow.log_dict(outcome["returned"], f"{self._prefix}returned.json", run_id=run_id)
 
     def _end(self, *, has_failed: bool) -> None:
         if not self._run_id:
@@ -240,17 +242,16 @@ class WandbTracker(Tracker):
             self._on_axis.add(name)
         self._run.log({self._axis: proposal, **numbers})
 
-    def _conclude(self, story: Story, tables: Mapping[str, Rows]) -> None:
+    def _conclude(self, outcome: Mapping[str, Any], tables: Mapping[str, Rows]) -> None:
         if self._run is None:
             return
         self._run.log({name: self._table(rows) for name, rows in tables.items() if rows})
-        outcome = {"headline": story.headline, "summary": block_of(story), **_returned(story)}
         for name, value in self._named(outcome).items():
             self._run.summary[name] = value
 
     def _table(self, rows: Rows) -> Any:
         columns = _columns(rows)
-        cells = [[_cell(row.get(each)) for each in columns] for row in rows]
+        cells = [[row.get(each) for each in columns] for row in rows]
         # Whole and broken numbers in one column are two types there.
         return self._wandb.Table(columns, cells, allow_mixed_types=True)
 
@@ -317,17 +318,24 @@ def _estimates(moment: Moment, *, joined: bool) -> dict[str, float]:
     return estimates
 
 
-def _returned(story: Story) -> dict[str, dict[str, str]]:
-    """The texts that are handed over; nothing where there is no member."""
-    if story.returned is None:
-        return {}
-    return {"returned": dict(story.members[story.returned].texts)}
+def _outcome(story: Story) -> dict[str, Any]:
+    """How it ended, with the texts that are handed over; none where there is no member."""
+    outcome: dict[str, Any] = {"headline": story.headline, "summary": block_of(story)}
+    if story.returned is not None:
+        outcome["returned"] = dict(story.members[story.returned].texts)
+    return outcome
 
 
 def _columns(rows: Rows) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _cell(value: object) -> object:
-    """What every tracker can show in a table."""
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
+def _plain(rows: Rows) -> list[dict[str, object]]:
+    """The rows with values that every tracker can show in a table."""
+    return [
+        {
+            name: ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]

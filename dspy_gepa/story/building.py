@@ -73,7 +73,7 @@ def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
         total=sum(spending.values(), Spending()),
         troubles=tuple(sorted(teller.troubles.values(), key=lambda each: -each.times)),
         uncalled=uncalled_in(teller),
-        curve=tuple(teller.curve),
+        curve=teller.curve,
         sessions=_sessions(teller, facts),
         began_at=teller.first_at,
         ended_at=teller.last_at,

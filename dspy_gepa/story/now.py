@@ -71,7 +71,7 @@ class Happening:
 
 def now_of(teller: Teller, at: float) -> Now:
     """Where a run stands at this time, in seconds since the epoch."""
-    state, last = teller.state, teller.last_at
+    state, last, moment = teller.state, teller.last_at, teller.last_moment
     waited = 0.0 if last is None else max(0.0, at - last)
     seconds = teller.running_seconds + waited
     used = limits_used(state, seconds)
@@ -80,8 +80,8 @@ def now_of(teller: Teller, at: float) -> Now:
         seconds=seconds,
         limit=used[0] if used else None,
         spent=spending_of(state.tally),
-        moment=teller.curve[-1] if teller.curve else None,
-        best=_seen_shortly(state, teller.curve[-1].best) if teller.curve else "",
+        moment=moment,
+        best="" if moment is None else _seen_shortly(state, moment.best),
         members=len(state.members),
         verdicts=Counter(each.verdict.kind for each in over),
         doing=phase_in_words(state.live[0].phase) if state.live else "",
@@ -118,14 +118,14 @@ def happening(teller: Teller, event: Committed) -> Happening:
         became = "dropped" if kind == "rejected" else kind
         return Happening(seconds=seconds, number=ticket, what=what, became=became, reason=reason)
     number = len(state.members) - 1
-    before = state.members[origin].candidate
+    before, moment = state.members[origin].candidate, teller.last_moment
     return Happening(
         seconds=seconds,
         number=ticket,
         what=what,
         became=f"kept as {number}",
         seen=_seen(state, number),
-        is_best=bool(teller.curve) and teller.curve[-1].best == number,
+        is_best=moment is not None and moment.best == number,
         lines=counted_lines(changes_between(before, settled.candidate)),
     )
 

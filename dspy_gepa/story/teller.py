@@ -1,7 +1,7 @@
 """The fold: events, each with the state after it and its time, become notes and then a story.
 
-An event costs next to nothing, a committed proposal one estimate of how good all members are. The
-story itself is made when somebody asks for it.
+An event costs next to nothing: what takes longer, such as an estimate of how good all members are,
+is worked out when somebody asks for it, and so is the story itself.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from dspy_gepa.core.budget import Tally
@@ -64,6 +65,39 @@ class Note:
     exchanges: list[Exchange] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _PoolChange:
+    """A proposal that changed the pool, and the state after it."""
+
+    ticket: int
+    has_joined: bool
+    """Whether it became a member."""
+    state: RunState
+    at: float | None
+    seconds: float
+    """How long the run had been going on."""
+
+    @cached_property
+    def moment(self) -> Moment:
+        """Where the run stood."""
+        # Worked out when somebody asks: it takes longer than all that a run is told of otherwise.
+        state = self.state
+        estimates, best, tally, scale = state.estimates, state.best, state.tally, state.scale
+        return Moment(
+            proposal=self.ticket,
+            member=len(state.members) - 1 if self.has_joined else None,
+            best=best,
+            best_estimate=scale.on(float(estimates[best])),
+            seed_estimate=scale.on(float(estimates[0])),
+            member_estimate=scale.on(float(estimates[-1])) if self.has_joined else None,
+            metric_calls=tally.metric_calls,
+            total_tokens=tally.total_tokens,
+            usd=tally.usd,
+            at=self.at,
+            seconds=None if self.at is None else self.seconds,
+        )
+
+
 class Teller:
     """Takes note of events, in order. What it knows so far is in its attributes.
 
@@ -75,13 +109,13 @@ class Teller:
         self.state = begun
         self.notes: dict[int, Note] = {}
         self.troubles: dict[str, Trouble] = {}
-        self.curve: list[Moment] = []
         self.first_at: float | None = None
         self.last_at: float | None = None
         self.running_seconds = 0.0
         """Until the last event, pauses between sessions left out."""
         self._purposes: dict[RolloutKey | RemarkKey, str] = {}
         self._since: float | None = None
+        self._pool_changes: list[_PoolChange] = []
         self._spending: dict[str, Spending] = {}
         self._called: set[str] = set()
         self._calls: list[int] = []
@@ -125,6 +159,16 @@ class Teller:
             case Committed(ticket):
                 self._note(ticket).ended_at = at
                 self._committed(ticket, before, at)
+
+    @property
+    def curve(self) -> tuple[Moment, ...]:
+        """Where the run stood after each proposal that changed the pool."""
+        return tuple(change.moment for change in self._pool_changes)
+
+    @property
+    def last_moment(self) -> Moment | None:
+        """The last of the curve; None before the seed is validated."""
+        return self._pool_changes[-1].moment if self._pool_changes else None
 
     @property
     def spending(self) -> Mapping[str, Spending]:
@@ -226,23 +270,8 @@ class Teller:
         verdict = state.history[ticket].verdict.kind
         if not state.members or not (joined or verdict == "measured"):
             return
-        estimates, best, tally = state.estimates, state.best, state.tally
-        scale = state.scale
-        self.curve.append(
-            Moment(
-                proposal=ticket,
-                member=len(state.members) - 1 if joined else None,
-                best=best,
-                best_estimate=scale.on(float(estimates[best])),
-                seed_estimate=scale.on(float(estimates[0])),
-                member_estimate=scale.on(float(estimates[-1])) if joined else None,
-                metric_calls=tally.metric_calls,
-                total_tokens=tally.total_tokens,
-                usd=tally.usd,
-                at=at,
-                seconds=None if at is None else self.running_seconds,
-            )
-        )
+        change = _PoolChange(ticket, joined, state, at, self.running_seconds)
+        self._pool_changes.append(change)
 
 
 def spending_of(tally: Tally, seconds: float = 0.0) -> Spending:

@@ -8,6 +8,7 @@ from functools import partial
 import dspy
 import label_task
 import pytest
+from scripted_engine import new_texts, scripted_lm
 
 from dspy_gepa import GEPA
 from dspy_gepa.core.budget import Limits
@@ -20,6 +21,7 @@ from dspy_gepa.observe.telling import Telling
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
 from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
+from dspy_gepa.store.secret import Redactor
 from dspy_gepa.story.story import Story
 from dspy_gepa.testing.worlds import RuleWorld
 from dspy_gepa.views.tables import rows_of
@@ -32,6 +34,8 @@ SETTINGS = Settings(
     train=tuple(range(6)), validation=tuple(range(6, 12)), limits=Limits(metric_calls=120)
 )
 KEY = "local-" + "0123456789abcdef" * 3
+SECRETS = Redactor({"REFLECTION_API_KEY": KEY})
+NOTE = "mlflow.note.content"
 COMPLAINT = "the customer's complaint"
 
 
@@ -41,7 +45,7 @@ def tracked(make, *, worker=WORLD, executor=SerialExecutor) -> Story:
     told = FanOut([telling, make(telling)])
     begun = start(SETTINGS, WORLD.student)
     with telling.whole():
-        telling.begun_with(begun, None)
+        telling.begun_with(begun, None, SECRETS.hidden)
         told.begun(begun)
         run_loop(begun, executor(worker), [told])
     return telling.story
@@ -51,6 +55,13 @@ def dying(request):
     """A worker whose reflections break down."""
     if isinstance(request, ReflectionRequest):
         return RequestFailure(request.key, "the server is gone")
+    return WORLD(request)
+
+
+def refused(request):
+    """A worker whose reflections fail with words that quote the key."""
+    if isinstance(request, ReflectionRequest):
+        return RequestFailure(request.key, f"401: the key {KEY} is unknown")
     return WORLD(request)
 
 
@@ -228,7 +239,7 @@ def test_a_run_on_top_of_ours_is_not_ended(mlflow):
     tracker = MlflowTracker(telling, experiment_name="trials")
     begun = start(SETTINGS, WORLD.student)
     with telling.whole():
-        telling.begun_with(begun, None)
+        telling.begun_with(begun, None, SECRETS.hidden)
         tracker.begun(begun)
         on_top = mlflow.start_run(nested=True)
     assert mlflow.active_run().info.run_id == on_top.info.run_id
@@ -277,7 +288,7 @@ def test_a_server_that_is_gone_for_good_stops_nothing(mlflow, monkeypatch, caplo
     begun = start(SETTINGS, WORLD.student)
     told = FanOut([telling, gone, tracker])
     with caplog.at_level(logging.ERROR), telling.whole():
-        telling.begun_with(begun, None)
+        telling.begun_with(begun, None, SECRETS.hidden)
         told.begun(begun)
         run_loop(begun, SerialExecutor(WORLD), [told])
     assert telling.story.total.metric_calls > 60
@@ -307,6 +318,37 @@ def test_a_whole_call_is_written_down_with_its_verdict(mlflow, tmp_path):
     assert second.data.metrics["gepa/metric_calls"] == again.result.state.tally.metric_calls
     history = mlflow.MlflowClient().get_metric_history(second.info.run_id, "gepa/best_estimate")
     assert history[0].step == 0
+
+
+def test_a_key_that_a_server_quotes_is_not_sent_to_mlflow(mlflow, tmp_path):
+    """A known one, in the words of an error."""
+    story = tracked(partial(MlflowTracker, experiment_name="trials"), worker=refused)
+    assert KEY in story.ending
+    (found,) = runs_of(mlflow)
+    assert "the key [secret:REFLECTION_API_KEY] is unknown" in found.data.tags[NOTE]
+    folder = tmp_path.parent / "mlflow0"
+    assert [path for path in files_under(folder) if KEY.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_key_in_a_text_is_not_sent_to_mlflow(mlflow, tmp_path, monkeypatch, is_kept):
+    """A run directory knows it from the model, a run without one from the environment."""
+
+    def reply(prompt):
+        rules = "; ".join(sorted(set(label_task.RULE.findall(prompt))))
+        return new_texts(prompt, f"Give the code. {rules}. The key is {KEY}.")
+
+    lm = scripted_lm(reply)
+    if is_kept:
+        lm.kwargs["api_key"] = KEY
+    else:
+        monkeypatch.setenv("REFLECTION_API_KEY", KEY)
+    log_dir = str(tmp_path / "run") if is_kept else None
+    result = compiled(use_mlflow=True, log_dir=log_dir, reflection_lm=lm).result
+    assert any(KEY in text for each in result.story.members for text in each.texts.values())
+    files = files_under(tmp_path.parent / "mlflow0")
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+    assert [path for path in files if b"The key is [secret:" in path.read_bytes()] != []
 
 
 @pytest.fixture
@@ -411,6 +453,15 @@ def test_the_wandb_key_is_kept_nowhere(wandb, tmp_path, caplog, capfd):
         tracked(make)
     assert KEY not in repr(vars(made[0]))
     assert KEY not in caplog.text + "".join(capfd.readouterr())
+    files = files_under(tmp_path)
+    assert files
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+def test_a_key_that_a_server_quotes_is_not_sent_to_wandb(wandb, tmp_path):
+    """A known one, in the words of an error."""
+    story = tracked(WandbTracker, worker=refused)
+    assert KEY in story.ending
     files = files_under(tmp_path)
     assert files
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
