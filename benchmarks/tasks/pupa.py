@@ -74,9 +74,7 @@ def task(source: Source, seed: int = 0) -> Task:
         dspy.Example(
             query=row["user_query"],
             response=row["target_response"],
-            private=[
-                unit.strip() for unit in str(row["pii_units"] or "").split("||") if unit.strip()
-            ],
+            private=private(str(row["pii_units"] or "")),
         ).with_inputs("query")
         for row in found.rows
     ]
