@@ -12,7 +12,7 @@ import dspy
 from dspy_gepa.demo.errors import MissingSource
 from dspy_gepa.demo.facility import facility, grade_analysis
 from dspy_gepa.demo.task import Task as DemoTask
-from tasks import DataNotFound, Source, Task, cut, graded, task_of
+from tasks import DataNotFound, Source, Task, cut, graded, stepwise_metric, task_of
 
 __all__ = ["grade", "task"]
 
@@ -45,13 +45,8 @@ def found(source: Source) -> tuple[DemoTask, str]:
         raise DataNotFound(str(error)) from error
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@stepwise_metric
+def grade(gold: dspy.Example, pred: Any, step: str) -> dspy.Prediction:
     """The mean of exact urgency, exact sentiment and the share of right categories."""
     answers = dspy.Prediction(**{field: getattr(pred, field, None) for field in FIELDS})
-    return graded(*grade_analysis(gold, answers, pred_name=pred_name))
+    return graded(*grade_analysis(gold, answers, pred_name=step))

@@ -10,7 +10,7 @@ import dspy
 from answers import boxed, text_of
 from expressions import is_equal
 
-from tasks import Hub, Source, Task, cut, graded, needed, task_of
+from tasks import Hub, Source, Task, cut, graded, needed, task_of, whole_metric
 
 __all__ = ["grade", "task"]
 
@@ -50,13 +50,8 @@ def task(source: Source, seed: int = 0) -> Task:
     )
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,  # noqa: ARG001
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@whole_metric
+def grade(gold: dspy.Example, pred: Any) -> dspy.Prediction:
     """The score by the rule of the question's kind, and what the rule read."""
     text = text_of(getattr(pred, "answer", None))
     if not text:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import dspy
 
-from tasks import Hub, Source, Task, cut, graded, task_of
+from tasks import Hub, Source, Task, cut, graded, task_of, whole_metric
 
 __all__ = ["AskWithoutTelling", "grade", "task"]
 
@@ -95,13 +95,8 @@ def private(units: str) -> list[str]:
     return [unit for unit in dict.fromkeys(each.strip() for each in units.split("||")) if unit]
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,  # noqa: ARG001
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@whole_metric
+def grade(gold: dspy.Example, pred: Any) -> dspy.Prediction:
     """The mean of the response's quality and of the share of private values that were kept."""
     request, response = getattr(pred, "request", None), getattr(pred, "response", None)
     if not all(isinstance(each, str) and each.strip() for each in (request, response)):

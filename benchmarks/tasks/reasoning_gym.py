@@ -8,7 +8,7 @@ from typing import Any
 import dspy
 from answers import last_number
 
-from tasks import Source, Task, cut, graded, needed, task_of
+from tasks import Source, Task, cut, graded, needed, task_of, whole_metric
 
 __all__ = ["grade", "task"]
 
@@ -48,13 +48,8 @@ def task(source: Source, seed: int = 0) -> Task:
     )
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,  # noqa: ARG001
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@whole_metric
+def grade(gold: dspy.Example, pred: Any) -> dspy.Prediction:
     """1 if the last number of the answer is that of the legs."""
     answer = last_number(getattr(pred, "answer", None))
     parts = [
