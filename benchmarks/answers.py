@@ -1,4 +1,7 @@
-"""What an answer says: its last number, a whole number, the content of its last box."""
+"""What an answer says: its last number, a whole number, the content of its last box.
+
+Also the rule of the tasks that want one number.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import re
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["boxed", "last_number", "text_of", "whole_number"]
+import dspy
+from task import graded
+
+__all__ = ["boxed", "graded_number", "last_number", "text_of", "whole_number"]
 
 NUMBER = re.compile(r"[-−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
 WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
@@ -22,6 +28,16 @@ def last_number(answer: Any) -> Fraction | None:
     """The last number of an answer, exactly; None if it holds none."""
     found = NUMBER.findall(text_of(answer))
     return Fraction(found[-1].replace(",", "").replace("−", "-")) if found else None
+
+
+def graded_number(answer: Any, right: str, worked: str) -> dspy.Prediction:
+    """1 if the last number of an answer is the right one; if not, `worked` is told."""
+    number = last_number(answer)
+    if number is None:
+        return graded(0.0, f"The answer holds no number, and one number is wanted. {worked}")
+    if number == last_number(right):
+        return graded(1.0, f"Right: {right}.")
+    return graded(0.0, f"The answer {number} is wrong. {worked}")
 
 
 def whole_number(answer: Any) -> int | None:
