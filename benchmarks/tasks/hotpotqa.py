@@ -21,9 +21,8 @@ from multihop import (
     read_hops,
     retrieved,
     shortened,
-    spelled,
 )
-from retrieval import Index, shown
+from retrieval import Index, shown, spelled
 
 from tasks import Found, Source, Splits, Task, cut, graded, stepwise_metric, task_of
 

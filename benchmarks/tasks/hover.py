@@ -18,9 +18,8 @@ from multihop import (
     published_split,
     read_hops,
     retrieved,
-    spelled,
 )
-from retrieval import Index, shown
+from retrieval import Index, shown, spelled
 
 from tasks import Hub, Source, Splits, Task, graded, stepwise_metric, task_of
 
