@@ -1,6 +1,6 @@
 """What an answer says: its last number, a whole number, the content of its last box.
 
-Also the rule of the tasks that want one number.
+Also the rule of the tasks that want one number, and the text of a model's reply.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 from task import graded
 
-__all__ = ["boxed", "graded_number", "last_number", "text_of", "whole_number"]
+__all__ = ["boxed", "graded_number", "last_number", "reply_text", "text_of", "whole_number"]
 
 NUMBER = re.compile(r"[-−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
 WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
@@ -55,3 +55,11 @@ def boxed(text: str) -> str | None:
         if depth == 0:
             return text[start + len("\\boxed{") : place].strip()
     return None
+
+
+def reply_text(reply: Any) -> str:
+    """The text of one reply of an LM, empty where it said none.
+
+    DSPy gives a dictionary where a model says more than text: its reasoning, say.
+    """
+    return str((reply.get("text") if isinstance(reply, dict) else reply) or "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import dspy
+from answers import reply_text
 
 from tasks import Hub, Source, Task, cut, graded, task_of, whole_metric
 
@@ -56,14 +57,9 @@ class AskWithoutTelling(dspy.Module):  # type: ignore[misc]
         """The response, and the request that the untrusted model saw."""
         request = str(self.rewrite(query=query).request)
         untrusted = self.respond.lm or dspy.settings.lm
-        reply = text_of_reply(untrusted(request)[0])
+        reply = reply_text(untrusted(request)[0])
         answer = self.respond(query=query, request=request, reply=reply)
         return dspy.Prediction(response=answer.response, request=request)
-
-
-def text_of_reply(reply: Any) -> str:
-    """The text of a model's reply, which some models give as a dictionary."""
-    return str(reply.get("text", "") if isinstance(reply, dict) else reply)
 
 
 def task(source: Source, seed: int = 0) -> Task:
