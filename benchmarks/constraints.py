@@ -47,7 +47,7 @@ def checkers() -> dict[str, Any]:
 
 
 def check(
-    text: Any, prompt: str, kinds: Sequence[str], settings: Sequence[Mapping[str, Any] | None]
+    text: Any, prompt: str, kinds: Sequence[str], settings: Sequence[Mapping[str, Any]]
 ) -> list[Checked]:
     """Every constraint, and whether the text or one of its trimmed variants keeps it."""
     variants = trimmed(text) if isinstance(text, str) else []
@@ -55,7 +55,7 @@ def check(
         state = random.getstate()
         try:
             return [
-                checked(variants, prompt, kind, each or {})
+                checked(variants, prompt, kind, each)
                 for kind, each in zip(kinds, settings, strict=True)
             ]
         finally:
@@ -68,9 +68,7 @@ def checked(
     """One constraint, and whether one of the variants keeps it."""
     random.seed(0)
     checker = checkers()[kind](kind)
-    # The hub fills the settings of all kinds with None.
-    given = {name: each for name, each in settings.items() if each is not None}
-    words = checker.build_description(**given)
+    words = checker.build_description(**settings)
     if "prompt" in (checker.get_instruction_args() or {}):
         words = checker.build_description(prompt=prompt)
     return Checked(" ".join(str(words).split()), any(follows(checker, each) for each in variants))
@@ -97,9 +95,7 @@ def trimmed(text: str) -> list[str]:
     ]
 
 
-def can_check(
-    prompt: str, kinds: Sequence[str], settings: Sequence[Mapping[str, Any] | None]
-) -> bool:
+def can_check(prompt: str, kinds: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> bool:
     """Whether there is a checker for each of these constraints, and the data that it needs."""
     if not kinds or len(kinds) != len(settings) or any(kind not in checkers() for kind in kinds):
         return False

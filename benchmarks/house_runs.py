@@ -13,7 +13,7 @@ from typing import Any
 
 import dspy
 from house_tasks import HouseTask
-from mailbox_lm import MailboxLM, Usage
+from mailbox_lm import Usage, waited_seconds
 from report import REFERENCE
 from search_efficiency import quiet
 
@@ -154,16 +154,14 @@ def optimized(arm: str, job: Job, student: Any, usage: Usage) -> dict[str, Any]:
     """What an arm made and what it spent; what breaks it is told in its row."""
     lm = job.reflection_lm
     before = (usage.calls, usage.tokens_in, usage.tokens_out)
-    began, waited = time.perf_counter(), lm.waited_seconds if isinstance(lm, MailboxLM) else 0.0
+    began, waited = time.perf_counter(), waited_seconds(lm)
     row: dict[str, Any] = {"problem": "", "texts": []}
     try:
         with quiet(), dspy.context(lm=student):
             row["texts"] = texts_of(ARMS[arm](job))
     except Exception as error:  # noqa: BLE001 - whatever breaks an arm is a result of its own
         row["problem"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    seconds = time.perf_counter() - began
-    if isinstance(lm, MailboxLM):
-        seconds -= lm.waited_seconds - waited
+    seconds = time.perf_counter() - began - (waited_seconds(lm) - waited)
     after = (usage.calls, usage.tokens_in, usage.tokens_out)
     spent = [now - then for now, then in zip(after, before, strict=True)]
     names = ("reflection_calls", "tokens_in", "tokens_out")

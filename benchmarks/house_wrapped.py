@@ -6,7 +6,7 @@ from typing import Any
 
 import dspy
 from house_tasks import house_task
-from task import Splits, Task, graded, task_of
+from task import Splits, Task, graded, task_of, whole_metric
 
 from dspy_gepa.demo.house_labels import house_labels
 from dspy_gepa.demo.task import Task as DemoTask
@@ -28,15 +28,9 @@ def demo_labels() -> Task:
 def wrapped(name: str, task: DemoTask, source: str) -> Task:
     """The task with a metric of five arguments."""
 
-    def grade(
-        gold: dspy.Example,
-        pred: Any,
-        trace: Any = None,
-        pred_name: str | None = None,
-        pred_trace: Any = None,
-    ) -> dspy.Prediction:
+    @whole_metric
+    def grade(gold: dspy.Example, pred: Any) -> dspy.Prediction:
         """The task's own score and feedback; an answer that is not there is None."""
-        del trace, pred_name, pred_trace
         answers = {field: getattr(pred, field, None) for field in dict(gold.labels())}
         return graded(*task.metric(gold, dspy.Prediction(**answers)))
 

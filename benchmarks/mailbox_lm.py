@@ -15,7 +15,7 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
-__all__ = ["MailboxLM", "Usage", "prompt_text", "reflection_model"]
+__all__ = ["MailboxLM", "Usage", "prompt_text", "reflection_model", "waited_seconds"]
 
 _CHARACTERS_PER_TOKEN = 4
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -145,3 +145,8 @@ def reflection_model(name: str, usage: Usage) -> Any:
         lm.callbacks.append(usage)
         return lm
     return dspy.LM(name, cache=False, max_tokens=8000, callbacks=[usage])
+
+
+def waited_seconds(lm: Any) -> float:
+    """How long a mailbox let others think, which is no time of an optimizer's own."""
+    return lm.waited_seconds if isinstance(lm, MailboxLM) else 0.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
-from unicodedata import normalize
 
 from retrieval import Index, Paragraph, paragraph
 from task_source import Hub, Row, Source
@@ -23,7 +22,6 @@ __all__ = [
     "read_hops",
     "retrieved",
     "shortened",
-    "spelled",
 ]
 
 # The training rows of "fullwiki" and "distractor" are the same ones, with ten paragraphs each.
@@ -47,11 +45,6 @@ def paragraphs_of(rows: Iterable[Row]) -> dict[str, Paragraph]:
         )
     ]
     return {each.title: each for each in found}
-
-
-def spelled(title: str) -> str:
-    """A title as the index spells it."""
-    return normalize("NFC", title)
 
 
 def shortened(answer: Any) -> str:

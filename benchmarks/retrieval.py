@@ -11,7 +11,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-__all__ = ["Index", "Paragraph", "paragraph", "shown"]
+__all__ = ["Index", "Paragraph", "paragraph", "shown", "spelled"]
 
 K1, B = 1.5, 0.75
 WORD = re.compile(r"\w+")
@@ -29,7 +29,12 @@ class Paragraph(NamedTuple):
 
 def paragraph(title: str, sentences: Iterable[str]) -> Paragraph:
     """A paragraph whose title is spelled in one way only."""
-    return Paragraph(normalize("NFC", title), tuple(sentences))
+    return Paragraph(spelled(title), tuple(sentences))
+
+
+def spelled(title: str) -> str:
+    """A title as the index spells it."""
+    return normalize("NFC", title)
 
 
 class Index:

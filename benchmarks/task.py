@@ -20,7 +20,9 @@ __all__ = [
     "cut",
     "graded",
     "needed",
+    "stepwise_metric",
     "task_of",
+    "whole_metric",
 ]
 
 Metric = Callable[..., dspy.Prediction]
@@ -96,6 +98,36 @@ def needed(module: str, package: str, task: str) -> Any:
 def graded(score: float, feedback: str) -> dspy.Prediction:
     """What a metric returns."""
     return dspy.Prediction(score=score, feedback=feedback)
+
+
+def whole_metric(rule: Callable[[dspy.Example, Any], dspy.Prediction]) -> Metric:
+    """A rule as a metric whose feedback is the same for every predictor."""
+
+    def grade(gold: dspy.Example, pred: Any, step: str) -> dspy.Prediction:
+        del step
+        return rule(gold, pred)
+
+    return stepwise_metric(grade)
+
+
+def stepwise_metric(rule: Callable[[dspy.Example, Any, str], dspy.Prediction]) -> Metric:
+    """A rule as a metric that has feedback for each step of a program.
+
+    The step is the part of the program that a predictor belongs to, by its attribute's name; it is
+    empty where no predictor is asked about.
+    """
+
+    def grade(
+        gold: dspy.Example,
+        pred: Any,
+        trace: Any = None,
+        pred_name: str | None = None,
+        pred_trace: Any = None,
+    ) -> dspy.Prediction:
+        del trace, pred_trace
+        return rule(gold, pred, pred_name.split(".")[0] if pred_name else "")
+
+    return grade
 
 
 def cut(examples: Sequence[dspy.Example], sizes: Sequence[int]) -> Splits:

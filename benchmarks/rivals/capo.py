@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import dspy
+from answers import reply_text
 
-from rivals.components import asked_text, text_of, texts_of, with_texts
+from rivals.components import asked_text, texts_of, with_texts
 from rivals.contest import Contest, OverLimit
 
 __all__ = ["compiled"]
@@ -115,13 +116,13 @@ def _asker(lm: Any) -> Any:
     class Asker(BaseLLM):  # type: ignore[misc]  # promptolution is untyped here
         def _get_response(self, prompts: list[str], system_prompts: list[str]) -> list[str]:
             return [
-                text_of(
+                reply_text(
                     lm(
                         messages=[
                             {"role": "system", "content": system},
                             {"role": "user", "content": prompt},
                         ]
-                    )
+                    )[0]
                 )
                 for prompt, system in zip(prompts, system_prompts, strict=True)
             ]

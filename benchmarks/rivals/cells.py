@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 import dspy
+from mailbox_lm import waited_seconds
 from report import surroundings, write_record
 from search_efficiency import quiet
 from task import Task
@@ -26,7 +27,7 @@ from tasks import load
 from dspy_gepa.models.outages import outage_in
 from rivals import AS_GIVEN, OPTIMIZERS
 from rivals.contest import Contest, Limited, Missing, OverLimit, Unsuited, Watch
-from rivals.lms import LMs, Meter, Spent, waited_seconds
+from rivals.lms import LMs, Meter, Spent
 
 __all__ = ["Cell", "Sizes", "carried_out", "drawn", "without_score"]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any
 
 import dspy
 
 from rivals.contest import Contest
 
-__all__ = ["MINIBATCH", "Propose", "roles_of", "stepped", "text_of", "texts_of", "with_texts"]
+__all__ = ["MINIBATCH", "Propose", "roles_of", "stepped", "texts_of", "with_texts"]
 
 MINIBATCH = 3
 
@@ -66,9 +65,3 @@ def stepped(contest: Contest, propose: Propose) -> dspy.Module:
 def asked_text(example: dspy.Example) -> str:
     """The inputs of an example in words."""
     return "\n".join(f"{name}: {value}" for name, value in example.inputs().items())
-
-
-def text_of(replies: Sequence[Any]) -> str:
-    """The text of an LM's reply."""
-    reply = replies[0]
-    return str(reply["text"] if isinstance(reply, dict) else reply)

@@ -25,7 +25,7 @@ from dspy_gepa.errors import MissingExtra
 from dspy_gepa.models.usage import listed_price
 from rivals.contest import Missing
 
-__all__ = ["LMs", "Meter", "Spent", "named_lms", "waited_seconds"]
+__all__ = ["LMs", "Meter", "Spent", "named_lms"]
 
 _LOCAL, _MAILBOX = "local:", "mailbox:"
 _REFLECTION_TOKENS = {"local": 700, "hosted": 8000}
@@ -166,8 +166,3 @@ def _served(name: str, threads: int | None) -> Iterator[dict[str, Any]]:
             "api_key": "local",
             "cache": False,
         }
-
-
-def waited_seconds(lm: Any) -> float:
-    """How long a mailbox let others think, which is no time of an optimizer's own."""
-    return lm.waited_seconds if isinstance(lm, MailboxLM) else 0.0

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import dspy
+from answers import reply_text
 
-from rivals.components import asked_text, roles_of, stepped, text_of, texts_of
+from rivals.components import asked_text, roles_of, stepped, texts_of
 from rivals.contest import Contest, Rollout
 
 __all__ = ["compiled"]
@@ -81,7 +82,7 @@ def _engine(lm: Any) -> Any:
         def generate(self, prompt: Any, system_prompt: str | None = None, **settings: Any) -> str:
             del settings
             system = {"role": "system", "content": system_prompt or self.system_prompt}
-            return text_of(lm(messages=[system, {"role": "user", "content": prompt}]))
+            return reply_text(lm(messages=[system, {"role": "user", "content": prompt}])[0])
 
         def __call__(self, prompt: Any, system_prompt: str | None = None, **settings: Any) -> str:
             return self.generate(prompt, system_prompt, **settings)

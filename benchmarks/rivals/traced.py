@@ -12,8 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import dspy
+from answers import reply_text
 
-from rivals.components import asked_text, roles_of, stepped, text_of, texts_of
+from rivals.components import asked_text, roles_of, stepped, texts_of
 from rivals.contest import Contest
 
 __all__ = ["compiled"]
@@ -75,7 +76,7 @@ def _asker(lm: Any) -> Any:
 
     def ask(messages: list[dict[str, Any]], **settings: Any) -> Any:
         settings.pop("max_tokens", None)  # the LM has its own limit
-        message = SimpleNamespace(content=text_of(lm(messages=messages, **settings)))
+        message = SimpleNamespace(content=reply_text(lm(messages=messages, **settings)[0]))
         return SimpleNamespace(choices=[SimpleNamespace(message=message)])
 
     return ask

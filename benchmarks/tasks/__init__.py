@@ -15,7 +15,19 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
-from task import Metric, MissingPackage, Origin, Splits, Task, cut, graded, needed, task_of
+from task import (
+    Metric,
+    MissingPackage,
+    Origin,
+    Splits,
+    Task,
+    cut,
+    graded,
+    needed,
+    stepwise_metric,
+    task_of,
+    whole_metric,
+)
 from task_source import DataNotFound, Found, Hub, Source
 
 __all__ = [
@@ -33,7 +45,9 @@ __all__ = [
     "graded",
     "load",
     "needed",
+    "stepwise_metric",
     "task_of",
+    "whole_metric",
 ]
 
 TASKS = tuple(sorted(module.name for module in iter_modules(__path__)))

@@ -8,7 +8,7 @@ from typing import Any
 import dspy
 from answers import whole_number
 
-from tasks import Hub, Source, Splits, Task, cut, graded, task_of
+from tasks import Hub, Source, Splits, Task, cut, graded, task_of, whole_metric
 
 __all__ = ["grade", "task"]
 
@@ -55,13 +55,8 @@ def example(row: dict[str, Any]) -> dspy.Example:
     ).with_inputs("problem")
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,  # noqa: ARG001
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@whole_metric
+def grade(gold: dspy.Example, pred: Any) -> dspy.Prediction:
     """1 if the answer is the right whole number and nothing else."""
     answer = whole_number(getattr(pred, "answer", None))
     solution = f" A written solution: {gold.solution}" if gold.solution else ""

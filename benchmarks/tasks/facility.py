@@ -10,9 +10,9 @@ from typing import Any
 import dspy
 
 from dspy_gepa.demo.errors import MissingSource
-from dspy_gepa.demo.facility import facility, grade_analysis
+from dspy_gepa.demo.facility import facility_over, grade_analysis, rows_file
 from dspy_gepa.demo.task import Task as DemoTask
-from tasks import DataNotFound, Source, Task, cut, graded, task_of
+from tasks import DataNotFound, Source, Task, cut, graded, stepwise_metric, task_of
 
 __all__ = ["grade", "task"]
 
@@ -37,21 +37,19 @@ def task(source: Source, seed: int = 0) -> Task:
 
 def found(source: Source) -> tuple[DemoTask, str]:
     """The demo's task, and where its rows are: in a folder, else in the package of them."""
-    if source.folder is not None and (source.folder / "facility" / "dataset.json").is_file():
-        return facility(source.folder), "the folder's facility/dataset.json"
+    folder = source.folder
     try:
-        return facility(), "the package llama-prompt-ops"
+        file = rows_file(folder, or_package=True)
     except MissingSource as error:
         raise DataNotFound(str(error)) from error
+    place = "the package llama-prompt-ops"
+    if folder is not None and file.is_relative_to(folder):
+        place = f"the folder's {file.relative_to(folder)}"
+    return facility_over(file), place
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@stepwise_metric
+def grade(gold: dspy.Example, pred: Any, step: str) -> dspy.Prediction:
     """The mean of exact urgency, exact sentiment and the share of right categories."""
     answers = dspy.Prediction(**{field: getattr(pred, field, None) for field in FIELDS})
-    return graded(*grade_analysis(gold, answers, pred_name=pred_name))
+    return graded(*grade_analysis(gold, answers, pred_name=step))

@@ -7,7 +7,7 @@ from typing import Any
 
 import dspy
 
-from tasks import Source, Splits, Task, cut, graded, task_of
+from tasks import Source, Splits, Task, cut, graded, task_of, whole_metric
 
 __all__ = ["grade", "task"]
 
@@ -62,13 +62,8 @@ def example(row: dict[str, Any], tags: list[str]) -> dspy.Example:
     ).with_inputs("tags", "entities")
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,  # noqa: ARG001
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@whole_metric
+def grade(gold: dspy.Example, pred: Any) -> dspy.Prediction:
     """The share of the entities whose tag is exactly right, by their order."""
     tags = tags_of(getattr(pred, "answer", None))
     remarks, right = [], 0

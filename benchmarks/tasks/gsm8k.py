@@ -6,9 +6,9 @@ from random import Random
 from typing import Any
 
 import dspy
-from answers import last_number
+from answers import graded_number
 
-from tasks import Hub, Source, Task, cut, graded, task_of
+from tasks import Hub, Source, Task, cut, task_of, whole_metric
 
 __all__ = ["grade", "task"]
 
@@ -46,18 +46,8 @@ def task(source: Source, seed: int = 0) -> Task:
     )
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,  # noqa: ARG001
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@whole_metric
+def grade(gold: dspy.Example, pred: Any) -> dspy.Prediction:
     """1 if the last number of the answer is the right one."""
-    answer = last_number(getattr(pred, "answer", None))
     worked = f"The right answer is {gold.answer}. A worked solution: {gold.solution}"
-    if answer is None:
-        return graded(0.0, f"The answer holds no number, and one number is wanted. {worked}")
-    if answer == last_number(gold.answer):
-        return graded(1.0, f"Right: {gold.answer}.")
-    return graded(0.0, f"The answer {answer} is wrong. {worked}")
+    return graded_number(getattr(pred, "answer", None), gold.answer, worked)

@@ -21,11 +21,10 @@ from multihop import (
     read_hops,
     retrieved,
     shortened,
-    spelled,
 )
-from retrieval import Index, shown
+from retrieval import Index, shown, spelled
 
-from tasks import Found, Source, Splits, Task, cut, graded, task_of
+from tasks import Found, Source, Splits, Task, cut, graded, stepwise_metric, task_of
 
 __all__ = ["MultiHop", "grade", "task"]
 
@@ -113,13 +112,8 @@ def example(row: dict[str, Any], index: Index) -> dspy.Example:
     ).with_inputs("question")
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@stepwise_metric
+def grade(gold: dspy.Example, pred: Any, step: str) -> dspy.Prediction:
     """1 if the answer is the right one but for case, articles and marks."""
     answer, hops = getattr(pred, "answer", None), read_hops(getattr(pred, "hops", None))
     is_right = isinstance(answer, str) and normalize_text(answer) == normalize_text(gold.answer)
@@ -134,6 +128,5 @@ def grade(
         "summarize2": note,
         "final_answer": f"{ending} {context}",
     }
-    step = pred_name.split(".")[0] if pred_name else ""
     whole = f"{ending} {hop_feedback(gold.gold, hops, 0)} {query} {context}"
     return graded(float(is_right), remarks.get(step, whole))

@@ -18,11 +18,10 @@ from multihop import (
     published_split,
     read_hops,
     retrieved,
-    spelled,
 )
-from retrieval import Index, shown
+from retrieval import Index, shown, spelled
 
-from tasks import Hub, Source, Splits, Task, graded, task_of
+from tasks import Hub, Source, Splits, Task, graded, stepwise_metric, task_of
 
 __all__ = ["ThreeSearches", "grade", "task"]
 
@@ -121,18 +120,12 @@ def example(row: dict[str, Any], index: Index) -> dspy.Example:
     return dspy.Example(claim=row["claim"], gold=gold).with_inputs("claim")
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@stepwise_metric
+def grade(gold: dspy.Example, pred: Any, step: str) -> dspy.Prediction:
     """1 if the three searches found all three articles."""
     hops = read_hops(getattr(pred, "hops", None))
     # A note serves the query that is written from it, and is judged by the search after it.
     hop = {"summarize1": 1, "create_query_hop2": 1, "summarize2": 2, "create_query_hop3": 2}
-    step = pred_name.split(".")[0] if pred_name else ""
     asked = [hop[step]] if step in hop else [0, 1, 2]
     remarks = [hop_feedback(gold.gold, hops, number) for number in asked]
     # What is told of a step is what was missing when its search was over.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import dspy
 from constraints import can_check, check, use_nltk_data
 
-from tasks import Hub, Source, Splits, Task, cut, graded, task_of
+from tasks import Hub, Source, Splits, Task, cut, graded, stepwise_metric, task_of
 
 __all__ = ["RespondAndEnsure", "grade", "task"]
 
@@ -117,17 +117,12 @@ def example(row: Row) -> dspy.Example:
     return dspy.Example(**values).with_inputs("query")
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@stepwise_metric
+def grade(gold: dspy.Example, pred: Any, step: str) -> dspy.Prediction:
     """The share of the constraints that the final response keeps."""
     verdicts = check(getattr(pred, "response", None), gold.query, gold.kinds, gold.settings)
     score = sum(each.is_kept for each in verdicts) / len(verdicts)
-    if pred_name and pred_name.startswith("respond"):
+    if step == "respond":
         verdicts = check(getattr(pred, "draft", None), gold.query, gold.kinds, gold.settings)
     kept = [each.words for each in verdicts if each.is_kept]
     broken = [each.words for each in verdicts if not each.is_kept]

@@ -10,7 +10,7 @@ import dspy
 from answers import boxed, text_of
 from expressions import is_equal
 
-from tasks import Hub, Source, Task, cut, graded, needed, task_of
+from tasks import Hub, Source, Task, cut, graded, needed, task_of, whole_metric
 
 __all__ = ["grade", "task"]
 
@@ -50,13 +50,8 @@ def task(source: Source, seed: int = 0) -> Task:
     )
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,  # noqa: ARG001
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@whole_metric
+def grade(gold: dspy.Example, pred: Any) -> dspy.Prediction:
     """The score by the rule of the question's kind, and what the rule read."""
     text = text_of(getattr(pred, "answer", None))
     if not text:
@@ -65,7 +60,7 @@ def grade(
         score, read = ordered(text, gold.answer)
     elif gold.kind == "math_comp":
         read = chosen(text, gold.answer)
-        score = float(read == gold.answer.strip().lstrip("0"))
+        score = float(read == plain(gold.answer.strip()))
     else:
         read = boxed(text) or text
         score = float(is_equal(text, gold.answer, "livebench_math"))
@@ -82,7 +77,12 @@ def chosen(text: str, right: str) -> str:
     found = [match[0] for match in re.finditer(pattern, boxed(text) or text)]
     if not found:
         return ""
-    return found[-1][0] if right.strip().isalpha() else found[-1].lstrip("0")
+    return found[-1][0] if right.strip().isalpha() else plain(found[-1])
+
+
+def plain(number: str) -> str:
+    """A whole number without the zeros that it begins with; zero keeps one."""
+    return number.lstrip("0") or "0"
 
 
 def ordered(text: str, right: str) -> tuple[float, str]:

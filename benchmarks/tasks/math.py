@@ -12,7 +12,7 @@ import dspy
 from answers import boxed
 from expressions import is_equal
 
-from tasks import Hub, MissingPackage, Source, Task, cut, graded, needed, task_of
+from tasks import Hub, MissingPackage, Source, Task, cut, graded, needed, task_of, whole_metric
 
 __all__ = ["grade", "task"]
 
@@ -53,13 +53,8 @@ def task(source: Source, seed: int = 0) -> Task:
     )
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,  # noqa: ARG001
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@whole_metric
+def grade(gold: dspy.Example, pred: Any) -> dspy.Prediction:
     """1 if the answer is equal to the right one, however it is written."""
     answer = getattr(pred, "answer", None)
     worked = f"The right answer is {gold.answer}. A worked solution: {gold.solution}"

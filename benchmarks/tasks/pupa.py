@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import dspy
+from answers import reply_text
 
-from tasks import Hub, Source, Task, cut, graded, task_of
+from tasks import Hub, Source, Task, cut, graded, task_of, whole_metric
 
 __all__ = ["AskWithoutTelling", "grade", "task"]
 
@@ -56,14 +57,9 @@ class AskWithoutTelling(dspy.Module):  # type: ignore[misc]
         """The response, and the request that the untrusted model saw."""
         request = str(self.rewrite(query=query).request)
         untrusted = self.respond.lm or dspy.settings.lm
-        reply = text_of_reply(untrusted(request)[0])
+        reply = reply_text(untrusted(request)[0])
         answer = self.respond(query=query, request=request, reply=reply)
         return dspy.Prediction(response=answer.response, request=request)
-
-
-def text_of_reply(reply: Any) -> str:
-    """The text of a model's reply, which some models give as a dictionary."""
-    return str(reply.get("text", "") if isinstance(reply, dict) else reply)
 
 
 def task(source: Source, seed: int = 0) -> Task:
@@ -74,9 +70,7 @@ def task(source: Source, seed: int = 0) -> Task:
         dspy.Example(
             query=row["user_query"],
             response=row["target_response"],
-            private=[
-                unit.strip() for unit in str(row["pii_units"] or "").split("||") if unit.strip()
-            ],
+            private=private(str(row["pii_units"] or "")),
         ).with_inputs("query")
         for row in found.rows
     ]
@@ -97,13 +91,8 @@ def private(units: str) -> list[str]:
     return [unit for unit in dict.fromkeys(each.strip() for each in units.split("||")) if unit]
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,  # noqa: ARG001
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@whole_metric
+def grade(gold: dspy.Example, pred: Any) -> dspy.Prediction:
     """The mean of the response's quality and of the share of private values that were kept."""
     request, response = getattr(pred, "request", None), getattr(pred, "response", None)
     if not all(isinstance(each, str) and each.strip() for each in (request, response)):

@@ -6,9 +6,9 @@ from importlib.metadata import version
 from typing import Any
 
 import dspy
-from answers import last_number
+from answers import graded_number
 
-from tasks import Source, Task, cut, graded, needed, task_of
+from tasks import Source, Task, cut, needed, task_of, whole_metric
 
 __all__ = ["grade", "task"]
 
@@ -48,21 +48,11 @@ def task(source: Source, seed: int = 0) -> Task:
     )
 
 
-def grade(
-    gold: dspy.Example,
-    pred: Any,
-    trace: Any = None,  # noqa: ARG001
-    pred_name: str | None = None,  # noqa: ARG001
-    pred_trace: Any = None,  # noqa: ARG001
-) -> dspy.Prediction:
+@whole_metric
+def grade(gold: dspy.Example, pred: Any) -> dspy.Prediction:
     """1 if the last number of the answer is that of the legs."""
-    answer = last_number(getattr(pred, "answer", None))
     parts = [
         f"{gold.counts[each]} {each} with {legs} legs each" for each, legs in gold.legs.items()
     ]
     worked = f"There are {gold.answer} legs: {'; '.join(parts)}."
-    if answer is None:
-        return graded(0.0, f"The answer holds no number, and one number is wanted. {worked}")
-    if str(answer) == gold.answer:
-        return graded(1.0, f"Right: {gold.answer}.")
-    return graded(0.0, f"The answer {answer} is wrong. {worked}")
+    return graded_number(getattr(pred, "answer", None), gold.answer, worked)

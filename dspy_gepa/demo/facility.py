@@ -19,7 +19,7 @@ import dspy
 from dspy_gepa.demo.errors import MissingSource
 from dspy_gepa.demo.task import Graded, Splits, Task
 
-__all__ = ["facility", "grade_analysis"]
+__all__ = ["facility", "facility_over", "grade_analysis", "rows_file"]
 
 _PACKAGE = "llama_prompt_ops"
 _ROWS_IN_PACKAGE = "templates/sample_dataset.json"
@@ -74,7 +74,15 @@ def facility(folder: Path | None = None) -> Task:
     Raises:
         MissingSource: the rows are in none of these places.
     """
-    rows = json.loads(_source(folder).read_text(encoding="utf-8"))
+    chosen = folder or os.environ.get("DSPY_GEPA_DATA")
+    place = Path(chosen).expanduser() if chosen else None
+    # A folder that was given is the only place that is looked at.
+    return facility_over(rows_file(place, or_package=folder is None))
+
+
+def facility_over(file: Path) -> Task:
+    """The task over the rows of this file."""
+    rows = json.loads(file.read_text(encoding="utf-8"))
     examples = [_example(row) for row in rows]
     random.Random(0).shuffle(examples)  # the order that the published splits are made with
     return Task(
@@ -147,13 +155,14 @@ def _example(row: dict[str, Any]) -> dspy.Example:
     return example.with_inputs("message")
 
 
-def _source(given: Path | None) -> Path:
-    """The file of rows; a folder that was given is the only place looked at."""
-    chosen = os.environ.get("DSPY_GEPA_DATA")
-    folders = [given] if given else [Path(chosen).expanduser()] if chosen else []
-    places = [path for folder in folders for path in (folder / "facility", folder)]
-    candidates = [place / "dataset.json" for place in places]
-    if given is None:
+def rows_file(folder: Path | None, *, or_package: bool) -> Path:
+    """The file of rows in a folder, else, if that may be looked into, in the package.
+
+    Raises:
+        MissingSource: it is in neither.
+    """
+    candidates = [folder / "facility" / "dataset.json", folder / "dataset.json"] if folder else []
+    if or_package:
         spec = find_spec(_PACKAGE)  # reads folders; it does not run the package's code
         roots = spec.submodule_search_locations if spec else None
         candidates += [Path(root, _ROWS_IN_PACKAGE) for root in roots or []]

@@ -4,7 +4,8 @@ import json
 
 import dspy
 import pytest
-from task_trials import UNREADABLE, checked_shape, from_folder, judged, run
+from task_trials import UNREADABLE, checked_shape, from_folder, judged, kept, run
+from tasks import Source, load
 
 CATEGORIES = {"cleaning": True, "training": False, "emergency": False}
 
@@ -63,3 +64,24 @@ def test_unreadable_answers(task, answer):
     )
     assert score == pytest.approx(2 / 9)
     assert all(part in feedback for part in ("is high", "is neutral", "Missed: cleaning"))
+
+
+def test_the_origin_says_where_the_rows_are(tmp_path, monkeypatch):
+    """The file may lie beside the tasks' folders, too; it is not said to be a package's then."""
+    kept(tmp_path, "dataset.json", [row(number) for number in range(3)])
+    monkeypatch.setenv("DSPY_GEPA_DATA", str(tmp_path))
+    assert load("facility").origin.source == "the folder's dataset.json"
+
+
+def test_a_folder_that_is_given_hides_the_variable_s(tmp_path, monkeypatch):
+    """As for every task, a given folder takes the variable's place; after it comes the package."""
+    site = tmp_path / "site"
+    packaged = [{**row(number), "fields": {"input": "packaged"}} for number in range(3)]
+    kept(site, "llama_prompt_ops/templates/sample_dataset.json", packaged)
+    monkeypatch.syspath_prepend(site)
+    kept(tmp_path / "variable", "facility/dataset.json", [row(number) for number in range(3)])
+    monkeypatch.setenv("DSPY_GEPA_DATA", str(tmp_path / "variable"))
+    task = load("facility", Source(tmp_path / "empty"))
+    assert task.train[0].message == "packaged"
+    assert task.origin.source == "the package llama-prompt-ops"
+    assert load("facility").origin.source == "the folder's facility/dataset.json"

@@ -66,6 +66,16 @@ def test_each_kind_has_its_rule(task, right, answer, score):
     assert right in feedback
 
 
+@pytest.mark.parametrize(
+    ("answer", "score"), [("000", 1), ("0", 1), ("It is \\boxed{0}.", 1), ("100", 0), ("none", 0)]
+)
+@pytest.mark.parametrize("right", ["000", "0"])
+def test_the_number_zero_is_a_number(task, right, answer, score):
+    """Where the answer is zero, one without a number is wrong."""
+    gold = gold_of(task, "073").copy(answer=right)
+    assert judged(task, gold, answer=answer)[0] == score
+
+
 @pytest.mark.parametrize("right", [row["ground_truth"] for row in ROWS])
 @pytest.mark.parametrize("answer", UNREADABLE)
 def test_unreadable_answers(task, right, answer):
