@@ -120,15 +120,8 @@ def chosen_models(
                 return dspy.LM(name, **settings, **address)
             if rest not in servers:
                 servers[rest] = stack.enter_context(serve(rest or "1.5b", threads=threads))
-            return dspy.LM(
-                servers[rest].model,
-                api_base=servers[rest].api_base,
-                api_key="local",
-                cache=False,
-                temperature=temperature,
-                max_tokens=tokens,
-                callbacks=callbacks,
-            )
+            asked = {"temperature": temperature, "max_tokens": tokens, "callbacks": callbacks}
+            return dspy.LM(**servers[rest].settings, **asked)
 
         yield Chosen(
             model(task, _ANSWER_TOKENS, 0.0, []),
