@@ -427,6 +427,16 @@ def test_services_need_a_key(monkeypatch, tmp_path):
         run.program_of(command(tmp_path, "--apply", "morph"))
 
 
+@pytest.mark.parametrize(("key", "sent"), [("secret", "secret"), (None, "none")])
+def test_a_server_of_ones_own_is_sent_the_key_that_is_there(monkeypatch, key, sent):
+    """As everywhere else it is that of OpenAI's client; where there is none, it needs none."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    with chosen_models("openai/m", "openai/m", Usage(), api_base="http://127.0.0.1:1/v1") as lms:
+        assert [each.kwargs["api_key"] for each in lms] == [sent, sent]
+
+
 def answering(folders, reply, until):
     """Threads that answer what lies in the folders."""
 
