@@ -26,6 +26,8 @@ from typing import Protocol
 
 import dspy
 
+from coding_agent.changes import lines_in
+
 __all__ = ["Apply", "EditRefused", "MergeApply", "MorphApply", "block"]
 
 MARK = "... existing code ..."
@@ -194,7 +196,7 @@ def _is_mark(line: str) -> bool:
 
 def _merged(original: str, update: str) -> str:
     """With the stretches between the marks in the places of what they begin and end with."""
-    lines = original.removesuffix("\n").split("\n")
+    lines = lines_in(original)
     stretches = _stretches(update.strip("\n").split("\n"))
     merged: list[str] = []
     done = 0
