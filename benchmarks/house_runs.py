@@ -207,10 +207,7 @@ def local_student(name: str, threads: int | None, answer_tokens: int) -> Iterato
     """The local model as these tasks ask it, for as long as the block lasts."""
     with serve(name, threads=threads) as local:
         yield dspy.LM(
-            local.model,
-            api_base=local.api_base,
-            api_key="local",
-            cache=False,
+            **local.settings,
             temperature=0.0,
             max_tokens=answer_tokens,
             stop=["\n\n"],

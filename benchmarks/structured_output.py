@@ -137,14 +137,7 @@ def main(given: Sequence[str] | None = None) -> None:
     over = time.monotonic() + 60 * arguments.minutes
     places = list(product(range(arguments.questions), HOUSE_TASKS))[: arguments.questions]
     with serve(arguments.task_model, threads=arguments.threads) as local:
-        lm = dspy.LM(
-            local.model,
-            api_base=local.api_base,
-            api_key="local",
-            cache=False,
-            temperature=0.0,
-            max_tokens=arguments.tokens,
-        )
+        lm = dspy.LM(**local.settings, temperature=0.0, max_tokens=arguments.tokens)
         for seed, task in places:
             if time.monotonic() > over:
                 break

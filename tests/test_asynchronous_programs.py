@@ -247,10 +247,12 @@ def test_a_program_that_hangs_is_cancelled_and_failed():
 
     optimizer = gepa(exact, timeout_seconds=0.5, num_threads=4)
     with dspy.context(lm=task_lm()):
-        optimizer.compile(Program(), examples(8), examples(4))
-    failed = [each.failure for each in optimizer.result.state.known.values() if each.failure]
-    assert len(failed) == len(cancelled) > 0
-    assert all("took longer than 0.5 seconds" in failure for failure in failed)
+        optimizer.compile(Program(), examples(8), examples(12)[8:])
+    known = optimizer.result.state.known
+    hung = [rollout for key, rollout in known.items() if key.example == 0]
+    # A busy machine may let others take as long.
+    assert len(hung) == len(cancelled) > 0
+    assert all("took longer than 0.5 seconds" in rollout.failure for rollout in hung)
 
 
 def test_no_thread_outlives_the_run():

@@ -13,7 +13,7 @@ from typing import Any
 import dspy
 
 from coding_agent.applying import Apply, MergeApply, block
-from coding_agent.changes import functions_in
+from coding_agent.changes import functions_in, lines_in
 from coding_agent.packages import Bug, is_test
 from coding_agent.searching import PatternSearch, Search
 from coding_agent.suite import Timing
@@ -154,7 +154,7 @@ class FixedFlow(dspy.Module):  # type: ignore[misc]  # DSPy is untyped here
             return 1
         file, first, last = functions[chosen]
         workspace.read_file(file, first, last)
-        lines = (workspace.root / file).read_text("utf-8").splitlines()[first - 1 : last]
+        lines = lines_in((workspace.root / file).read_text("utf-8"))[first - 1 : last]
         code = "\n".join(lines)
         fixed = self.repair(test_output=output, code=code, attempts=tried)
         what = f"In {chosen}, {str(fixed.old_line).strip()!r} became {fixed.new_line!r}"
@@ -206,7 +206,7 @@ def _named(answer: str, functions: Mapping[str, Any]) -> str | None:
 
 def _line_update(code: str, old: str, new: str) -> str:
     """A block with the whole function: its lines may stand in others as well."""
-    lines = code.splitlines()
+    lines = lines_in(code)
     same = [at for at, line in enumerate(lines) if line.strip() == old.strip()]
     if len(same) != 1 or not old.strip():
         return block(old, new)

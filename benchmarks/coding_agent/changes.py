@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Change", "changes_in", "function_at", "functions_in"]
+__all__ = ["Change", "changes_in", "function_at", "functions_in", "lines_in"]
 
 _COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {
     ast.Lt: ("<", "<="),
@@ -188,6 +188,11 @@ class _Finder(ast.NodeVisitor):
 
 def _pattern(symbol: str) -> str:
     return "(" + r"\s+".join(map(re.escape, symbol.split())) + ")"
+
+
+def lines_in(source: str) -> list[str]:
+    """The lines of a source, as Python counts them: a form feed, for one, ends none."""
+    return source.removesuffix("\n").split("\n") if source else []
 
 
 def functions_in(source: str) -> dict[str, tuple[int, int]]:

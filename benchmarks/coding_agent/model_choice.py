@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -101,7 +102,8 @@ def chosen_models(
     with ExitStack() as stack:
         address: dict[str, Any] = {}
         if api_base is not None:
-            address = {"api_base": api_base, "api_key": "none"}
+            # A server of one's own mostly wants no key, but the client insists on having one.
+            address = {"api_base": api_base, "api_key": os.environ.get("OPENAI_API_KEY", "none")}
         servers: dict[str, Any] = {}
         boxes: dict[str, ResumedMailbox] = {}
 
@@ -120,15 +122,8 @@ def chosen_models(
                 return dspy.LM(name, **settings, **address)
             if rest not in servers:
                 servers[rest] = stack.enter_context(serve(rest or "1.5b", threads=threads))
-            return dspy.LM(
-                servers[rest].model,
-                api_base=servers[rest].api_base,
-                api_key="local",
-                cache=False,
-                temperature=temperature,
-                max_tokens=tokens,
-                callbacks=callbacks,
-            )
+            asked = {"temperature": temperature, "max_tokens": tokens, "callbacks": callbacks}
+            return dspy.LM(**servers[rest].settings, **asked)
 
         yield Chosen(
             model(task, _ANSWER_TOKENS, 0.0, []),

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 import dspy
 
+from coding_agent.changes import lines_in
+
 __all__ = ["PatternSearch", "Search", "SearchFailed", "WarpGrep"]
 
 _MOST_HITS = 40
@@ -73,7 +75,7 @@ def hits_of(root: Path, pattern: str, *, within: Path | None = None, glob: str =
         Hit(str(path.relative_to(root)), number, line.strip())
         for path in _sources(root if within is None else within)
         if not glob or fnmatch.fnmatch(path.name, glob) or path.relative_to(root).match(glob)
-        for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1)
+        for number, line in enumerate(lines_in(path.read_text("utf-8", "replace")), 1)
         if expression.search(line)
     ]
 
@@ -144,7 +146,7 @@ class WarpGrep:
         elif call["name"] == "list_directory":
             listed = [str(each) for each in _tree(path, 2)]
         elif call["name"] == "glob":
-            pattern = str(arguments.get("pattern", ""))
+            pattern = str(arguments.get("pattern") or "*")
             listed = [str(each) for each in _tree(path, 99) if each.match(pattern)]
         else:
             return f"There is no tool {call['name']}."
@@ -190,7 +192,7 @@ def _lines(path: Path, ranges: str, most: int) -> list[str]:
     """The lines of a file in these ranges, with their numbers."""
     if not path.is_file():
         return ["There is no such file."]
-    lines = path.read_text("utf-8", "replace").splitlines()
+    lines = lines_in(path.read_text("utf-8", "replace"))
     wanted: list[int] = []
     for part in ranges.split(","):
         first, _, last = part.strip().partition("-")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coding_agent.applying import Apply, EditRefused
-from coding_agent.changes import function_at
+from coding_agent.changes import function_at, lines_in
 from coding_agent.packages import Bug, broken_copy, fails_anyway, is_test
 from coding_agent.searching import Search
 from coding_agent.suite import SuiteRun, Timing, run_suite
@@ -55,7 +55,7 @@ class Workspace:
         name = str(file.relative_to(self.root))
         if name not in self.files_read:
             self.files_read.append(name)
-        lines = file.read_text("utf-8", "replace").splitlines()
+        lines = lines_in(file.read_text("utf-8", "replace"))
         first = min(max(first_line, 1), max(len(lines), 1))
         wanted = last_line if last_line >= first else len(lines)
         last = min(wanted, len(lines), first + _MOST_LINES - 1)
@@ -185,7 +185,7 @@ def workspace_of(bug: Bug, search: Search, apply: Apply, timing: Timing) -> Iter
 
 def _changed_lines(before: str, after: str) -> list[int]:
     """The lines that are gone or changed; where lines were added, the one before them."""
-    matcher = difflib.SequenceMatcher(None, before.splitlines(), after.splitlines(), autojunk=False)
+    matcher = difflib.SequenceMatcher(None, lines_in(before), lines_in(after), autojunk=False)
     changed: list[int] = []
     for tag, first, last, _, _ in matcher.get_opcodes():
         if tag == "insert":

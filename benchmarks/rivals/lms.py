@@ -160,9 +160,4 @@ def _served(name: str, threads: int | None) -> Iterator[dict[str, Any]]:
             local = stack.enter_context(serve(size, threads=threads))
         except (MissingExtra, LocalModelError) as error:
             raise Missing(str(error)) from error
-        yield {
-            "model": local.model,
-            "api_base": local.api_base,
-            "api_key": "local",
-            "cache": False,
-        }
+        yield local.settings

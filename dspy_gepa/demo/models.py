@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import dspy
 
@@ -68,20 +68,18 @@ def models(choice: ModelChoice, *, answer_tokens: int) -> Iterator[Models]:
     with serve(
         choice.local_model, gguf=choice.gguf, port=choice.port, threads=choice.threads
     ) as local:
-        address: dict[str, Any] = {"api_base": local.api_base, "api_key": "local", "cache": False}
         # The stop saves a fifth of each answer: the marker that follows the last field.
         student = dspy.LM(
-            local.model,
+            **local.settings,
             temperature=0.0,
             max_tokens=answer_tokens,
             stop=["[[ ## completed"],
-            **address,
         )
         if choice.reflection_model is not None:
             reflection_lm = _reflection(choice.reflection_model, choice.api_base)
         else:
             reflection_lm = dspy.LM(
-                local.model, temperature=0.8, max_tokens=_REFLECTION_TOKENS["local"], **address
+                **local.settings, temperature=0.8, max_tokens=_REFLECTION_TOKENS["local"]
             )
         place = f"{local.model} at {local.api_base}, threads: {local.threads}"
         yield Models(student, reflection_lm, place, is_small=choice.reflection_model is None)

@@ -36,6 +36,16 @@ class LocalModel:
     """The name for `dspy.LM`: `openai/` and the model's own."""
     threads: int
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those by which a `dspy.LM` asks it, and not the cache."""
+        return {
+            "model": self.model,
+            "api_base": self.api_base,
+            "api_key": "local",
+            "cache": False,
+        }
+
 
 @contextmanager
 def serve(

@@ -766,10 +766,10 @@ def test_a_model_may_think_longer_than_an_evaluation_may_take():
     model = climber()
 
     def thinking(prompt):
-        time.sleep(0.3)
+        time.sleep(1.1)
         return model(prompt)
 
-    result = run(value_of, max_evals=3, timeout_seconds=0.2, reflection_lm=thinking)
+    result = run(value_of, max_evals=3, timeout_seconds=1, reflection_lm=thinking)
     assert result.score == 2.0
 
 

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from coding_agent import make_tasks, run
 from coding_agent.agent import CodingAgent, FixedFlow
-from coding_agent.applying import block
-from coding_agent.changes import changes_in, function_at
+from coding_agent.applying import MergeApply, block
+from coding_agent.changes import changes_in, function_at, functions_in
 from coding_agent.judging import metric
 from coding_agent.model_choice import chosen_models
 from coding_agent.packages import (
@@ -32,8 +32,9 @@ from coding_agent.packages import (
     fails_anyway,
     folder_of,
 )
+from coding_agent.searching import PatternSearch
 from coding_agent.suite import Timing, run_suite
-from coding_agent.workspace import run_as_given
+from coding_agent.workspace import Workspace, run_as_given
 from mailbox_lm import Usage
 
 pytestmark = [
@@ -159,6 +160,20 @@ def test_a_function_is_named_with_what_is_around_it():
     source = "class A:\n    @property\n    def f(self):\n        def g():\n            return 1\n"
     assert [function_at(source, line) for line in (1, 2, 5)] == ["", "A.f", "A.f.g"]
     assert function_at("def (", 1) == ""
+
+
+def test_lines_are_counted_as_tracebacks_count_them(shop, tmp_path):
+    """Search, reading, and what was changed name the line that Python names."""
+    odd = "def f():\n    \x0c\n    return '\u2028', 1\n"
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "odd.py").write_text(odd, "utf-8")
+    workspace = Workspace(root.resolve(), bug_of(), PatternSearch(), MergeApply(), Timing())
+    assert functions_in(odd) == {"f": (1, 3)}
+    assert workspace.search_code("return") == "odd.py:3: return '\u2028', 1"
+    assert workspace.read_file("odd.py", 3) == "3|     return '\u2028', 1"
+    workspace.edit_file("odd.py", "I mend it.", block(", 1", ", 2"))
+    assert [each["line"] for each in workspace.account()["changed_lines"]] == [3]
 
 
 def test_an_agent_that_mends_the_bug_scores_one(shop):
@@ -425,6 +440,16 @@ def test_services_need_a_key(monkeypatch, tmp_path):
     monkeypatch.delenv("MORPH_API_KEY", raising=False)
     with pytest.raises(SystemExit, match="morph is a service: put its key into MORPH_API_KEY"):
         run.program_of(command(tmp_path, "--apply", "morph"))
+
+
+@pytest.mark.parametrize(("key", "sent"), [("secret", "secret"), (None, "none")])
+def test_a_server_of_ones_own_is_sent_the_key_that_is_there(monkeypatch, key, sent):
+    """As everywhere else it is that of OpenAI's client; where there is none, it needs none."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    with chosen_models("openai/m", "openai/m", Usage(), api_base="http://127.0.0.1:1/v1") as lms:
+        assert [each.kwargs["api_key"] for each in lms] == [sent, sent]
 
 
 def answering(folders, reply, until):

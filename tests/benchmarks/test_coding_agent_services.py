@@ -228,6 +228,52 @@ def test_what_our_merge_refuses(update, reason):
         MergeApply().apply(CODE, "", update)
 
 
+@pytest.mark.parametrize(
+    ("original", "update", "reason"),
+    [
+        ("i += 1\ni += 1\n", block("i += 1", "i += 2"), "occurs 2 times"),
+        ("x\n\nx\n\nx\n", block("x\n\nx", "y"), "occurs 2 times"),
+        ("top = 10\n", block("p = 1", "p = 2"), "a part of a longer name"),
+        ("if x:\n    go()\n", block("go()", "go()\nstop()"), "leaves out the spaces"),
+        ("A\n=====\nb\n", block("A\n=====\nb", "A\n=====\nc"), "which line of ======= divides"),
+        ("a\nb\n", block("a", "c") + "\n<<<<<<< SEARCH\nb\n=======\nd", "does not go from"),
+        ("a\nb\n", "<<<<<<< SEARCH\na\n=======\nc\n" + block("b", "d"), "does not go from"),
+        ("a\nb\n", "<<<<<<< SEARCH\na\n>>>>>>> REPLACE", "which line of ======= divides"),
+        (
+            CODE,
+            block("def one():\n    a = 1", f"def one():\n    {MARK}"),
+            "would stand in the file",
+        ),
+        (CODE, f"{MARK}\ndef one():\n    b()  {MARK}\n    return a\n{MARK}", "would stand in the"),
+        (CODE, block("a = 1", "a = 3") + f"\n{MARK}\n    a = 4\n    return a", "Use one form"),
+        (CODE, f"def one():\n    b = 1\n    a = 1\n{MARK}", "no line with `.*` before the changed"),
+        (
+            CODE,
+            f"{MARK}\ndef one():\n    a = 7\n    return b",
+            "no line with `.*` after the changed",
+        ),
+    ],
+)
+def test_an_update_from_which_something_would_be_lost_is_refused(original, update, reason):
+    """Equal lines, parts of names, forgotten marks and blocks without an end are not sure."""
+    with pytest.raises(EditRefused, match=reason):
+        MergeApply().apply(original, "", update)
+
+
+@pytest.mark.parametrize(
+    ("original", "wanted"),
+    [
+        ("a\r\nb\r\nc\r\n", "a\r\nb\r\nd\r\nc\r\n"),
+        ("\x0ca\u2028\nb\nc\n", "\x0ca\u2028\nb\nd\nc\n"),
+        ("s = '... existing code ...'\nb\nc", "s = '... existing code ...'\nb\nd\nc"),
+    ],
+)
+@pytest.mark.parametrize("update", [f"{MARK}\nb\nd\nc\n{MARK}", block("b\nc", "b\nd\nc")])
+def test_what_ends_a_line_stays(original, wanted, update):
+    """Line ends of Windows, characters that only look like ends, and marks that are code."""
+    assert MergeApply().apply(original, "", update) == wanted
+
+
 def test_an_empty_file_takes_any_text():
     """There is nothing that could be lost."""
     assert MergeApply().apply("", "", "x = 1\n") == "x = 1\n"

@@ -105,19 +105,16 @@ def compiled(**asked):
     return optimizer
 
 
-def rounded(rows):
-    """The rows of a tracker's file; MLflow keeps ten digits."""
-    return [[round(each, 8) if isinstance(each, float) else each for each in row] for row in rows]
-
-
 def cells(rows):
-    """The rows of a story as a tracker's file has them."""
+    """The rows of a story as a tracker's file has them; MLflow keeps ten digits of a number."""
     columns = dict.fromkeys(name for row in rows for name in row)
     plain = [[row.get(name) for name in columns] for row in rows]
-    return rounded(
-        [", ".join(map(str, cell)) if isinstance(cell, tuple) else cell for cell in row]
+    return [
+        pytest.approx(
+            [", ".join(map(str, cell)) if isinstance(cell, tuple) else cell for cell in row]
+        )
         for row in plain
-    )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +190,7 @@ def test_mlflow_gets_settings_numbers_and_texts(mlflow):
     for name, rows in rows_of(story)._asdict().items():
         if name != "scores":
             table = artifact(mlflow, run_id, f"gepa/{name}.json")
-            assert rounded(table["data"]) == cells(rows)
+            assert table["data"] == cells(rows)
     returned = story.members[story.returned]
     assert artifact(mlflow, run_id, "gepa/returned.json") == dict(returned.texts)
 
@@ -398,7 +395,7 @@ def test_wandb_gets_settings_numbers_and_texts(wandb, tmp_path):
         assert summary["gepa/headline"] == story.headline
         assert dict(summary["gepa/returned"]) == dict(story.members[story.returned].texts)
     tables = {
-        path.name.split("_")[0]: rounded(json.loads(path.read_text("utf-8"))["data"])
+        path.name.split("_")[0]: json.loads(path.read_text("utf-8"))["data"]
         for path in tmp_path.rglob("*.table.json")
     }
     rows = rows_of(story)

@@ -200,7 +200,7 @@ class PageRows:
         """The estimate of a member's score, with its range.
 
         That of the seed holds the truth in 95 % of runs. Another member was chosen by what is seen,
-        so that its range is an estimate as well: see `benchmarks/coverage.py`.
+        so that its range is an estimate as well: see `benchmarks/interval_coverage.py`.
         """
         if member.estimate is None or member.low is None or member.high is None:
             return "–"

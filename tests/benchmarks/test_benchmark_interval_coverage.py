@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-import coverage
+import interval_coverage
 
 DRAWS = range(9100, 9110)
 
@@ -22,7 +22,9 @@ def shown():
         regime: [
             each
             for number in DRAWS
-            for each in coverage.shown_in(coverage.world_in(regime, number), 60, number)
+            for each in interval_coverage.shown_in(
+                interval_coverage.world_in(regime, number), 60, number
+            )
             if each.kind != "returned"
         ]
         for regime in ("small", "large")
@@ -33,7 +35,7 @@ def shown():
 def test_what_is_called_95_percent_mostly_holds_the_truth(shown, regime):
     """Of the program as it was, and of the verdict on examples of its own."""
     assert len(shown[regime]) >= 10
-    assert coverage.covered(shown[regime])["held"] >= 0.9
+    assert interval_coverage.covered(shown[regime])["held"] >= 0.9
 
 
 def test_all_intervals_are_on_the_scale(shown):
@@ -49,8 +51,13 @@ def test_the_worlds_differ_in_their_steps():
     for regime in ("small", "large"):
         found = []
         for number in DRAWS[:5]:
-            task, state = coverage.searched(coverage.world_in(regime, number), 60, number)
-            scores = [coverage.unseen_scores(task, each.candidate).mean() for each in state.members]
+            task, state = interval_coverage.searched(
+                interval_coverage.world_in(regime, number), 60, number
+            )
+            scores = [
+                interval_coverage.unseen_scores(task, each.candidate).mean()
+                for each in state.members
+            ]
             found.append((max(scores) - scores[0]) / (state.scale.top - state.scale.lowest))
         gains[regime] = sum(found) / len(found)
     assert gains["small"] < 0.15
@@ -60,7 +67,7 @@ def test_the_worlds_differ_in_their_steps():
 def test_the_script_prints_its_table(capsys):
     """By the seed that is given; the same seed, the same table."""
     for _ in range(2):
-        coverage.main(["--seed", "9100", "--draws", "2", "--calls", "40"])
+        interval_coverage.main(["--seed", "9100", "--draws", "2", "--calls", "40"])
     first, second = capsys.readouterr().out.strip().split("nothing helps")[0:2]
     assert "as it was" in first
     assert "held out, 20" in first

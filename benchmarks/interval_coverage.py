@@ -1,7 +1,7 @@
 """How often the intervals that people are shown hold the truth, where the truth is known.
 
-    python benchmarks/coverage.py --seed 9000 --draws 60
-    python benchmarks/coverage.py --part routing --seed 9000 --draws 12
+    python benchmarks/interval_coverage.py --seed 9000 --draws 60
+    python benchmarks/interval_coverage.py --part routing --seed 9000 --draws 12
 
 Whole searches are made in worlds of `families.py`, at so many metric calls. "Small" steps: sixty
 rules, of which a reflection sees few. "Large": few rules, no luck without them, and a reflection
@@ -175,7 +175,7 @@ def main(given: Sequence[str] | None = None) -> None:
         print(f"nothing helps, and it looks better: {sum(alarms)} of {len(alarms)}")
     write_record(
         arguments.json,
-        {"benchmark": "coverage", **surroundings("dspy_gepa", "numpy"), "rows": record,
+        {"benchmark": "interval_coverage", **surroundings("dspy_gepa", "numpy"), "rows": record,
          "alarms": sum(alarms)},
     )  # fmt: skip
 
