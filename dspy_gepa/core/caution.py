@@ -19,12 +19,12 @@ from dspy_gepa.core.selection import PoolView
 __all__ = ["Cautious"]
 
 _TRIFLE = 1e-9
-"""As a share of the span of scores: so little is no difference."""
+"""As a share of the span of scores: less is no difference."""
 _PERFECT_BY_CHANCE = 0.35
-"""How probably at most one of all members would be perfect if they were like the seed. Our choice:
-a single member that is perfect on up to a dozen examples is returned where the seed failed on one
-of them; of several it takes more. Then what is returned is worse in hardly one draw of twenty, but
-on a single example."""
+"""How probable it may be, at most, that one of all members is perfect if they are only as good as
+the seed. Our choice: with it, a single member that is perfect on up to a dozen examples is returned
+if the seed failed on one of them; if there are several members, the seed must have failed on more.
+What is returned is then worse in hardly one draw of twenty, except with a single example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Cautious:
     make it 92.5 % sure. What it costs and spares is in `benchmarks/README.md`."""
 
     def __call__(self, view: PoolView) -> Vector:
-        """One for each member; for the seed its estimate."""
+        """A number for each member, by which they rank; for the seed its estimate."""
         estimates, others = view.estimates(), max(1, len(view.scores) - 1)
         unsure = self.deviations * estimates.lead_deviations
         by_chance = others * _by_chance(view.scores, _TRIFLE * view.span)
