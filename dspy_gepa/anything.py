@@ -126,25 +126,25 @@ def optimize_anything(
         dataset: Problems, or examples to learn from, of any type.
         valset: Examples to choose by.
         testset: Examples on which the first artifact and the best are compared at the end. Their
-            evaluations are beside `max_evals`.
+            evaluations do not count against `max_evals`.
         reflection_lm: Writes better artifacts: a model of DSPy's, a name that litellm knows, or a
             function from a prompt to a reply. By default the one that DSPy has configured.
-        max_evals: The most calls of the evaluator; 100 where there is no limit of any kind.
+        max_evals: The most calls of the evaluator; 100 if no limit of any kind is given.
         max_cost: The most USD, for everything that is asked of models through DSPy; see
             `max_usd` of `GEPA`.
-        max_seconds: After so many nothing more is begun.
+        max_seconds: After so many seconds nothing more is begun.
         num_threads: Evaluations at once.
         executor: Carries out evaluations in other processes, as in `GEPA`; not with `isolation`.
-        timeout_seconds: For one evaluation; a reflection has as long, and 900 seconds at least. In
-            this process, a thread that takes longer is left behind.
+        timeout_seconds: How long one evaluation may take; None is no limit. A reflection may take
+            as long, and in any case 900 seconds. In this process a thread that takes longer goes on
+            unheeded.
         isolation: "process" for a process of its own for each evaluation, which is ended with all
             that it began when it is over or takes too long.
-        memory_mb: The most memory of such a process, beside what there is at its beginning; under
-            Linux.
-        max_processes: The most processes at once of such an evaluation, under Linux.
+        memory_mb: The most memory of such a process, beside what it has at its beginning; on Linux.
+        max_processes: The most processes at once of such an evaluation; on Linux.
         capture_stdio: Whether what an evaluation prints is part of its feedback; what its child
             processes print is seen with isolation only. `dspy_gepa.log` always is.
-        failure_score: What a failure scores, where it is to be a score.
+        failure_score: What a failure scores. By default it has no score.
         repairs: How often an artifact that fails goes back with its failure, before it is rejected.
         checks: Functions of a new text that return False or a reason, or raise, where it is bad:
             it is told to the model, which may mend it, and no evaluation is paid for it. They run
@@ -152,10 +152,11 @@ def optimize_anything(
         kind: "code" where the artifact is a program: the model is told so, and of a reply with
             several fences the only program is taken. A dict says it of single texts.
         log_dir: Where the run is kept.
-        seed: The same seed gives the same run.
-        window: Proposals under way at once.
+        seed: All chance follows from it.
+        window: Proposals under way at once. By default 1; with a valset 1 or 2, by the budget.
         observers: Told of every event of the run.
-        config: The gepa package's, as its object or as a dict of dicts. It is read only.
+        config: The gepa package's configuration, as its object or as a dict of dicts. It is not
+            changed.
         seed_candidate: gepa's name of `artifact`.
         test_set: gepa's name of `testset`.
         batch_evaluator: gepa's; refused.
@@ -169,28 +170,32 @@ def optimize_anything(
         constraints: What every new text has to comply with, in words.
         invariants: Functions of name, old and new text that return False or a reason to refuse it.
         guidance: Advice for the reflection LM, in words.
-        references: Texts for it to consult.
-        reflection_template: Its prompt.
+        references: Texts for the reflection LM to consult.
+        reflection_template: The reflection LM's prompt.
         objectives: Name to "max" or "min", for what `objective_scores` hold.
         frontier_type: What members are compared on.
         perfect_score: The highest score, which cannot be improved on. By default none is known.
         skip_perfect_score: Whether a minibatch on which all scores equal that is not reflected on.
             By default it is not, if `perfect_score` is named.
-        reflection_minibatch_size: Problems that a proposal learns from.
+        reflection_minibatch_size: Problems that a proposal learns from. By default 3; with a valset
+            3, or 3, 5 or 8 if `perfect_score` is named.
         candidate_selection_strategy: How the artifact that is rewritten is chosen.
         component_selector: Which texts a proposal rewrites.
-        gate: Whether a new artifact is validated, by the scores on the minibatch.
-        use_merge: Whether artifacts are merged.
+        gate: Whether a new artifact is kept or validated, by the scores on the minibatch. By
+            default it must do better; in a single task whatever comes to a score is kept.
+        use_merge: Whether artifacts are merged; never in a single task, and without a valset only
+            if the artifact is a dict of several texts.
         max_merge_invocations: How many merges are tried at most.
         callbacks: Objects with hooks that were written for the gepa package.
-        stop_callbacks: Functions that were written for it, asked after every proposal.
+        stop_callbacks: Functions that were written for the gepa package, asked after every
+            proposal whether to stop.
         use_wandb: Whether the run is logged to Weights & Biases.
-        wandb_api_key: For that; never stored.
-        wandb_init_kwargs: For that.
+        wandb_api_key: The key for Weights & Biases; never stored.
+        wandb_init_kwargs: Arguments for `wandb.init`.
         use_mlflow: Whether the run is logged to MLflow.
-        mlflow_tracking_uri: For that.
-        mlflow_experiment_name: For that.
-        progress: How it is shown while it runs: as in `GEPA`.
+        mlflow_tracking_uri: Where MLflow's server is.
+        mlflow_experiment_name: The experiment of MLflow that the run is logged to.
+        progress: How the run is shown while it lasts: as in `GEPA`.
         tracking_key_prefix: What the names of what is logged begin with.
         **unknown: Refused, with the names that may be meant.
 

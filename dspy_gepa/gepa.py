@@ -50,20 +50,21 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
 
     Runs the student on a few training examples, shows a reflection LM what it did and what the
     metric said about it, tries the rewritten instructions on the same examples, and validates
-    those that do better. A parent is drawn as probably as it is the best member by an estimate;
-    two members that learned different things are merged. Paper: arXiv 2507.19457.
+    those that do better, which become members of a pool. What is rewritten next is drawn from the
+    pool: the likelier a member is the best, the likelier it is drawn. Two members that learned
+    different things are merged. Paper: arXiv 2507.19457.
 
     Args:
         metric: `metric(gold, pred)`, also with `trace=None` or with the five parameters of
             `dspy.GEPA`. Returns a number, `(score, feedback)`, a dict or a `dspy.Prediction`
-            with `score` and `feedback`. The feedback is what the reflection LM learns from. Of one
-            that takes anything (`*args`) it is tried once whether it takes all five.
+            with `score` and `feedback`. The feedback is what the reflection LM learns from. If it
+            takes anything (`*args`), one call finds out whether it takes all five parameters.
         auto: "light", "medium" or "heavy": a budget by the size of program and validation set.
             At most one of this and the next two may be given; with none of them it is "light",
             whatever else is limited.
-        max_full_evals: A budget of so many times training and validation set.
-        max_metric_calls: A budget in metric calls. Never exceeded. It and those that follow can
-            be mixed; the first that is used up ends the run.
+        max_full_evals: A budget of so many metric calls for each training and validation example.
+        max_metric_calls: A budget in metric calls. Never exceeded. It and the limits that follow
+            can be mixed; the first that is used up ends the run.
         max_rollouts: A limit in runs of the program. Never exceeded.
         max_reflection_calls: A limit in calls of the reflection LM. Never exceeded, unless an
             instruction or code proposer of your own makes more than one for a component.
@@ -72,7 +73,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             Nothing is begun that would exceed it if it cost as much as the dearest so far.
         max_usd: Likewise in USD, by litellm's price table or `price`. A model whose price is not
             known is refused.
-        max_seconds: After so long nothing is begun any more, and what runs is finished.
+        max_seconds: After so many seconds nothing is begun any more, and what runs is finished.
         price: A function in place of litellm's price table, for all models: from a model's name and
             a call's usage, as the provider reports it, to USD, or to None if it does not know.
         timeout_seconds: How long a rollout, its metric or a reflection may take. One that takes
@@ -91,13 +92,14 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         invariants: Functions of component, old and new text. A text on which one returns False
             or a reason is refused before a rollout is paid, and the reason is told.
         max_instruction_tokens: The most tokens of a new text; a source has no such limit.
-        must_pass: Examples on which a candidate may not score lower than the program as given.
+        must_pass: Examples on which no candidate may score lower than the program as given.
         guidance: Advice for the reflection LM, in words.
-        references: Texts for it to consult: name to text, or paths of files.
-        reflection_template: Its prompt, with `{{instruction}}`, `{{examples}}` and other
-            placeholders; or component to such a text. See `dspy_gepa.reflect.templates`.
+        references: Texts for it to consult: title to text, or paths of files.
+        reflection_template: The reflection LM's prompt, with `{{instruction}}`, `{{examples}}` and
+            other placeholders; or component to such a text. See `dspy_gepa.reflect.templates`.
         reflection_style: "diagnose", or "transcribe" for models of a few billion parameters.
-        edit_mode: "append" asks for lines to add to an instruction, and not for a new one.
+        edit_mode: "rewrite" asks for a new instruction, "append" for lines to add to the current
+            one.
         objectives: Name to "max" or "min", for what `objective_scores` hold. "total_tokens",
             "usd" and "seconds" of a rollout are measured where they are named, and by default
             minimized.
@@ -105,20 +107,21 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             "cartesian". Objectives count in all but the first.
         aggregate_metric: A function from all validation pairs of example and prediction to the
             score by which the winner is chosen. Then each member is validated on all of them.
-        search: "default", which validates a child on a few examples first and learns from
-            failures, or "paper", the published algorithm to the letter. What follows is chosen by
-            it where it is None.
+        search: "default", which validates on a few examples first and learns from failures, or
+            "paper", the published algorithm to the letter. Arguments of the search that are None
+            are chosen by it.
         reflection_minibatch_size: Training examples that a proposal learns from and is compared on.
             By default 3, 5 or 8, of which the run finds out the best; 3 in the paper's search, and
             with `skip_perfect_score=False`.
         candidate_selection_strategy: "pareto", "current_best", "epsilon_greedy", "top_k_pareto",
             a function from a `PoolView` and a `random.Random` to a member's id, or an object
-            with `select_candidate_idx`. By default a member is drawn as probably as it is the
-            best by its estimate; "pareto" in the paper's search.
+            with `select_candidate_idx`. By default the likelier a member is the best, by an
+            estimate, the likelier it is drawn; "pareto" in the paper's search.
         reflection_lm: The model that rewrites instructions: a name that litellm knows, a `dspy.LM`,
             another `dspy.BaseLM` or a function from a prompt to a reply. A strong one pays. Without
             one, `prompt_model`, or the LM that is configured in DSPy when `compile` is called.
-        skip_perfect_score: Whether a minibatch of perfect scores alone is not reflected on.
+        skip_perfect_score: Whether a minibatch on which every score is perfect is left out of
+            reflection.
         add_format_failure_as_feedback: Whether answers that could not be parsed are shown to
             the reflection LM.
         instruction_proposer: Rewrites in place of our own reflection: DSPy's `ProposalFn`.
@@ -134,24 +137,25 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         max_merge_invocations: How many merges are tried at most; None for none.
         num_threads: Rollouts in flight at once; as DSPy is configured where it is None. The
             result does not depend on it. With 1 and without `timeout_seconds`, programs run in the
-            thread that calls `compile`, and asynchronous ones, always, on one event loop.
+            thread that calls `compile`. Asynchronous programs always share one event loop.
         executor: Carries out rollouts in other processes: a `concurrent.futures.Executor`, such as
             `ProcessPoolExecutor` with spawn, a `dask.distributed.Client`, or the module `ray` after
             `ray.init(...)`. It is not closed.
             `num_threads` is how many are in flight there.
         failure_score: The score where the program or the metric fails on an example.
         perfect_score: The highest score of the metric, which cannot be improved on; a score above
-            it is learned from like any other. None if no score is known to be the highest.
+            it is learned from like any other. None if no score is known to be the highest, which
+            needs `skip_perfect_score=False`.
         log_dir: A run directory, where "~" is your home. What was paid for is kept there, and the
             same call carries on a run that was killed or interrupted, also with a larger budget
             (in the default search not as if it had had that from the beginning).
-        log_examples: Whether examples stand there too, to be read by people.
+        log_examples: Whether that directory holds in words what examples are, to be read by people.
         track_stats: Whether the returned program carries `detailed_results`. By default where an
             argument that only MIPROv2 has, or `track_best_outputs`, is given.
         use_wandb: Whether the run is logged to Weights & Biases (extra `wandb`).
-        wandb_api_key: For that; never stored.
-        wandb_init_kwargs: For that.
-        track_best_outputs: Whether the statistics hold the best outputs.
+        wandb_api_key: The key for Weights & Biases; never stored.
+        wandb_init_kwargs: Arguments for `wandb.init`.
+        track_best_outputs: Whether `detailed_results` holds the best outputs.
         warn_on_score_mismatch: Whether it is reported if the metric gives another score when it is
             asked about one predictor.
         use_mlflow: Whether the run is logged to MLflow (extra `mlflow`).
@@ -170,7 +174,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         specialists: The most members that the returned program sends inputs to. Each input goes to
             the member that does best on inputs like it. If that brings no gain, the best member
             alone is returned: see `result.routing`.
-        chooser: Which member is asked: see `Specialists`.
+        chooser: What chooses the member for an input: "nearest", "lm", "vote", "judge" or a
+            function: see `Specialists`.
         progress: "live" (a line that changes, a panel in notebooks), "lines" or "off"; "auto" takes
             what suits the place.
         observers: Told of every event of the run.

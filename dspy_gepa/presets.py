@@ -1,4 +1,4 @@
-"""The two searches by name: the published algorithm, and the default with fewer rollouts."""
+"""The two searches by name: the published one, and the default, which needs fewer rollouts."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ from dspy_gepa.program.examples import ExampleTable
 __all__ = ["OF_THE_BUDGET", "is_single_component", "settings_for"]
 
 OF_THE_BUDGET = ("settings.rungs", "settings.feedback_calls")
-"""The settings that follow from a small budget, so that they may differ in a run carried on."""
+"""The settings that are cut down to fit a small budget. They may differ if a run is carried on with
+a larger one."""
 
 _PAPER_MINIBATCH = 3
 _MINIBATCHES = (3, 5, 8)
-"""Our choice: of these sizes, that which gains most is found out in the run."""
+"""Our choice: which of these sizes gains most is found out in the run."""
 _WINDOW_IN_A_HURRY = 16
 """Our choice for `prefer="time"`, not measured against others."""
 _CONTRASTS = 8
-"""Runs that went well among which a reflection finds those that are most like its failures."""
+"""The most runs that went well which a reflection is given, to show those that are most like its
+failures."""
 _NOBODY: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
@@ -125,7 +127,7 @@ def _paper(config: Config, selection: Selection | None) -> dict[str, Any]:
 def _default(
     config: Config, limits: Limits, selection: Selection | None, text_merge: TextMerge
 ) -> dict[str, Any]:
-    """Validation on a few examples first; parents and winner by estimate."""
+    """Children are validated on few examples first; parents and winner are chosen by estimate."""
     search, scores = config.search, config.scores
     is_in_a_hurry = search.prefer == "time"
     chosen: dict[str, Any] = {
@@ -186,8 +188,9 @@ def _fitted(
     Smoke tests and first tries have such budgets, and want to see the whole way once: an example
     looked at, its rewrite compared on it and validated.
 
-    First the program is validated on fewer examples before its first rewrite, and that on as many.
-    Where even one is too many, the metric is not asked about single components.
+    What is cut down first is validation: the program is run on fewer examples before its first
+    rewrite, and so is the rewrite. If even one example is too many, the metric is not asked about
+    single components.
     """
     asked = _Fit(rungs, feedback_calls)
     order = table.validation if rungs is None else rungs.order(table.validation, seed=seed)

@@ -19,7 +19,7 @@ from dspy_gepa.core.selection import PoolView
 __all__ = ["Cautious"]
 
 _TRIFLE = 1e-9
-"""As a share of the span of scores: so little is no difference."""
+"""As a share of the span of scores: less is no difference."""
 _PERFECT_BY_CHANCE = 0.35
 """How probably, at most, any of all members would be perfect if all were like the seed. Our choice:
 where the seed fails on one example, a single member that is perfect on all is returned if these are
@@ -52,7 +52,7 @@ class Cautious:
     make it 92.5 % sure. What it costs and spares is in `benchmarks/README.md`."""
 
     def __call__(self, view: PoolView) -> Vector:
-        """One for each member; for the seed its estimate."""
+        """A number for each member, by which they rank; for the seed its estimate."""
         estimates, others = view.estimates(), max(1, len(view.scores) - 1)
         unsure = self.deviations * estimates.lead_deviations
         trifle = _TRIFLE * view.span

@@ -68,8 +68,8 @@ def completion(state: RunState) -> Begun | None:
 def _finalists(state: RunState) -> tuple[int, ...]:
     """Between whom the choice is: the member that ranks highest, and what would be returned now.
 
-    They differ where the lead of the first is not sure; then both have to be known better, the
-    first one first. None if no member is to be run on the whole validation set.
+    They differ if the lead of the first is not sure; then both have to be known better, the first
+    one first. There are none if no member is to be run on the whole validation set.
     """
     if not state.members or not _is_completed(state):
         return ()
@@ -87,14 +87,14 @@ def _is_completed(state: RunState) -> bool:
 
 
 def _reserve(state: RunState) -> Tally:
-    """What completing the finalists will take."""
+    """What running the finalists on the whole validation set will take."""
     finalists = [state.members[member].scores for member in _finalists(state)]
     missing = sum(int(np.isnan(scores).sum()) for scores in finalists)
     return Tally(rollouts=missing, metric_calls=missing)
 
 
 def _due_revalidation(state: RunState) -> Begun | None:
-    """A member to be validated further, where that has fallen behind.
+    """A member to be validated further; None if that is not due.
 
     Which one is drawn by how probably it is the best (Thompson sampling), so that rollouts go
     where they may change what is returned.

@@ -24,7 +24,8 @@ __all__ = ["contrasts_of", "lessons_of"]
 _MOST_OF_THE_LINE = 8
 """How many lessons of the line of ancestors are told, the newest ones. Our choice."""
 _MOST_ATTEMPTS = 4
-"""How many attempts on the parent itself are told, the newest ones, unless all are. Our choice."""
+"""How many attempts on the parent itself are told, the newest ones, if not all of them are. Our
+choice."""
 
 
 def contrasts_of(
@@ -60,7 +61,8 @@ def contrasts_of(
 def lessons_of(state: RunState, proposal: Proposal) -> tuple[Lesson, ...]:
     """What the parent's line of ancestors tried and kept, and what was tried on the parent itself.
 
-    Of the latter what was rejected; all of it where the settings say so.
+    Of what was tried on the parent, only what was rejected is told, unless the settings say that
+    all of it is (`tells_attempts`).
     """
     origin = proposal.origin
     if not state.members or not isinstance(origin, Mutation):
@@ -93,7 +95,7 @@ def _line(state: RunState, member: int) -> set[int]:
 def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, ProposalRecord]]:
     """The newest proposals on the same parent that wrote something new and were rejected.
 
-    All that wrote something new, accepted ones too, where the settings say so.
+    If the settings say so, all that wrote something new, accepted ones too (`tells_attempts`).
     """
     attempts: list[tuple[int, ProposalRecord]] = []
     parent = candidate_of(state, origin.parent)

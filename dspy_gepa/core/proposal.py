@@ -78,9 +78,10 @@ class Mutation:
     visible_proposals: int
     """How many proposals were over when it was issued: what it may know of, at any time."""
     mends: int = 0
-    """How often a text of it that does not run may go back: what the budget had room for."""
+    """How often a text of it that does not run may go back to the reflection: what the budget had
+    room for."""
     size: int = 0
-    """How many of the drawn examples make its minibatch; 0 for all."""
+    """How many of `drawn_examples` make its minibatch; 0 for all."""
 
     @property
     def parents(self) -> tuple[int, ...]:
@@ -157,8 +158,8 @@ class Reflecting:
     """The reflection LM writes new texts for these components."""
 
     evaluation: Evaluation
-    """What it learns from: the parent on the minibatch; a text of its own on the example on which
-    that did not run; nothing if first texts are written."""
+    """What it learns from: the parent on the minibatch; if a text of its own did not run, that text
+    on the example on which it did not; nothing if first texts are written."""
     components: tuple[str, ...]
 
 
@@ -273,8 +274,8 @@ class Proposal:
     diagnosis: str = ""
     """What its reflection said goes wrong and why; empty before, or where it did not say."""
     lesson: str = ""
-    """What its reflection said of its change, in a sentence; likewise."""
+    """What its reflection said of its change, in a sentence; empty likewise."""
     naming: int = 0
-    """As in its reflection's answer."""
+    """As in `ReflectionAnswer`."""
     faults: tuple[Fault, ...] = ()
     """Why texts are missing that its reflection was to write."""

@@ -43,7 +43,7 @@ class SampleView:
     seed: int
     """For `stream`."""
     size: int = 0
-    """How many examples are to make the minibatch; 0 if the sampler chooses."""
+    """How many examples make the minibatch; 0 if that is the sampler's choice."""
 
     def times_shown(self, example: int) -> int:
         """How often a reflection on this parent has seen this example."""
@@ -71,7 +71,7 @@ epochs = EpochSampler()
 
 @dataclass(frozen=True, slots=True)
 class FailureFirstSampler:
-    """An epoch's minibatch as it comes; where all of it is right, others that may fail.
+    """An epoch's minibatch as it comes; if the parent gets all of it right, others that may fail.
 
     Those are first the examples that the parent is known to fail on, then some that it was not run
     on.
@@ -85,7 +85,7 @@ class FailureFirstSampler:
     """How many more examples that were not run are looked at, at most."""
 
     def __call__(self, view: SampleView) -> tuple[int, ...]:
-        """The minibatch, and after it what is looked at where it teaches nothing."""
+        """The minibatch, and after it what is looked at if all of the minibatch is right."""
         batch = epoch_minibatch(view.examples, view.size or 3, view.mutation_index, seed=view.seed)
         others = [example for example in view.examples if example not in batch]
         stream(view.seed, "looks", view.mutation_index).shuffle(others)

@@ -1,4 +1,4 @@
-"""Validation in steps: a child on few validation examples, a member on more where it pays.
+"""Validation step by step: a child on few validation examples, a member on more where it pays.
 
 Full validation of every child is what most of the published search's budget goes into.
 """
@@ -26,13 +26,14 @@ class ValidationSchedule:
     first: int = 5
     """For a child, beside its parent."""
     step: int = 10
-    """For a member that is looked at again."""
+    """For a member that is validated further, each time."""
     share: float = 0.5
-    """The share of rollouts, after a head start, that validates members further. Search and choice
-    get half each: that halves the reflections at equal scores, and overfits less."""
+    """The share of rollouts, after a head start, that validates members further. Half of them is
+    for making members and half for telling which is best: that halves the reflections at equal
+    scores, and overfits less."""
     pace: float = 8.0
-    """Rollouts for each call of the reflection LM at least, after a head start; a reflection costs
-    about as much as so many rollouts."""
+    """At least so many rollouts are made for each call of the reflection LM, after a head start,
+    because such a call costs about as much as so many rollouts."""
     head_start: int = 100
     """The first rollouts, which all go into proposals: early ones gain most."""
     drop: float = 0.1

@@ -73,7 +73,7 @@ __all__ = ["decide", "decisions", "evolve", "requests", "shortage", "start"]
 def start(settings: Settings, seed: Candidate, examples: tuple[int, ...] | None = None) -> RunState:
     """The state before anything happened: the seed is about to be validated, or to be written.
 
-    It is validated on these examples; by default on the first of them or on all, as far as
+    It is validated on these examples; by default on the first few of them or on all, as far as
     the limit allows.
     """
     if examples is None:

@@ -55,7 +55,7 @@ class Settings:
     minibatch_sizes: tuple[int, ...] = ()
     """How many of those make a minibatch: one of these numbers, chosen by what each has gained. The
     parent is run on so many examples, and on more only if it gets all of them right. If no number
-    is given, all that the sampler names make the minibatch."""
+    is given, all examples that the sampler names make the minibatch."""
     contrasts: int = 0
     """How many rollouts of the parent that are known already, and did better than those of the
     minibatch, a reflection may be shown beside it."""
@@ -70,9 +70,9 @@ class Settings:
     ranking: Ranking = by_mean
     """How good members are."""
     caution: Ranking | None = None
-    """How they rank to be returned, where that is not the same."""
+    """By what the member to return is chosen; None if by `ranking`."""
     window: int = 1
-    """How many proposals are under way at once; 1 is the published algorithm."""
+    """How many proposals are under way at once; 1 in the published algorithm."""
     selection: Selection = pareto
     components: ComponentSelector = round_robin
     gate: Gate = strict_improvement
@@ -106,9 +106,9 @@ class Settings:
     """What a merge says where both members changed the same component."""
     max_failures_in_a_row: int = 10
     """After so many reflections in a row without a usable text the run ends. It also ends if the
-    program or the metric fails on each of so many first validation examples, or training examples:
-    see `untaught`. After so many such failures in a row later, what had succeeded is tried again:
-    see `streaks`. Our choice."""
+    program or the metric fails on each of the first so many validation examples, or on so many
+    training examples: see `core/untaught.py`. After so many such failures in a row later, what had
+    succeeded is tried again: see `core/streaks.py`. Our choice."""
     max_setbacks_in_a_row: int = 4
     """After so many vain attempts at a request the run ends, if no request of its kind was answered
     in between."""
@@ -177,7 +177,7 @@ class ProposalRecord:
     faults: tuple[Fault, ...] = ()
     """Why texts are missing that its reflection was to write."""
     naming: int = 0
-    """As in its reflection's answer."""
+    """As in `ReflectionAnswer`."""
 
     def __repr__(self) -> str:
         """Without texts, which may fill pages."""

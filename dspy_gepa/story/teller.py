@@ -61,7 +61,7 @@ class Note:
     reference: tuple[Evaluation, ...] = ()
     """The seed's on the anchors."""
     validation: Evaluation | None = None
-    """On the first validation examples."""
+    """On the validation examples that the proposal asks for."""
     exchanges: list[Exchange] = field(default_factory=list)
 
 
