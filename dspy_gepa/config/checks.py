@@ -17,11 +17,11 @@ from dspy_gepa.errors import SettingsError, WrongType
 
 __all__ = [
     "allowed",
-    "amount",
     "are",
     "check_function",
     "check_type",
     "folder",
+    "positive_number",
     "set_checked",
     "whole",
 ]
@@ -52,7 +52,7 @@ def _index(name: str, value: SupportsIndex) -> int:
         raise WrongType(f"{name}={value!r:.200} was given; one whole number is needed.") from None
 
 
-def amount(name: str, value: Any) -> float | None:
+def positive_number(name: str, value: Any) -> float | None:
     """The number above 0; None if none was given.
 
     Raises:
