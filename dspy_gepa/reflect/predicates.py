@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.reflect.overlap import Sources
+from dspy_gepa.reflect.overlap import LEAST_WORDS, copied
 from dspy_gepa.reflect.placeholders import placeholders, unknown_placeholders
 
 __all__ = [
@@ -113,7 +113,7 @@ class NamesOutputFields:
 class CopiesNoExamples:
     """No passage of so many words is copied from a training example."""
 
-    words: int = 12
+    words: int = LEAST_WORDS
     examples: Callable[[], Iterable[str]] = tuple
 
     def __post_init__(self) -> None:
@@ -132,7 +132,7 @@ class CopiesNoExamples:
 
     def __call__(self, component: str, old: str, new: str) -> str:  # noqa: ARG002 - likewise
         """Why the new text is refused; empty if it is not."""
-        passage = self._sources.copied(new, old)
+        passage = copied(new, old, self._texts, self.words)
         if not passage:
             return ""
         return (
@@ -141,15 +141,15 @@ class CopiesNoExamples:
         )
 
     @cached_property
-    def _sources(self) -> Sources:
-        return Sources(tuple(self.examples()), self.words)
+    def _texts(self) -> Sequence[str]:
+        return tuple(self.examples())
 
 
 keeps_placeholders = KeepsPlaceholders()
 names_output_fields = NamesOutputFields()
 
 
-def copies_no_examples(words: int = 12) -> CopiesNoExamples:
+def copies_no_examples(words: int = LEAST_WORDS) -> CopiesNoExamples:
     """A check that refuses texts with so many words in a row from a training example.
 
     Raises:
