@@ -272,6 +272,12 @@ def test_a_function_that_cannot_be_asked_about_a_text_is_refused_by_the_construc
     with pytest.raises(WrongType, match=r"invariants has .*, which takes \(old, new\): too many"):
         GEPA(label_task.metric, invariants=[lambda old, new: True])
 
+    async def asynchronous(component, old, new):
+        """Awaited by nobody."""
+
+    with pytest.raises(WrongType, match="which is asynchronous"):
+        GEPA(label_task.metric, invariants=[asynchronous])
+
 
 @pytest.mark.parametrize(
     ("settings", "is_advised"),

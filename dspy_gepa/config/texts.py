@@ -8,9 +8,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from dspy_gepa.config.checks import allowed, are, check_function, check_type, set_checked, whole
+from dspy_gepa.config.checks import (
+    allowed,
+    are,
+    check_function,
+    check_predicates,
+    check_type,
+    set_checked,
+    whole,
+)
 from dspy_gepa.models.asking import check_language_model
-from dspy_gepa.reflect.rules import check_predicates
 from dspy_gepa.reflect.templates import Template
 
 __all__ = ["Frozen", "Reflection", "TextRules"]

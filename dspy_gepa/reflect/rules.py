@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
@@ -14,7 +13,7 @@ from dspy_gepa.reflect.predicates import TextFacts
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.values.foreign import IN_USER_CODE
 
-__all__ = ["EVERY_COMPONENT", "CheckedText", "FrozenPart", "Predicate", "Rules", "check_predicates"]
+__all__ = ["EVERY_COMPONENT", "CheckedText", "FrozenPart", "Predicate", "Rules"]
 
 EVERY_COMPONENT = "*"
 """Stands for all components in `Rules.frozen`."""
@@ -31,33 +30,6 @@ class CheckedText(NamedTuple):
     text: str
     reason: str = ""
     """In words that its author understands; empty if it can be used."""
-
-
-def check_predicates(argument: str, predicates: Iterable[object]) -> None:
-    """Nothing, where each can be asked about a text.
-
-    Raises:
-        WrongType: one cannot be called with a component, an old and a new text, or only be
-            awaited. Names the argument under which they were given.
-    """
-    needed = (
-        "Give functions that are called as function(component, old, new), with three texts, and "
-        "return False or a reason where the new one is refused."
-    )
-    for predicate in predicates:
-        subject = f"{argument} has {predicate!r:.200}"
-        if not callable(predicate):
-            raise WrongType(f"{subject}. {needed}")
-        if any(map(inspect.iscoroutinefunction, (predicate, type(predicate).__call__))):
-            raise WrongType(f"{subject}, which is asynchronous. {needed}")
-        try:
-            signature = inspect.signature(predicate)
-        except ValueError:
-            continue  # a built-in that does not say so
-        try:
-            signature.bind("component", "old", "new")
-        except TypeError as error:
-            raise WrongType(f"{subject}, which takes {signature}: {error}. {needed}") from None
 
 
 def _stripped(_component: str, text: str) -> str:
@@ -88,14 +60,6 @@ class Rules:
     def __post_init__(self) -> None:
         for component, parts in self.frozen.items():
             _check_parts(component, parts)
-        most = self.max_instruction_tokens
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-            raise SettingsError(
-                f"max_instruction_tokens is {most!r}; give a whole number from 1 on, or None."
-            )
-        check_predicates("predicates", self.predicates)
-        if isinstance(self.constraints, str):
-            raise WrongType("constraints is one text; give a list of texts.")
 
     def with_facts(self, facts: TextFacts) -> Rules:
         """The same rules, where ready checks know the program and its data."""
