@@ -9,6 +9,7 @@ import inspect
 import math
 import operator
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat, SupportsIndex
 
@@ -20,6 +21,7 @@ __all__ = [
     "allowed",
     "amount",
     "are",
+    "check_frozen_parts",
     "check_function",
     "check_predicates",
     "check_type",
@@ -130,6 +132,30 @@ def check_function(name: str, value: Any) -> None:
     """
     if value is not None and not callable(value):
         raise WrongType(f"{name}={value!r} was given; a function is needed.")
+
+
+def check_frozen_parts(component: str, parts: object) -> None:
+    """Nothing, if these are parts of a component's text that can stay.
+
+    Raises:
+        SettingsError: a part that is in every text.
+        WrongType: no list of texts and patterns.
+    """
+    if isinstance(parts, (str, re.Pattern)) or not isinstance(parts, Sequence):
+        raise WrongType(f"frozen has {parts!r:.200} for {component!r}; give a list of parts.")
+    for part in parts:
+        if not isinstance(part, (str, re.Pattern)) or (
+            isinstance(part, re.Pattern) and not isinstance(part.pattern, str)
+        ):
+            raise WrongType(
+                f"frozen has {part!r:.200} for {component!r}; a part is a text or a pattern made "
+                "with re.compile."
+            )
+        if part in ("", re.compile("")):
+            raise SettingsError(
+                f"frozen has {part!r:.200} for {component!r}, which is in every text and keeps "
+                "nothing."
+            )
 
 
 def check_predicates(argument: str, predicates: Iterable[object]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from dspy_gepa.config.checks import (
     allowed,
     are,
+    check_frozen_parts,
     check_function,
     check_predicates,
     check_type,
@@ -62,6 +63,8 @@ class TextRules:
             "a list of components, or a dict from component to True or to the parts that stay,",
             is_right=isinstance(self.frozen, Collection),
         )
+        for component, parts in self.kept_parts.items():
+            check_frozen_parts(component, parts)
         check_type(
             "constraints",
             self.constraints,

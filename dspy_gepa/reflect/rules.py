@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
-from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.errors import SettingsError
 from dspy_gepa.reflect.predicates import TextFacts
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.values.foreign import IN_USER_CODE
@@ -38,12 +38,7 @@ def _stripped(_component: str, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What has to stay, and what must not be, in a component's new text.
-
-    Raises:
-        SettingsError: a rule that could never be kept or that says nothing.
-        WrongType: a rule of another type.
-    """
+    """What has to stay, and what must not be, in a component's new text."""
 
     frozen: Mapping[str, Sequence[FrozenPart]] = field(default_factory=dict)
     """Component, or "*" for all, to parts that stay as often as they are in its current text."""
@@ -56,10 +51,6 @@ class Rules:
     normalised: Callable[[str, str], str] = _stripped
     """From a component and a new text to that text as the program will say it. It raises a
     SettingsError where there is no saying it, and leaves as it is what it has returned itself."""
-
-    def __post_init__(self) -> None:
-        for component, parts in self.frozen.items():
-            _check_parts(component, parts)
 
     def with_facts(self, facts: TextFacts) -> Rules:
         """The same rules, where ready checks know the program and its data."""
@@ -180,24 +171,6 @@ class Rules:
             f"it has {size:,} tokens and at most {self.max_instruction_tokens:,} are allowed, so "
             "say the same in fewer words"
         )
-
-
-def _check_parts(component: str, parts: object) -> None:
-    if isinstance(parts, (str, re.Pattern)) or not isinstance(parts, Sequence):
-        raise WrongType(f"frozen has {parts!r:.200} for {component!r}; give a list of parts.")
-    for part in parts:
-        if not isinstance(part, (str, re.Pattern)) or (
-            isinstance(part, re.Pattern) and not isinstance(part.pattern, str)
-        ):
-            raise WrongType(
-                f"frozen has {part!r:.200} for {component!r}; a part is a text or a pattern made "
-                "with re.compile."
-            )
-        if part in ("", re.compile("")):
-            raise SettingsError(
-                f"frozen has {part!r:.200} for {component!r}, which is in every text and keeps "
-                "nothing."
-            )
 
 
 def _found(part: FrozenPart, text: str) -> Counter[str]:
