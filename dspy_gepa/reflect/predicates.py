@@ -44,17 +44,21 @@ class TextFacts:
 
 
 @dataclass(frozen=True)
-class KeepsPlaceholders:
+class _Informed:
+    """A check that is told what the program and its data are."""
+
+    facts: TextFacts = field(default_factory=TextFacts, repr=False, kw_only=True)
+
+    def with_facts(self, facts: TextFacts) -> _Informed:
+        """The same check for this program."""
+        return replace(self, facts=facts)
+
+
+class KeepsPlaceholders(_Informed):
     """Placeholders such as `{question}` stay, and none is added to them.
 
     For texts that code of yours fills in. DSPy fills nothing into an instruction.
     """
-
-    marks: Sequence[str] = ()
-
-    def with_facts(self, facts: TextFacts) -> KeepsPlaceholders:
-        """The same check for this program."""
-        return replace(self, marks=facts.marks)
 
     def told(self, component: str, old: str) -> str:  # noqa: ARG002 - one shape for all checks
         """What it asks of the new text, in a sentence; empty if nothing."""
@@ -74,20 +78,13 @@ class KeepsPlaceholders:
         return ""
 
     def _unmarked(self, text: str) -> str:
-        for mark in self.marks:
+        for mark in self.facts.marks:
             text = text.replace(mark, "")
         return text
 
 
-@dataclass(frozen=True)
-class NamesOutputFields:
+class NamesOutputFields(_Informed):
     """Output fields that the current text names as such are named by the new one as well."""
-
-    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    def with_facts(self, facts: TextFacts) -> NamesOutputFields:
-        """The same check for this program."""
-        return replace(self, fields=facts.output_fields)
 
     def told(self, component: str, old: str) -> str:
         """What it asks of the new text, in a sentence; empty if nothing."""
@@ -106,25 +103,21 @@ class NamesOutputFields:
     def _named(self, component: str, text: str) -> list[str]:
         if _WRITTEN_BY_DSPY.fullmatch(text):
             return []
-        return [name for name in self.fields.get(component, ()) if _names_field(text, name)]
+        fields = self.facts.output_fields.get(component, ())
+        return [name for name in fields if _names_field(text, name)]
 
 
 @dataclass(frozen=True)
-class CopiesNoExamples:
+class CopiesNoExamples(_Informed):
     """No passage of so many words is copied from a training example."""
 
     words: int = LEAST_WORDS
-    examples: Callable[[], Iterable[str]] = tuple
 
     def __post_init__(self) -> None:
         if isinstance(self.words, bool) or not isinstance(self.words, int):
             raise WrongType(f"words={self.words!r} was given; a whole number is needed.")
         if self.words < 2:
             raise SettingsError(f"words={self.words} was given; 2 is the lowest allowed.")
-
-    def with_facts(self, facts: TextFacts) -> CopiesNoExamples:
-        """The same check for this data."""
-        return replace(self, examples=facts.examples)
 
     def told(self, component: str, old: str) -> str:  # noqa: ARG002 - one shape for all checks
         """What it asks of the new text, in a sentence."""
@@ -142,7 +135,7 @@ class CopiesNoExamples:
 
     @cached_property
     def _texts(self) -> Sequence[str]:
-        return tuple(self.examples())
+        return tuple(self.facts.examples())
 
 
 keeps_placeholders = KeepsPlaceholders()
