@@ -20,7 +20,15 @@ from dspy_gepa.program.components.description_templates import (
     TOOL_TEMPLATE,
 )
 from dspy_gepa.program.components.fields import users_outputs
-from dspy_gepa.program.components.kinds import ARGUMENT, CODE, FIELD, INSTRUCTION, TOOL, Kind, Part
+from dspy_gepa.program.components.kinds import (
+    ARGUMENT,
+    CODE,
+    FIELD,
+    INSTRUCTION,
+    TOOL,
+    ComponentKind,
+    Part,
+)
 from dspy_gepa.program.components.tools import TOOL_MARK
 from dspy_gepa.program.proposers.code_proposer import CodeProposer
 from dspy_gepa.program.proposers.proposer import CustomProposer
@@ -86,7 +94,7 @@ def reflection_for(task: Task, rules: Rules) -> Reflect:
     return ReflectionByKind(parts, made)
 
 
-def _reflector_for(own: Reflector, kind: Kind, asked: Reflection) -> Reflector:
+def _reflector_for(own: Reflector, kind: ComponentKind, asked: Reflection) -> Reflector:
     """Our own reflection, as it asks about components of this kind."""
     if kind.name != INSTRUCTION.name:
         return replace(own, template=_TEMPLATES[kind.name], is_joint=False)

@@ -19,13 +19,13 @@ from dspy_gepa.errors import SettingsError, WrongType
 
 __all__ = [
     "allowed",
-    "amount",
     "are",
     "check_frozen_parts",
     "check_function",
     "check_predicates",
     "check_type",
     "folder",
+    "positive_number",
     "set_checked",
     "whole",
 ]
@@ -56,7 +56,7 @@ def _index(name: str, value: SupportsIndex) -> int:
         raise WrongType(f"{name}={value!r:.200} was given; one whole number is needed.") from None
 
 
-def amount(name: str, value: Any) -> float | None:
+def positive_number(name: str, value: Any) -> float | None:
     """The number above 0; None if none was given.
 
     Raises:

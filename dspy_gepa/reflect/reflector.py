@@ -11,7 +11,7 @@ from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionRequest, Repa
 from dspy_gepa.reflect.answers import added, final, joined, recorded, same, side_by_side
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.reflect.form import Form
-from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, in_words
+from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, lesson_in_words
 from dspy_gepa.reflect.prompt import (
     DEFAULT_LIMITS,
     EvidenceLimits,
@@ -215,7 +215,7 @@ class _Question:
         return PromptContext(
             instruction=instruction if in_sight else "",
             description=description,
-            lessons=[in_words(lesson) for lesson in self.request.lessons],
+            lessons=[lesson_in_words(lesson) for lesson in self.request.lessons],
             references=how.references,
             guidance=how.guidance,
             limits=list(dict.fromkeys(limits)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.run.parcel import sendable
+from dspy_gepa.run.parcel import form_sent
 
 LOCK = threading.Lock()
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_sent_is_named(value, place):
     """In functions, their defaults and globals, classes and those above them, slots, and what holds
     items; keys and items that cannot be shown included."""
     with pytest.raises(SettingsError, match="cannot be sent") as caught:
-        sendable(value, "The program")
+        form_sent(value, "The program")
     assert str(caught.value).startswith(f"The program{place}")
     assert "_thread.lock" in str(caught.value).partition(" cannot be sent")[0]
 
@@ -135,4 +135,4 @@ def test_what_cannot_be_sent_is_named(value, place):
 )
 def test_what_can_be_sent_is_sent(value):
     """Also if something in reach of it, that is left behind, cannot."""
-    assert sendable(value, "The program")
+    assert form_sent(value, "The program")

@@ -20,7 +20,7 @@ from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import RequestFailure, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import RemoteError, SettingsError
 from dspy_gepa.run.loop import run_loop
-from dspy_gepa.run.parcel import Parcel, ParcelOutcome, carried_out, received, sendable, versions
+from dspy_gepa.run.parcel import Parcel, ParcelOutcome, carried_out, form_sent, received, versions
 from dspy_gepa.run.pooled import PooledExecutor, pool_of
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.conformance import check_executor
@@ -64,7 +64,7 @@ def failed(_, text):
 
 
 def parcel(recipe, hear=lambda _: None):
-    return Parcel(sendable(recipe, "the recipe"), lambda _: None, failed, hear)
+    return Parcel(form_sent(recipe, "the recipe"), lambda _: None, failed, hear)
 
 
 def executor_over(pool, recipe, slots=3):
@@ -243,7 +243,7 @@ class Holder:
 def test_what_cannot_travel_is_named_by_its_place(value, place):
     """The innermost attribute, item or variable that is at fault stands in the error."""
     with pytest.raises(SettingsError, match=f"^the {place}.*executor"):
-        sendable(value, "the recipe")
+        form_sent(value, "the recipe")
 
 
 class Untold(Exception):
@@ -256,8 +256,8 @@ class Untold(Exception):
 
 def there(carry_out):
     """What comes back from where this is carried out."""
-    recipe = sendable(lambda: carry_out, "the recipe")
-    return received(carried_out(versions(), recipe, sendable((REQUEST, None), "the task"))).answer
+    recipe = form_sent(lambda: carry_out, "the recipe")
+    return received(carried_out(versions(), recipe, form_sent((REQUEST, None), "the task"))).answer
 
 
 def without_a_server(request, _):
