@@ -321,7 +321,7 @@ def with_a_lock(request, _):
 
 def test_a_patch_of_python_is_no_other_version(monkeypatch):
     """The next minor version is, and both sides are named with all that has to be equal."""
-    recipe, task = sendable(lambda: without_a_server, "it"), sendable((REQUEST, None), "it")
+    recipe, task = form_sent(lambda: without_a_server, "it"), form_sent((REQUEST, None), "it")
     python = ["3", "11", "4"]
     monkeypatch.setattr(platform, "python_version_tuple", lambda: tuple(python))
     here = versions()
