@@ -19,7 +19,7 @@ from search_efficiency import quiet
 
 from dspy_gepa import GEPA
 from dspy_gepa.demo.server import serve
-from dspy_gepa.demo.task import Task
+from dspy_gepa.demo.task import DemoTask
 
 __all__ = ["A0", "ARMS", "Job", "instructed", "local_student", "optimized", "row_scores"]
 
@@ -43,7 +43,7 @@ strategy behind right answers, so that it also holds for inputs that are not sho
 class Counted:
     """The metric of a task in the forms that the arms want, with one count of its calls."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: DemoTask) -> None:
         self.task, self.calls = task, 0
         self._lock = threading.Lock()
 

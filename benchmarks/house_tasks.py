@@ -34,7 +34,7 @@ from house_sentences import (
 )
 from line_adapter import Lines
 
-from dspy_gepa.demo.task import Graded, Splits, Task
+from dspy_gepa.demo.task import DemoTask, Graded, Splits
 
 __all__ = ["HOUSE_TASKS", "SIZES_OF_SPLITS", "Expected", "HouseTask", "Row", "house_task"]
 
@@ -55,7 +55,7 @@ class Row(NamedTuple):
 class HouseTask:
     """A task for one seed."""
 
-    task: Task
+    task: DemoTask
     """What an optimizer is given."""
     good: str
     """An instruction that states the facts; never shown to a search."""
@@ -174,7 +174,7 @@ def finished(
         for split, own in rows.items()
     }
     signature = f"message -> {outputs}"
-    task = Task(
+    task = DemoTask(
         title=instruction,
         program=Lines(dspy.Signature(signature, instruction)),
         metric=Expected(tuple(rows["test"][0].answer), is_graded),

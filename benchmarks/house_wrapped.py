@@ -9,7 +9,7 @@ from house_tasks import house_task
 from task import Splits, Task, graded, task_of, whole_metric
 
 from dspy_gepa.demo.house_labels import house_labels
-from dspy_gepa.demo.task import Task as DemoTask
+from dspy_gepa.demo.task import DemoTask
 
 __all__ = ["demo_labels", "house"]
 

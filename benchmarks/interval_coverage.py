@@ -38,7 +38,7 @@ from dspy_gepa.core.work import Answer
 from dspy_gepa.story.building import story_of
 from dspy_gepa.story.teller import Teller
 from dspy_gepa.story.verdict import SURE, chance_of
-from dspy_gepa.verdict.finding import compared
+from dspy_gepa.verdict.finding import verdict_of
 
 UNSEEN = 4000
 FRESH = 1000
@@ -109,7 +109,7 @@ def _held_out(
     for count in HELD_OUT:
         drawn = Random(f"held out {seed} {count}").sample(range(UNSEEN), count)
         rows = [[Rollout(float(scores[case])) for case in drawn] for scores in (before, after)]
-        verdict = compared(*rows, evaluations=0, span=scale_span)
+        verdict = verdict_of(*rows, evaluations=0, span=scale_span)
         if verdict.low is not None and verdict.high is not None:
             truth = float((after - before).mean())
             yield Shown(f"held out, {count}", verdict.low, verdict.high, truth, span)

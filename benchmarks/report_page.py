@@ -22,7 +22,7 @@ from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.story.building import story_of
-from dspy_gepa.story.parts import Exchange
+from dspy_gepa.story.parts import ExchangeStory
 from dspy_gepa.story.story import Story
 from dspy_gepa.story.teller import Teller
 from dspy_gepa.testing.worlds import RuleWorld
@@ -69,8 +69,8 @@ def of_real_size(story: Story) -> Story:
         line = f"{number}. {WORDS}\n"
         return (line * (length // len(line) + 1))[:length]
 
-    def exchanged(number: int) -> tuple[Exchange, ...]:
-        return (Exchange(prompt=text(number, 12_000), reply=text(number, 2_000)),)
+    def exchanged(number: int) -> tuple[ExchangeStory, ...]:
+        return (ExchangeStory(prompt=text(number, 12_000), reply=text(number, 2_000)),)
 
     proposals = tuple(
         replace(

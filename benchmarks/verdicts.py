@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.verdict.finding import compared
+from dspy_gepa.verdict.finding import verdict_of
 
 Draw = Callable[[random.Random], tuple[float, float]]
 
@@ -61,7 +61,7 @@ def share_of_better(draw: Draw, n: int, runs: int, seed: int = 0) -> float:
         chance = random.Random(f"{seed} {n} {run}")
         pairs = [draw(chance) for _ in range(n)]
         rows = [[Rollout(score) for score in side] for side in zip(*pairs, strict=True)]
-        better += compared(*rows, evaluations=0).kind == "better"
+        better += verdict_of(*rows, evaluations=0).kind == "better"
     return better / runs
 
 

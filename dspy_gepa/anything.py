@@ -9,7 +9,7 @@ from typing import Any, Literal
 import dspy
 
 from dspy_gepa.artifact.isolated import MOST_PROCESSES
-from dspy_gepa.artifact.reading import Kind
+from dspy_gepa.artifact.reading import ArtifactKind
 from dspy_gepa.compat.callbacks import CallbackObserver
 from dspy_gepa.compat.gepa_config import mapped_config
 from dspy_gepa.compat.names import check_names, keywords_of
@@ -19,15 +19,15 @@ from dspy_gepa.compat.strategies import stopper
 from dspy_gepa.config.budget import Budget
 from dspy_gepa.config.config import Config
 from dspy_gepa.config.execution import Execution, Tracking
-from dspy_gepa.config.search import Scores, Search
+from dspy_gepa.config.search import ScoreSettings, Search
 from dspy_gepa.config.texts import Frozen, Reflection, TextRules
 from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.components import ComponentSelector
 from dspy_gepa.core.gate import Gate
 from dspy_gepa.core.selection import Selection
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.improvement.config import AnythingArguments, Mode, listed
-from dspy_gepa.improvement.improvement import Improvement, improvement_of, tabulated
+from dspy_gepa.improvement.config import AnythingArguments, Mode, example_list
+from dspy_gepa.improvement.improvement import Improvement, improvement_of, tabulated_problems
 from dspy_gepa.improvement.result import AnythingResult
 from dspy_gepa.models.usage import Price
 from dspy_gepa.observe.observer import Observer
@@ -59,7 +59,7 @@ def optimize_anything(
     failure_score: float | None = None,
     repairs: int = 1,
     checks: Sequence[Callable[[str], Any]] = (),
-    kind: Kind | Mapping[str, Kind] = "text",
+    kind: ArtifactKind | Mapping[str, ArtifactKind] = "text",
     log_dir: str | os.PathLike[str] | None = None,
     seed: int | None = 0,
     window: int | None = None,
@@ -219,9 +219,9 @@ def optimize_anything(
         objective=objective,
         background=background,
         mode=mode,
-        dataset=listed("dataset", dataset),
-        valset=listed("valset", valset),
-        testset=listed("testset", _one_of("testset", testset, "test_set", test_set)),
+        dataset=example_list("dataset", dataset),
+        valset=example_list("valset", valset),
+        testset=example_list("testset", _one_of("testset", testset, "test_set", test_set)),
         max_evals=max_evals,
         max_cost=max_cost,
         isolation=isolation,
@@ -253,7 +253,7 @@ def optimize_anything(
                 max_merge_invocations=max_merge_invocations,
                 window=window,
             ),
-            scores=Scores(objectives=objectives),
+            scores=ScoreSettings(objectives=objectives),
             texts=TextRules(frozen=frozen, constraints=constraints, invariants=invariants),
             reflection=Reflection(
                 reflection_lm=reflection_lm,
@@ -304,7 +304,7 @@ def improvement_for(asked: AnythingArguments) -> Improvement:
     """
     search, tracking = asked.config.search, asked.config.tracking
     parent, components = search.candidate_selection_strategy, search.component_selector
-    table = tabulated(asked)
+    table = tabulated_problems(asked)
     examples = table.examples
     return improvement_of(
         asked,

@@ -20,12 +20,18 @@ from dspy_gepa.compat.strategies import component_selector as as_component_selec
 from dspy_gepa.compat.strategies import selection as as_selection
 from dspy_gepa.compat.strategies import stopper
 from dspy_gepa.compilation.compilation import Compilation, Compiled, compilation_of
-from dspy_gepa.compilation.task import Customization, demo_settings, seeded, tabulated, task_for
+from dspy_gepa.compilation.task import (
+    Customization,
+    demo_settings,
+    seeded,
+    tabulated_examples,
+    task_for,
+)
 from dspy_gepa.config.afterwards import Afterwards
 from dspy_gepa.config.budget import Budget
 from dspy_gepa.config.config import Config
 from dspy_gepa.config.execution import Execution, Tracking
-from dspy_gepa.config.search import Scores, Search
+from dspy_gepa.config.search import ScoreSettings, Search
 from dspy_gepa.config.texts import Frozen, Reflection, TextRules
 from dspy_gepa.core.columns import FrontierKind
 from dspy_gepa.core.components import ComponentSelector
@@ -307,7 +313,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
                 prefer=prefer,
                 rollouts_per_example=rollouts_per_example,
             ),
-            scores=Scores(
+            scores=ScoreSettings(
                 failure_score=failure_score,
                 perfect_score=perfect_score,
                 skip_perfect_score=skip_perfect_score,
@@ -451,7 +457,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         """
         config = self._configured({}, self._mipro)
         student = seeded(config, student)
-        table = tabulated(config, student, trainset, valset, heldout)
+        table = tabulated_examples(config, student, trainset, valset, heldout)
         plan = self._compilation(config, self._mipro, student, table).plan
         print(plan)  # noqa: T201 - it is what the caller asks for
         return plan
@@ -547,7 +553,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         }
         config = self._configured(overrides, mipro)
         student = seeded(config, student)
-        table = tabulated(config, student, trainset, valset, heldout)
+        table = tabulated_examples(config, student, trainset, valset, heldout)
         if not table.has_validation:
             logger.warning("No valset provided; Using trainset as valset. A separate one is safer.")
         if ignored := mipro.without_meaning(config.budget):

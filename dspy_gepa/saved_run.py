@@ -15,7 +15,7 @@ from dspy_gepa.assembly.best_program import example_digest
 from dspy_gepa.assembly.outcome import with_outcome
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.components.kinds import DEFAULT_KINDS, kinds_in
-from dspy_gepa.program.examples import listed
+from dspy_gepa.program.examples import checked_examples
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.result import RunResult
 from dspy_gepa.specialists.pool import specialists_later
@@ -25,7 +25,7 @@ from dspy_gepa.store.run_dir import read_run
 from dspy_gepa.story.stored import facts_of, teller_of
 from dspy_gepa.story.story import Story
 from dspy_gepa.values.answers import fields_alone
-from dspy_gepa.verdict.kept import kept_in
+from dspy_gepa.verdict.kept import verdict_in
 from dspy_gepa.views.told import Told
 
 __all__ = ["SavedRun", "load_run"]
@@ -82,7 +82,9 @@ class SavedRun(Told):
         Raises:
             SettingsError: an example of the run is missing; or as `RunResult.specialists` says.
         """
-        by_digest = {example_digest(example): example for example in listed("valset", valset)}
+        by_digest = {
+            example_digest(example): example for example in checked_examples("valset", valset)
+        }
         examples = {}
         for number in self.result.state.settings.validation:
             example = by_digest.get(self.manifest.examples[number])
@@ -113,7 +115,7 @@ def load_run(log_dir: str | os.PathLike[str]) -> SavedRun:
     teller = teller_of(stored)
     result = RunResult(
         teller.state,
-        verdict=kept_in(Path(log_dir)),
+        verdict=verdict_in(Path(log_dir)),
         teller=teller,
         facts=facts_of(stored.manifest, stored),
     )

@@ -38,7 +38,7 @@ from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.run.worker import Worker
 from dspy_gepa.store.credentials import credentials
-from dspy_gepa.store.manifest import Manifest, named, named_settings
+from dspy_gepa.store.manifest import Manifest, named_settings, strategy_name
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.store.secret import Redactor
 from dspy_gepa.story.stored import story_in
@@ -276,6 +276,6 @@ def _described(model: Any) -> dict[str, object]:
     kwargs = getattr(model, "kwargs", {})
     kept = ("temperature", "max_tokens", "top_p", "reasoning_effort")
     return {
-        "model": str(getattr(model, "model", None) or named(model)),
+        "model": str(getattr(model, "model", None) or strategy_name(model)),
         **{name: kwargs[name] for name in kept if kwargs.get(name) is not None},
     }

@@ -11,7 +11,7 @@ import dspy
 
 from dspy_gepa.demo.errors import MissingSource
 from dspy_gepa.demo.facility import facility_over, grade_analysis, rows_file
-from dspy_gepa.demo.task import Task as DemoTask
+from dspy_gepa.demo.task import DemoTask
 from tasks import DataNotFound, Source, Task, cut, graded, stepwise_metric, task_of
 
 __all__ = ["grade", "task"]

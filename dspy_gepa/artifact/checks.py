@@ -11,17 +11,17 @@ from dspy_gepa.errors import WrongType
 from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.failures import failure_text
 
-__all__ = ["CarryOut", "Refused", "as_predicates", "refusal"]
+__all__ = ["CheckText", "Refused", "as_predicates", "refusal"]
 
 
 Refused: TypeAlias = "str | Literal[False] | None"
 """The reason for which a check refuses a text, False if it gives none; None if it passes."""
-CarryOut: TypeAlias = Callable[[int, str], Refused]
+CheckText: TypeAlias = Callable[[int, str], Refused]
 """Carries a check out, given its number and a new text: what `refusal` returns."""
 
 
 def as_predicates(
-    checks: Sequence[Callable[[str], Any]], carry_out: CarryOut | None = None
+    checks: Sequence[Callable[[str], Any]], carry_out: CheckText | None = None
 ) -> tuple[Callable[..., Any], ...]:
     """The checks as rules for new texts.
 

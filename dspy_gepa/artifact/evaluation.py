@@ -23,7 +23,7 @@ from dspy_gepa.models.timeouts import TimedOut, call_with_timeout
 from dspy_gepa.models.usage import Meter, Price
 from dspy_gepa.models.watch import Watch
 
-__all__ = ["Evaluation", "EvaluationSettings", "failed"]
+__all__ = ["EvaluationSettings", "LocalEvaluation", "failed"]
 
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
@@ -47,7 +47,7 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class LocalEvaluation:
     """Carries out requests for rollouts in the process in which it is called.
 
     `IsolatedEvaluation` and `EvaluationRecipe` do so in other processes.

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from dspy_gepa.artifact.checks import Refused, refusal
-from dspy_gepa.artifact.evaluation import Evaluation, failed
+from dspy_gepa.artifact.evaluation import LocalEvaluation, failed
 from dspy_gepa.artifact.isolation.limits import ProcessLimits, Report, is_linux
 from dspy_gepa.artifact.isolation.server import ForkServer, can_fork
 from dspy_gepa.artifact.isolation.wire import (
     CheckRequest,
-    answer_of,
+    answer_received,
     packed_answer,
     packed_check,
     packed_refusal,
@@ -62,7 +62,7 @@ class IsolatedEvaluation:
 
     def __init__(
         self,
-        evaluation: Evaluation,
+        evaluation: LocalEvaluation,
         limits: ProcessLimits,
         checks: Sequence[Callable[[str], Any]] = (),
     ) -> None:
@@ -91,7 +91,7 @@ class IsolatedEvaluation:
             return RequestFailure(key, cause, error=WorkerError(cause))
         output = _output(report)
         try:
-            answer = None if report.end else answer_of(report.answer, request)
+            answer = None if report.end else answer_received(report.answer, request)
         except JournalCorrupt:
             answer = None
         if answer is None:

@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-__all__ = ["Kept", "Output", "listened", "log", "logging_to", "said_with", "watched_output"]
+__all__ = ["Output", "TextEnds", "listened", "log", "logging_to", "said_with", "watched_output"]
 
 _KEPT = 10_000
 """Characters that are kept of the beginning and of the end of what one stream was told. Our choice:
 more than a reflection will show, and a million lines must not fill the memory."""
 
 
-class Kept:
+class TextEnds:
     """The beginning and the end of a text that may be of any length."""
 
     def __init__(self, kept: int = _KEPT) -> None:
@@ -63,9 +63,9 @@ class Kept:
 class Output:
     """What one evaluation said beside its result."""
 
-    logged: Kept = field(default_factory=Kept)
-    printed: Kept = field(default_factory=Kept)
-    errors: Kept = field(default_factory=Kept)
+    logged: TextEnds = field(default_factory=TextEnds)
+    printed: TextEnds = field(default_factory=TextEnds)
+    errors: TextEnds = field(default_factory=TextEnds)
 
     @property
     def in_words(self) -> str:

@@ -15,9 +15,9 @@ from typing import Literal
 
 from dspy_gepa.reflect.reply import fences, trimmed
 
-__all__ = ["Kind", "kept", "unmarked"]
+__all__ = ["ArtifactKind", "kept", "unmarked"]
 
-Kind = Literal["text", "code"]
+ArtifactKind = Literal["text", "code"]
 """What an artifact is."""
 _LONG = 4
 """Characters of a line that says something."""
@@ -28,7 +28,9 @@ def kept(_component: str, text: str) -> str:
     return trimmed(text)
 
 
-def unmarked(reply: str, current: Mapping[str, str], kinds: Mapping[str, Kind]) -> dict[str, str]:
+def unmarked(
+    reply: str, current: Mapping[str, str], kinds: Mapping[str, ArtifactKind]
+) -> dict[str, str]:
     """The texts of a reply without our marks; none where it is unclear what they are."""
     fenced = [trimmed(inside) for _, inside, _, _ in fences(reply)]
     if len(current) > 1:

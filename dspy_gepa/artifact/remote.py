@@ -7,20 +7,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dspy_gepa.artifact.evaluation import Evaluation, EvaluationSettings, failed
+from dspy_gepa.artifact.evaluation import EvaluationSettings, LocalEvaluation, failed
 from dspy_gepa.artifact.evaluator import Evaluator
 from dspy_gepa.artifact.output import watched_output
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.work import RolloutRequest
 from dspy_gepa.models.surroundings import Surroundings, tracked
-from dspy_gepa.run.parcel import CarryOut, Parcel, ParcelOutcome, sendable, sendable_recipe
+from dspy_gepa.run.parcel import CarryOut, Parcel, ParcelOutcome, form_sent, sendable_recipe
 
 __all__ = ["EvaluationRecipe", "evaluation_parcel"]
 
 
 @dataclass(frozen=True)
 class EvaluationRecipe:
-    """Makes what carries out evaluations; see `Evaluation`."""
+    """Makes what carries out evaluations; see `LocalEvaluation`."""
 
     evaluator: Evaluator
     settings: EvaluationSettings
@@ -34,7 +34,7 @@ class EvaluationRecipe:
 
         def carry_out(request: RolloutRequest, needed: tuple[Any, bool]) -> ParcelOutcome:
             example, must_score = needed
-            evaluation = Evaluation(self.evaluator, {request.example: example}, self.settings)
+            evaluation = LocalEvaluation(self.evaluator, {request.example: example}, self.settings)
             with watching, self.surroundings.entered() as tracker:
                 answer = evaluation(request, must_score=must_score)
                 return ParcelOutcome(answer, dict(tracker.usage_data))
@@ -64,7 +64,7 @@ class _Watching:
                 self._watched.close()
 
 
-def evaluation_parcel(evaluation: Evaluation, *, prints: bool, has_begun: bool) -> Parcel:
+def evaluation_parcel(evaluation: LocalEvaluation, *, prints: bool, has_begun: bool) -> Parcel:
     """What a pool is sent to carry out evaluations.
 
     Args:
@@ -76,7 +76,7 @@ def evaluation_parcel(evaluation: Evaluation, *, prints: bool, has_begun: bool) 
         SettingsError: something of it cannot be sent. Names it.
     """
     surroundings = Surroundings.here()
-    sendable(evaluation.examples[0], "dataset[0]")
+    form_sent(evaluation.examples[0], "dataset[0]")
     recipe = sendable_recipe(
         EvaluationRecipe(evaluation.evaluator, evaluation.settings, prints, surroundings),
         {

@@ -10,18 +10,18 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import dspy
 
-from dspy_gepa.command.code import called, is_reference, named
+from dspy_gepa.command.code import called, is_reference, object_named
 from dspy_gepa.command.config_file import ConfigFile, placed, read_text
-from dspy_gepa.command.examples import as_examples, rows_of
+from dspy_gepa.command.examples import as_examples, rows_given
 from dspy_gepa.command.models import model_of
 from dspy_gepa.compat.names import check_names
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.improvement.config import listed
+from dspy_gepa.improvement.config import example_list
 
 __all__ = ["annotations_of", "argument", "check_known", "is_none", "program_of"]
 
 MODELS = frozenset({"lm", "reflection_lm", "prompt_model", "task_model"})
-EXAMPLES = frozenset({"trainset", "valset", "heldout", "must_pass"})
+EXAMPLE_ARGUMENTS = frozenset({"trainset", "valset", "heldout", "must_pass"})
 ROWS = frozenset({"dataset", "valset", "testset"})
 _MEANT = {
     "lm": ("model",),
@@ -76,10 +76,10 @@ def _argument(config: ConfigFile, name: str, annotation: Any, *, of_program: boo
         return None
     if name in MODELS:
         return model_of(config, name, given)
-    if name in (EXAMPLES if of_program else ROWS):
+    if name in (EXAMPLE_ARGUMENTS if of_program else ROWS):
         if of_program:
             return as_examples(config, name, given)
-        return listed(name, rows_of(config, name, given))
+        return example_list(name, rows_given(config, name, given))
     if name == "teacher":
         several = given if isinstance(given, list) else [given]
         teachers = [program_of(config, name, each) for each in several]
@@ -103,7 +103,7 @@ def program_of(config: ConfigFile, name: str, given: Any) -> dspy.Module:
     Raises:
         SettingsError: it is neither.
     """
-    found = named(config, name, given)
+    found = object_named(config, name, given)
     if isinstance(found, type) and issubclass(found, dspy.Signature):
         raise SettingsError(
             f"{config.name}: {name} = {given!r} is a dspy.Signature, and a dspy.Module is needed. "
@@ -158,7 +158,7 @@ def _leaves(annotation: Any) -> Iterator[Any]:
 def _with_code(config: ConfigFile, name: str, given: Any) -> Any:
     if isinstance(given, list):
         return [_with_code(config, name, each) for each in given]
-    return named(config, name, given) if is_reference(given) else given
+    return object_named(config, name, given) if is_reference(given) else given
 
 
 def _with_texts(config: ConfigFile, given: Any) -> Any:

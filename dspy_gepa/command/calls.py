@@ -15,7 +15,7 @@ import dspy
 
 from dspy_gepa.anything import improvement_for, optimize_anything
 from dspy_gepa.command.arguments import annotations_of, argument, check_known, is_none, program_of
-from dspy_gepa.command.code import called, named, open_folders
+from dspy_gepa.command.code import called, object_named, open_folders
 from dspy_gepa.command.config_file import ConfigFile
 from dspy_gepa.command.models import model_of
 from dspy_gepa.core.forecast import forecast
@@ -29,7 +29,7 @@ from dspy_gepa.result import RunResult
 from dspy_gepa.run.interruption import INTERRUPTED
 from dspy_gepa.store.files import write_whole
 
-__all__ = ["Call", "Ran", "call_of", "log_dir_of"]
+__all__ = ["PlannedCall", "Ran", "call_of", "log_dir_of"]
 
 _CONSTRUCTOR, _COMPILE = annotations_of(GEPA.__init__), annotations_of(GEPA.compile)
 _ANYTHING = annotations_of(optimize_anything)
@@ -57,7 +57,7 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class PlannedCall:
     """A call that can be made, or planned."""
 
     what: str
@@ -69,7 +69,7 @@ class Call:
     """Where what comes of it is saved."""
 
 
-def call_of(config: ConfigFile) -> Call:
+def call_of(config: ConfigFile) -> PlannedCall:
     """The call that a config asks for.
 
     Raises:
@@ -103,7 +103,7 @@ def log_dir_of(config: ConfigFile) -> Path | None:
     return config.beside(given)
 
 
-def _of_program(config: ConfigFile) -> Call:
+def _of_program(config: ConfigFile) -> PlannedCall:
     for name, example in (("metric", "file.py:metric"), ("trainset", "train.jsonl")):
         if name not in config.values:
             raise SettingsError(f'{config.name} has no {name}. Name one: {name} = "{example}".')
@@ -141,10 +141,10 @@ def _of_program(config: ConfigFile) -> Call:
 
     _check_has_model(config, program, lm)
     optimizer()
-    return Call(str(config.values["program"]), plan, run, save)
+    return PlannedCall(str(config.values["program"]), plan, run, save)
 
 
-def _of_artifact(config: ConfigFile) -> Call:
+def _of_artifact(config: ConfigFile) -> PlannedCall:
     save = _save_path(config, "")
     lm = _lm(config)
     given = {
@@ -179,7 +179,7 @@ def _of_artifact(config: ConfigFile) -> Call:
             "",
         )
 
-    return Call(str(config.values.get("artifact", "an artifact"))[:80], plan, run, save)
+    return PlannedCall(str(config.values.get("artifact", "an artifact"))[:80], plan, run, save)
 
 
 def _lm(config: ConfigFile) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _lm(config: ConfigFile) -> dict[str, Any]:
 
 
 def _metric(config: ConfigFile) -> Any:
-    found = named(config, "metric", config.values["metric"])
+    found = object_named(config, "metric", config.values["metric"])
     # The ready-made ones are classes.
     is_class = isinstance(found, type)
     return called(config, "metric", config.values["metric"], found) if is_class else found

@@ -17,7 +17,7 @@ from dspy_gepa.command.config_file import ConfigFile
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.models.catching import Failed, catching
 
-__all__ = ["called", "is_reference", "named", "open_folders"]
+__all__ = ["called", "is_reference", "object_named", "open_folders"]
 
 _NAME = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _REFERENCE = re.compile(rf"(?:(?P<file>.+\.py)|(?P<module>{_NAME})):(?P<name>{_NAME})")
@@ -39,7 +39,7 @@ def _open(folder: Path) -> None:
     sys.path[:] = [str(folder), *(each for each in sys.path if each != str(folder))]
 
 
-def named(config: ConfigFile, argument: str, text: object) -> Any:
+def object_named(config: ConfigFile, argument: str, text: object) -> Any:
     """What a text names.
 
     Raises:

@@ -10,16 +10,16 @@ from typing import Any
 
 import dspy
 
-from dspy_gepa.command.code import called, is_reference, named
+from dspy_gepa.command.code import called, is_reference, object_named
 from dspy_gepa.command.config_file import ConfigFile, read_text
 from dspy_gepa.errors import SettingsError
 
-__all__ = ["as_examples", "rows_of"]
+__all__ = ["as_examples", "rows_given"]
 
 _ENDINGS = (".jsonl", ".json", ".csv")
 
 
-def rows_of(config: ConfigFile, argument: str, given: Any) -> Any:
+def rows_given(config: ConfigFile, argument: str, given: Any) -> Any:
     """What is in a data set, as it stands there.
 
     Raises:
@@ -37,7 +37,7 @@ def rows_of(config: ConfigFile, argument: str, given: Any) -> Any:
             return list(given)
         raise SettingsError(f"{config.name}: {argument} = {given!r:.200} was given; {_NEEDED}.")
     if is_reference(given):
-        found = named(config, argument, given)
+        found = object_named(config, argument, given)
         return called(config, argument, given, found) if callable(found) else found
     path = config.beside(given)
     if path.suffix.lower() not in _ENDINGS:
@@ -57,11 +57,11 @@ def as_examples(config: ConfigFile, argument: str, given: Any) -> Any:
     """The same as DSPy's examples, which know what their inputs are.
 
     Raises:
-        SettingsError: as for `rows_of`; or it is not said which fields are inputs.
+        SettingsError: as for `rows_given`; or it is not said which fields are inputs.
     """
     if isinstance(given, (int, float)) and argument == "heldout":
         return given
-    rows = rows_of(config, argument, given)
+    rows = rows_given(config, argument, given)
     inputs = given.get("inputs") if isinstance(given, Mapping) else None
     inputs = config.values.get("inputs") if inputs is None else inputs
     if isinstance(inputs, str):

@@ -16,7 +16,7 @@ from dspy_gepa.store.credentials import credentials
 from dspy_gepa.store.files import write_whole
 from dspy_gepa.store.secret import Redactor
 
-__all__ = ["CONFIG", "KeptConfig", "keep", "kept_in"]
+__all__ = ["CONFIG", "KeptConfig", "config_in", "keep"]
 
 CONFIG = "config.json"
 
@@ -62,7 +62,7 @@ def _without_names(value: Any) -> Any:
     return [_without_names(each) for each in value] if isinstance(value, list) else value
 
 
-def kept_in(folder: Path) -> KeptConfig:
+def config_in(folder: Path) -> KeptConfig:
     """The config of the run in this directory.
 
     Raises:

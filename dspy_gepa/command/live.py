@@ -16,7 +16,7 @@ from dspy_gepa.errors import JournalError
 from dspy_gepa.story.stored import story_in
 from dspy_gepa.views.page.page import page_of
 
-__all__ = ["LiveServer", "serve"]
+__all__ = ["LiveServer", "serve_page"]
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -28,7 +28,7 @@ _HEADERS = {
 }
 
 
-def serve(folder: Path) -> None:
+def serve_page(folder: Path) -> None:
     """Serve the page of this run directory until Ctrl-C. The run goes on."""
     with LiveServer(folder) as server:
         print(f"{server.address}   Ctrl-C ends this view; the run goes on.", flush=True)

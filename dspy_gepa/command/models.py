@@ -8,7 +8,7 @@ from typing import Any
 
 import dspy
 
-from dspy_gepa.command.code import is_reference, named
+from dspy_gepa.command.code import is_reference, object_named
 from dspy_gepa.command.config_file import KEY_VARIABLE, ConfigFile
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.models.catching import Failed, catching
@@ -24,7 +24,7 @@ def model_of(config: ConfigFile, argument: str, given: Any) -> Any:
     """
     shown = f"{config.name}: {argument} = {given!r:.200}"
     if is_reference(given):
-        return named(config, argument, given)
+        return object_named(config, argument, given)
     settings = dict(given) if isinstance(given, Mapping) else {"model": given}
     if not isinstance(settings.get("model"), str) or not settings["model"].strip():
         raise SettingsError(

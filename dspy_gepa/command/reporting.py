@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dspy_gepa.command.live import serve
+from dspy_gepa.command.live import serve_page
 from dspy_gepa.observe.reporting import REPORT, write_report
 from dspy_gepa.story.stored import story_in
 
@@ -28,7 +28,7 @@ def add_to(commands: Any) -> None:
 def _report(given: argparse.Namespace) -> int:
     story = story_in(given.dir)
     if given.live:
-        serve(given.dir)
+        serve_page(given.dir)
         return 0
     path = write_report(story, given.output or given.dir / REPORT)
     print(f"{path} ({path.stat().st_size / 1000:,.0f} kB)")

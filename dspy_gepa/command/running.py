@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from dspy_gepa.command.arguments import is_none
-from dspy_gepa.command.calls import Call, Ran, call_of, log_dir_of
+from dspy_gepa.command.calls import PlannedCall, Ran, call_of, log_dir_of
 from dspy_gepa.command.config_file import ConfigFile, placed, read_config
-from dspy_gepa.command.kept import keep, kept_in
+from dspy_gepa.command.kept import config_in, keep
 from dspy_gepa.command.printing import printed
 from dspy_gepa.core.events import Event
 from dspy_gepa.core.state import RunState
@@ -130,7 +130,7 @@ class _Session:
             return INTERRUPTED, ran
         return 0, ran
 
-    def _run(self, call: Call) -> Ran:
+    def _run(self, call: PlannedCall) -> Ran:
         observers: list[Observer] = [self.watch]
         if self.log_dir is not None:
             observers.append(_Keeper(partial(keep, self.config, self.log_dir)))
@@ -199,7 +199,7 @@ def _run(given: argparse.Namespace) -> int:
 
 def _resume(given: argparse.Namespace) -> int:
     before = story_in(given.dir)
-    kept = kept_in(given.dir)
+    kept = config_in(given.dir)
     is_over = before.status == "finished" and before.has_outcome
     session = _Session(given, kept.now, given.dir)
     if is_over and not kept.is_changed:

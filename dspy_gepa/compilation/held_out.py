@@ -11,7 +11,7 @@ import dspy
 
 from dspy_gepa.core.streams import stream
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.program.examples import Shelf, listed
+from dspy_gepa.program.examples import Shelf, checked_examples
 
 __all__ = ["Split", "split"]
 
@@ -42,11 +42,11 @@ def split(
         SettingsError: it is no share, or there is nothing that could be put aside.
         WrongType: something in a set is not a dspy.Example.
     """
-    learned, validated = listed("trainset", trainset), listed("valset", valset)
+    learned, validated = checked_examples("trainset", trainset), checked_examples("valset", valset)
     if heldout is None:
         return Split(learned, validated, [])
     if not isinstance(heldout, Real):
-        held = listed("heldout", heldout)
+        held = checked_examples("heldout", heldout)
         if not held:
             raise SettingsError("heldout is empty. Give examples or a share, or leave it out.")
         return Split(learned, validated, held)
@@ -57,7 +57,9 @@ def split(
             "or examples."
         )
     chosen_by, others = (validated, learned) if validated else (learned, [])
-    kept, held = _drawn(chosen_by, [*others, *listed("must_pass", must_pass)], share, seed)
+    kept, held = _drawn(
+        chosen_by, [*others, *checked_examples("must_pass", must_pass)], share, seed
+    )
     return Split(learned, kept, held) if validated else Split(kept, [], held)
 
 

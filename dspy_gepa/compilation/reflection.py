@@ -20,7 +20,15 @@ from dspy_gepa.program.components.description_templates import (
     TOOL_TEMPLATE,
 )
 from dspy_gepa.program.components.fields import users_outputs
-from dspy_gepa.program.components.kinds import ARGUMENT, CODE, FIELD, INSTRUCTION, TOOL, Kind, Part
+from dspy_gepa.program.components.kinds import (
+    ARGUMENT,
+    CODE,
+    FIELD,
+    INSTRUCTION,
+    TOOL,
+    ComponentKind,
+    Part,
+)
 from dspy_gepa.program.components.tools import TOOL_MARK
 from dspy_gepa.program.proposers.code_proposer import CodeProposer
 from dspy_gepa.program.proposers.proposer import CustomProposer
@@ -72,8 +80,9 @@ def reflection_for(task: Task, rules: Rules) -> Reflect:
     made: dict[str, Reflect] = {}
     for kind in {part.kind.name: part.kind for part in parts.values()}.values():
         if kind.name == CODE.name:
-            proposer = CodeProposer(asked.code_proposer, student, lm=lm)
-            made[kind.name] = Ruled(proposer, _rules_for_code(rules))
+            held_to = _rules_for_code(rules)
+            proposer = CodeProposer(asked.code_proposer, student, lm=lm, told=held_to.told)
+            made[kind.name] = Ruled(proposer, held_to)
         elif kind.name == INSTRUCTION.name and asked.instruction_proposer is not None:
             shows_unparsed = asked.add_format_failure_as_feedback
             custom = CustomProposer(
@@ -85,7 +94,7 @@ def reflection_for(task: Task, rules: Rules) -> Reflect:
     return ReflectionByKind(parts, made)
 
 
-def _reflector_for(own: Reflector, kind: Kind, asked: Reflection) -> Reflector:
+def _reflector_for(own: Reflector, kind: ComponentKind, asked: Reflection) -> Reflector:
     """Our own reflection, as it asks about components of this kind."""
     if kind.name != INSTRUCTION.name:
         return replace(own, template=_TEMPLATES[kind.name], is_joint=False)

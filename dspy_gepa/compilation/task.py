@@ -18,15 +18,15 @@ from dspy_gepa.core.selection import Selection
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.observe.observer import Observer
-from dspy_gepa.program.components.kinds import Kind, Part, kinds_for, parts_of
+from dspy_gepa.program.components.kinds import ComponentKind, Part, kinds_for, parts_of
 from dspy_gepa.program.demos import DemoSettings
-from dspy_gepa.program.examples import ExampleTable, listed, tabulate
+from dspy_gepa.program.examples import ExampleTable, checked_examples, tabulate
 from dspy_gepa.program.inputs import check_inputs
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.unimproved import check_program
 
-__all__ = ["Customization", "Task", "demo_settings", "seeded", "tabulated", "task_for"]
+__all__ = ["Customization", "Task", "demo_settings", "seeded", "tabulated_examples", "task_for"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
@@ -54,7 +54,7 @@ class Task:
     """The metric as it was given."""
     metric: Metric
     """The same in the one shape that we call; it remembers what it was asked."""
-    kinds: tuple[Kind, ...]
+    kinds: tuple[ComponentKind, ...]
     parts: Mapping[str, Part]
     """The components that there are to be improved."""
     seed: Candidate
@@ -120,7 +120,7 @@ def seeded(config: Config, student: dspy.Module) -> dspy.Module:
     return build(student, texts) if texts else student
 
 
-def tabulated(
+def tabulated_examples(
     config: Config,
     student: dspy.Module,
     trainset: Sequence[dspy.Example],
@@ -133,7 +133,7 @@ def tabulated(
         SettingsError: they cannot be used, or the student cannot be run on them.
     """
     times = config.search.rollouts_per_example
-    must_pass = listed("must_pass", config.texts.must_pass)
+    must_pass = checked_examples("must_pass", config.texts.must_pass)
     if_no_evidence = config.afterwards.if_no_evidence
     if heldout is None and if_no_evidence != "best":
         raise SettingsError(

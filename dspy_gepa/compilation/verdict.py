@@ -21,9 +21,9 @@ from dspy_gepa.program.program import components_of
 from dspy_gepa.run.loop import RunOutcome
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
-from dspy_gepa.verdict.finding import NO_HELDOUT, Verdict, compared
+from dspy_gepa.verdict.finding import NO_HELDOUT, Verdict, verdict_of
 from dspy_gepa.verdict.further import FurtherRollouts, Subject
-from dspy_gepa.verdict.kept import FILE, as_text
+from dspy_gepa.verdict.kept import VERDICT_FILE, as_text
 
 __all__ = [
     "Verified",
@@ -128,7 +128,7 @@ class Verifying:
         if not keeps_best:
             verdict = replace(verdict, returned="seed")
         if self.run_dir is not None:
-            self.run_dir.write_text(FILE, as_text(verdict))
+            self.run_dir.write_text(VERDICT_FILE, as_text(verdict))
         logger.info("Verdict: %s", verdict)
         return Verified(best if keeps_best else seed, verdict, self.further.tally)
 
@@ -151,7 +151,7 @@ class Verifying:
             if outcome.problem:
                 return replace(unchecked, reason=outcome.problem, evaluations=self.further.made)
             rows.append([outcome.rollouts[example] for example in heldout])
-        return compared(
+        return verdict_of(
             *rows,
             evaluations=self.further.made,
             counts_failures=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dspy_gepa.config.checks import allowed, amount, check_function, set_checked, whole
+from dspy_gepa.config.checks import allowed, check_function, positive_number, set_checked, whole
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.models.usage import Price
@@ -56,8 +56,8 @@ class Budget:
             max_reflection_calls=whole("max_reflection_calls", self.max_reflection_calls, 0),
             max_proposals=whole("max_proposals", self.max_proposals, 0),
             max_total_tokens=whole("max_total_tokens", self.max_total_tokens, 1),
-            max_usd=amount("max_usd", self.max_usd),
-            max_seconds=amount("max_seconds", self.max_seconds),
+            max_usd=positive_number("max_usd", self.max_usd),
+            max_seconds=positive_number("max_seconds", self.max_seconds),
         )
         allowed("auto", self.auto, (None, *CANDIDATES))
         check_function("price", self.price)

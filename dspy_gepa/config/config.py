@@ -9,7 +9,7 @@ from typing import Any
 from dspy_gepa.config.afterwards import Afterwards
 from dspy_gepa.config.budget import Budget
 from dspy_gepa.config.execution import Execution, Tracking
-from dspy_gepa.config.search import Scores, Search
+from dspy_gepa.config.search import ScoreSettings, Search
 from dspy_gepa.config.texts import Reflection, TextRules
 
 __all__ = ["Config"]
@@ -21,7 +21,7 @@ class Config:
 
     budget: Budget = field(default_factory=Budget)
     search: Search = field(default_factory=Search)
-    scores: Scores = field(default_factory=Scores)
+    scores: ScoreSettings = field(default_factory=ScoreSettings)
     texts: TextRules = field(default_factory=TextRules)
     reflection: Reflection = field(default_factory=Reflection)
     execution: Execution = field(default_factory=Execution)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dspy_gepa.config.checks import amount, are, check_type, folder, set_checked, whole
+from dspy_gepa.config.checks import are, check_type, folder, positive_number, set_checked, whole
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.observe.display import MODES
 from dspy_gepa.observe.observer import Observer
@@ -41,7 +41,9 @@ class Execution:
         if self.executor is not None:
             check_pool(self.executor)
         if not isinstance(self.timeout_seconds, str) or self.timeout_seconds != "auto":
-            set_checked(self, timeout_seconds=amount("timeout_seconds", self.timeout_seconds))
+            set_checked(
+                self, timeout_seconds=positive_number("timeout_seconds", self.timeout_seconds)
+            )
 
     @property
     def directory(self) -> str | None:

@@ -13,7 +13,7 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.judging.feedback import finite
 from dspy_gepa.models.usage import MEASURED
 
-__all__ = ["SEARCHES", "Scores", "Search"]
+__all__ = ["SEARCHES", "ScoreSettings", "Search"]
 
 SEARCHES = ("default", "paper")
 DIRECTIONS = ("max", "min")
@@ -60,7 +60,7 @@ class Search:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
+class ScoreSettings:
     """What the metric's scores mean, and by which the winner is chosen.
 
     Raises:

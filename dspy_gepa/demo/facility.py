@@ -17,7 +17,7 @@ from typing import Any, Literal
 import dspy
 
 from dspy_gepa.demo.errors import MissingSource
-from dspy_gepa.demo.task import Graded, Splits, Task
+from dspy_gepa.demo.task import DemoTask, Graded, Splits
 
 __all__ = ["facility", "facility_over", "grade_analysis", "rows_file"]
 
@@ -68,7 +68,7 @@ class FacilityAnalyzer(dspy.Module):  # type: ignore[misc]
         )
 
 
-def facility(folder: Path | None = None) -> Task:
+def facility(folder: Path | None = None) -> DemoTask:
     """The task over the rows in `folder`, in `DSPY_GEPA_DATA`, or in `llama-prompt-ops`.
 
     Raises:
@@ -80,12 +80,12 @@ def facility(folder: Path | None = None) -> Task:
     return facility_over(rows_file(place, or_package=folder is None))
 
 
-def facility_over(file: Path) -> Task:
+def facility_over(file: Path) -> DemoTask:
     """The task over the rows of this file."""
     rows = json.loads(file.read_text(encoding="utf-8"))
     examples = [_example(row) for row in rows]
     random.Random(0).shuffle(examples)  # the order that the published splits are made with
-    return Task(
+    return DemoTask(
         title="urgency, sentiment and categories of facility-support e-mails",
         program=FacilityAnalyzer(sorted(examples[0].analysis["categories"])),
         metric=grade_analysis,

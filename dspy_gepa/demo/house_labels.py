@@ -12,7 +12,7 @@ from typing import Any
 
 import dspy
 
-from dspy_gepa.demo.task import Graded, Splits, Task
+from dspy_gepa.demo.task import DemoTask, Graded, Splits
 
 __all__ = ["grade_label", "house_labels"]
 
@@ -24,9 +24,9 @@ class FileMessage(dspy.Signature):  # type: ignore[misc]  # DSPy is untyped here
     label: str = dspy.OutputField()
 
 
-def house_labels() -> Task:
+def house_labels() -> DemoTask:
     """The task over the messages that ship with the package, in their fixed splits."""
-    return Task(
+    return DemoTask(
         title="file customer messages under the shop's own labels",
         program=dspy.Predict(FileMessage),
         metric=grade_label,

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import dspy
 
-from dspy_gepa.demo.task import Task
+from dspy_gepa.demo.task import DemoTask
 
-__all__ = ["Progress", "Score", "score"]
+__all__ = ["Score", "StepProgress", "mean_score"]
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -30,7 +30,7 @@ class Score(NamedTuple):
     parts: dict[str, float]
 
 
-class Progress:
+class StepProgress:
     """Says how far some work is: at every step on a terminal, every ten seconds elsewhere."""
 
     def __init__(self, title: str, total: int) -> None:
@@ -60,16 +60,16 @@ class Progress:
                 print(line, flush=True)
 
 
-def score(
+def mean_score(
     program: dspy.Module,
-    task: Task,
+    task: DemoTask,
     examples: Sequence[dspy.Example],
     *,
     title: str,
     num_threads: int,
 ) -> Score:
     """The program's mean score over the examples, under the LM of the current `dspy.context`."""
-    progress = Progress(title, len(examples))
+    progress = StepProgress(title, len(examples))
 
     def rate(example: dspy.Example) -> tuple[float, dict[str, float]]:
         points, parts = 0.0, dict[str, float]()

@@ -20,13 +20,13 @@ from dspy_gepa.demo.errors import ModelFailed, NoOutput
 from dspy_gepa.demo.facility import facility
 from dspy_gepa.demo.house_labels import house_labels
 from dspy_gepa.demo.models import ModelChoice, Models, models
-from dspy_gepa.demo.scoring import Progress, Score, score
-from dspy_gepa.demo.task import Graded, Metric, Task, limited
+from dspy_gepa.demo.scoring import Score, StepProgress, mean_score
+from dspy_gepa.demo.task import DemoTask, Graded, GradedMetric, limited
 from dspy_gepa.errors import readable
 
 __all__ = ["TASKS", "Show", "show"]
 
-TASKS: dict[str, Callable[[Path | None], Task]] = {
+TASKS: dict[str, Callable[[Path | None], DemoTask]] = {
     "house-labels": lambda _folder: house_labels(),
     "facility": facility,
 }
@@ -86,9 +86,9 @@ def show(wanted: Show) -> None:
     print(f"\nThis took {minutes} min {seconds} s.")
 
 
-def _improve(wanted: Show, task: Task, lms: Models) -> tuple[dspy.Module, Score, Score]:
+def _improve(wanted: Show, task: DemoTask, lms: Models) -> tuple[dspy.Module, Score, Score]:
     """The improved and saved program, and the unseen scores before and after."""
-    rate = partial(score, task=task, num_threads=wanted.num_threads, examples=task.splits.test)
+    rate = partial(mean_score, task=task, num_threads=wanted.num_threads, examples=task.splits.test)
     began = time.monotonic()
     before = rate(task.program, title="unseen test, before")
     calls_left = task.metric_calls + before.examples
@@ -99,7 +99,7 @@ def _improve(wanted: Show, task: Task, lms: Models) -> tuple[dspy.Module, Score,
     return better, before, rate(better, title="unseen test, after")
 
 
-def _search(wanted: Show, task: Task, lms: Models) -> dspy.Module:
+def _search(wanted: Show, task: DemoTask, lms: Models) -> dspy.Module:
     """The improved program, saved."""
     # What helps a small model: to be asked for what was said, and to be shown examples.
     for_small: dict[str, Any] = {
@@ -108,7 +108,7 @@ def _search(wanted: Show, task: Task, lms: Models) -> dspy.Module:
         "max_labeled_demos": 6,
     }
     optimizer = GEPA(
-        _watched(task.metric, Progress("search, metric calls", task.metric_calls)),
+        _watched(task.metric, StepProgress("search, metric calls", task.metric_calls)),
         **(for_small if lms.is_small else {}),
         reflection_lm=lms.reflection,
         max_metric_calls=task.metric_calls,
@@ -123,7 +123,7 @@ def _search(wanted: Show, task: Task, lms: Models) -> dspy.Module:
     return better
 
 
-def _watched(metric: Metric, progress: Progress) -> Metric:
+def _watched(metric: GradedMetric, progress: StepProgress) -> GradedMetric:
     """The same metric, which reports each of its calls."""
 
     @wraps(metric)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import dspy
 
-__all__ = ["Graded", "Metric", "Splits", "Task", "limited"]
+__all__ = ["DemoTask", "Graded", "GradedMetric", "Splits", "limited"]
 
 
 class Graded(NamedTuple):
@@ -21,7 +21,7 @@ class Graded(NamedTuple):
     feedback: str
 
 
-Metric = Callable[..., Graded]
+GradedMetric = Callable[..., Graded]
 """`metric(gold, prediction, trace=None)`."""
 
 
@@ -34,12 +34,12 @@ class Splits(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class DemoTask:
     """One thing that the demo can optimize."""
 
     title: str
     program: dspy.Module
-    metric: Metric
+    metric: GradedMetric
     splits: Splits
     metric_calls: int
     """The budget of the search where the user gives none."""

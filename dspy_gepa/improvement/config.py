@@ -10,21 +10,21 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from dspy_gepa.artifact.checks import CarryOut, as_predicates
+from dspy_gepa.artifact.checks import CheckText, as_predicates
 from dspy_gepa.artifact.evaluator import LONE, Evaluator
 from dspy_gepa.artifact.isolated import MOST_PROCESSES, check_isolation
-from dspy_gepa.artifact.reading import Kind
-from dspy_gepa.config.checks import allowed, amount, whole
+from dspy_gepa.artifact.reading import ArtifactKind
+from dspy_gepa.config.checks import allowed, positive_number, whole
 from dspy_gepa.config.config import Config
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.errors import SettingsError, WrongType
 
-__all__ = ["AnythingArguments", "Mode", "listed"]
+__all__ = ["AnythingArguments", "Mode", "example_list"]
 
 Mode = Literal["single_task", "multi_task", "generalization"]
 _MODES: tuple[str, ...] = get_args(Mode)
-_KINDS: tuple[str, ...] = get_args(Kind)
+_KINDS: tuple[str, ...] = get_args(ArtifactKind)
 _DEFAULT_EVALS = 100
 
 
@@ -55,7 +55,7 @@ class AnythingArguments:
     perfect_score: float | None = None
     skip_perfect_score: bool | None = None
     checks: Sequence[Callable[[str], Any]] = ()
-    kind: Kind | Mapping[str, Kind] = "text"
+    kind: ArtifactKind | Mapping[str, ArtifactKind] = "text"
     config: Config = field(default_factory=Config)
     """What `GEPA` is given as well, under its names."""
 
@@ -63,7 +63,7 @@ class AnythingArguments:
         self._check_texts()
         for name in ("max_evals", "memory_mb", "max_processes"):
             whole(name, getattr(self, name), 1)
-        amount("max_cost", self.max_cost)
+        positive_number("max_cost", self.max_cost)
         if self.isolation not in (None, "process"):
             raise SettingsError(
                 f'isolation={self.isolation!r} was given; allowed: None, "process".'
@@ -136,7 +136,7 @@ class AnythingArguments:
         }
 
     @cached_property
-    def kinds(self) -> dict[str, Kind]:
+    def kinds(self) -> dict[str, ArtifactKind]:
         """What each component is."""
         asked, names = self.kind, tuple(self.seed)
         if not isinstance(asked, (str, Mapping)):
@@ -169,7 +169,7 @@ class AnythingArguments:
             ),
         )
 
-    def predicates(self, carry_out: CarryOut | None = None) -> tuple[Callable[..., Any], ...]:
+    def predicates(self, carry_out: CheckText | None = None) -> tuple[Callable[..., Any], ...]:
         """What refuses a new text before it is evaluated.
 
         Checks are carried out by `carry_out`; in this process if it is None.
@@ -227,7 +227,7 @@ class AnythingArguments:
             )
 
 
-def listed(name: str, examples: Any) -> list[Any] | None:
+def example_list(name: str, examples: Any) -> list[Any] | None:
     """The examples, gone through once; None if none were given.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 
 import dspy
 
-from dspy_gepa.artifact.evaluation import Evaluation, EvaluationSettings
+from dspy_gepa.artifact.evaluation import EvaluationSettings, LocalEvaluation
 from dspy_gepa.artifact.evaluator import LONE
 from dspy_gepa.artifact.isolated import IsolatedEvaluation
 from dspy_gepa.artifact.isolation.limits import ProcessLimits
@@ -64,7 +64,7 @@ from dspy_gepa.session import RunIdentity, check, executor_for, run, run_directo
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
 
-__all__ = ["Improvement", "improvement_of", "tabulated"]
+__all__ = ["Improvement", "improvement_of", "tabulated_problems"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
@@ -82,7 +82,7 @@ class Improvement:
     table: ExampleTable
     settings: Settings
     """What the search is asked to do."""
-    evaluation: Evaluation
+    evaluation: LocalEvaluation
     isolated: IsolatedEvaluation | None
     """Evaluations and checks in processes of their own; None if that is not asked for."""
     reflect: Reflect
@@ -237,7 +237,7 @@ class Improvement:
         return closing(self._executor(evaluate, _never, has_begun=True))
 
 
-def tabulated(asked: AnythingArguments) -> ExampleTable:
+def tabulated_problems(asked: AnythingArguments) -> ExampleTable:
     """The problems; a single task is one without an example. Those of a test set come last."""
     return tabulate(
         asked.dataset or [None],
@@ -275,7 +275,7 @@ def improvement_of(
         frozen=frozen,
         reflection_calls=2 * (len(seed) - len(frozen)),
     )
-    evaluation = Evaluation(asked.bound_evaluator, table.examples, _evaluation_settings(asked))
+    evaluation = LocalEvaluation(asked.bound_evaluator, table.examples, _evaluation_settings(asked))
     isolated = _isolated(asked, evaluation)
     return Improvement(
         asked=asked,
@@ -292,7 +292,7 @@ def improvement_of(
     )
 
 
-def _isolated(asked: AnythingArguments, evaluation: Evaluation) -> IsolatedEvaluation | None:
+def _isolated(asked: AnythingArguments, evaluation: LocalEvaluation) -> IsolatedEvaluation | None:
     if asked.isolation is None:
         return None
     limits = ProcessLimits(

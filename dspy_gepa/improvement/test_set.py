@@ -14,7 +14,7 @@ from dspy_gepa.run.executor import Executor
 from dspy_gepa.run.loop import RunOutcome
 from dspy_gepa.store.manifest import digest
 from dspy_gepa.store.run_dir import RunDir
-from dspy_gepa.verdict.finding import Verdict, compared
+from dspy_gepa.verdict.finding import Verdict, verdict_of
 from dspy_gepa.verdict.further import FurtherRollouts, Subject
 
 __all__ = ["TestSet"]
@@ -59,4 +59,4 @@ class TestSet:
             if outcome.problem:
                 return replace(unchecked, reason=outcome.problem, evaluations=further.made)
             rows.append([outcome.rollouts[example] for example in self.tested])
-        return compared(*rows, evaluations=further.made, span=self.span)
+        return verdict_of(*rows, evaluations=further.made, span=self.span)

@@ -22,11 +22,11 @@ from dspy_gepa.metrics.fields import (
     MISSING,
     answer_in,
     field_of,
+    field_text,
     label_in,
     opened,
     quoted,
     scored_nothing,
-    text_of,
 )
 
 __all__ = ["F1", "ExactMatch"]
@@ -80,7 +80,7 @@ class ExactMatch:
         if answer is MISSING:
             return scored_nothing(field, pred, expected)
         wanted = _alternatives(expected, answer)
-        written = _normalized if self.normalizes else text_of
+        written = _normalized if self.normalizes else field_text
         if _is_among(wanted, answer, written):
             return Feedback(1.0, f"Right: {quoted(answer)}")
         if answer is None:
@@ -148,7 +148,7 @@ def _alternatives(expected: object, answer: object) -> list[object]:
         return [expected]
     if isinstance(opened(answer), _COLLECTIONS):
         return [expected]
-    return sorted(expected, key=text_of)
+    return sorted(expected, key=field_text)
 
 
 def _is_among(wanted: list[object], answer: object, written: Callable[[object], str]) -> bool:
@@ -175,7 +175,7 @@ def _are_same(one: object, other: object, written: Callable[[object], str]) -> b
 
 def _in_order(values: Iterable[object], written: Callable[[object], str]) -> list[object]:
     # Several may be written the same: their texts still tell them apart.
-    return sorted(values, key=lambda value: (written(value), text_of(value)))
+    return sorted(values, key=lambda value: (written(value), field_text(value)))
 
 
 def _is_number(value: object) -> bool:
@@ -183,7 +183,7 @@ def _is_number(value: object) -> bool:
 
 
 def _normalized(value: object) -> str:
-    text = unicodedata.normalize("NFD", text_of(value)).lower()
+    text = unicodedata.normalize("NFD", field_text(value)).lower()
     return " ".join(_ARTICLES.sub(" ", _PUNCTUATION.sub("", text)).split())
 
 

@@ -13,10 +13,10 @@ from dspy_gepa.metrics.fields import (
     MISSING,
     answer_in,
     field_of,
+    field_text,
     label_in,
     quoted,
     scored_nothing,
-    text_of,
 )
 
 __all__ = ["Classification"]
@@ -84,10 +84,10 @@ class Classification:
         return Feedback(0.0, f"Right is {quoted(expected)!r}; it was taken for {quoted(answer)!r}.")
 
     def _key(self, label: object) -> str:
-        text = text_of(label)
+        text = field_text(label)
         if self.ignores_whitespace:
             text = " ".join(text.split())
         return text.casefold() if self.ignores_case else text
 
     def _listed(self) -> str:
-        return ", ".join(text_of(label) for label in self.labels or ())
+        return ", ".join(field_text(label) for label in self.labels or ())

@@ -21,11 +21,11 @@ __all__ = [
     "MISSING",
     "answer_in",
     "field_of",
+    "field_text",
     "label_in",
     "opened",
     "quoted",
     "scored_nothing",
-    "text_of",
 ]
 
 MISSING = object()
@@ -85,7 +85,7 @@ def scored_nothing(field: str, pred: object, expected: object = MISSING) -> Feed
     return Feedback(0.0, feedback + wanted)
 
 
-def text_of(value: object) -> str:
+def field_text(value: object) -> str:
     """The value as one would write it down: text as it is, containers and models as JSON."""
     plain = _plain(value)
     return json.dumps(plain, ensure_ascii=False) if isinstance(plain, (dict, list)) else str(plain)
@@ -106,7 +106,7 @@ def opened(value: object) -> object:
 
 def quoted(value: object) -> str:
     """The value's text, cut where it is long."""
-    text = text_of(value)
+    text = field_text(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} [...]"
 
 
@@ -114,9 +114,9 @@ def _plain(value: object) -> object:
     """The value as JSON has it: sets in order, and as a text whatever JSON has no form for."""
     value = opened(value)
     if isinstance(value, Mapping):
-        return {text_of(key): _plain(item) for key, item in value.items()}
+        return {field_text(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (set, frozenset)):
-        return sorted(map(_plain, value), key=text_of)
+        return sorted(map(_plain, value), key=field_text)
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, (dt.date, dt.time, dt.timedelta)):

@@ -22,8 +22,8 @@ from dspy_gepa.story.building import limits_used
 from dspy_gepa.story.now import Happening, happening
 from dspy_gepa.story.teller import Teller
 from dspy_gepa.story.wording import amount, clock, counted
-from dspy_gepa.views.lines import COLUMNS, heartbeat, line_of, status_of
-from dspy_gepa.views.text import block_of
+from dspy_gepa.views.lines import COLUMNS, happening_line, heartbeat, status_of
+from dspy_gepa.views.text import summary_of
 
 __all__ = ["Progress"]
 
@@ -85,11 +85,11 @@ class Progress:
             self._trouble(event, teller)
         elif isinstance(event, _ANSWERS) and self._is_busy and not state.ending:
             self._is_busy = False
-            self._line(line_of(_note(teller, "answers come again"), columns=self._columns))
+            self._line(happening_line(_note(teller, "answers come again"), columns=self._columns))
         elif isinstance(event, Ended):
             self._ended(event, state, teller)
         elif isinstance(event, Committed):
-            self._line(line_of(happening(teller, event), columns=self._columns))
+            self._line(happening_line(happening(teller, event), columns=self._columns))
 
     def tick(self) -> None:
         """Draw anew what changes with time.
@@ -117,7 +117,7 @@ class Progress:
     def done(self) -> None:
         """Show how it ended."""
         if self._display is not None and (story := self.telling.story) is not None:
-            logging.getLogger("dspy.teleprompt.dspy_gepa").info("%s", block_of(story))
+            logging.getLogger("dspy.teleprompt.dspy_gepa").info("%s", summary_of(story))
 
     def _tick_on(self) -> None:
         while not self._over.wait(_REDRAW_SECONDS):
@@ -141,10 +141,10 @@ class Progress:
         again = f"asked again in {event.pause_seconds:.0f} s" if event.pause_seconds else ""
         cause = _beginning(" ".join(event.cause.split()), _LONGEST_CAUSE)
         what = f"no answer ({cause}) {again}".strip()
-        self._line(line_of(_note(teller, what), columns=self._columns))
+        self._line(happening_line(_note(teller, what), columns=self._columns))
 
     def _ended(self, event: Ended, state: RunState, teller: Teller) -> None:
-        self._line(line_of(_note(teller, f"ends: {event.reason}"), columns=self._columns))
+        self._line(happening_line(_note(teller, f"ends: {event.reason}"), columns=self._columns))
         if state.live and not event.is_breakdown:
             self._line("Stopping: what runs is paid for and is waited for (Ctrl-C: at once).")
 

@@ -17,13 +17,13 @@ __all__ = ["REPORT", "reported", "write_report"]
 
 REPORT = "report.html"
 
-Kept = TypeVar("Kept")
+KeptT = TypeVar("KeptT")
 
 
 @contextmanager
 def reported(
-    kept: AbstractContextManager[Kept], folder: Path, story: Callable[[], Story]
-) -> Iterator[Kept]:
+    kept: AbstractContextManager[KeptT], folder: Path, story: Callable[[], Story]
+) -> Iterator[KeptT]:
     """What is given, and a report once it is closed: at the end, on Ctrl-C and on a breakdown.
 
     There is no report of a run that has begun no proposal, not even the seed's.

@@ -18,7 +18,7 @@ from dspy_gepa.store.run_dir import RunDir, read_run
 from dspy_gepa.story.building import story_of
 from dspy_gepa.story.facts import NO_FACTS, Facts, Outcome
 from dspy_gepa.story.now import Now, now_of
-from dspy_gepa.story.stored import facts_of, in_words, teller_of
+from dspy_gepa.story.stored import facts_of, settings_in_words, teller_of
 from dspy_gepa.story.story import Story
 from dspy_gepa.story.teller import Teller
 
@@ -109,7 +109,7 @@ class Telling:
             without_secrets: As the attribute.
         """
         self.teller = Teller(state)
-        self.facts = Facts(settings=in_words(named_settings(state.settings)))
+        self.facts = Facts(settings=settings_in_words(named_settings(state.settings)))
         self.without_secrets = without_secrets
         if run_dir is not None:
             self.facts = facts_of(

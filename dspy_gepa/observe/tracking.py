@@ -22,9 +22,9 @@ from dspy_gepa.observe.telling import Telling
 from dspy_gepa.story.now import Now
 from dspy_gepa.story.parts import Moment
 from dspy_gepa.story.story import Story
-from dspy_gepa.views.page.shortening import shortened
+from dspy_gepa.views.page.shortening import without_middle
 from dspy_gepa.views.tables import rows_of
-from dspy_gepa.views.text import block_of
+from dspy_gepa.views.text import summary_of
 
 __all__ = ["MlflowTracker", "Tracker", "WandbTracker"]
 
@@ -154,7 +154,7 @@ class MlflowTracker(Tracker):
         self._run_id = run.info.run_id
         texts = {name: str(value) for name, value in settings.items()}
         mlflow.log_params(
-            {name: shortened(text, _LONGEST_PARAMETER).text for name, text in texts.items()},
+            {name: without_middle(text, _LONGEST_PARAMETER).text for name, text in texts.items()},
             run_id=self._run_id,
         )
 
@@ -320,7 +320,7 @@ def _estimates(moment: Moment, *, joined: bool) -> dict[str, float]:
 
 def _outcome(story: Story) -> dict[str, Any]:
     """How it ended, with the texts that are handed over; none where there is no member."""
-    outcome: dict[str, Any] = {"headline": story.headline, "summary": block_of(story)}
+    outcome: dict[str, Any] = {"headline": story.headline, "summary": summary_of(story)}
     if story.returned is not None:
         outcome["returned"] = dict(story.members[story.returned].texts)
     return outcome

@@ -11,7 +11,7 @@ import dspy
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.models.catching import catching
 
-__all__ = ["ExampleTable", "Shelf", "listed", "tabulate"]
+__all__ = ["ExampleTable", "Shelf", "checked_examples", "tabulate"]
 
 
 _LOOKED_AT = 4
@@ -81,7 +81,7 @@ class ExampleTable:
         """
         known, seen, own = Shelf(self.examples), [], Shelf(())
         held: list[dspy.Example] = []
-        for position, example in enumerate(listed("heldout", heldout)):
+        for position, example in enumerate(checked_examples("heldout", heldout)):
             if (known_at := known.position_of(example)) is not None:
                 seen.append(f"heldout[{position}] is {self.name_of(known_at)}")
             elif own.position_of(example) is None:
@@ -126,7 +126,7 @@ def tabulate(
         WrongType: something in a set is not a dspy.Example.
     """
     sets = {"trainset": trainset, "valset": valset, "must_pass": must_pass}
-    learned, validated, anchored = (listed(name, of, check) for name, of in sets.items())
+    learned, validated, anchored = (checked_examples(name, of, check) for name, of in sets.items())
     if not learned:
         raise SettingsError(
             f"Trainset must be provided and non-empty, and {trainset!r:.200} was given. "
@@ -234,7 +234,7 @@ def _is_equal(one: Any, other: Any) -> bool:
     return catching(lambda: bool(one == other)) is True
 
 
-def listed(
+def checked_examples(
     name: str, examples: Any, check: Callable[[str, object], None] | None = None
 ) -> list[dspy.Example]:
     """The examples of a set, whatever holds them, each of them checked.
@@ -256,10 +256,10 @@ def listed(
         raise WrongType(
             f"{name} is a {type(examples).__name__}, and a list of dspy.Example is needed. {advice}"
         )
-    listed = list(examples)
-    for position, example in enumerate(listed):
+    checked_examples = list(examples)
+    for position, example in enumerate(checked_examples):
         (check or _check)(f"{name}[{position}]", example)
-    return listed
+    return checked_examples
 
 
 def _can_be_listed(examples: object) -> bool:

@@ -12,13 +12,15 @@ import dspy
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.program.components.describing import describe
-from dspy_gepa.program.components.kinds import DEFAULT_KINDS, Kind, kinds_in, parts_of
+from dspy_gepa.program.components.kinds import DEFAULT_KINDS, ComponentKind, kinds_in, parts_of
 from dspy_gepa.program.copying import copied
 
 __all__ = ["build", "components_of", "describe"]
 
 
-def components_of(student: dspy.Module, kinds: Iterable[Kind] = DEFAULT_KINDS) -> Candidate:
+def components_of(
+    student: dspy.Module, kinds: Iterable[ComponentKind] = DEFAULT_KINDS
+) -> Candidate:
     """The program's texts of these kinds, as `parts_of` says: instructions and code by default.
 
     Raises:

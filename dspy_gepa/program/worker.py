@@ -41,7 +41,7 @@ from dspy_gepa.models.watch import Watch
 from dspy_gepa.program.components.kinds import (
     CODE,
     DEFAULT_KINDS,
-    Kind,
+    ComponentKind,
     UnboundCode,
     parts_of,
 )
@@ -52,7 +52,7 @@ from dspy_gepa.program.rollouts.metric import Judgement, Metric
 from dspy_gepa.program.rollouts.past_run import PastRun, revived_run
 from dspy_gepa.program.rollouts.recent import Recent
 from dspy_gepa.program.rollouts.remarks import with_remarks
-from dspy_gepa.program.rollouts.trace import Call, Predictors, Recording
+from dspy_gepa.program.rollouts.trace import PredictorCall, Predictors, ProgramRun
 
 __all__ = ["ProgramWorker", "WorkerSettings"]
 
@@ -96,7 +96,7 @@ class WorkerSettings:
     """Whether a model call of unknown price is a setback, because there is a limit in USD."""
     must_know_usage: bool = False
     """Whether a model call that reports no tokens is a setback, as it is with `must_know_price`."""
-    kinds: tuple[Kind, ...] = DEFAULT_KINDS
+    kinds: tuple[ComponentKind, ...] = DEFAULT_KINDS
     """What kinds of components there are to be improved."""
     measured: tuple[str, ...] = ()
     """Which of `MEASURED` are objectives of a rollout."""
@@ -228,13 +228,13 @@ class ProgramWorker:
             return _Unbound(error.component, str(error))
         return _Built(program, Predictors(program), entry_of(program))
 
-    def _run(self, built: _Built, inputs: Mapping[str, Any]) -> tuple[Recording, Any]:
+    def _run(self, built: _Built, inputs: Mapping[str, Any]) -> tuple[ProgramRun, Any]:
         """A run of the program, and what came of it.
 
         Raises:
             Outage: a model that it asks cannot be used.
         """
-        recording = Recording(built.program, built.predictors)
+        recording = ProgramRun(built.program, built.predictors)
         output = recording.outcome(built.entry, inputs, self._loop, self._settings.timeout_seconds)
         error = output.error if isinstance(output, Failed) else None
         if outage := recording.watch.outage(error, is_without_result=output is None):
@@ -250,7 +250,7 @@ class ProgramWorker:
         example: Any,
         output: Any,
         example_id: int,
-        calls: Sequence[Call],
+        calls: Sequence[PredictorCall],
         account: Account,
     ) -> Judgement | Failed:
         trace = calls if self._holds_code else None

@@ -11,7 +11,7 @@ from dspy_gepa.reflect.exchange import Prompt
 from dspy_gepa.reflect.prompt import EvidenceLimits, PromptContext, TooLong
 from dspy_gepa.reflect.templates import Template
 
-__all__ = ["NO_FAULT", "Asked", "Page", "in_words"]
+__all__ = ["NO_FAULT", "Asked", "Page", "lesson_in_words"]
 
 NO_FAULT = (
     "no instruction is at fault, or none can help because the program, the data or the remarks are "
@@ -38,7 +38,7 @@ Page: TypeAlias = "Callable[[Asked], Prompt | TooLong]"
 """Writes a prompt, or says why there is no room for it."""
 
 
-def in_words(lesson: Lesson) -> str:
+def lesson_in_words(lesson: Lesson) -> str:
     """What an earlier change tried, and what came of it."""
     words = f'"{lesson.words}". ' if lesson.words else ""
     outcome = "Kept" if lesson.is_kept else "Dropped"

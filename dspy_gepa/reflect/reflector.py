@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionRequest, Repair
-from dspy_gepa.errors import WrongType
 from dspy_gepa.reflect.answers import added, final, joined, recorded, same, side_by_side
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.reflect.form import Form
-from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, in_words
+from dspy_gepa.reflect.page import NO_FAULT, Asked, Page, lesson_in_words
 from dspy_gepa.reflect.prompt import (
     DEFAULT_LIMITS,
     EvidenceLimits,
@@ -83,11 +82,6 @@ class Reflector:
     """Reads replies without our marks, where texts may be anything; None where they are words."""
     unchanged_if: str = NO_FAULT
     """When the reflection LM may answer that nothing is to be changed."""
-
-    def __post_init__(self) -> None:
-        for name, kind in (("template", Template), ("limits", EvidenceLimits), ("rules", Rules)):
-            if not isinstance(getattr(self, name), kind):
-                raise WrongType(f"{name} is {getattr(self, name)!r:.200}; give a {kind.__name__}.")
 
     def __call__(
         self,
@@ -221,7 +215,7 @@ class _Question:
         return PromptContext(
             instruction=instruction if in_sight else "",
             description=description,
-            lessons=[in_words(lesson) for lesson in self.request.lessons],
+            lessons=[lesson_in_words(lesson) for lesson in self.request.lessons],
             references=how.references,
             guidance=how.guidance,
             limits=list(dict.fromkeys(limits)),

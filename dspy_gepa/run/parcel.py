@@ -31,8 +31,8 @@ __all__ = [
     "Parcel",
     "ParcelOutcome",
     "carried_out",
+    "form_sent",
     "received",
-    "sendable",
     "sendable_recipe",
     "task_of",
     "versions",
@@ -57,7 +57,7 @@ class Parcel:
     """What a pool is sent in place of a worker."""
 
     recipe: bytes
-    """Makes a `CarryOut` in the process that reads it; see `sendable`."""
+    """Makes a `CarryOut` in the process that reads it; see `form_sent`."""
     needs: Callable[[RolloutRequest], Any]
     """What a request needs of this process, such as its example. It is sent with it."""
     failure: Callable[[RolloutRequest, str], Rollout]
@@ -80,7 +80,7 @@ def _version(package: str) -> str:
         return "without a version"
 
 
-def sendable(value: object, name: str) -> bytes:
+def form_sent(value: object, name: str) -> bytes:
     """The value as it is sent.
 
     Raises:
@@ -106,8 +106,8 @@ def sendable_recipe(recipe: object, parts: Mapping[str, object]) -> bytes:
     """
     if (sent := _tried(recipe)) is None:
         for name, part in parts.items():
-            sendable(part, name)
-        return sendable(recipe, next(iter(parts)))
+            form_sent(part, name)
+        return form_sent(recipe, next(iter(parts)))
     return sent
 
 

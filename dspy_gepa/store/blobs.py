@@ -10,11 +10,11 @@ import re
 from pathlib import Path
 
 from dspy_gepa.errors import JournalCorrupt, JournalError
-from dspy_gepa.store.files import unusable, write_whole
+from dspy_gepa.store.files import file_error, write_whole
 from dspy_gepa.values.media import content_of, data_uri
 from dspy_gepa.values.plain import Json, dumps, loads
 
-__all__ = ["ENCODED", "LARGE", "MARK", "Blobs"]
+__all__ = ["BASE64_MARK", "LARGE", "MARK", "Blobs"]
 
 LARGE = 32_768
 """Characters, about, from which on a text, a list or a dictionary gets a file of its own. Our
@@ -22,7 +22,7 @@ choice: a trace of an ordinary call stays in its line, and a document that is sh
 candidate is stored once."""
 MARK = "$blob"
 """The key under which a line holds the address of what was taken out of it."""
-ENCODED = ";base64,"
+BASE64_MARK = ";base64,"
 """What a line has in it where it may hold a data URI."""
 
 _ADDRESS = re.compile(r"[0-9a-f]{64}")
@@ -73,7 +73,7 @@ class Blobs:
 
     def _thinned(self, value: Json) -> tuple[Json, int]:
         if isinstance(value, str):
-            if ENCODED in value and (parts := self._split(value)):
+            if BASE64_MARK in value and (parts := self._split(value)):
                 return self._thinned({_JOINED: parts} if len(parts) > 1 else parts[0])
             size = len(value)
         elif isinstance(value, list):
@@ -109,7 +109,7 @@ class Blobs:
             self._folder.mkdir(exist_ok=True)
             is_there = path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == address
         except OSError as error:
-            raise unusable(path, "cannot be written", error) from error
+            raise file_error(path, "cannot be written", error) from error
         if not is_there:
             write_whole(path, content)
         self._written.add(path.name)

@@ -12,9 +12,9 @@ from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.values.plain import dumps, loads
 from dspy_gepa.values.words import text_of
 
-__all__ = ["EXAMPLES", "Described", "as_lines", "read_lines"]
+__all__ = ["EXAMPLES_FILE", "Described", "as_lines", "read_lines"]
 
-EXAMPLES = "examples.jsonl"
+EXAMPLES_FILE = "examples.jsonl"
 
 
 class Described(NamedTuple):
@@ -48,8 +48,8 @@ def read_lines(text: str) -> dict[int, Described]:
             sides = (dict(described["inputs"]), dict(described["expected"]))
         except (JournalCorrupt, LookupError, TypeError, ValueError) as error:
             raise JournalCorrupt(
-                f"{EXAMPLES}, line {number + 1} holds no example: {error}. Remove the file: no run "
-                "needs it."
+                f"{EXAMPLES_FILE}, line {number + 1} holds no example: {error}. Remove the file: "
+                "no run needs it."
             ) from None
         examples[number] = Described(*sides)
     return examples

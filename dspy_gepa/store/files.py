@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dspy_gepa.errors import JournalError
 
-__all__ = ["flush_folder", "remove_unfinished", "unusable", "write_whole"]
+__all__ = ["file_error", "flush_folder", "remove_unfinished", "write_whole"]
 
 _UNFINISHED = ".dspy_gepa-unfinished"
 """Ends the names of files that are being written. There is one writer, so names are not random."""
@@ -39,7 +39,7 @@ def write_whole(path: Path, content: bytes, instead: str = _OTHER_FOLDER) -> Non
     except OSError as error:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
-        raise unusable(path, "cannot be written", error, instead) from error
+        raise file_error(path, "cannot be written", error, instead) from error
 
 
 def flush_folder(folder: Path) -> None:
@@ -59,7 +59,7 @@ def remove_unfinished(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def unusable(path: Path, what: str, error: OSError, instead: str = _OTHER_FOLDER) -> JournalError:
+def file_error(path: Path, what: str, error: OSError, instead: str = _OTHER_FOLDER) -> JournalError:
     """The error to raise where the system refuses something; says what may help."""
     return JournalError(
         f"{path} {what}: {error.strerror or error}. Check that the disk has room and that this "

@@ -25,10 +25,10 @@ from dspy_gepa.core.events import Event, Remarked, RolledOut
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import RequestKey
 from dspy_gepa.errors import JournalError
-from dspy_gepa.store.blobs import ENCODED, LARGE, Blobs
+from dspy_gepa.store.blobs import BASE64_MARK, LARGE, Blobs
 from dspy_gepa.store.codec import FORMAT, encode, encode_key
 from dspy_gepa.store.contents import SEAL, Contents
-from dspy_gepa.store.files import flush_folder, unusable
+from dspy_gepa.store.files import file_error, flush_folder
 from dspy_gepa.store.secret import Redactor
 from dspy_gepa.values.plain import Json, dumps
 
@@ -96,7 +96,7 @@ class Journal:
             os.close(self._descriptor)
             if isinstance(error, JournalError):
                 raise
-            raise unusable(path, "cannot be flushed to the disk", error) from error
+            raise file_error(path, "cannot be flushed to the disk", error) from error
 
     def __call__(self, event: Event, state: RunState) -> None:  # noqa: ARG002 - a listener's
         """Write an event down; see `append`."""
@@ -160,7 +160,7 @@ class Journal:
             os.fsync(self._descriptor)
         except OSError as error:
             self._problem = error
-            raise unusable(self._path, "cannot be flushed to the disk", error) from error
+            raise file_error(self._path, "cannot be flushed to the disk", error) from error
         ended_seconds = self._clock()
         pause_seconds = max(FLUSH_SECONDS, _LONGEST_SHARE * (ended_seconds - began_seconds))
         self._next_flush_seconds = ended_seconds + pause_seconds
@@ -190,12 +190,14 @@ class Journal:
         if self._descriptor is None:
             raise JournalError(f"{self._path} is closed.")
         if self._problem is not None:
-            raise unusable(self._path, "takes no more, because something is missing", self._problem)
+            raise file_error(
+                self._path, "takes no more, because something is missing", self._problem
+            )
         body = dumps(fields)
         if self._redact.concerns(body):
             fields = self._redact.hidden(fields)
             body = dumps(fields)
-        if len(body) >= LARGE or ENCODED in body:
+        if len(body) >= LARGE or BASE64_MARK in body:
             body = dumps(self._blobs.externalize(fields))
         unsealed = body[:-1].encode()
         checksum = zlib.crc32(unsealed, self._checksum)
@@ -206,7 +208,7 @@ class Journal:
             self._problem = error
             with suppress(OSError):
                 os.ftruncate(self._descriptor, self._size)
-            raise unusable(self._path, "takes no more", error) from error
+            raise file_error(self._path, "takes no more", error) from error
         self._size += len(line)
         self._checksum = checksum
 
@@ -229,12 +231,12 @@ def _opened(path: Path, size: int) -> int:
     try:
         descriptor = os.open(path, flags, 0o666)
     except OSError as error:
-        raise unusable(path, "cannot be opened for writing", error) from error
+        raise file_error(path, "cannot be opened for writing", error) from error
     try:
         os.ftruncate(descriptor, size)
     except OSError as error:
         os.close(descriptor)
-        raise unusable(path, "cannot be written", error) from error
+        raise file_error(path, "cannot be written", error) from error
     return descriptor
 
 

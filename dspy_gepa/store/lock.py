@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from dspy_gepa.errors import JournalError
-from dspy_gepa.store.files import unusable
+from dspy_gepa.store.files import file_error
 
 __all__ = ["Lock", "is_held"]
 
@@ -69,7 +69,7 @@ def _locked(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise unusable(path, "cannot be opened for writing", error) from error
+        raise file_error(path, "cannot be opened for writing", error) from error
     try:
         _lock(descriptor)
         os.ftruncate(descriptor, 0)
@@ -83,7 +83,7 @@ def _locked(path: Path) -> int:
         ) from error
     except OSError as error:
         os.close(descriptor)
-        raise unusable(path, "cannot be locked", error) from error
+        raise file_error(path, "cannot be locked", error) from error
     return descriptor
 
 

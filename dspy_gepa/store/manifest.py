@@ -23,7 +23,14 @@ from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.store.secret import public
 from dspy_gepa.values.plain import Json, dumps, packed, unpacked
 
-__all__ = ["Difference", "Manifest", "digest", "named", "named_settings", "without_addresses"]
+__all__ = [
+    "Difference",
+    "Manifest",
+    "digest",
+    "named_settings",
+    "strategy_name",
+    "without_addresses",
+]
 
 _A_QUOTED = r"""'[^']*'|"[^"]*\""""
 _QUOTED = re.compile(_A_QUOTED)
@@ -188,11 +195,11 @@ class Manifest:
             )
 
     def _compared(self) -> dict[str, Json]:
-        named: dict[str, Json] = {"seed": self.seed}
+        strategy_name: dict[str, Json] = {"seed": self.seed}
         groups = (("limits", self.limits), ("settings", self.settings), ("models", self.models))
         for group, values in groups:
-            named |= {f"{group}.{name}": value for name, value in public(values).items()}
-        return named
+            strategy_name |= {f"{group}.{name}": value for name, value in public(values).items()}
+        return strategy_name
 
 
 def digest(value: object) -> str:
@@ -216,7 +223,7 @@ def named_settings(settings: Settings) -> dict[str, object]:
     """
     left_out = {"train", "validation", "anchors", "limits", "seed"}
     return {
-        name: value if _is_plain(value) else named(value)
+        name: value if _is_plain(value) else strategy_name(value)
         for name in settings.__dataclass_fields__
         if name not in left_out
         for value in [getattr(settings, name)]
@@ -228,7 +235,7 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value))
 
 
-def named(strategy: object) -> str:
+def strategy_name(strategy: object) -> str:
     """A function by its name, another object by what it shows of itself."""
     return str(getattr(strategy, "__qualname__", None) or without_addresses(repr(strategy)))
 
@@ -240,8 +247,8 @@ def _ranking(recorded: str) -> Ranking:
 
 def _frontier(recorded: object) -> FrontierKind:
     """What members were compared on; single examples where that was not recorded."""
-    named = str(recorded).strip("'")
-    return next((kind for kind in get_args(FrontierKind) if kind == named), "instance")
+    strategy_name = str(recorded).strip("'")
+    return next((kind for kind in get_args(FrontierKind) if kind == strategy_name), "instance")
 
 
 def _names(recorded: object) -> tuple[str, ...]:

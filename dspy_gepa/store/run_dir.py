@@ -24,8 +24,8 @@ from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import Blobs
 from dspy_gepa.store.contents import Contents, StoredSession, read_journal
-from dspy_gepa.store.example_file import EXAMPLES, Described, as_lines, read_lines
-from dspy_gepa.store.files import remove_unfinished, unusable, write_whole
+from dspy_gepa.store.example_file import EXAMPLES_FILE, Described, as_lines, read_lines
+from dspy_gepa.store.files import file_error, remove_unfinished, write_whole
 from dspy_gepa.store.journal import Journal, with_output
 from dspy_gepa.store.lock import Lock, is_held
 from dspy_gepa.store.manifest import Manifest
@@ -153,7 +153,7 @@ class RunDir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise unusable(self.path, "cannot be made", error) from error
+            raise file_error(self.path, "cannot be made", error) from error
         self._lock = Lock(self.path / _LOCK)
         is_open = False
         try:
@@ -170,7 +170,7 @@ class RunDir:
             for folder in (self.path, self.path / _BLOBS):
                 remove_unfinished(folder)
         except OSError as error:
-            raise unusable(self.path, "cannot be written", error) from error
+            raise file_error(self.path, "cannot be written", error) from error
         stored = _stored_manifest(self.path, self.redact)
         contents = read_journal(self.path / _JOURNAL, blobs, self.redact)
         _check_whole(self.path, stored, contents)
@@ -262,8 +262,8 @@ class RunDir:
         Raises:
             JournalError: there is no room or no right to.
         """
-        if not (self.path / EXAMPLES).exists():
-            self.write_text(EXAMPLES, as_lines(examples))
+        if not (self.path / EXAMPLES_FILE).exists():
+            self.write_text(EXAMPLES_FILE, as_lines(examples))
 
     @property
     def described(self) -> Mapping[int, Described]:
@@ -322,7 +322,7 @@ def _following(folder: Path) -> Iterator[None]:
 
 
 def _described(folder: Path, redact: Redactor) -> dict[int, Described]:
-    return read_lines(_text_of(folder / EXAMPLES, redact) or "")
+    return read_lines(_text_of(folder / EXAMPLES_FILE, redact) or "")
 
 
 def _text_of(path: Path, redact: Redactor) -> str | None:
@@ -334,7 +334,7 @@ def _text_of(path: Path, redact: Redactor) -> str | None:
     except UnicodeDecodeError as error:
         raise JournalCorrupt(f"{path} is no text: {error}. Remove it or restore it.") from None
     except OSError as error:
-        raise unusable(path, "cannot be read", error) from error
+        raise file_error(path, "cannot be read", error) from error
 
 
 def _stored_manifest(folder: Path, redact: Redactor) -> Manifest | None:

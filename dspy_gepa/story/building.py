@@ -21,7 +21,7 @@ from dspy_gepa.story.parts import (
 from dspy_gepa.story.proposals import proposals_of
 from dspy_gepa.story.story import Story
 from dspy_gepa.story.teller import Teller
-from dspy_gepa.story.verdict import compared, headline
+from dspy_gepa.story.verdict import compared_members, headline
 
 __all__ = ["examples_of", "limits_used", "story_of", "uncalled_in"]
 
@@ -38,10 +38,9 @@ def story_of(teller: Teller, facts: Facts = NO_FACTS) -> Story:
     members = members_of(state, scale, outcome.aggregates)
     best = None if not members else state.best if outcome.best is None else outcome.best
     returned = outcome.returned if outcome.is_final else best
-    is_other = returned is not None and returned > 0
-    comparison = (
-        compared(members[0], members[returned or 0], state.settings.minimized) if is_other else None
-    )
+    comparison = None
+    if returned:
+        comparison = compared_members(members[0], members[returned], state.settings.minimized)
     spending = _spending(teller, facts)
     return Story(
         name=facts.name,

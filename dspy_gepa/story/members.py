@@ -16,7 +16,7 @@ from dspy_gepa.story.parts import AnswerStory
 from dspy_gepa.story.story import MemberStory
 from dspy_gepa.values.words import text_of
 
-__all__ = ["Seen", "answer_of", "members_of"]
+__all__ = ["Seen", "members_of", "program_answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def _answers(state: RunState, member: Member) -> Mapping[int, AnswerStory]:
     rollouts = state.validated(member.candidate)
     pairs = zip(state.settings.validation, rollouts, member.scores.tolist(), strict=True)
     return {
-        example: answer_of(rollout)
+        example: program_answer(rollout)
         for example, rollout, score in pairs
         if rollout is not None and score == score  # noqa: PLR0124 - not where it does not count
     }
@@ -121,7 +121,7 @@ def _objectives(state: RunState, member: Member) -> Mapping[str, float]:
     return {name: mean for name, mean in zip(names, means, strict=True) if mean == mean}  # noqa: PLR0124
 
 
-def answer_of(rollout: Rollout) -> AnswerStory:
+def program_answer(rollout: Rollout) -> AnswerStory:
     """What a rollout left behind, in words."""
     usage = rollout.usage
     return AnswerStory(

@@ -14,7 +14,7 @@ __all__ = [
     "Check",
     "ComponentStory",
     "ExampleStory",
-    "Exchange",
+    "ExchangeStory",
     "Moment",
     "Session",
     "Spending",
@@ -130,7 +130,7 @@ class ComponentStory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+class ExchangeStory:
     """One prompt to the reflection LM and its reply."""
 
     components: tuple[str, ...] = ()

@@ -29,7 +29,7 @@ from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.state import ProposalRecord, RunState
 from dspy_gepa.core.work import Fault
 from dspy_gepa.story.diff import changes_between
-from dspy_gepa.story.members import answer_of
+from dspy_gepa.story.members import program_answer
 from dspy_gepa.story.parts import Spending
 from dspy_gepa.story.story import Pair, ProposalStory, Shown
 from dspy_gepa.story.teller import Note, Teller, spending_of
@@ -155,7 +155,7 @@ def _shown_of(state: RunState, evaluation: Evaluation | None) -> tuple[Shown, ..
         return ()
     pairs = zip(evaluation.examples, evaluation.keys, strict=True)
     return tuple(
-        Shown(example=example, answer=answer_of(state.known[key]))
+        Shown(example=example, answer=program_answer(state.known[key]))
         for example, key in pairs
         if key in state.known
     )

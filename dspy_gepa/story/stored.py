@@ -23,10 +23,10 @@ from dspy_gepa.story.story import Story
 from dspy_gepa.story.teller import Teller
 from dspy_gepa.values.answers import fields_alone
 
-__all__ = ["facts_of", "in_words", "outcome_of", "stored_story", "story_in", "teller_of"]
+__all__ = ["facts_of", "outcome_of", "settings_in_words", "stored_story", "story_in", "teller_of"]
 
 
-Part = TypeVar("Part")
+PartT = TypeVar("PartT")
 
 
 def stored_story(stored: StoredRun) -> Story:
@@ -81,7 +81,7 @@ def facts_of(
         name=name if stored is None else stored.path.absolute().name,
         models={use: _model(of) for use, of in manifest.models.items()},
         versions=manifest.versions,
-        settings=in_words(manifest.settings),
+        settings=settings_in_words(manifest.settings),
         examples={
             number: ExampleStory(
                 number=number,
@@ -122,13 +122,13 @@ def outcome_of(stored: StoredRun, state: RunState) -> Outcome:
     return _known(Outcome, {**fields, **parts})
 
 
-def _known(kind: type[Part], fields: Mapping[str, Any]) -> Part:
+def _known(kind: type[PartT], fields: Mapping[str, Any]) -> PartT:
     """The part, without fields that another version wrote and this one does not know."""
     names = {each.name for each in fields_of(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in fields.items() if name in names})
 
 
-def in_words(settings: Mapping[str, object]) -> Mapping[str, str]:
+def settings_in_words(settings: Mapping[str, object]) -> Mapping[str, str]:
     """Settings by name, as a story has them."""
     return {name: str(value) for name, value in settings.items()}
 

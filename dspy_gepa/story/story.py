@@ -18,7 +18,7 @@ from dspy_gepa.story.parts import (
     Check,
     ComponentStory,
     ExampleStory,
-    Exchange,
+    ExchangeStory,
     Moment,
     Session,
     Spending,
@@ -168,7 +168,7 @@ class ProposalStory:
     """What its reflection said of its change, in a sentence."""
     faults: tuple[tuple[str, str], ...] = ()
     """Components and the reason, for texts that are missing."""
-    exchanges: tuple[Exchange, ...] = ()
+    exchanges: tuple[ExchangeStory, ...] = ()
     """Every prompt and reply, those that were refused too; empty where they were not kept."""
     gate: tuple[Pair, ...] = ()
     """Child beside parent on the minibatch; with two parents the higher score of both."""

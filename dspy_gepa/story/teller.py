@@ -40,7 +40,7 @@ from dspy_gepa.core.proposal import (
 from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import ReflectionAnswer, RequestKey
-from dspy_gepa.story.parts import Exchange, Moment, Spending, Trouble
+from dspy_gepa.story.parts import ExchangeStory, Moment, Spending, Trouble
 
 __all__ = ["Note", "Teller", "spending_of"]
 
@@ -62,7 +62,7 @@ class Note:
     """The seed's on the anchors."""
     validation: Evaluation | None = None
     """On the validation examples that the proposal asks for."""
-    exchanges: list[Exchange] = field(default_factory=list)
+    exchanges: list[ExchangeStory] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ class Teller:
     def _reflected(self, reflection: ReflectionAnswer) -> None:
         self._spend("reflections", reflection)
         self._note(reflection.ticket).exchanges += [
-            Exchange(
+            ExchangeStory(
                 components=each.components,
                 prompt=each.prompt,
                 reply=each.reply,

@@ -13,7 +13,7 @@ from dspy_gepa.story.wording import counted, score, score_in_words
 __all__ = [
     "SURE",
     "chance_of",
-    "compared",
+    "compared_members",
     "headline",
     "objectives_in_words",
     "paired_in_words",
@@ -26,7 +26,7 @@ SURE = 0.025
 It is the upper side of 5 %, as in a 95 % interval."""
 
 
-def compared(
+def compared_members(
     before: MemberStory, after: MemberStory, minimized: Collection[str] = ()
 ) -> Comparison:
     """Two members on the validation examples that both were run on.

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 __all__ = [
-    "ENCODED",
+    "ENCODED_ROWS",
     "MORE_LINES",
     "Media",
     "content_of",
@@ -33,9 +33,11 @@ MORE_LINES = (
 )
 """Matches what follows the first line of encoded content, of which mail has 76 characters a line
 and a certificate 64."""
-ENCODED = re.compile(rf"{_ROW}{{60,}}{MORE_LINES}")
+ENCODED_ROWS = re.compile(rf"{_ROW}{{60,}}{MORE_LINES}")
 """Matches what may be encoded content: see `is_encoded`."""
-_WITHIN_TEXT = re.compile(rf"data:([\w.+/;=-]*);base64,([\w+/=-]+{MORE_LINES})|({ENCODED.pattern})")
+_WITHIN_TEXT = re.compile(
+    rf"data:([\w.+/;=-]*);base64,([\w+/=-]+{MORE_LINES})|({ENCODED_ROWS.pattern})"
+)
 _LEAST = 200
 """Encoded content outside a data URI is replaced from so many characters on. Our choice: no word is
 as long."""
@@ -99,7 +101,7 @@ def without_base64(text: str) -> str:
 
 
 def is_encoded(run: str, least: int) -> bool:
-    """Whether a match of `ENCODED` is encoded content, of at least so many characters.
+    """Whether a match of `ENCODED_ROWS` is encoded content, of at least so many characters.
 
     It has small letters, capital letters and digits, as prose without spaces, a genome, a digest or
     a row of one letter mostly has not.

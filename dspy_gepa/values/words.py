@@ -12,9 +12,17 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
 from dspy_gepa.values.foreign import entered, is_writable, str_of
-from dspy_gepa.values.media import ENCODED, MORE_LINES, is_encoded
+from dspy_gepa.values.media import ENCODED_ROWS, MORE_LINES, is_encoded
 
-__all__ = ["LEFT_OUT", "Marks", "left_out", "no_media", "sendable", "shortened", "text_of"]
+__all__ = [
+    "LEFT_OUT",
+    "Marks",
+    "left_out",
+    "no_media",
+    "sendable",
+    "shortened",
+    "text_of",
+]
 
 LEFT_OUT = re.compile(
     r"\[\.\.\. [\d,]+ (?:(?:characters|calls|steps|examples) [a-z ]+"
@@ -197,7 +205,7 @@ def _fields(value: object) -> dict[str, object]:
 
 def _without_bytes(text: str) -> str:
     text = _DATA_URL.sub(_data_url, text) if "data:" in text else text
-    return ENCODED.sub(_encoded, text) if len(text) >= _LEAST_ENCODED else text
+    return ENCODED_ROWS.sub(_encoded, text) if len(text) >= _LEAST_ENCODED else text
 
 
 def _data_url(match: re.Match[str]) -> str:

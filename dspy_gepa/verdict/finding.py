@@ -11,7 +11,7 @@ from typing import Literal
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.verdict.interval import difference_interval
 
-__all__ = ["NO_HELDOUT", "Verdict", "compared"]
+__all__ = ["NO_HELDOUT", "Verdict", "verdict_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ NO_HELDOUT = Verdict(
 """Where nobody gave any."""
 
 
-def compared(
+def verdict_of(
     seed: Sequence[Rollout],
     best: Sequence[Rollout],
     *,

@@ -21,9 +21,9 @@ from dspy_gepa.run.loop import RunOutcome, run_loop
 from dspy_gepa.store.run_dir import RunDir
 from dspy_gepa.values.plain import dumps, loads, packed, unpacked
 
-__all__ = ["FILE", "FurtherRollouts", "Subject"]
+__all__ = ["FURTHER_FILE", "FurtherRollouts", "Subject"]
 
-FILE = "further_rollouts.json"
+FURTHER_FILE = "further_rollouts.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Subject:
     """What carries out its rollouts, for as long as that takes."""
 
 
-class Outcome(NamedTuple):
+class FurtherOutcome(NamedTuple):
     """What came of asking for rollouts."""
 
     rollouts: Mapping[int, Rollout]
@@ -74,7 +74,7 @@ class FurtherRollouts:
         """Whether the keyboard stopped something after the search, so that nothing more begins."""
         self._begun: set[RequestKey] = set()
 
-    def of(self, subject: Subject, examples: Sequence[int], left: Limits) -> Outcome:
+    def of(self, subject: Subject, examples: Sequence[int], left: Limits) -> FurtherOutcome:
         """The rollouts of this subject on these examples, those that are missing made now.
 
         Args:
@@ -93,12 +93,12 @@ class FurtherRollouts:
         }
         if finish is None:
             reason = "it was interrupted" if self.was_interrupted else "the budget is used up"
-            return Outcome(rollouts, reason if missing else "")
+            return FurtherOutcome(rollouts, reason if missing else "")
         self.was_interrupted |= finish.was_interrupted
         problem = "" if len(rollouts) == len(examples) else finish.state.ending or "it was stopped"
         if problem and finish.error is not None:
             problem = f"{problem} ({finish.error})"
-        return Outcome(rollouts, problem, finish.seconds)
+        return FurtherOutcome(rollouts, problem, finish.seconds)
 
     def _run(self, subject: Subject, examples: tuple[int, ...], left: Limits) -> RunOutcome:
         settings = replace(
@@ -156,11 +156,11 @@ class FurtherRollouts:
             for key, each in self._known.items()
         ]
         tally = self.tally + Tally(rollouts=len(self._begun), metric_calls=len(self._begun))
-        self._run_dir.write_text(FILE, dumps({"tally": asdict(tally), "rollouts": rows}))
+        self._run_dir.write_text(FURTHER_FILE, dumps({"tally": asdict(tally), "rollouts": rows}))
 
 
 def _stored(run_dir: RunDir | None) -> tuple[dict[tuple[str, str], Rollout], Tally]:
-    if run_dir is None or (text := run_dir.read_text(FILE)) is None:
+    if run_dir is None or (text := run_dir.read_text(FURTHER_FILE)) is None:
         return {}, NOTHING
     try:
         stored = loads(text)
@@ -173,5 +173,6 @@ def _stored(run_dir: RunDir | None) -> tuple[dict[tuple[str, str], Rollout], Tal
         return known, Tally(**stored["tally"])
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise JournalCorrupt(
-            f"{run_dir.path / FILE} holds no rollouts: {error}. Remove it to have them made anew."
+            f"{run_dir.path / FURTHER_FILE} holds no rollouts: {error}. "
+            "Remove it to have them made anew."
         ) from None

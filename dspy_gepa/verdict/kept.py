@@ -9,9 +9,9 @@ from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.values.plain import dumps, loads, packed, unpacked
 from dspy_gepa.verdict.finding import NO_HELDOUT, Verdict
 
-__all__ = ["FILE", "as_text", "kept_in"]
+__all__ = ["VERDICT_FILE", "as_text", "verdict_in"]
 
-FILE = "verdict.json"
+VERDICT_FILE = "verdict.json"
 
 
 def as_text(verdict: Verdict) -> str:
@@ -19,13 +19,13 @@ def as_text(verdict: Verdict) -> str:
     return dumps(packed(asdict(verdict)))
 
 
-def kept_in(folder: Path) -> Verdict:
+def verdict_in(folder: Path) -> Verdict:
     """The verdict in this run directory; that nothing was checked where there is none.
 
     Raises:
         JournalCorrupt: what stands there is no verdict.
     """
-    path = folder / FILE
+    path = folder / VERDICT_FILE
     if not path.exists():
         return NO_HELDOUT
     try:

@@ -9,7 +9,7 @@ from dspy_gepa.errors import readable
 from dspy_gepa.story.diff import DiffLine, changes_between, diffed
 from dspy_gepa.story.story import Story
 from dspy_gepa.story.verdict import seen_in_words
-from dspy_gepa.views.text import block_of
+from dspy_gepa.views.text import summary_of
 
 __all__ = ["notebook_html"]
 
@@ -20,7 +20,7 @@ _MARKS = {"+": "#2da44e33", "-": "#cf222e33", " ": "transparent"}
 
 def notebook_html(story: Story) -> str:
     """Verdict, what changed, and the members."""
-    parts = [f"<p><b>{_safe(story.headline)}</b></p>", f"<pre>{_safe(block_of(story))}</pre>"]
+    parts = [f"<p><b>{_safe(story.headline)}</b></p>", f"<pre>{_safe(summary_of(story))}</pre>"]
     if story.returned:
         parts += _changes(story, story.returned)
     if story.members:

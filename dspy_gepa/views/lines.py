@@ -6,7 +6,7 @@ from dspy_gepa.errors import readable
 from dspy_gepa.story.now import Happening, Now
 from dspy_gepa.story.wording import amount, clock, exact
 
-__all__ = ["COLUMNS", "heartbeat", "line_of", "status_of"]
+__all__ = ["COLUMNS", "happening_line", "heartbeat", "status_of"]
 
 COLUMNS = 79
 """One less than a terminal has: some begin a new line when the last column is filled."""
@@ -14,7 +14,7 @@ _BAR = 12
 _SHORT = {"metric_calls": "calls", "total_tokens": "tokens", "reflection_calls": "reflections"}
 
 
-def line_of(happened: Happening, *, columns: int | None = COLUMNS) -> str:
+def happening_line(happened: Happening, *, columns: int | None = COLUMNS) -> str:
     """One line for what happened; not shortened where `columns` is None."""
     number = "   " if happened.number is None else f"{happened.number:3d}"
     best = " *" if happened.is_best else ""

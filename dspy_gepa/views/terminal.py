@@ -6,7 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 
 from dspy_gepa.story.diff import unified
 from dspy_gepa.story.story import MemberStory, Story
-from dspy_gepa.story.verdict import compared, objectives_in_words, paired_in_words, seen_in_words
+from dspy_gepa.story.verdict import (
+    compared_members,
+    objectives_in_words,
+    paired_in_words,
+    seen_in_words,
+)
 from dspy_gepa.story.wording import clock, counted, listed, moment, money, spent_in_words
 
 __all__ = ["compared_lines", "member_lines", "run_lines", "run_row", "table"]
@@ -67,7 +72,7 @@ def member_lines(story: Story, member: MemberStory) -> Iterator[str]:
 
 def compared_lines(before: MemberStory, after: MemberStory, minimized: Collection[str]) -> str:
     """Two members on what both were run on; less is better of the objectives that are minimized."""
-    found = compared(before, after, minimized)
+    found = compared_members(before, after, minimized)
     return "\n".join(filter(None, [paired_in_words(found), objectives_in_words(found)]))
 
 

@@ -10,10 +10,15 @@ from collections.abc import Iterator
 from dspy_gepa.errors import readable
 from dspy_gepa.story.diff import changes_between, diffed
 from dspy_gepa.story.story import MemberStory, Story
-from dspy_gepa.story.verdict import compared, objectives_in_words, paired_in_words, seen_in_words
+from dspy_gepa.story.verdict import (
+    compared_members,
+    objectives_in_words,
+    paired_in_words,
+    seen_in_words,
+)
 from dspy_gepa.story.wording import clock, counted, spent_in_words
 
-__all__ = ["block_of", "diff_of", "explained", "member_in_a_line"]
+__all__ = ["diff_of", "explained", "member_in_a_line", "summary_of"]
 
 _BEGINNINGS = {
     "finished": "Done",
@@ -25,7 +30,7 @@ _BEGINNINGS = {
 _LONGEST_REASON = 160
 
 
-def block_of(story: Story) -> str:
+def summary_of(story: Story) -> str:
     """How a run stands or ended, in at most 12 lines."""
     return readable("\n".join(_block(story)))
 
@@ -89,7 +94,7 @@ def diff_of(story: Story, before: int, after: int) -> str:
         parts.append("\n".join([change.component, *lines]))
     if not parts:
         parts.append("The texts are the same.")
-    found = compared(one, two, story.minimized)
+    found = compared_members(one, two, story.minimized)
     both = "\n".join(filter(None, [paired_in_words(found), objectives_in_words(found)]))
     return readable("\n\n".join([*parts, both]))
 

@@ -8,7 +8,7 @@ from dspy_gepa.errors import SettingsError
 from dspy_gepa.story.story import Story
 from dspy_gepa.views.html import notebook_html
 from dspy_gepa.views.tables import Tables, dictionary_of, tables_of
-from dspy_gepa.views.text import block_of, diff_of, explained
+from dspy_gepa.views.text import diff_of, explained, summary_of
 
 __all__ = ["Told"]
 
@@ -25,7 +25,7 @@ class Told:
 
     def __repr__(self) -> str:
         """At most 12 lines, without data of the user's."""
-        return block_of(self.story)
+        return summary_of(self.story)
 
     def _repr_html_(self) -> str:
         return notebook_html(self.story)

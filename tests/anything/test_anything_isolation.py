@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dspy_gepa import log
-from dspy_gepa.artifact.evaluation import Evaluation, EvaluationSettings
+from dspy_gepa.artifact.evaluation import EvaluationSettings, LocalEvaluation
 from dspy_gepa.artifact.evaluator import Evaluator
 from dspy_gepa.artifact.isolated import IsolatedEvaluation
 from dspy_gepa.artifact.isolation.limits import ProcessLimits
@@ -35,7 +35,7 @@ def execute(artifact):
 @contextlib.contextmanager
 def isolated(evaluate=execute, **limits):
     evaluator = Evaluator(evaluate, takes_example=False, is_lone=True)
-    evaluation = Evaluation(evaluator, [None], EvaluationSettings())
+    evaluation = LocalEvaluation(evaluator, [None], EvaluationSettings())
     given = {"timeout_seconds": 20.0, "captures": True, **limits}
     process = IsolatedEvaluation(evaluation, ProcessLimits(**given))
     try:

@@ -12,14 +12,14 @@ from dspy_gepa.core.rollout import Step, Trace
 from dspy_gepa.models.catching import Failed
 from dspy_gepa.models.event_loop import EventLoop
 from dspy_gepa.program.rollouts.entry import entry_of
-from dspy_gepa.program.rollouts.trace import Predictors, Recording
+from dspy_gepa.program.rollouts.trace import Predictors, ProgramRun
 
 __all__ = ["called", "echo", "recorded", "step"]
 
 
 def recorded(program: dspy.Module, lm: Any, **inputs: Any) -> tuple[Trace, Any]:
     """The trace of a run, and what the run answered or raised."""
-    recording = Recording(program, Predictors(program))
+    recording = ProgramRun(program, Predictors(program))
     with dspy.context(lm=lm), closing(EventLoop()) as loop:
         output = recording.outcome(entry_of(program), inputs, loop, None)
     if isinstance(output, Failed):

@@ -6,7 +6,7 @@ import dspy
 import pytest
 from tool_programs import forget, look_up
 
-from dspy_gepa.program.components.listings import line_of, relisted, span_of
+from dspy_gepa.program.components.listings import relisted, span_of, tool_line
 
 TOOL = dspy.Tool(look_up, desc="Looks.")
 OTHER = dspy.Tool(forget)
@@ -16,7 +16,7 @@ PYTHON = "- `look_up(query: string, most: integer)` - Looks."
 @pytest.mark.parametrize("before", ["", "(1) ", "- ", "* ", "2. ", "[12] ", "   - "])
 def test_a_line_is_found_however_it_is_counted(before):
     """And its number is part of the line, but not of what it says."""
-    line = line_of(TOOL, f"Use these:\n{before}{TOOL}\nNow.")
+    line = tool_line(TOOL, f"Use these:\n{before}{TOOL}\nNow.")
     assert line.text == str(TOOL)
     assert (line.start, line.end) == (11, 11 + len(before) + len(str(TOOL)))
     assert line.is_about(TOOL)
@@ -36,13 +36,13 @@ def test_a_line_is_found_however_it_is_counted(before):
 )
 def test_what_is_no_line_of_its_own_is_none(instruction):
     """A tool may be spoken of anywhere."""
-    assert line_of(TOOL, instruction) is None
+    assert tool_line(TOOL, instruction) is None
 
 
 def test_a_line_says_what_the_model_is_told():
     """Which need not be what the tool says."""
     told = dspy.Tool(look_up, desc="Finds </desc>.", arg_desc={"query": 'It\'s a "title"\n.'})
-    line = line_of(TOOL, str(told))
+    line = tool_line(TOOL, str(told))
     assert line.description == "Finds </desc>."
     assert line.argument_descriptions == {"query": 'It\'s a "title"\n.', "most": ""}
     assert not line.is_about(TOOL)
@@ -52,13 +52,13 @@ def test_a_line_says_what_the_model_is_told():
 @pytest.mark.parametrize("written", ["{'most': <object at 0x1>}", "{1, 2}", "{'a': 1"])
 def test_arguments_that_cannot_be_read_say_nothing(written):
     """A default value may be written as no value is."""
-    line = line_of(TOOL, f"look_up. It takes arguments {written.rstrip('}')}}}.")
+    line = tool_line(TOOL, f"look_up. It takes arguments {written.rstrip('}')}}}.")
     assert not line.argument_descriptions
 
 
 def test_a_line_of_python_says_nothing_about_arguments():
     """As RLM writes it."""
-    line = line_of(TOOL, f"Tools:\n{PYTHON}")
+    line = tool_line(TOOL, f"Tools:\n{PYTHON}")
     assert (line.text, line.description, line.argument_descriptions) == (PYTHON, "Looks.", None)
     assert line.is_about(TOOL)
     assert not line.shows_arguments

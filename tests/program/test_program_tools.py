@@ -22,7 +22,7 @@ from dspy_gepa.program.components.kinds import (
     parts_of,
     unsaved,
 )
-from dspy_gepa.program.components.listings import line_of
+from dspy_gepa.program.components.listings import tool_line
 from dspy_gepa.program.components.tools import TOOL_MARK
 from dspy_gepa.program.program import build, components_of, describe
 from dspy_gepa.program.proposers.reflection import ReflectionByKind
@@ -228,7 +228,7 @@ def test_a_built_program_says_what_the_candidate_says(instruction, tool, argumen
     assert components_of(built, KINDS) == candidate
     for name, text in texts.items():
         assert parts[name].kind.normalised(text) == text
-    line = line_of(built.tools["look_up"], built.react.signature.instructions)
+    line = tool_line(built.tools["look_up"], built.react.signature.instructions)
     assert line.is_about(built.tools["look_up"])
     assert "\n(3) finish, whose" in built.react.signature.instructions
 

@@ -17,7 +17,7 @@ from dspy_gepa.judging.fields import fields_of
 from dspy_gepa.models.event_loop import EventLoop
 from dspy_gepa.program.program import build, components_of
 from dspy_gepa.program.rollouts.entry import entry_of
-from dspy_gepa.program.rollouts.trace import Predictors, Recording
+from dspy_gepa.program.rollouts.trace import Predictors, ProgramRun
 
 
 class Twins(dspy.Module):
@@ -49,7 +49,7 @@ def test_steps_belong_to_the_predictor_that_was_called():
 def test_the_calls_of_a_component_are_dspys_own_trace():
     """A metric gets the live predictor with its inputs and its output."""
     program = Twins()
-    recording = Recording(program, Predictors(program))
+    recording = ProgramRun(program, Predictors(program))
     with dspy.context(lm=scripted_lm(echo)):
         recording.outcome(entry_of(program), {"question": "a"}, EventLoop(), None)
     assert [each[0] for each in recording.calls] == [program.right, program.left, program.right]

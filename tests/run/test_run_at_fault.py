@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.run.parcel import sendable
+from dspy_gepa.run.parcel import form_sent
 
 LOCK = threading.Lock()
 
@@ -45,6 +45,13 @@ class Plain:
 
     def method(self):
         """Bound, it takes the object along."""
+
+
+def circular():
+    """Holds itself before what cannot be sent."""
+    plain = Plain()
+    vars(plain).update(me=plain, lock=LOCK)
+    return plain
 
 
 class Unspeakable(Plain):
@@ -94,6 +101,8 @@ class Reduced(Plain):
         ([Frozen()], "[0]"),
         (Plain(tools=[Plain(), Slotted()]), ".tools[1].lock"),
         (Plain(index={"a": {"b": LOCK}}), ".index['a']['b']"),
+        ([LOCK, [LOCK]], "[0] ("),
+        (circular(), ".lock ("),
         (Plain(lock=LOCK).method, ".__self__.lock"),
         ({LOCK}, " (its item "),
         (collections.deque([1, LOCK]), "[1]"),
@@ -103,6 +112,7 @@ class Reduced(Plain):
         ({"a": {Plain(lock=LOCK): 1}}, "['a'] (its key <"),
         ({Unspeakable(lock=LOCK): 1}, " (its key <Unspeakable instance at "),
         ({"a\n" * 99: LOCK}, "['a"),
+        ({"k" * 50: LOCK}, f"['{'k' * 50}']"),
         (defined("class Base:\n lock = LOCK\nclass made(Base): ..."), " (its base Base).lock"),
         (defined("class Own:\n lock = LOCK\nmade = Own()"), " (its class).lock"),
         (
@@ -119,7 +129,7 @@ def test_what_cannot_be_sent_is_named(value, place):
     """In functions, their defaults and globals, classes and those above them, slots, and what holds
     items; keys and items that cannot be shown included."""
     with pytest.raises(SettingsError, match="cannot be sent") as caught:
-        sendable(value, "The program")
+        form_sent(value, "The program")
     assert str(caught.value).startswith(f"The program{place}")
     assert "_thread.lock" in str(caught.value).partition(" cannot be sent")[0]
 
@@ -135,4 +145,4 @@ def test_what_cannot_be_sent_is_named(value, place):
 )
 def test_what_can_be_sent_is_sent(value):
     """Also if something in reach of it, that is left behind, cannot."""
-    assert sendable(value, "The program")
+    assert form_sent(value, "The program")

@@ -7,10 +7,10 @@ import pytest
 from dspy_gepa import GEPA
 from dspy_gepa.story.parts import AnswerStory
 from dspy_gepa.story.story import MemberStory
-from dspy_gepa.story.verdict import compared, objectives_in_words
+from dspy_gepa.story.verdict import compared_members, objectives_in_words
 from dspy_gepa.views.page.page import page_of
 from dspy_gepa.views.terminal import run_lines
-from dspy_gepa.views.text import block_of
+from dspy_gepa.views.text import summary_of
 
 
 def member(number, *answers):
@@ -51,17 +51,17 @@ def member(number, *answers):
 )
 def test_an_objective_is_compared_on_what_both_ran_on(before, after, said):
     """Its mean before and after, and which way that is, of what less is better of."""
-    found = compared(member(0, *before), member(1, *after), ("tokens",))
+    found = compared_members(member(0, *before), member(1, *after), ("tokens",))
     assert said in objectives_in_words(found)
 
 
 def test_more_is_better_of_what_nobody_said_to_minimize():
-    found = compared(member(0, {"brief": 0.5}), member(1, {"brief": 0.25}))
+    found = compared_members(member(0, {"brief": 0.5}), member(1, {"brief": 0.25}))
     assert "brief 0.5 to 0.25, worse" in objectives_in_words(found)
 
 
 def test_nothing_is_said_where_no_example_has_an_objective_of_both():
-    assert objectives_in_words(compared(member(0, {}), member(1, {"tokens": 3}))) == ""
+    assert objectives_in_words(compared_members(member(0, {}), member(1, {"tokens": 3}))) == ""
 
 
 def test_every_view_says_what_became_of_objectives():
@@ -83,5 +83,5 @@ def test_every_view_says_what_became_of_objectives():
     assert "total_tokens 2 to 2, the same" in said
     for view in (page_of(story), result.explain(), result.diff()):
         assert said in view
-    assert "total_tokens 2 to 2, the same" in block_of(story)
+    assert "total_tokens 2 to 2, the same" in summary_of(story)
     assert said in "\n".join(run_lines(story))

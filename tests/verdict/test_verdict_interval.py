@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dspy_gepa.core.rollout import Rollout
-from dspy_gepa.verdict.finding import compared
+from dspy_gepa.verdict.finding import verdict_of
 from dspy_gepa.verdict.interval import difference_interval
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -50,7 +50,7 @@ def test_where_nothing_can_be_said_there_is_no_interval(before, after):
     """And no evidence."""
     assert difference_interval(before, after) is None
     rows = [[Rollout(score) for score in side] for side in (before, after)]
-    verdict = compared(*rows, evaluations=0)
+    verdict = verdict_of(*rows, evaluations=0)
     assert verdict.kind == "no evidence of improvement"
     assert str(verdict)
 

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from dspy_gepa.artifact.isolation.limits import ProcessLimits, Report, limit_memory
 from dspy_gepa.artifact.isolation.wire import packed_report
-from dspy_gepa.artifact.output import Kept, logging_to
+from dspy_gepa.artifact.output import TextEnds, logging_to
 
 __all__ = ["become_parent_of_orphans", "supervise"]
 
@@ -135,7 +135,7 @@ class _Watch:
         self._pid = pid
         self._names = {descriptor: name for name, descriptor in reading.items()}
         self._answer: list[bytes] = []
-        self.kept = {name: Kept() for name in _STREAMS if name != "answer"}
+        self.kept = {name: TextEnds() for name in _STREAMS if name != "answer"}
         decoder = codecs.getincrementaldecoder("utf-8")
         self._decoders = {name: decoder("replace") for name in self.kept}
         self._selector = selectors.DefaultSelector()

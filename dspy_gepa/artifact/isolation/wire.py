@@ -22,7 +22,7 @@ from dspy_gepa.values.plain import dumps, loads, packed, unpacked
 
 __all__ = [
     "CheckRequest",
-    "answer_of",
+    "answer_received",
     "packed_answer",
     "packed_check",
     "packed_refusal",
@@ -101,7 +101,7 @@ def packed_answer(answer: Answer) -> bytes:
     return dumps({"setback": packed(fields)}).encode()
 
 
-def answer_of(sent: str, request: RolloutRequest) -> Answer:
+def answer_received(sent: str, request: RolloutRequest) -> Answer:
     """The answer that a process sent.
 
     Raises:

@@ -16,7 +16,7 @@ from dspy_gepa.program.components.kinds import (
     DEFAULT_KINDS,
     FIELD,
     TOOL,
-    Kind,
+    ComponentKind,
     Part,
     parts_of,
 )
@@ -41,7 +41,9 @@ _MOST_NEIGHBOURS = 3
 _ITS_TEXT = "(the current text)"
 
 
-def describe(program: dspy.Module, kinds: Iterable[Kind] = DEFAULT_KINDS) -> dict[str, str]:
+def describe(
+    program: dspy.Module, kinds: Iterable[ComponentKind] = DEFAULT_KINDS
+) -> dict[str, str]:
     """For each component of these kinds, what it is part of and what it says something about.
 
     It quotes descriptions of fields and tools as the program has them now: where these are

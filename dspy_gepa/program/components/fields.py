@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_args
 
 import dspy
 
-from dspy_gepa.program.components.part import Found, Kind, plain_text
+from dspy_gepa.program.components.part import ComponentKind, Found, plain_text
 from dspy_gepa.program.components.places import Place, places_of
 
 __all__ = ["FIELD", "users_outputs"]
@@ -98,7 +98,7 @@ def _placeholder(name: str) -> str:
     return f"${{{name}}}"
 
 
-FIELD = Kind(
+FIELD = ComponentKind(
     name="field description",
     find=_find,
     read=_read,

@@ -11,7 +11,7 @@ from typing import Any
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.program.components.flex import CODE_MODULES
-from dspy_gepa.program.components.part import Found, Kind, sendable
+from dspy_gepa.program.components.part import ComponentKind, Found, sendable_text
 
 __all__ = ["CODE", "INSTRUCTION", "UnboundCode", "normalised"]
 
@@ -30,7 +30,7 @@ def normalised(text: object) -> str:
     Raises:
         SettingsError: it cannot be an instruction. Says why.
     """
-    clean = sendable(text, "an instruction").strip()
+    clean = sendable_text(text, "an instruction").strip()
     # Once is not enough: what the first pass leaves at the beginning decides the second one.
     while (cleaner := inspect.cleandoc(clean)) != clean:
         clean = cleaner
@@ -41,7 +41,7 @@ def normalised(text: object) -> str:
 
 def _normal_source(text: object) -> str:
     """A source as it is: every space of it may matter."""
-    source = sendable(text, "a source")
+    source = sendable_text(text, "a source")
     if not source.strip():
         raise SettingsError("the source is empty, and DSPy would not load it from a saved program")
     return source
@@ -67,7 +67,7 @@ def _problem(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-INSTRUCTION = Kind(
+INSTRUCTION = ComponentKind(
     name="instruction",
     find=lambda program: [Found(name, each) for name, each in program.named_predictors()],
     read=lambda predictor: str(predictor.signature.instructions),
@@ -75,7 +75,7 @@ INSTRUCTION = Kind(
     normalised=normalised,
     is_asked_about=True,
 )
-CODE = Kind(
+CODE = ComponentKind(
     name="code",
     find=lambda program: [
         Found(name, each)

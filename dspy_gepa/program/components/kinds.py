@@ -17,7 +17,7 @@ import dspy
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.components.fields import FIELD
 from dspy_gepa.program.components.instructions import CODE, INSTRUCTION, UnboundCode, normalised
-from dspy_gepa.program.components.part import Kind, Part
+from dspy_gepa.program.components.part import ComponentKind, Part
 from dspy_gepa.program.components.tools import ARGUMENT, TOOL, around_tools, sights_of
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "KINDS",
     "KINDS_BY_OPTION",
     "TOOL",
-    "Kind",
+    "ComponentKind",
     "Part",
     "UnboundCode",
     "kinds_for",
@@ -43,7 +43,7 @@ __all__ = [
 KINDS = (INSTRUCTION, CODE, TOOL, ARGUMENT, FIELD)
 """In the order in which their components stand in a candidate."""
 DEFAULT_KINDS = (INSTRUCTION, CODE)
-KINDS_BY_OPTION: Mapping[str, tuple[Kind, ...]] = MappingProxyType(
+KINDS_BY_OPTION: Mapping[str, tuple[ComponentKind, ...]] = MappingProxyType(
     {
         "instructions": (INSTRUCTION,),
         "code": (CODE,),
@@ -54,7 +54,7 @@ KINDS_BY_OPTION: Mapping[str, tuple[Kind, ...]] = MappingProxyType(
 """By the words that `GEPA(optimize=...)` takes."""
 
 
-def kinds_for(options: Iterable[str]) -> tuple[Kind, ...]:
+def kinds_for(options: Iterable[str]) -> tuple[ComponentKind, ...]:
     """The kinds that are asked for by these words, in the order of `KINDS`.
 
     Raises:
@@ -70,7 +70,9 @@ def kinds_for(options: Iterable[str]) -> tuple[Kind, ...]:
     return tuple(kind for kind in KINDS if kind in asked)
 
 
-def parts_of(program: dspy.Module, kinds: Iterable[Kind] = DEFAULT_KINDS) -> dict[str, Part]:
+def parts_of(
+    program: dspy.Module, kinds: Iterable[ComponentKind] = DEFAULT_KINDS
+) -> dict[str, Part]:
     """The program's components by name, kind after kind: by default as dspy.GEPA has them.
 
     One that can be reached in several ways is one component. What is in a sub-module that counts
@@ -92,7 +94,7 @@ def parts_of(program: dspy.Module, kinds: Iterable[Kind] = DEFAULT_KINDS) -> dic
     return parts
 
 
-def kinds_in(program: dspy.Module, components: Iterable[str]) -> tuple[Kind, ...]:
+def kinds_in(program: dspy.Module, components: Iterable[str]) -> tuple[ComponentKind, ...]:
     """The kinds of which these components are; names that the program does not have are ignored.
 
     So a candidate can be put into a program whatever kinds the run optimized that it is from.

@@ -13,7 +13,7 @@ from typing import Any
 
 import dspy
 
-__all__ = ["Line", "line_of", "relisted", "span_of"]
+__all__ = ["Line", "relisted", "span_of", "tool_line"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Line:
         return self.text.split() == self.form.written(tool).split()
 
 
-def line_of(tool: dspy.Tool, instruction: str) -> Line | None:
+def tool_line(tool: dspy.Tool, instruction: str) -> Line | None:
     """The first line about a tool of this name; None if there is none."""
     for form in _FORMS:
         pattern = form.pattern.replace("NAME", re.escape(str(tool.name)))
@@ -91,7 +91,7 @@ def line_of(tool: dspy.Tool, instruction: str) -> Line | None:
 
 def span_of(tools: Iterable[dspy.Tool], instruction: str) -> tuple[int, int] | None:
     """Where the list of these tools begins and ends; None if none of them is listed."""
-    lines = [line for tool in tools if (line := line_of(tool, instruction)) is not None]
+    lines = [line for tool in tools if (line := tool_line(tool, instruction)) is not None]
     if not lines:
         return None
     return min(line.start for line in lines), max(line.end for line in lines)
@@ -104,7 +104,7 @@ def relisted(signature: Any, tool: dspy.Tool) -> Any:
     exchanged in what the signature was made with, and not in what it says.
     """
     current = (signature.__doc__ or "").expandtabs()
-    line = line_of(tool, current)
+    line = tool_line(tool, current)
     if line is None:
         return signature
     rewritten = signature.with_instructions(signature.instructions)

@@ -10,7 +10,7 @@ import dspy
 
 from dspy_gepa.errors import SettingsError
 
-__all__ = ["Found", "Kind", "Part", "plain_text", "sendable"]
+__all__ = ["ComponentKind", "Found", "Part", "plain_text", "sendable_text"]
 
 
 class Found(NamedTuple):
@@ -24,7 +24,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ComponentKind:
     """What one kind of component is, and all that differs between kinds."""
 
     name: str
@@ -45,7 +45,7 @@ class Part:
     """One component of one program."""
 
     name: str
-    kind: Kind
+    kind: ComponentKind
     holder: Any
     """What holds its text, in the terms of its kind: the predictor of an instruction, say."""
     owners: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Part:
             self.kind.write(self.name, self.holder, self.kind.normalised(text))
 
 
-def sendable(text: object, what: str) -> str:
+def sendable_text(text: object, what: str) -> str:
     """The text, if it is one and can be sent.
 
     Raises:
@@ -88,4 +88,4 @@ def plain_text(text: object) -> str:
     Raises:
         SettingsError: it cannot be a description. Says why.
     """
-    return sendable(text, "a description").strip()
+    return sendable_text(text, "a description").strip()

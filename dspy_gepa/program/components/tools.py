@@ -14,8 +14,8 @@ import dspy
 
 from dspy_gepa.program.components.instructions import INSTRUCTION
 from dspy_gepa.program.components.instructions import normalised as normal_instruction
-from dspy_gepa.program.components.listings import Line, line_of, relisted, span_of
-from dspy_gepa.program.components.part import Found, Kind, plain_text
+from dspy_gepa.program.components.listings import Line, relisted, span_of, tool_line
+from dspy_gepa.program.components.part import ComponentKind, Found, plain_text
 from dspy_gepa.program.components.places import Place, places_of
 
 __all__ = [
@@ -68,7 +68,7 @@ class ToldTool:
         """
         if not self.listed_by:
             return None
-        line = line_of(self.tool, str(self.listed_by[0].signature.instructions))
+        line = tool_line(self.tool, str(self.listed_by[0].signature.instructions))
         return None if line is None or line.is_about(self.tool) else line
 
     @property
@@ -134,7 +134,7 @@ def sights_of(program: dspy.Module) -> tuple[ToolUser, ...]:
     for place, predictor in places:
         tools = _in_scope(place)
         instruction = str(predictor.signature.instructions)
-        listed = {path: each for path, each in tools.items() if line_of(each, instruction)}
+        listed = {path: each for path, each in tools.items() if tool_line(each, instruction)}
         if listed:
             sights.append(ToolUser(names[id(predictor)], predictor, listed, is_listed=True))
         elif tools and _takes_tools(predictor.signature):
@@ -147,7 +147,7 @@ def sights_of(program: dspy.Module) -> tuple[ToolUser, ...]:
     return tuple(sights)
 
 
-def around_tools(sight: ToolUser) -> Kind:
+def around_tools(sight: ToolUser) -> ComponentKind:
     """Instructions that have a list of tools, without it: `TOOL_MARK` stands in its place.
 
     The list follows from the tools' own components. A text without the mark gets it at its end, so
@@ -179,7 +179,7 @@ def _with_one_mark(clean: str, tools: Iterable[dspy.Tool]) -> str:
     """The instruction with the mark in it once, on a line of its own."""
     for tool in tools:
         # If a reflection has copied a line, the tool would be listed twice, in old words for ever.
-        while (line := line_of(tool, clean)) is not None:
+        while (line := tool_line(tool, clean)) is not None:
             clean = clean[: line.start] + TOOL_MARK + clean[line.end :]
     before, mark, after = clean.partition(TOOL_MARK)
     for repeated in (f"\n{TOOL_MARK}", TOOL_MARK):
@@ -224,7 +224,7 @@ def told_tools(program: dspy.Module) -> tuple[ToldTool, ...]:
 def _told(name: str, tool: dspy.Tool, sights: tuple[ToolUser, ...]) -> ToldTool:
     tool_users = [sight for sight in sights if any(each is tool for each in sight.tools.values())]
     lines = [
-        line_of(tool, str(sight.predictor.signature.instructions))
+        tool_line(tool, str(sight.predictor.signature.instructions))
         for sight in tool_users
         if sight.is_listed
     ]
@@ -259,7 +259,7 @@ def _write_argument(_component: str, argument: _Argument, text: str) -> None:
     tool.say(tool.description, {**tool.argument_descriptions, argument.name: text})
 
 
-TOOL = Kind(
+TOOL = ComponentKind(
     name="tool description",
     find=lambda program: [Found(told.name, told, told.owners) for told in told_tools(program)],
     read=lambda told: told.description,
@@ -267,7 +267,7 @@ TOOL = Kind(
     normalised=plain_text,
     is_asked_about=False,
 )
-ARGUMENT = Kind(
+ARGUMENT = ComponentKind(
     name="argument description",
     find=lambda program: [
         Found(f"{told.name}.args.{name}", _Argument(told, name), told.owners)

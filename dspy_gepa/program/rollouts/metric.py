@@ -23,7 +23,7 @@ from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.models.media import spoken
 from dspy_gepa.models.outages import outage_in
 from dspy_gepa.program.rollouts.parameters import arguments_of
-from dspy_gepa.program.rollouts.trace import Call
+from dspy_gepa.program.rollouts.trace import PredictorCall
 from dspy_gepa.values.media import without_base64
 
 __all__ = ["Judgement", "Metric"]
@@ -102,7 +102,7 @@ class Metric:
         prediction: Any,
         place: object,
         *,
-        program_trace: Sequence[Call] | None = None,
+        program_trace: Sequence[PredictorCall] | None = None,
         again: Callable[[], object] = bool,
     ) -> Judgement:
         """What the metric says about this prediction.
@@ -136,7 +136,7 @@ class Metric:
         feedback = result.text or _synthesised(score, example, prediction)
         return Judgement(score, feedback, objectives, result.attachments)
 
-    def bootstrap(self, example: Any, prediction: Any, trace: Sequence[Call]) -> float:
+    def bootstrap(self, example: Any, prediction: Any, trace: Sequence[PredictorCall]) -> float:
         """The score for DSPy's own bootstrapping, where a metric that knows a trace may be strict.
 
         Raises:
@@ -149,9 +149,9 @@ class Metric:
         self,
         example: Any,
         prediction: Any,
-        raw_trace: Sequence[Call],
+        raw_trace: Sequence[PredictorCall],
         pred_name: str,
-        pred_trace: Sequence[Call],
+        pred_trace: Sequence[PredictorCall],
         *,
         first_score: float | None = None,
         attachments: Mapping[str, object] | None = None,

@@ -10,7 +10,7 @@ import dspy
 
 from dspy_gepa.core.rollout import Opaque, Trace
 from dspy_gepa.models.media import revived
-from dspy_gepa.program.rollouts.trace import Call
+from dspy_gepa.program.rollouts.trace import PredictorCall
 
 __all__ = ["PastRun", "revived_run"]
 
@@ -20,8 +20,8 @@ class PastRun:
     """What came of a run of the program, and how."""
 
     prediction: Any
-    calls: Sequence[Call]
-    calls_by_component: Mapping[str, Sequence[Call]]
+    calls: Sequence[PredictorCall]
+    calls_by_component: Mapping[str, Sequence[PredictorCall]]
 
 
 def revived_run(trace: Trace, program: dspy.Module) -> PastRun | None:

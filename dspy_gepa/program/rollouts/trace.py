@@ -24,9 +24,9 @@ from dspy_gepa.program.components.flex import CODE_MODULES
 from dspy_gepa.program.components.kinds import parts_of
 from dspy_gepa.program.rollouts.entry import Entry
 
-__all__ = ["Call", "Predictors", "Recording"]
+__all__ = ["PredictorCall", "Predictors", "ProgramRun"]
 
-Call: TypeAlias = "tuple[dspy.Predict, dict[str, Any], dspy.Prediction]"
+PredictorCall: TypeAlias = "tuple[dspy.Predict, dict[str, Any], dspy.Prediction]"
 """Predictor, its inputs and its output: an item of DSPy's own trace."""
 
 
@@ -95,11 +95,11 @@ def _as_it_is(value: Any) -> Any:
     return copy.copy(value) if type(value) in (list, dict, set) else value
 
 
-class Recording:
+class ProgramRun:
     """One run of a program on one example. Use it once."""
 
     def __init__(self, program: dspy.Module, predictors: Predictors) -> None:
-        self.calls: list[Call] = _Calls()
+        self.calls: list[PredictorCall] = _Calls()
         """Calls that gave an output, in the order in which they finished: DSPy's own trace."""
         self.watch = Watch(CODE_MODULES)
         self._program = program
@@ -137,7 +137,7 @@ class Recording:
             return loop.within(timeout_seconds, acall)
         return call_with_timeout(timeout_seconds, call)
 
-    def calls_of(self, component: str) -> list[Call]:
+    def calls_of(self, component: str) -> list[PredictorCall]:
         """The calls of this component that gave an output, in order."""
         return [call for call in self.calls if self._component_of(call[0]) == component]
 
@@ -160,7 +160,7 @@ class Recording:
             steps=tuple(step for _, step in in_order if step is not None),
         )
 
-    def _succeeded(self, call: Call) -> Step | None:
+    def _succeeded(self, call: PredictorCall) -> Step | None:
         predictor, inputs, output = call
         component = self._component_of(predictor)
         if component is None:

@@ -11,7 +11,7 @@ from dspy_gepa.story.parts import Moment
 from dspy_gepa.story.story import MemberStory, Story
 from dspy_gepa.story.wording import clock
 
-__all__ = ["Curve", "Lineage", "curves", "lineage"]
+__all__ = ["Curve", "LineageChart", "curves", "lineage"]
 
 WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 34
@@ -158,7 +158,7 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
+class LineageChart:
     """The tree of members: generations from left to right."""
 
     width: int
@@ -167,7 +167,7 @@ class Lineage:
     edges: tuple[Edge, ...]
 
 
-def lineage(story: Story) -> Lineage:
+def lineage(story: Story) -> LineageChart:
     """Where members are: a child right of its parents, as near to the first one as there is room.
 
     The rows are those of a depth-first walk, so that no two members lie on each other.
@@ -180,7 +180,7 @@ def lineage(story: Story) -> Lineage:
         number: (_MARGIN + _COLUMN * depth, _MARGIN + _ROW * rows[number])
         for number, depth in enumerate(depths)
     }
-    return Lineage(
+    return LineageChart(
         width=2 * _MARGIN + _COLUMN * max(depths, default=0),
         height=2 * _MARGIN + 10 + _ROW * max(rows.values(), default=0),
         nodes=tuple(

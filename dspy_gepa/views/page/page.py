@@ -20,7 +20,7 @@ from dspy_gepa.story.wording import amount, clock, counted, exact, listed, momen
 from dspy_gepa.views.page.charts import curves, lineage
 from dspy_gepa.views.page.examples import ExampleRows
 from dspy_gepa.views.page.rows import PageRows
-from dspy_gepa.views.page.shortening import LONGEST, Shortener, shortened
+from dspy_gepa.views.page.shortening import LONGEST, Shortener, without_middle
 
 __all__ = ["environment_with", "page_of"]
 
@@ -111,7 +111,7 @@ def environment_with(*, escapes: bool = True, spells: bool = True) -> Any:
         # What macros made went through here in parts.
         if isinstance(value, Markup) or not isinstance(value, str):
             return value
-        return legible(value if len(value) <= _LONGEST_SHOWN else shortened(value).text)
+        return legible(value if len(value) <= _LONGEST_SHOWN else without_middle(value).text)
 
     environment = Environment(
         autoescape=escapes,  # noqa: S701 - it is on but for a test
@@ -138,7 +138,7 @@ def environment_with(*, escapes: bool = True, spells: bool = True) -> Any:
 
 
 def _difference(before: str, after: str) -> tuple[DiffLine, ...]:
-    return folded(diffed(shortened(before).text, shortened(after).text))
+    return folded(diffed(without_middle(before).text, without_middle(after).text))
 
 
 def _encodable(text: str) -> str:

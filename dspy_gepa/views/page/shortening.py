@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["LONGEST", "Shortened", "Shortener", "shortened"]
+__all__ = ["LONGEST", "Shortened", "Shortener", "without_middle"]
 
 LONGEST = 8_000
 """Characters of one text in a page. What is longer nobody reads there."""
@@ -19,7 +19,7 @@ class Shortened(NamedTuple):
     """How many characters."""
 
 
-def shortened(text: str, longest: int = LONGEST) -> Shortened:
+def without_middle(text: str, longest: int = LONGEST) -> Shortened:
     """The text, without its middle where it has more characters than that."""
     if len(text) <= longest:
         return Shortened(text, 0)
@@ -40,7 +40,7 @@ class Shortener:
     def __call__(self, text: str) -> Shortened:
         """The text, without its middle where it is too long."""
         self.lengths.append(min(len(text), self.longest))
-        return shortened(text, self.longest)
+        return without_middle(text, self.longest)
 
     @property
     def total(self) -> int:
