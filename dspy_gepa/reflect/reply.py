@@ -7,6 +7,7 @@ again costs one short call, a wrong text a minibatch of rollouts.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,7 +98,7 @@ def read_reply(
     answer = _without_reasoning(_with_newlines(reply), form)
     if answer is None:
         return Reading(problems={"": "it was cut off while it was still reasoning"})
-    marked = _blocks(answer, form)
+    marked = _blocks(answer, form) or _blocks(html.unescape(answer), form)
     kept = [one for one in marked if one.name == "new_text" and form.is_no_change(one.text)]
     blocks = [block for block in marked if block.is_opened and block not in kept]
     words = {block.name: trimmed(block.text) for block in blocks if block.is_closed}
