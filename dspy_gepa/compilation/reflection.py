@@ -74,6 +74,7 @@ def reflection_for(task: Task, rules: Rules) -> Reflect:
         rules=rules,
         guidance=asked.guidance,
         references=references(asked.references),
+        count_tokens=counted_tokens,
         media_kind=media_kind,
         counts_calls=_counts_calls(task.config),
     )

@@ -7,6 +7,7 @@ again costs one short call, a wrong text a minibatch of rollouts.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,12 +45,10 @@ _QUOTES = " \"'`\u201c\u201d\u2018\u2019\\/"
 _NAMED = re.compile(
     r"\bcomponent\s*=\s*(?:\\?[\"\u201c](.*?)\\?[\"\u201d]|'(.*)'|(\S+))", re.IGNORECASE
 )
-_GAP = re.compile(
-    r"^[ \t]*(?:\.\.\.|\u2026)[ \t]*[(\[].*[)\]][ \t.\u2026]*$"
-    r"|\A(?:(?:diff|index|---|\+\+\+) .*\n)*@@ -[\d,]+ \+[\d,]+ @@",
-    re.MULTILINE,
-)
-"""A line that stands for what is not written out, and the beginning of a diff."""
+_GAP = re.compile(r"^[ \t]*(?:\.\.\.|\u2026)[ \t]*[(\[].*[)\]][ \t.\u2026]*$", re.MULTILINE)
+"""A line that stands for what is not written out."""
+_DIFF_HEADING = re.compile(r"(?:diff|index|---|\+\+\+|@@) .*|\s*")
+"""A line of a diff that says where it applies, or that says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ def read_reply(
     answer = _without_reasoning(_with_newlines(reply), form)
     if answer is None:
         return Reading(problems={"": "it was cut off while it was still reasoning"})
-    marked = _blocks(answer, form)
+    marked = _blocks(answer, form) or _blocks(html.unescape(answer), form)
     kept = [one for one in marked if one.name == "new_text" and form.is_no_change(one.text)]
     blocks = [block for block in marked if block.is_opened and block not in kept]
     words = {block.name: trimmed(block.text) for block in blocks if block.is_closed}
@@ -208,8 +207,18 @@ def _from_blocks(
 
 def _gap(text: str, current: str) -> str:
     """Why the text is not whole; empty if it is, or if such lines are its form."""
+    if _is_diff_of(current, text):
+        return "it is a diff of the current text, and not the new one"
     gap = _GAP.search(text) if current.strip() and not _GAP.search(current) else None
     return f"it leaves a part out: {gap[0].strip()}" if gap else ""
+
+
+def _is_diff_of(current: str, text: str) -> bool:
+    """Whether its lines are the current ones and others, as the sign before each of them says."""
+    lines = [one for one in text.splitlines() if not _DIFF_HEADING.fullmatch(one)]
+    signs = {line[0] for line in lines}
+    old = {line[1:] for line in lines if line[0] in " -"}
+    return bool(old and signs & {*"+-"} and signs <= {*" +-"} and old <= {*current.splitlines()})
 
 
 def _is_placeholder(text: str, *, is_prose: bool) -> bool:

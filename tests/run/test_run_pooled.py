@@ -1,7 +1,6 @@
 """Rollouts in the processes of a pool: the same run, an exact count, and errors that say what."""
 
 import logging
-import multiprocessing
 import os
 import platform
 import signal
@@ -190,11 +189,13 @@ def test_a_rollout_that_always_loses_its_process_is_a_failure(dask_client, tmp_p
     assert executor.in_flight == 0
 
 
-def test_a_pool_that_loses_a_process_ends_the_run_and_what_was_begun_counts(tmp_path):
+def test_a_pool_that_loses_a_process_ends_the_run_and_what_was_begun_counts(
+    tmp_path, fresh_processes
+):
     """A bare pool is none any more then: the run ends, and all that was in flight is charged."""
     folder = tmp_path / "begun"
     folder.mkdir()
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=fresh_processes) as pool:
         executor = executor_over(pool, Recipe(WORLD, folder, dies_on=5), 2)
         finish = run_loop(start(world_settings(proposals=5), WORLD.student), executor)
         executor.close()
