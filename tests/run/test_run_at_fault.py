@@ -68,6 +68,13 @@ class Stateful(Plain):
         return {key: value for key, value in vars(self).items() if key != "left_out"}
 
 
+class Wrong:
+    """Does not say from what it is made anew."""
+
+    def __reduce__(self):
+        return (Plain, None)
+
+
 class Reduced(Plain):
     """Is made anew from its arguments."""
 
@@ -146,3 +153,9 @@ def test_what_cannot_be_sent_is_named(value, place):
 def test_what_can_be_sent_is_sent(value):
     """Also if something in reach of it, that is left behind, cannot."""
     assert form_sent(value, "The program")
+
+
+def test_what_says_wrongly_how_it_is_made_is_named():
+    """As what cannot be sent is: the mistake is the class's, and not that of who reads it."""
+    with pytest.raises(SettingsError, match=r"^The program\.part \([\w.]*Wrong\) cannot be sent"):
+        form_sent(Plain(part=Wrong()), "The program")
