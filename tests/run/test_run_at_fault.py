@@ -68,6 +68,16 @@ class Stateful(Plain):
         return {key: value for key, value in vars(self).items() if key != "left_out"}
 
 
+class Filled(Plain):
+    """Is no dictionary and is filled like one when it is made anew."""
+
+    def __reduce__(self):
+        return (Filled, (), None, None, iter(vars(self).items()))
+
+    def __setitem__(self, name, value):
+        vars(self)[name] = value
+
+
 class Wrong:
     """Does not say from what it is made anew."""
 
@@ -130,6 +140,7 @@ class Reduced(Plain):
         (functools.partial(print, sep=LOCK), ".keywords['sep']"),
         (Stateful(left_out=LOCK, inner=Plain(lock=LOCK)), ".inner.lock"),
         (Reduced(lock=LOCK, connection=LOCK), ".connection"),
+        (Filled(number=1, lock=LOCK), "['lock']"),
     ],
 )
 def test_what_cannot_be_sent_is_named(value, place):

@@ -18,6 +18,7 @@ from dspy_gepa.core.work import (
     RequestFailure,
     RolloutAnswer,
     RolloutRequest,
+    Stop,
 )
 from dspy_gepa.run.loop import RunOutcome, run_loop
 from dspy_gepa.run.serial import SerialExecutor
@@ -133,6 +134,14 @@ def test_an_answer_that_comes_after_its_loss_is_not_asked_for_again():
     state = run_loop(begin(), Late(witness)).state
     assert state.lost.rollouts > 0
     assert len(witness.rolled_out) == len(set(witness.rolled_out))
+
+
+def test_what_an_executor_was_told_ends_the_run():
+    """Whoever told it, from whatever thread."""
+    executor = SerialExecutor(WORLD)
+    executor.interrupt(Stop("enough"))
+    finish = run_loop(begin(), executor)
+    assert (finish.state.ending, finish.is_stopped) == ("enough", True)
 
 
 @pytest.mark.parametrize("wait", [1, 2, 7, 20, 33])
