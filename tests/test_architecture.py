@@ -4,13 +4,12 @@ Read from the source, so that imports inside functions count too.
 """
 
 import ast
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from warm_python import FORGET
 
 PACKAGE = Path(__file__).parents[1] / "dspy_gepa"
 FILES = {
@@ -432,32 +431,21 @@ def test_every_module_says_what_it_is():
     assert [module for module, tree in TREES.items() if not ast.get_docstring(tree)] == []
 
 
-IMPORT = """
-import sys
-
-# What these two do when they are imported is theirs; urllib3, for one, tries out IPv6.
-import dspy
-import litellm
-
+# DSPy and litellm were imported before: what they do then is theirs.
+IMPORT = f"""{FORGET}
 seen = []
 watched = {"socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen"}
 sys.addaudithook(lambda event, arguments: seen.append(event) if event in watched else None)
-import dspy_gepa
+import dspy_gepa.command.main
 
 optional = ("xllamacpp", "hypothesis", "matplotlib", "mlflow", "wandb", "dask", "ray", "pytest")
-print(seen, [name for name in optional if name in sys.modules])
+weights = [name for name in sys.modules if name.endswith("_part1")]
+print(seen, weights, [name for name in optional if name in sys.modules])
 """
 
 
-def test_importing_the_package_starts_nothing():
-    """`import dspy_gepa` opens no connection, starts no server or process, and loads no extra."""
-    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONPATH": str(PACKAGE.parent)}
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORT],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert (done.stdout.strip(), done.stderr) == ("[] []", "")
+def test_importing_the_package_starts_nothing(warm_python):
+    """`import dspy_gepa` and its commands open no connection, start no server or process, and load
+    no extra."""
+    done = warm_python.run(IMPORT)
+    assert (done.stdout.strip(), done.stderr) == ("[] [] []", "")

@@ -114,7 +114,7 @@ def test_what_was_interrupted_is_made_anew_within_the_budget(tmp_path):
     """Ctrl-C at any call for demonstrations: none are used, what they cost stays on the account."""
     whole = Counting()
     compiled(whole)
-    for moment in range(whole.searched + 1, whole.calls + 1):
+    for moment in (whole.searched + 1, whole.searched + 2, whole.calls - 1, whole.calls):
         metrics = [Counting(moment, interrupt), Counting()]
         log_dir = str(tmp_path / str(moment))
         program, _ = compiled(metrics[0], log_dir=log_dir)

@@ -5,9 +5,6 @@ that is no library's is ours: a library that warns with a small stack level name
 """
 
 import inspect
-import os
-import subprocess
-import sys
 import sysconfig
 import warnings
 from contextlib import contextmanager
@@ -18,6 +15,7 @@ import label_task
 import pytest
 from dspy.teleprompt.gepa.instruction_proposal import MultiModalInstructionProposer
 from scripted_engine import answer, scripted_lm
+from warm_python import FORGET
 
 import dspy_gepa
 from dspy_gepa import GEPA
@@ -134,18 +132,10 @@ def test_a_run_does_nothing_deprecated(student, metric, settings, tmp_path):
     assert found == []
 
 
-IMPORTS = """
+IMPORTS = f"""
 import pkgutil
-import sys
-
-import dspy
-import litellm
-
-sys.path[:0] = {paths!r}
 from test_deprecations import noted
-
-for name in [name for name in sys.modules if name.partition(".")[0] == "dspy_gepa"]:
-    del sys.modules[name]
+{FORGET}
 with noted() as found:
     import dspy_gepa
 
@@ -156,16 +146,9 @@ print(found)
 """
 
 
-def test_importing_does_nothing_deprecated():
+def test_importing_does_nothing_deprecated(warm_python):
     """Every module of the package, each for the first time."""
-    here = Path(__file__).parent
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORTS.format(paths=[str(here), str(here / "program")])],
-        env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = warm_python.run(IMPORTS)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
 

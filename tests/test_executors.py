@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import multiprocessing
 import os
 import signal
 import threading
@@ -131,18 +130,17 @@ def test_the_limit_holds_while_processes_are_killed(dask_client, tmp_path, caplo
     assert isinstance(program, Deadly)
 
 
-def test_a_pool_that_dies_is_an_error_and_the_run_is_carried_on(tmp_path):
+def test_a_pool_that_dies_is_an_error_and_the_run_is_carried_on(tmp_path, fresh_processes):
     """What was paid for is in the directory; with another pool the same call goes on."""
     folder, log_dir = tmp_path / "marks", str(tmp_path / "run")
     folder.mkdir()
-    spawn = multiprocessing.get_context("spawn")
     settings = {"log_dir": log_dir, "max_metric_calls": 60, "student": Deadly(folder, 4)}
     with (
-        ProcessPoolExecutor(2, mp_context=spawn) as pool,
+        ProcessPoolExecutor(2, mp_context=fresh_processes) as pool,
         pytest.raises(WorkerError, match="executor cannot be used any more"),
     ):
         optimized(executor=pool, **settings)
-    with ProcessPoolExecutor(2, mp_context=spawn) as pool:
+    with ProcessPoolExecutor(2, mp_context=fresh_processes) as pool:
         optimizer, _ = optimized(executor=pool, **settings)
     begun = sum(len(file.read_text()) for file in folder.glob("*.begun"))
     assert begun <= optimizer.result.tally.rollouts <= 60

@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import dspy
 import label_task
@@ -15,7 +12,6 @@ import dspy_gepa
 from dspy_gepa import GEPA, load_run
 from dspy_gepa.errors import JournalCorrupt, JournalError, SettingsError
 
-ROOT = Path(dspy_gepa.__file__).parents[1]
 SEED = "Given the fields `message`, produce the fields `code`."
 LEARNED = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
 
@@ -156,17 +152,11 @@ print(json.dumps([heard, len(saved.result.members)]))
 """
 
 
-def test_nothing_is_executed(finished):
+def test_nothing_is_executed(finished, warm_python):
     """No code, no unpickling, no process, no connection; and no file is opened for writing."""
     folder, *_ = finished
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    done = warm_python.run(WATCHED, folder)
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [[], 3]
 
 

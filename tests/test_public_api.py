@@ -1,9 +1,7 @@
 """What the package promises by name."""
 
-import subprocess
-import sys
-
 import dspy
+from warm_python import FORGET
 
 import dspy_gepa
 
@@ -37,9 +35,9 @@ def test_the_class_is_a_teleprompter_that_trackers_find():
     assert dspy_gepa.GEPA in dspy.teleprompt.Teleprompter.__subclasses__()
 
 
-def test_importing_changes_nothing_and_installing_can_be_taken_back():
+def test_importing_changes_nothing_and_installing_can_be_taken_back(warm_python):
     """`dspy.GEPA` is the built-in class before and after, and ours in between."""
-    code = """
+    code = f"""{FORGET}
 import dspy
 built_in = dspy.GEPA
 import dspy_gepa
@@ -50,4 +48,5 @@ assert dspy.GEPA is dspy.teleprompt.GEPA is dspy_gepa.GEPA
 dspy_gepa.uninstall()
 assert dspy.GEPA is dspy.teleprompt.GEPA is built_in
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = warm_python.run(code)
+    assert done.returncode == 0, done.stderr

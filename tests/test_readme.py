@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -26,34 +24,22 @@ Q4
 [[ ## completed ## ]]"""
 
 
-def run_python(code, folder, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("readme")
 
 
 @pytest.mark.parametrize("position", range(len(BLOCKS)))
-def test_every_block_runs(position, folder):
+def test_every_block_runs(position, folder, warm_python):
     """A reader who copies a block gets what it says; the models answer on loopback here."""
     with model_server(200, text=REPLY) as server:
-        done = run_python(
-            BLOCKS[position],
-            folder,
-            OPENAI_API_KEY="not a real key",
-            OPENAI_API_BASE=f"http://127.0.0.1:{server.port}/v1",
-            OPENAI_BASE_URL=f"http://127.0.0.1:{server.port}/v1",
-            DSPY_CACHEDIR=str(folder / "cache"),
-        )
+        environment = {
+            **os.environ,
+            "OPENAI_API_KEY": "not a real key",
+            "OPENAI_API_BASE": f"http://127.0.0.1:{server.port}/v1",
+            "OPENAI_BASE_URL": f"http://127.0.0.1:{server.port}/v1",
+        }
+        done = warm_python.run(BLOCKS[position], folder=folder, environment=environment)
     assert done.returncode == 0, done.stderr
     if "better.save" in BLOCKS[position]:
         assert (folder / "better.json").exists()

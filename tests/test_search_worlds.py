@@ -11,12 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from dspy_gepa.core import estimate
+from dspy_gepa.core.proposal import Mutation, Revalidation
+from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.schedule import ValidationSchedule
+from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import ProbablyBest
+from dspy_gepa.run.loop import run_loop
+from dspy_gepa.run.serial import SerialExecutor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from families import by_ours, by_reference, draw
+from families import Simulated, Worker, by_ours, by_reference, draw, settings_in
 
 WORLDS = (4, 9, 11, 21, 26)
 COST = 800
@@ -33,6 +38,34 @@ def test_the_default_search_reaches_the_stated_score():
     score = reached()
     assert score >= STATED
     assert score > reached(by_reference)
+
+
+def test_its_calls_go_where_they_are_meant_to_go():
+    """A reflection sees three examples or more, a child is validated only if it did better on them
+    than its parent, and after a head start about half of the rollouts tell which member is best."""
+    task = Simulated(draw(9))
+    begun = start(settings_in(task.world, metric_calls=400, seed=0), task.student)
+    state = run_loop(begun, SerialExecutor(Worker(task))).state
+
+    def total(candidate, examples):
+        keys = [RolloutKey(candidate.digest, example) for example in examples]
+        # A child is not run on the last ones where it passes even if it fails on those.
+        return sum(state.known[key].score for key in keys if key in state.known)
+
+    reflected = [each for each in state.history if each.reflected_examples]
+    assert min(len(each.reflected_examples) for each in reflected) >= 3
+    joined = [each for each in reflected if each.verdict.kind == "accepted"]
+    assert len(joined) > 5
+    for each in joined:
+        assert isinstance(each.origin, Mutation)
+        parent = state.members[each.origin.parent].candidate
+        assert total(each.candidate, each.reflected_examples) > total(
+            parent, each.reflected_examples
+        )
+    further = sum(
+        each.charge.rollouts for each in state.history if isinstance(each.origin, Revalidation)
+    )
+    assert 0.35 < further / (state.spent.rollouts - 100) < 0.65
 
 
 def test_changed_constants_do_not(monkeypatch):

@@ -267,10 +267,32 @@ def test_what_cannot_be_used_is_refused_by_the_constructor(given):
         GEPA(label_task.metric, **given)
 
 
+@pytest.mark.parametrize(
+    ("parts", "error", "word"),
+    [
+        (3, WrongType, "give a list"),
+        ([3], WrongType, "re.compile"),
+        (re.compile(b"x"), WrongType, "re.compile"),
+        ([""], SettingsError, "keeps nothing"),
+    ],
+    ids=range(4),
+)
+def test_parts_that_keep_nothing_are_refused_by_the_constructor(parts, error, word):
+    """With what was given and what is needed."""
+    with pytest.raises(error, match=word):
+        GEPA(label_task.metric, frozen={"self": parts})
+
+
 def test_a_function_that_cannot_be_asked_about_a_text_is_refused_by_the_constructor():
     """Before a call is paid, and with how it is called."""
     with pytest.raises(WrongType, match=r"invariants has .*, which takes \(old, new\): too many"):
         GEPA(label_task.metric, invariants=[lambda old, new: True])
+
+    async def asynchronous(component, old, new):
+        """Awaited by nobody."""
+
+    with pytest.raises(WrongType, match="which is asynchronous"):
+        GEPA(label_task.metric, invariants=[asynchronous])
 
 
 @pytest.mark.parametrize(

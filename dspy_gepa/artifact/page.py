@@ -11,7 +11,7 @@ from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.work import Evidence, Lesson, ReflectionRequest
 from dspy_gepa.reflect.exchange import Prompt
 from dspy_gepa.reflect.page import Asked
-from dspy_gepa.reflect.prompt import TooLong
+from dspy_gepa.reflect.prompt import TooLong, references_in, section
 from dspy_gepa.reflect.templates import NONE_YET, Template
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.values.words import Marks, no_media, sendable, shortened, text_of
@@ -116,8 +116,8 @@ class ArtifactPage:
         limits = "\n".join(f"- {sendable(limit)}" for limit in context.limits)
         fixed = {
             "instruction": current,
-            "guidance": _section("What is wanted", sendable(context.guidance.strip())),
-            "limits": _section("What a new text has to keep to", limits),
+            "guidance": section("What is wanted", sendable(context.guidance.strip())),
+            "limits": section("What a new text has to keep to", limits),
             "form": context.form,
         }
         free = room - len(fill(**fixed, examples=""))
@@ -126,9 +126,9 @@ class ArtifactPage:
                 f"the current text has {len(current):,} characters, which leaves no room for what "
                 f"came of it in a prompt of at most {room:,}"
             )
-        references = _references(context.references, int(free * _REFERENCES_SHARE))
+        references = references_in(context.references, int(free * _REFERENCES_SHARE))
         tried = _tried(asked.request, asked.components, int(free * _TRIED_SHARE))
-        described = _section("What is known about it", sendable(context.description.strip()))
+        described = section("What is known about it", sendable(context.description.strip()))
         described = shortened(described, free // 4)
         free -= len(references) + len(tried) + len(described)
         return fill(
@@ -146,7 +146,7 @@ class ArtifactPage:
         shown = [one for one in self.examples[: self.learned] if one is not None][:_SHOWN_FIRST]
         share = room // max(1, len(shown)) - 40
         examples_in_words = [shortened(text_of(example, marks), share) for example in shown]
-        return _section("Some of what it will be evaluated on", "\n\n".join(examples_in_words))
+        return section("Some of what it will be evaluated on", "\n\n".join(examples_in_words))
 
     def _results(self, asked: Asked, marks: Marks, room: int) -> str:
         """What came of the evaluations: the worst first, and after them what went better."""
@@ -196,7 +196,7 @@ def _tried(request: ReflectionRequest, components: Sequence[str], room: int) -> 
             break
         lines.append(text)
         free -= len(text) + 2
-    return _section(title, "\n\n".join(reversed(lines)))
+    return section(title, "\n\n".join(reversed(lines)))
 
 
 def _attempt(request: ReflectionRequest, components: Sequence[str], lesson: Lesson) -> str:
@@ -243,19 +243,3 @@ def _changed(name: str, old: str, new: str) -> str:
         return f"The text{whose}:\n{sendable(new)}"
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1)
     return f"What it changed{whose}:\n" + sendable("\n".join(list(lines)[2:]))
-
-
-def _references(references: Mapping[str, str], room: int) -> str:
-    """The named texts; empty if there are none."""
-    if not references:
-        return ""
-    share = room // len(references) - 40
-    blocks = [
-        f"## {sendable(name)}\n\n{shortened(text_of(text.strip()), max(0, share))}"
-        for name, text in references.items()
-    ]
-    return shortened(_section("Texts to draw on", "\n\n".join(blocks)), room)
-
-
-def _section(heading: str, body: str) -> str:
-    return f"\n# {heading}\n\n{body}\n" if body else ""

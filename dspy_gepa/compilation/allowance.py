@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 from dspy_gepa.assembly.execution import kept_back, num_threads, without_kept_back
 from dspy_gepa.compilation.demonstrations import set_aside
@@ -13,13 +14,29 @@ from dspy_gepa.compilation.verdict import check_held, left_for_search, verdict_t
 from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.forecast import forecast
 from dspy_gepa.core.state import Settings
+from dspy_gepa.core.union import union
 from dspy_gepa.plan import Plan, sized_budget
 from dspy_gepa.presets import is_single_component, settings_for
 from dspy_gepa.program.components.kinds import CODE, INSTRUCTION, owners_of
 from dspy_gepa.reflect.rules import Rules
-from dspy_gepa.reflect.union import UnionMerge
 
-__all__ = ["Allowance", "allowance_for", "plan_for", "search_settings"]
+__all__ = ["Allowance", "UnionMerge", "allowance_for", "plan_for", "search_settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class UnionMerge:
+    """A `TextMerge` that keeps what both members learned, where that breaks no rule."""
+
+    components: Collection[str]
+    """Those that are prose. A source made of two is none, and a description is one sentence."""
+    rules: Rules = field(repr=False)
+
+    def __call__(self, component: str, origin: str, better: str, other: str) -> str:
+        """The union of both texts; the better one where there is none that may be used."""
+        if component not in self.components:
+            return better
+        judged = self.rules.judged(component, better, union(origin, better, other))
+        return better if judged.reason else judged.text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,14 +74,16 @@ def reflection_for(task: Task, rules: Rules) -> Reflect:
         rules=rules,
         guidance=asked.guidance,
         references=references(asked.references),
+        count_tokens=counted_tokens,
         media_kind=media_kind,
         counts_calls=_counts_calls(task.config),
     )
     made: dict[str, Reflect] = {}
     for kind in {part.kind.name: part.kind for part in parts.values()}.values():
         if kind.name == CODE.name:
-            proposer = CodeProposer(asked.code_proposer, student, lm=lm)
-            made[kind.name] = Ruled(proposer, _rules_for_code(rules))
+            held_to = _rules_for_code(rules)
+            proposer = CodeProposer(asked.code_proposer, student, lm=lm, told=held_to.told)
+            made[kind.name] = Ruled(proposer, held_to)
         elif kind.name == INSTRUCTION.name and asked.instruction_proposer is not None:
             shows_unparsed = asked.add_format_failure_as_feedback
             custom = CustomProposer(

@@ -5,10 +5,12 @@ Numbers may come from numpy or from elsewhere, as long as they are numbers.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
@@ -18,7 +20,9 @@ from dspy_gepa.errors import SettingsError, WrongType
 __all__ = [
     "allowed",
     "are",
+    "check_frozen_parts",
     "check_function",
+    "check_predicates",
     "check_type",
     "folder",
     "positive_number",
@@ -128,6 +132,57 @@ def check_function(name: str, value: Any) -> None:
     """
     if value is not None and not callable(value):
         raise WrongType(f"{name}={value!r} was given; a function is needed.")
+
+
+def check_frozen_parts(component: str, parts: object) -> None:
+    """Nothing, if these are parts of a component's text that can stay.
+
+    Raises:
+        SettingsError: a part that is in every text.
+        WrongType: no list of texts and patterns.
+    """
+    if isinstance(parts, (str, re.Pattern)) or not isinstance(parts, Sequence):
+        raise WrongType(f"frozen has {parts!r:.200} for {component!r}; give a list of parts.")
+    for part in parts:
+        if not isinstance(part, (str, re.Pattern)) or (
+            isinstance(part, re.Pattern) and not isinstance(part.pattern, str)
+        ):
+            raise WrongType(
+                f"frozen has {part!r:.200} for {component!r}; a part is a text or a pattern made "
+                "with re.compile."
+            )
+        if part in ("", re.compile("")):
+            raise SettingsError(
+                f"frozen has {part!r:.200} for {component!r}, which is in every text and keeps "
+                "nothing."
+            )
+
+
+def check_predicates(argument: str, predicates: Iterable[object]) -> None:
+    """Nothing, where each can be asked about a text.
+
+    Raises:
+        WrongType: one cannot be called with a component, an old and a new text, or only be
+            awaited. Names the argument under which they were given.
+    """
+    needed = (
+        "Give functions that are called as function(component, old, new), with three texts, and "
+        "return False or a reason where the new one is refused."
+    )
+    for predicate in predicates:
+        subject = f"{argument} has {predicate!r:.200}"
+        if not callable(predicate):
+            raise WrongType(f"{subject}. {needed}")
+        if any(map(inspect.iscoroutinefunction, (predicate, type(predicate).__call__))):
+            raise WrongType(f"{subject}, which is asynchronous. {needed}")
+        try:
+            signature = inspect.signature(predicate)
+        except ValueError:
+            continue  # a built-in that does not say so
+        try:
+            signature.bind("component", "old", "new")
+        except TypeError as error:
+            raise WrongType(f"{subject}, which takes {signature}: {error}. {needed}") from None
 
 
 def set_checked(settings: object, **values: Any) -> None:

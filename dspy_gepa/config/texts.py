@@ -8,9 +8,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from dspy_gepa.config.checks import allowed, are, check_function, check_type, set_checked, whole
+from dspy_gepa.config.checks import (
+    allowed,
+    are,
+    check_frozen_parts,
+    check_function,
+    check_predicates,
+    check_type,
+    set_checked,
+    whole,
+)
 from dspy_gepa.models.asking import check_language_model
-from dspy_gepa.reflect.rules import check_predicates
 from dspy_gepa.reflect.templates import Template
 
 __all__ = ["Frozen", "Reflection", "TextRules"]
@@ -55,6 +63,8 @@ class TextRules:
             "a list of components, or a dict from component to True or to the parts that stay,",
             is_right=isinstance(self.frozen, Collection),
         )
+        for component, parts in self.kept_parts.items():
+            check_frozen_parts(component, parts)
         check_type(
             "constraints",
             self.constraints,

@@ -340,7 +340,12 @@ def _reflector(
         template=IMPROVEMENT,
         unmarked=partial(unmarked, kinds=asked.kinds),
         unchanged_if=UNCHANGED_IF,
-        page=ArtifactPage(table.examples, learned=len(table.train), media_kind=media_kind),
+        page=ArtifactPage(
+            table.examples,
+            learned=len(table.train),
+            count_tokens=counted_tokens,
+            media_kind=media_kind,
+        ),
     )
 
 

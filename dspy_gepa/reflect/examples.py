@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from dspy_gepa.reflect.records import ComponentCall, EvidenceRecord, Turn
+from dspy_gepa.core.rollout import Step
+from dspy_gepa.reflect.records import EvidenceRecord
 from dspy_gepa.values.words import LEFT_OUT, Marks, left_out, shortened, text_of
 
 __all__ = ["Block", "block_of", "has_words", "worded"]
@@ -19,8 +20,6 @@ program, and the component's own calls need the room."""
 _MOST_TURNS = 12
 """Steps of a rollout that are listed. Our choice: a pipeline has fewer, and of a longer loop the
 beginning and the end tell most."""
-_Item = TypeVar("_Item")
-_Step = TypeVar("_Step", ComponentCall, Turn)
 
 
 class Block(NamedTuple):
@@ -49,16 +48,13 @@ def worded(records: Sequence[EvidenceRecord], marks: Marks) -> tuple[EvidenceRec
 def has_words(record: EvidenceRecord) -> bool:
     """Whether anything but the score says how good it was."""
     return bool(record.feedback.strip() or record.failure or record.attachments) or any(
-        call.failure for call in record.calls
+        call.failure for _, call in record.calls
     )
 
 
 def _in_its_words(record: EvidenceRecord, marks: Marks) -> EvidenceRecord:
     """The record with its own calls, and what was said about them, in words."""
-    calls = tuple(
-        replace(_step_in_words(call, marks), reply=text_of(call.reply.strip()))
-        for call in record.calls
-    )
+    calls = tuple((number, _step_in_words(call, marks)) for number, call in record.calls)
     attached = _words(record.attachments, marks)
     feedback, attachments = _in_place(text_of(record.feedback.strip()), attached, marks.titles)
     return replace(
@@ -75,17 +71,20 @@ def _among_others(record: EvidenceRecord, marks: Marks) -> EvidenceRecord:
     return replace(
         record,
         inputs=_words(record.inputs, marks),
-        turns=tuple(_step_in_words(turn, marks) for turn in record.turns),
+        turns=tuple(
+            _step_in_words(turn, marks) if isinstance(turn, Step) else turn for turn in record.turns
+        ),
         outputs=_words(record.outputs, marks),
     )
 
 
-def _step_in_words(step: _Step, marks: Marks) -> _Step:
+def _step_in_words(step: Step, marks: Marks) -> Step:
     return replace(
         step,
         inputs=_words(step.inputs, marks),
         outputs=_words(step.outputs, marks),
         failure=text_of(step.failure.strip()),
+        reply=text_of(step.reply.strip()),
     )
 
 
@@ -127,7 +126,7 @@ def block_of(
     parts = [f"## Example {number}: score {record.score:g}, {verdict}"]
     if not record.calls:
         parts.append("The program failed before it reached this step.")
-    is_joint = len({call.component for call in record.calls}) > 1
+    is_joint = len({call.component for _, call in record.calls}) > 1
     if is_joint and record.inputs:
         parts.append("The program was given:\n" + _fields(_texts(record.inputs), value_limit))
     parts += _calls(record, value_limit)
@@ -159,15 +158,15 @@ def _calls(record: EvidenceRecord, value_limit: int) -> list[str]:
     shown = 0
     # Of several steps it need not have been this one.
     is_wrong = not (record.passed or record.is_contrast or record.turns or record.calls_made > 1)
-    names = len({call.component for call in record.calls}) > 1
+    names = len({call.component for _, call in record.calls}) > 1
     above: dict[str, str] = dict.fromkeys(_texts(record.inputs).values(), "the program's input")
-    for call in record.calls:
-        if call.number > shown + 1:
-            parts.append(left_out(call.number - shown - 1, "calls"))
-        shown = call.number
+    for number, call in record.calls:
+        if number > shown + 1:
+            parts.append(left_out(number - shown - 1, "calls"))
+        shown = number
         if record.calls_made > 1:
             named = f": {text_of(call.component)}" if names else ""
-            parts.append(f"### Call {call.number} of {record.calls_made}{named}")
+            parts.append(f"### Call {number} of {record.calls_made}{named}")
         inputs = _texts(call.inputs)
         shown_inputs = _referring(inputs, above) if names else inputs
         parts.append("Input:\n" + _fields(shown_inputs, value_limit, before))
@@ -175,7 +174,7 @@ def _calls(record: EvidenceRecord, value_limit: int) -> list[str]:
         before = {} if names else inputs
         for way, values in (("input", inputs), ("output", _texts(call.outputs))):
             for name, value in values.items():
-                above.setdefault(value, f"the {way} {name} of call {call.number}")
+                above.setdefault(value, f"the {way} {name} of call {number}")
     if shown < record.calls_made:
         parts.append(left_out(record.calls_made - shown, "calls"))
     return parts
@@ -191,7 +190,7 @@ def _referring(texts: Mapping[str, str], above: Mapping[str, str]) -> dict[str, 
     }
 
 
-def _outcome(call: ComponentCall, value_limit: int, *, is_wrong: bool) -> str:
+def _outcome(call: Step, value_limit: int, *, is_wrong: bool) -> str:
     """What the call wrote, or why nothing of it can be used."""
     if not call.failure:
         return f"{'Wrong output' if is_wrong else 'Output'}:\n" + _fields(
@@ -208,23 +207,21 @@ def _surroundings(record: EvidenceRecord, value_limit: int) -> list[str]:
     lines = []
     if record.inputs:
         lines.append(f"The program was given {_aside(record.inputs, limit)}")
-    turns = list(enumerate(record.turns, start=1))
-    lines += [
-        left_out(place, "steps") if turn is None else _line(place, turn, limit)
-        for place, turn in _outermost(turns, _MOST_TURNS)
-    ]
+    steps = [_line(place, turn, limit) for place, turn in enumerate(record.turns, start=1)]
+    if (more := len(steps) - _MOST_TURNS) > 0:
+        steps[_MOST_TURNS // 2 : -(_MOST_TURNS // 2)] = [left_out(more, "steps")]
+    lines += steps
     if record.outputs:
         lines.append(f"The program answered {_aside(record.outputs, limit)}")
     return ["Around this step:\n" + "\n".join(lines)] if lines else []
 
 
-def _line(place: int, turn: Turn, limit: int) -> str:
-    if turn.call:
+def _line(place: int, turn: Step | int, limit: int) -> str:
+    if isinstance(turn, int):
         # Without its name: a tool or a field is shown the calls of the step that it belongs to.
-        return f"{place}. this step, call {turn.call}"
-    outcome = (
-        f"failed: {_flat(turn.failure, limit)}" if turn.failure else _aside(turn.outputs, limit)
-    )
+        return f"{place}. this step, call {turn}"
+    failure = turn.failure or turn.reply
+    outcome = f"failed: {_flat(failure, limit)}" if failure else _aside(turn.outputs, limit)
     return f"{place}. {turn.component}: {_aside(turn.inputs, limit)} -> {outcome}"
 
 
@@ -236,15 +233,6 @@ def _aside(fields: Mapping[str, object], limit: int) -> str:
 
 def _flat(text: str, limit: int) -> str:
     return shortened(" ".join(text.split()), limit)
-
-
-def _outermost(items: Sequence[tuple[int, _Item]], most: int) -> list[tuple[int, _Item | None]]:
-    """The first and the last of the items, around the number of those that are left out."""
-    if len(items) <= most:
-        return list(items)
-    first = most // 2
-    last = most - first
-    return [*items[:first], (len(items) - most, None), *items[-last:]]
 
 
 def _texts(fields: Mapping[str, object]) -> dict[str, str]:

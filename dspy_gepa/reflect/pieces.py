@@ -12,11 +12,20 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-__all__ = ["fences", "in_other_form", "is_placeholder", "pieces_of", "trimmed", "unfenced"]
+__all__ = [
+    "Element",
+    "elements",
+    "fences",
+    "in_other_form",
+    "is_placeholder",
+    "pieces_of",
+    "trimmed",
+    "unfenced",
+]
 
-_ELEMENT_MARK = re.compile(
-    r"^[ \t*]*<([A-Za-z][\w.-]*)(?:\s[^<>]*)?>|</([A-Za-z][\w.-]*)>[ \t*]*$", re.MULTILINE
-)
+_DECORATION = r"[ \t*_`]*"
+"""What models put around a mark on its line."""
+_ANY_NAME = r"[A-Za-z][\w.-]*"
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+-]*)[^\n`]*$", re.MULTILINE)
 _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
@@ -34,6 +43,18 @@ _LEAST_INHERITED = 0.4
 """Of the bytes of the current text. Our choice: where nothing says that a text is meant as the new
 one, that it goes on from the current one does. Rewrites mostly keep more; talk about the current
 text, errors of servers, and answers to the program's task, less."""
+
+
+class Element(NamedTuple):
+    """What stands between two marks of one name, or a mark without its other."""
+
+    name: str
+    attributes: str
+    text: str
+    start: int
+    end: int
+    is_opened: bool = True
+    is_closed: bool = True
 
 
 class Piece(NamedTuple):
@@ -103,19 +124,17 @@ def _goes_on(current: str, piece: Piece) -> bool:
 def pieces_of(answer: str) -> list[Piece]:
     """What a reply sets apart, in order: fields, else elements, else fences."""
     fenced = list(fences(answer))
-    elements = list(_elements(answer))
-    alone = elements[0].text if len(elements) == 1 else answer
+    whole = [one for one in elements(answer) if one.is_opened and one.is_closed]
+    alone = whole[0].text if len(whole) == 1 else answer
     alone = fenced[0][1] if len(fenced) == 1 else alone
     if (fields := _fields_of(alone)) is not None:
         return [Piece(name, trimmed(text)) for name, text in fields]
-    if elements:
-        # A fence beside them leaves open which is meant, and so do elements beside text in one.
-        inside = sum(len(list(fences(element.text))) for element in elements)
-        if any(map(_ELEMENT_MARK.search, texts := [element.text for element in elements])):
-            is_one = len(texts) == 1 and _ELEMENT_MARK.match(texts[0])
-            return pieces_of(texts[0]) if is_one else []
-        pieces = [Piece(name, unfenced(text)) for name, text, *_ in elements]
-        return pieces if inside == len(fenced) else []
+    if whole:
+        texts = [trimmed(one.text) for one in whole]
+        inner = [elements(text) for text in texts]
+        if any(inner):  # elements beside text in one of them leave open which is meant
+            return pieces_of(texts[0]) if len(inner) == 1 and inner[0][0].start == 0 else []
+        return [Piece(one.name, unfenced(text)) for one, text in zip(whole, texts, strict=True)]
     has_talk = any(answer.strip() != answer[start:end] for _, _, start, end in fenced)
     return [
         Piece(name, trimmed(inside), has_talk and name in _PROSE, name not in _PROSE)
@@ -123,17 +142,42 @@ def pieces_of(answer: str) -> list[Piece]:
     ]
 
 
-def _elements(text: str) -> Iterator[Piece]:
-    """The outermost elements that begin a line and end one; those of one name nest."""
-    opened: re.Match[str] | None = None
-    depth = 0
-    for mark in _ELEMENT_MARK.finditer(text):
-        if opened is None or opened[1] == (mark[1] or mark[2]):
-            opened = opened or (mark if mark[1] else None)
-            depth += 1 if mark[1] else -1 if opened else 0
-            if opened and not depth:
-                yield Piece(opened[1], trimmed(text[opened.end() : mark.start()]))
-                opened = None
+def elements(text: str, name: str = _ANY_NAME) -> list[Element]:
+    """The outermost elements whose opening marks begin a line and whose closing ones end one.
+
+    Marks of one name nest; what stands inside of an element is its own. A mark without its other is
+    one by itself.
+
+    Args:
+        text: Where to look.
+        name: A pattern for the names that count, in lower case or upper.
+    """
+    pattern = re.compile(
+        rf"^{_DECORATION}<({name})((?:\s[^<>\n]*?)?)(/?)>(?:{_DECORATION}$)?"
+        rf"|(?:^{_DECORATION})?</({name})(?:\s[^<>\n]*)?>(?={_DECORATION}$)",
+        re.MULTILINE | re.IGNORECASE,
+    )
+    marks = list(pattern.finditer(text))
+    closings: dict[int, re.Match[str]] = {}
+    opened: dict[str, list[int]] = {}
+    for mark in marks:
+        own = opened.setdefault((mark[1] or mark[4]).lower(), [])
+        if mark[1] and not mark[3]:
+            own.append(mark.start())
+        elif mark[4] and own:
+            closings[own.pop()] = mark
+    found: list[Element] = []
+    place = 0
+    for mark in marks:
+        if mark.start() < place:
+            continue
+        closing = closings.get(mark.start())
+        place = closing.end() if closing else mark.end()
+        inside = text[mark.end() : closing.start()] if closing else ""
+        is_opened, is_closed = bool(mark[1]), bool(closing or mark[3] or mark[4])
+        name, attributes = mark[1] or mark[4], mark[2] or ""
+        found.append(Element(name, attributes, inside, mark.start(), place, is_opened, is_closed))
+    return found
 
 
 def _fields_of(written: str) -> list[tuple[str, str]] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from dspy_gepa.errors import SettingsError, WrongType
-from dspy_gepa.reflect.overlap import Sources
+from dspy_gepa.reflect.overlap import LEAST_WORDS, copied
 from dspy_gepa.reflect.placeholders import placeholders, unknown_placeholders
 
 __all__ = [
@@ -44,17 +44,21 @@ class TextFacts:
 
 
 @dataclass(frozen=True)
-class KeepsPlaceholders:
+class _Informed:
+    """A check that is told what the program and its data are."""
+
+    facts: TextFacts = field(default_factory=TextFacts, repr=False, kw_only=True)
+
+    def with_facts(self, facts: TextFacts) -> _Informed:
+        """The same check for this program."""
+        return replace(self, facts=facts)
+
+
+class KeepsPlaceholders(_Informed):
     """Placeholders such as `{question}` stay, and none is added to them.
 
     For texts that code of yours fills in. DSPy fills nothing into an instruction.
     """
-
-    marks: Sequence[str] = ()
-
-    def with_facts(self, facts: TextFacts) -> KeepsPlaceholders:
-        """The same check for this program."""
-        return replace(self, marks=facts.marks)
 
     def told(self, component: str, old: str) -> str:  # noqa: ARG002 - one shape for all checks
         """What it asks of the new text, in a sentence; empty if nothing."""
@@ -74,20 +78,13 @@ class KeepsPlaceholders:
         return ""
 
     def _unmarked(self, text: str) -> str:
-        for mark in self.marks:
+        for mark in self.facts.marks:
             text = text.replace(mark, "")
         return text
 
 
-@dataclass(frozen=True)
-class NamesOutputFields:
+class NamesOutputFields(_Informed):
     """Output fields that the current text names as such are named by the new one as well."""
-
-    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    def with_facts(self, facts: TextFacts) -> NamesOutputFields:
-        """The same check for this program."""
-        return replace(self, fields=facts.output_fields)
 
     def told(self, component: str, old: str) -> str:
         """What it asks of the new text, in a sentence; empty if nothing."""
@@ -106,15 +103,15 @@ class NamesOutputFields:
     def _named(self, component: str, text: str) -> list[str]:
         if _WRITTEN_BY_DSPY.fullmatch(text):
             return []
-        return [name for name in self.fields.get(component, ()) if _names_field(text, name)]
+        fields = self.facts.output_fields.get(component, ())
+        return [name for name in fields if _names_field(text, name)]
 
 
 @dataclass(frozen=True)
-class CopiesNoExamples:
+class CopiesNoExamples(_Informed):
     """No passage of so many words is copied from a training example."""
 
-    words: int = 12
-    examples: Callable[[], Iterable[str]] = tuple
+    words: int = LEAST_WORDS
 
     def __post_init__(self) -> None:
         if isinstance(self.words, bool) or not isinstance(self.words, int):
@@ -122,17 +119,13 @@ class CopiesNoExamples:
         if self.words < 2:
             raise SettingsError(f"words={self.words} was given; 2 is the lowest allowed.")
 
-    def with_facts(self, facts: TextFacts) -> CopiesNoExamples:
-        """The same check for this data."""
-        return replace(self, examples=facts.examples)
-
     def told(self, component: str, old: str) -> str:  # noqa: ARG002 - one shape for all checks
         """What it asks of the new text, in a sentence."""
         return f"Copy no {self.words} words in a row from an input, an output or a remark"
 
     def __call__(self, component: str, old: str, new: str) -> str:  # noqa: ARG002 - likewise
         """Why the new text is refused; empty if it is not."""
-        passage = self._sources.copied(new, old)
+        passage = copied(new, old, self._texts, self.words)
         if not passage:
             return ""
         return (
@@ -141,15 +134,15 @@ class CopiesNoExamples:
         )
 
     @cached_property
-    def _sources(self) -> Sources:
-        return Sources(tuple(self.examples()), self.words)
+    def _texts(self) -> Sequence[str]:
+        return tuple(self.facts.examples())
 
 
 keeps_placeholders = KeepsPlaceholders()
 names_output_fields = NamesOutputFields()
 
 
-def copies_no_examples(words: int = 12) -> CopiesNoExamples:
+def copies_no_examples(words: int = LEAST_WORDS) -> CopiesNoExamples:
     """A check that refuses texts with so many words in a row from a training example.
 
     Raises:

@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dspy_gepa.errors import SettingsError
 from dspy_gepa.reflect.examples import Block, block_of, has_words, worded
 from dspy_gepa.reflect.exchange import Prompt
 from dspy_gepa.reflect.records import EvidenceRecord
@@ -32,7 +31,9 @@ __all__ = [
     "Room",
     "TooLong",
     "headed",
+    "references_in",
     "render",
+    "section",
     "split_shared",
 ]
 
@@ -54,11 +55,7 @@ _REMARKS = f"\n{REMARKS}\n\n"
 
 @dataclass(frozen=True, slots=True)
 class EvidenceLimits:
-    """How much the reflection LM is shown of what happened.
-
-    Raises:
-        SettingsError: a limit under which no prompt could be useful.
-    """
+    """How much the reflection LM is shown of what happened."""
 
     prompt_characters: int = 48_000
     """Of the whole prompt. Our choice: about 12,000 tokens of English, which leaves a context of
@@ -73,21 +70,6 @@ class EvidenceLimits:
     tokens_per_medium: int = 1_600
     """What is set aside for each of them. Our choice: what the common vision models count at most
     for an image of ordinary size."""
-
-    def __post_init__(self) -> None:
-        if self.prompt_characters < LEAST_CHARACTERS:
-            raise SettingsError(
-                f"prompt_characters is {self.prompt_characters}; it must be at least "
-                f"{LEAST_CHARACTERS:,}, as our request and a few examples take that."
-            )
-        if self.prompt_tokens is not None and self.prompt_tokens < 1_000:
-            raise SettingsError(
-                f"prompt_tokens is {self.prompt_tokens}; it must be at least 1,000, as our "
-                "request and a few examples take that, or None."
-            )
-        for name, least in (("calls_per_record", 1), ("media", 0), ("tokens_per_medium", 0)):
-            if (value := getattr(self, name)) < least:
-                raise SettingsError(f"{name} is {value}; it must be at least {least}.")
 
 
 DEFAULT_LIMITS = EvidenceLimits()
@@ -193,50 +175,33 @@ class _Page:
     context: PromptContext
     template: Template
 
-    def text(
-        self,
-        *,
-        examples: str = "",
-        feedback: str = "",
-        description: str = "",
-        lessons: str = "",
-        references: str = "",
-    ) -> str:
+    def text(self, **parts: str) -> str:
         """The prompt with these parts; without them, what is never cut."""
         context = self.context
         current = sendable(context.instruction) if context.instruction.strip() else NONE_YET
         limits = "\n".join(f"- {sendable(limit)}" for limit in context.limits)
         return self.template.filled(
             instruction=current,
-            examples=examples,
-            feedback=feedback,
-            description=description,
-            lessons=lessons,
-            references=references,
-            guidance=_section("Words of the program's author", sendable(context.guidance.strip())),
-            limits=_section("Limits that the new instruction has to keep to", limits),
+            guidance=section("Words of the program's author", sendable(context.guidance.strip())),
+            limits=section("Limits that the new instruction has to keep to", limits),
             form=context.form,
+            **parts,
         )
 
     def with_examples(self, records: Sequence[EvidenceRecord], free: int) -> str:
         """The prompt with so many characters beside what is never cut."""
         context = self.context
-        known = _section("What is known about it", text_of(context.description.strip()))
-        description = shortened(known, free // 3)
-        lessons = _lessons(context.lessons, free // 10)
-        references = _references(context.references, free // 4)
-        bare = self.text(description=description, lessons=lessons, references=references)
-        room = free - (len(bare) - len(self.text()))
+        known = section("What is known about it", text_of(context.description.strip()))
+        around = {
+            "description": shortened(known, free // 3),
+            "lessons": _lessons(context.lessons, free // 10),
+            "references": references_in(context.references, free // 4),
+        }
+        room = free - (len(self.text(**around)) - len(self.text()))
         intro = "" if any(map(has_words, records)) or room < 4 * _EXAMPLES_NEED else _ONLY_NUMBERS
         apart = self.template.sets_feedback_apart
         examples, feedback = _examples(records, room - len(intro), sets_feedback_apart=apart)
-        return self.text(
-            examples=intro + examples,
-            feedback=feedback,
-            description=description,
-            lessons=lessons,
-            references=references,
-        )
+        return self.text(**around, examples=intro + examples, feedback=feedback)
 
 
 def _numbered(
@@ -261,21 +226,18 @@ def _numbered(
 
 def _too_long(page: _Page, limits: EvidenceLimits) -> TooLong:
     """Why nothing fits, with the sizes."""
-    size = len(sendable(page.context.instruction))
-    characters = len(page.context.guidance) + sum(map(len, page.context.limits))
-    beside = (
-        f" and {characters:,} more of guidance and limits stand beside it,"
-        if characters > size // 2
-        else ""
-    )
+    context = page.context
+    size = len(sendable(context.instruction))
+    beside = len(context.guidance) + sum(map(len, context.limits))
     tokens = f" and {limits.prompt_tokens:,} tokens" if limits.prompt_tokens else ""
+    more = f" and {beside:,} more of guidance and limits stand beside it," if beside else ""
     return TooLong(
-        f"the current instruction has {size:,} characters,{beside} which leaves no room for "
+        f"the current instruction has {size:,} characters,{more} which leaves no room for "
         f"examples in a prompt of at most {limits.prompt_characters:,} characters{tokens}"
     )
 
 
-def _section(heading: str, body: str) -> str:
+def section(heading: str, body: str) -> str:
     """A part with its heading and an empty line around it; empty without a body."""
     return f"\n# {heading}\n\n{body}\n" if body else ""
 
@@ -283,22 +245,22 @@ def _section(heading: str, body: str) -> str:
 def _lessons(lessons: Sequence[str], room: int) -> str:
     """What came of earlier changes, the oldest left out where not all of them fit."""
     lines = [f"- {sendable(lesson)}" for lesson in lessons]
-    while lines and len(_section(_LESSONS, "\n".join(lines))) > room:
+    while lines and len(section(_LESSONS, "\n".join(lines))) > room:
         lines.pop(0)
-    return _section(_LESSONS, "\n".join(lines))
+    return section(_LESSONS, "\n".join(lines))
 
 
-def _references(references: Mapping[str, str], room: int) -> str:
+def references_in(references: Mapping[str, str], room: int) -> str:
     """The named texts; empty if there are none."""
     title = "Texts to draw on"
     if not references:
         return ""
-    share = max(0, room - len(_section(title, "x"))) // len(references) - len("\n\n")
-    blocks = []
-    for name, text in references.items():
-        heading = f"## {_cut(name, share // 3)}\n\n"
-        blocks.append(heading + _cut(text, share - len(heading)))
-    return shortened(_section(title, "\n\n".join(blocks)), room)
+    share = max(0, room - len(section(title, "x"))) // len(references) - len("\n\n")
+    blocks = [
+        shortened(f"## {sendable(name)}\n\n{text_of(text.strip())}", max(0, share))
+        for name, text in references.items()
+    ]
+    return section(title, "\n\n".join(filter(None, blocks)))
 
 
 def _examples(
@@ -339,10 +301,6 @@ def _joined(blocks: Sequence[Block], count: int) -> tuple[str, str]:
     remarks = "\n".join(f"- {block.remark}" for block in blocks[:count] if block.remark)
     examples = "\n\n".join([*(block.text for block in blocks[:count]), *marks])
     return examples, f"{_REMARKS}{remarks}\n" if remarks else ""
-
-
-def _cut(text: str, limit: int) -> str:
-    return shortened(text_of(text.strip()), max(0, limit))
 
 
 def headed(texts: Mapping[str, str]) -> str:

@@ -9,46 +9,17 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from types import MappingProxyType
 
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
 from dspy_gepa.values.words import text_of
 
-__all__ = ["ComponentCall", "EvidenceRecord", "Turn", "alike", "records_of"]
+__all__ = ["EvidenceRecord", "alike", "records_of"]
 
 _WORD = re.compile(r"\w+")
 _NO_FEEDBACK: Mapping[str, Mapping[int, str]] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentCall:
-    """One call of a component, with its place among the rollout's calls of those asked about."""
-
-    number: int
-    """Counted from 1."""
-    component: str
-    inputs: Mapping[str, object]
-    outputs: Mapping[str, object]
-    """Empty where the call failed."""
-    failure: str = ""
-    """Why the call gave no usable output; empty if it did."""
-    reply: str = ""
-    """The model's raw reply where it could not be parsed; empty otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One step of the whole program, as it looks from the components asked about."""
-
-    component: str
-    call: int = 0
-    """Which of the record's calls it is, from 1; 0 for a step of another component."""
-    inputs: Mapping[str, object] = field(default_factory=dict)
-    """Empty for a component that is asked about, whose calls are shown on their own."""
-    outputs: Mapping[str, object] = field(default_factory=dict)
-    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +40,14 @@ class EvidenceRecord:
     """Component to feedback on it alone, where several are asked about."""
     failure: str = ""
     """Why the rollout gave no answer to score; empty if it gave one."""
-    calls: tuple[ComponentCall, ...] = ()
-    """In order; empty only if the program crashed before it reached the component."""
+    calls: tuple[tuple[int, Step], ...] = ()
+    """Each with its number among those of the components asked about, from 1, in order; empty only
+    if the program crashed before it reached them."""
     calls_made: int = 0
     """How many calls there were; more than `calls` holds where they exceed the bound."""
-    turns: tuple[Turn, ...] = ()
-    """All steps of the rollout in order; empty if no other component was called."""
+    turns: tuple[Step | int, ...] = ()
+    """All steps of the rollout in order, of a call of the components asked about its number only;
+    empty if no other component was called."""
     inputs: Mapping[str, object] = field(default_factory=dict)
     """What the program was given, as far as no call of the component was given the same."""
     outputs: Mapping[str, object] = field(default_factory=dict)
@@ -211,19 +184,11 @@ def _with_score(remark: str, score: float, shown: float) -> str:
     return remark if score == shown else f"(score {score:g}) {remark}"
 
 
-def _turns(trace: Trace, components: Sequence[str]) -> tuple[Turn, ...]:
+def _turns(trace: Trace, components: Sequence[str]) -> tuple[Step | int, ...]:
     """All steps in order; empty if all are of the components asked about."""
-    turns: list[Turn] = []
-    calls = 0
-    for step in trace.steps:
-        if step.component in components:
-            calls += 1
-            turns.append(Turn(step.component, calls))
-        else:
-            turns.append(
-                Turn(step.component, 0, step.inputs, step.outputs, step.failure or step.reply)
-            )
-    return tuple(turns) if calls < len(turns) else ()
+    numbers = count(1)
+    turns = [next(numbers) if step.component in components else step for step in trace.steps]
+    return tuple(turns) if any(isinstance(turn, Step) for turn in turns) else ()
 
 
 def _beside(
@@ -242,23 +207,12 @@ def _is_same(one: object, other: object) -> bool:
     return one is other or (type(one) is type(other) and text_of(one) == text_of(other))
 
 
-def _bounded(steps: tuple[Step, ...], most: int) -> tuple[ComponentCall, ...]:
-    """At most so many of the calls, in order."""
+def _bounded(steps: tuple[Step, ...], most: int) -> tuple[tuple[int, Step], ...]:
+    """At most so many of the calls, with their numbers, in order."""
     last = len(steps) - 1
 
     def rank(place: int) -> tuple[bool, int, int]:
         return (not steps[place].failure, min(place, last - place), place)
 
     kept = sorted(sorted(range(len(steps)), key=rank)[:most])
-    return tuple(_call(place + 1, steps[place]) for place in kept)
-
-
-def _call(number: int, step: Step) -> ComponentCall:
-    return ComponentCall(
-        number=number,
-        component=step.component,
-        inputs=step.inputs,
-        outputs=step.outputs,
-        failure=step.failure,
-        reply=step.reply,
-    )
+    return tuple((place + 1, steps[place]) for place in kept)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from dspy_gepa.core.work import Fault, ReflectionAnswer, ReflectionRequest, Repair
-from dspy_gepa.errors import WrongType
 from dspy_gepa.reflect.answers import added, final, joined, recorded, same, side_by_side
 from dspy_gepa.reflect.exchange import Prompt, PromptTooLong, Reply
 from dspy_gepa.reflect.form import Form
@@ -83,11 +82,6 @@ class Reflector:
     """Reads replies without our marks, where texts may be anything; None where they are words."""
     unchanged_if: str = NO_FAULT
     """When the reflection LM may answer that nothing is to be changed."""
-
-    def __post_init__(self) -> None:
-        for name, kind in (("template", Template), ("limits", EvidenceLimits), ("rules", Rules)):
-            if not isinstance(getattr(self, name), kind):
-                raise WrongType(f"{name} is {getattr(self, name)!r:.200}; give a {kind.__name__}.")
 
     def __call__(
         self,

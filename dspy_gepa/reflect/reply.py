@@ -12,11 +12,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from dspy_gepa.reflect.edits import Edit, edited, read_edits
 from dspy_gepa.reflect.form import PLACEHOLDERS, Form
 from dspy_gepa.reflect.pieces import (
+    Element,
+    elements,
     fences,
     in_other_form,
     is_placeholder,
@@ -27,8 +29,6 @@ from dspy_gepa.reflect.pieces import (
 
 __all__ = ["Reading", "Unmarked", "fences", "read_reply", "trimmed", "unusable"]
 
-_DECORATION = r"[ \t*_`]*"
-"""What models put around a mark on its line."""
 _REASONING = re.compile(
     r"\s*(?:<\|channel\|>analysis|<\|START_THINKING"
     r"|[<\[◁](?:\w+:)?(?:think|thinking|thought|thoughts|reasoning))\W",
@@ -45,8 +45,10 @@ _QUOTES = " \"'`\u201c\u201d\u2018\u2019\\/"
 _NAMED = re.compile(
     r"\bcomponent\s*=\s*(?:\\?[\"\u201c](.*?)\\?[\"\u201d]|'(.*)'|(\S+))", re.IGNORECASE
 )
-_GAP = re.compile(r"^[ \t]*(?:\.\.\.|\u2026)[ \t]*[(\[].*[)\]][ \t]*$", re.MULTILINE)
+_GAP = re.compile(r"^[ \t]*(?:\.\.\.|\u2026)[ \t]*[(\[].*[)\]][ \t.\u2026]*$", re.MULTILINE)
 """A line that stands for what is not written out."""
+_DIFF_HEADING = re.compile(r"(?:diff|index|---|\+\+\+|@@) .*|\s*")
+"""A line of a diff that says where it applies, or that says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,6 @@ class Reading:
     """Whether it says that no text is to be changed."""
     diagnosis: str = ""
     lesson: str = ""
-
-
-class _Block(NamedTuple):
-    tag: str
-    attributes: str
-    text: str
-    start: int
-    end: int
-    is_closed: bool = True
 
 
 Unmarked: TypeAlias = Callable[[str, Mapping[str, str]], Mapping[str, str]]
@@ -105,20 +98,18 @@ def read_reply(
     answer = _without_reasoning(_with_newlines(reply), form)
     if answer is None:
         return Reading(problems={"": "it was cut off while it was still reasoning"})
-    blocks, is_unclear = _blocks(answer, form)
-    if not blocks and form.mark("new_text") in (plain := html.unescape(answer)):
-        blocks, is_unclear = _blocks(plain, form)
-    kept = [block for block in blocks if block.tag == "new_text" and form.is_no_change(block.text)]
-    blocks = [block for block in blocks if block not in kept]
-    words = {block.tag: trimmed(block.text) for block in blocks if block.is_closed}
+    marked = _blocks(answer, form) or _blocks(html.unescape(answer), form)
+    kept = [one for one in marked if one.name == "new_text" and form.is_no_change(one.text)]
+    blocks = [block for block in marked if block.is_opened and block not in kept]
+    words = {block.name: trimmed(block.text) for block in blocks if block.is_closed}
     diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
     texts, problems = _from_blocks(blocks, current, form, is_prose=is_prose)
     if texts and "no_change" in words:
         texts, problems[""] = {}, f"it has {form.no_change} and new texts as well"
-    elif texts and is_unclear:
+    elif texts and not all(block.is_opened for block in marked):
         where = "a closing mark stands where nothing is open"
         texts, problems[""] = {}, f"{where}, so it is unclear what ends where"
-    if texts or problems or kept or "no_change" in words:
+    if texts or problems or "no_change" in words or kept:
         return Reading(texts, problems, not (texts or problems), diagnosis, lesson)
     if not blocks and unmarked is None:
         for piece in pieces_of(answer):
@@ -161,63 +152,38 @@ def _without_reasoning(reply: str, form: Form) -> str | None:
     ends = list(_END_OF_REASONING.finditer(reply))
     if _REASONING.match(reply):
         return reply[ends[0].end() :] if ends else None
-    blocks = [block for block in _blocks(reply, form)[0] if block.is_closed]
+    blocks = [block for block in _blocks(reply, form) if block.is_closed]
     outside = [end for end in ends if not any(one.start < end.start() < one.end for one in blocks)]
     return reply[outside[-1].end() :] if outside else reply
 
 
-def _blocks(answer: str, form: Form) -> tuple[list[_Block], bool]:
-    """The outermost blocks of our form in order, and whether a closing mark stands beside them.
+def _blocks(answer: str, form: Form) -> list[Element]:
+    """The outermost blocks of our form in order, by the plain names of their marks.
 
-    What stands inside of a block is its own; marks of one name nest.
+    The mark of no change needs no other.
     """
-    names = "|".join(form.names)
-    mark_pattern = re.compile(
-        rf"^{_DECORATION}<({names})((?:\s[^<>\n]*?)?)(/?)>(?:{_DECORATION}$)?"
-        rf"|(?:^{_DECORATION})?</({names})(?:\s[^<>\n]*)?>(?={_DECORATION}$)",
-        re.MULTILINE | re.IGNORECASE,
-    )
-    marks = list(mark_pattern.finditer(answer))
-    closings: dict[int, re.Match[str]] = {}
-    opened: dict[str, list[int]] = {}
-    for mark in marks:
-        own = opened.setdefault((mark[1] or mark[4]).lower(), [])
-        if mark[1] and not mark[3]:
-            own.append(mark.start())
-        elif mark[4] and own:
-            closings[own.pop()] = mark
-    blocks: list[_Block] = []
-    place, is_unclear = 0, False
-    for mark in marks:
-        if mark.start() < place:
-            continue
-        if not mark[1]:
-            is_unclear = True
-            continue
-        tag, closing = form.tag(mark[1].lower()), closings.get(mark.start())
-        place = closing.end() if closing else mark.end()
-        if tag == "no_change" or closing or not mark[3]:
-            text = answer[mark.end() : closing.start()] if closing else ""
-            is_closed = bool(closing) or tag == "no_change"
-            blocks.append(_Block(tag, mark[2], text, mark.start(), place, is_closed))
-    return blocks, is_unclear
+    found = [
+        one._replace(name=form.tag(one.name.lower()))
+        for one in elements(answer, "|".join(form.names))
+    ]
+    return [one._replace(is_closed=True) if one.name == "no_change" else one for one in found]
 
 
 def _from_blocks(
-    blocks: Sequence[_Block], current: Mapping[str, str], form: Form, *, is_prose: bool
+    blocks: Sequence[Element], current: Mapping[str, str], form: Form, *, is_prose: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The texts that blocks give, and why others cannot be used."""
     wholes: dict[str, str] = {}
     edits: dict[str, list[Edit]] = {}
     problems: dict[str, str] = {}
-    for block in (one for one in blocks if one.tag in ("new_text", "edit")):
+    for block in (one for one in blocks if one.name in ("new_text", "edit")):
         name = _component(block.attributes, current)
         if name is None:
             there_are = ", ".join(current)
             problems[""] = f"a block names no component; there are {there_are}"
         elif not block.is_closed:
-            problems[name] = f"the mark <{block.tag}> is not closed"
-        elif block.tag == "edit":
+            problems[name] = f"the mark <{block.name}> is not closed"
+        elif block.name == "edit":
             edits.setdefault(name, []).extend(read_edits(block.text))
         elif not _is_placeholder(text := _bare(block.text, current[name], form), is_prose=is_prose):
             if wholes.get(name, text) != text:
@@ -240,9 +206,19 @@ def _from_blocks(
 
 
 def _gap(text: str, current: str) -> str:
-    """Why the text is not whole; empty if it is."""
-    gap = _GAP.search(text)
-    return f"it leaves a part out: {gap[0].strip()}" if gap and gap[0] not in current else ""
+    """Why the text is not whole; empty if it is, or if such lines are its form."""
+    if _is_diff_of(current, text):
+        return "it is a diff of the current text, and not the new one"
+    gap = _GAP.search(text) if current.strip() and not _GAP.search(current) else None
+    return f"it leaves a part out: {gap[0].strip()}" if gap else ""
+
+
+def _is_diff_of(current: str, text: str) -> bool:
+    """Whether its lines are the current ones and others, as the sign before each of them says."""
+    lines = [one for one in text.splitlines() if not _DIFF_HEADING.fullmatch(one)]
+    signs = {line[0] for line in lines}
+    old = {line[1:] for line in lines if line[0] in " -"}
+    return bool(old and signs & {*"+-"} and signs <= {*" +-"} and old <= {*current.splitlines()})
 
 
 def _is_placeholder(text: str, *, is_prose: bool) -> bool:
@@ -255,9 +231,9 @@ def _bare(block: str, current: str, form: Form) -> str:
     text = trimmed(block)
     if quoted := re.fullmatch(r"<!\[CDATA\[(.*)\]\]>", text, re.DOTALL):
         text = trimmed(quoted[1])
-    inner, _ = _blocks(text, form)
+    inner = _blocks(text, form)
     if len(inner) == 1 and (inner[0].start, inner[0].end) == (0, len(text)):
-        return trimmed(inner[0].text) if inner[0].tag == "new_text" else "()"
+        return trimmed(inner[0].text) if inner[0].name == "new_text" else "()"
     return unfenced(text, current)
 
 

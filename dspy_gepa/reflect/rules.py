@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
-from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.errors import SettingsError
 from dspy_gepa.reflect.predicates import TextFacts
 from dspy_gepa.reflect.tokens import estimated_tokens
 from dspy_gepa.values.foreign import IN_USER_CODE
 
-__all__ = ["EVERY_COMPONENT", "CheckedText", "FrozenPart", "Predicate", "Rules", "check_predicates"]
+__all__ = ["EVERY_COMPONENT", "CheckedText", "FrozenPart", "Predicate", "Rules"]
 
 EVERY_COMPONENT = "*"
 """Stands for all components in `Rules.frozen`."""
@@ -33,45 +32,13 @@ class CheckedText(NamedTuple):
     """In words that its author understands; empty if it can be used."""
 
 
-def check_predicates(argument: str, predicates: Iterable[object]) -> None:
-    """Nothing, where each can be asked about a text.
-
-    Raises:
-        WrongType: one cannot be called with a component, an old and a new text, or only be
-            awaited. Names the argument under which they were given.
-    """
-    needed = (
-        "Give functions that are called as function(component, old, new), with three texts, and "
-        "return False or a reason where the new one is refused."
-    )
-    for predicate in predicates:
-        subject = f"{argument} has {predicate!r:.200}"
-        if not callable(predicate):
-            raise WrongType(f"{subject}. {needed}")
-        if any(map(inspect.iscoroutinefunction, (predicate, type(predicate).__call__))):
-            raise WrongType(f"{subject}, which is asynchronous. {needed}")
-        try:
-            signature = inspect.signature(predicate)
-        except ValueError:
-            continue  # a built-in that does not say so
-        try:
-            signature.bind("component", "old", "new")
-        except TypeError as error:
-            raise WrongType(f"{subject}, which takes {signature}: {error}. {needed}") from None
-
-
 def _stripped(_component: str, text: str) -> str:
     return text.strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What has to stay, and what must not be, in a component's new text.
-
-    Raises:
-        SettingsError: a rule that could never be kept or that says nothing.
-        WrongType: a rule of another type.
-    """
+    """What has to stay, and what must not be, in a component's new text."""
 
     frozen: Mapping[str, Sequence[FrozenPart]] = field(default_factory=dict)
     """Component, or "*" for all, to parts that stay as often as they are in its current text."""
@@ -84,18 +51,6 @@ class Rules:
     normalised: Callable[[str, str], str] = _stripped
     """From a component and a new text to that text as the program will say it. It raises a
     SettingsError where there is no saying it, and leaves as it is what it has returned itself."""
-
-    def __post_init__(self) -> None:
-        for component, parts in self.frozen.items():
-            _check_parts(component, parts)
-        most = self.max_instruction_tokens
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-            raise SettingsError(
-                f"max_instruction_tokens is {most!r}; give a whole number from 1 on, or None."
-            )
-        check_predicates("predicates", self.predicates)
-        if isinstance(self.constraints, str):
-            raise WrongType("constraints is one text; give a list of texts.")
 
     def with_facts(self, facts: TextFacts) -> Rules:
         """The same rules, where ready checks know the program and its data."""
@@ -216,24 +171,6 @@ class Rules:
             f"it has {size:,} tokens and at most {self.max_instruction_tokens:,} are allowed, so "
             "say the same in fewer words"
         )
-
-
-def _check_parts(component: str, parts: object) -> None:
-    if isinstance(parts, (str, re.Pattern)) or not isinstance(parts, Sequence):
-        raise WrongType(f"frozen has {parts!r:.200} for {component!r}; give a list of parts.")
-    for part in parts:
-        if not isinstance(part, (str, re.Pattern)) or (
-            isinstance(part, re.Pattern) and not isinstance(part.pattern, str)
-        ):
-            raise WrongType(
-                f"frozen has {part!r:.200} for {component!r}; a part is a text or a pattern made "
-                "with re.compile."
-            )
-        if part in ("", re.compile("")):
-            raise SettingsError(
-                f"frozen has {part!r:.200} for {component!r}, which is in every text and keeps "
-                "nothing."
-            )
 
 
 def _found(part: FrozenPart, text: str) -> Counter[str]:

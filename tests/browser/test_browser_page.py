@@ -220,7 +220,7 @@ def test_a_live_page_acts_no_more_than_one_on_disk(browser, monkeypatch, tmp_pat
     journal = tmp_path / "events.jsonl"
     journal.write_text("one")
     with live.LiveServer(tmp_path) as server, Watched(browser) as watched:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             watched.open(server.address)

@@ -26,7 +26,7 @@ def server(tmp_path_factory):
             dspy.Predict("message -> code"), label_task.examples(8), label_task.examples(8)
         )
     with LiveServer(folder) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
         server.shutdown()

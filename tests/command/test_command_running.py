@@ -4,13 +4,12 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import dspy
 import pytest
 from config_folder import INSTRUCTION, OF_PROGRAMS, fill, reply, rows, scripted, served
+from warm_python import COMMAND
 
 import dspy_gepa
 from dspy_gepa import GEPA, load_run, optimize_anything
@@ -280,25 +279,8 @@ def test_a_text_may_stand_in_a_file(tmp_path, name, written, taken):
     assert json.dumps(found) == json.dumps(taken).replace("{}", str(tmp_path))
 
 
-def in_a_process(folder, *arguments):
-    """`dspy-gepa` in a process of its own, begun in this folder."""
-    environment = {
-        **os.environ,
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "PYTHONPATH": str(Path(dspy_gepa.__file__).parents[1]),
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "dspy_gepa", *map(str, arguments)],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize("presses", [1, 2])
-def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path, presses):
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path, warm_python, presses):
     """Exit code 130, and the last line is the command that goes on; it does, without an answer
     paid twice, and in another folder."""
     running = []
@@ -306,20 +288,20 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path, presses):
     def reply_and_press(request):
         if len(server.requests) == 8:
             for _ in range(presses):
-                running[0].send_signal(signal.SIGINT)
+                os.kill(running[0].pid, signal.SIGINT)
         return reply(request)
 
     with scripted(text=reply_and_press) as server:
         fill(tmp_path, server.port, log_dir="a run")
-        running.append(in_a_process(tmp_path, "run", "codes.json"))
-        _, err = running[0].communicate(timeout=300)
-        assert running[0].returncode == 130
-        assert err.splitlines()[-1].endswith("to go on: dspy-gepa resume 'a run'")
-        assert "Traceback" not in err
-        again = in_a_process(tmp_path.parent, "resume", tmp_path / "a run", "--json")
-        out, err = again.communicate(timeout=300)
-    assert again.returncode == 0, err
-    assert json.loads(out)["texts"] == {"self": INSTRUCTION}
+        running.append(warm_python.begin(COMMAND, "run", "codes.json", folder=tmp_path))
+        done = running[0].wait()
+        assert done.returncode == 130
+        assert done.stderr.splitlines()[-1].endswith("to go on: dspy-gepa resume 'a run'")
+        assert "Traceback" not in done.stderr
+        again = ("resume", tmp_path / "a run", "--json")
+        done = warm_python.run(COMMAND, *again, folder=tmp_path.parent)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["texts"] == {"self": INSTRUCTION}
     assert instruction_in(tmp_path / "better.json") == INSTRUCTION
 
 

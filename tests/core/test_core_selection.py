@@ -16,6 +16,7 @@ from dspy_gepa.core.selection import (
     ClimbOrWalk,
     EpsilonGreedy,
     PoolView,
+    ProbablyBest,
     TopKPareto,
     current_best,
     pareto,
@@ -107,6 +108,22 @@ def test_top_k_falls_back_on_the_best_mean():
     """Where none of the k best holds a column, it is the best of them."""
     view = pool([0.75, 0.75], [1.0, 0.0], [0.0, 1.0])
     assert chances(TopKPareto(1), view, 8) == {0: 8}
+
+
+def test_a_parent_is_mostly_the_best_and_sometimes_another_that_may_be_it():
+    """Where its lead is about as large as what is not known of it; where it is clear, always."""
+    seed = [0.0, 1.0] * 20
+    family = {"parents": ((), (0,)), "training": np.empty((2, 0))}
+    unsure = replace(pool(seed, [1.0] * 3 + seed[3:]), **family)
+    clear = replace(pool(seed, [1.0] * 40), **family)
+    estimates = unsure.estimates()
+    assert 0.5 < np.diff(estimates.means)[0] / estimates.lead_deviations[1] < 1.1
+    others = [
+        sum(ProbablyBest()(view, Random(draw)) == 0 for draw in range(400))
+        for view in (unsure, clear)
+    ]
+    assert 2 < others[0] < 60
+    assert others[1] == 0
 
 
 def line(*scores, parents):

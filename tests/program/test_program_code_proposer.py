@@ -15,7 +15,8 @@ from dspy_gepa.errors import WrongType
 from dspy_gepa.program.components.kinds import parts_of
 from dspy_gepa.program.program import components_of
 from dspy_gepa.program.proposers.code_proposer import CodeProposer
-from dspy_gepa.program.proposers.reflection import ReflectionByKind
+from dspy_gepa.program.proposers.reflection import ReflectionByKind, Ruled
+from dspy_gepa.reflect.rules import Rules
 
 GIVEN, SAID = {"question": "a"}, {"answer": "a"}
 WRONG = Rollout(0.0, "say A", trace=Trace(GIVEN, SAID, (Step("code", GIVEN, SAID),)))
@@ -71,6 +72,20 @@ def test_a_proposer_is_called_as_dspy_calls_it():
     tasks, contexts = proposer.told
     assert "- question: str" in tasks["code"]
     assert "sandbox" in contexts["code"]
+
+
+@pytest.mark.parametrize("uses_dspys_own", [True, False])
+def test_what_a_source_is_held_to_is_said_with_the_task(uses_dspys_own):
+    """Who does what the prompt says is never refused: a fixed part of a source is named in it."""
+    rules = Rules(frozen={"code": ["dspy.Module"]}, constraints=["Import nothing."])
+    proposer, lm = Noting(), scripted_lm(answer(revised_source=SHOUTING))
+    given = None if uses_dspys_own else proposer
+    code = CodeProposer(given, Both(), lm=lm, told=rules.told)
+    said = Ruled(code, rules)(request(), {}, {})
+    prompt = lm.engine.prompts[0] if uses_dspys_own else proposer.told[0]["code"]
+    assert "- question: str" in prompt
+    assert '- Import nothing.\n- Repeat this part to the character: "dspy.Module"' in prompt
+    assert said.texts["code"].strip() == SHOUTING.strip()
 
 
 def test_a_failure_is_shown_in_dspys_words():

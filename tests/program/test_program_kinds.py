@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import dspy
 import pytest
 from flex_programs import BASELINE, BROKEN, SHOUTING, Both, flex
 from tool_programs import agent
+from warm_python import FORGET
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.errors import SettingsError
@@ -169,20 +167,17 @@ def test_what_is_called_itself_has_no_owner():
     assert owners_of(parts)["draft.fields.question"] == ("draft",)
 
 
-def test_without_flex_nothing_is_code():
+def test_without_flex_nothing_is_code(warm_python):
     """A DSPy that lacks any part of it is optimized as ever."""
-    script = """
-import sys
+    script = f"""{FORGET}
 import dspy
 sys.modules["dspy.teleprompt.gepa.gepa_flex_utils"] = None
 from dspy_gepa import GEPA
 from dspy_gepa.program.program import components_of
 from dspy_gepa.program.components.flex import CODE_MODULES, task_context
 program = dspy.ChainOfThought("question -> answer")
-assert (CODE_MODULES, task_context(program)) == ((), ({}, {}))
+assert (CODE_MODULES, task_context(program)) == ((), ({{}}, {{}}))
 print(list(components_of(program)))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300
-    )
+    done = warm_python.run(script)
     assert (done.stdout.strip(), done.returncode) == ("['predict']", 0), done.stderr

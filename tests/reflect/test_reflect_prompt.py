@@ -8,10 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dspy_gepa.errors import SettingsError
+from dspy_gepa.core.rollout import Step
 from dspy_gepa.reflect.prompt import EvidenceLimits, PromptContext, TooLong, render
-from dspy_gepa.reflect.records import ComponentCall, EvidenceRecord, Turn
+from dspy_gepa.reflect.records import EvidenceRecord
 from dspy_gepa.reflect.templates import DIAGNOSIS, REMARKS, TRANSCRIPTION, Template
+
+
+def numbered(number, *fields, **others):
+    """A call with its number."""
+    return number, Step(*fields, **others)
+
 
 PLAIN = Template("{{instruction}}\n\n{{examples}}")
 
@@ -41,7 +47,7 @@ def records(draw):
     made = []
     for example in range(draw(st.integers(0, 8))):
         calls = tuple(
-            ComponentCall(
+            numbered(
                 number,
                 draw(st.sampled_from("ab")),
                 draw(st.dictionaries(st.text(max_size=8), st.one_of(values, texts), max_size=3)),
@@ -71,7 +77,7 @@ def record(place, *, passed=False, size=20, **more):
         1.0 if passed else 0.0,
         passed=passed,
         feedback=f"F{place:03}.",
-        calls=(ComponentCall(1, "label", {"text": "x" * size}, {"label": "y"}),),
+        calls=(numbered(1, "label", {"text": "x" * size}, {"label": "y"}),),
         calls_made=1,
         **more,
     )
@@ -123,10 +129,8 @@ def test_one_record_in_words():
         feedback="Say K3.",
         failure="no label",
         calls=(
-            ComponentCall(
-                1, "label", {"text": "hi\nho", "tags": ["x"]}, {"label": "K1", "note": ""}
-            ),
-            ComponentCall(4, "label", {}, {}, failure="field label is missing", reply="K three"),
+            numbered(1, "label", {"text": "hi\nho", "tags": ["x"]}, {"label": "K1", "note": ""}),
+            numbered(4, "label", {}, {}, failure="field label is missing", reply="K three"),
         ),
         calls_made=5,
     )
@@ -134,7 +138,7 @@ def test_one_record_in_words():
         8,
         1.0,
         passed=True,
-        calls=(ComponentCall(1, "label", {"text": "x"}, {"label": "K2"}),),
+        calls=(numbered(1, "label", {"text": "x"}, {"label": "K2"}),),
         calls_made=1,
     )
     crash = EvidenceRecord(9, 0.0, passed=False, failure="KeyError")
@@ -161,7 +165,7 @@ def test_a_failed_call_without_a_reply_shows_only_why():
         1,
         0.0,
         passed=False,
-        calls=(ComponentCall(1, "label", {"a": 1}, {}, "timeout"),),
+        calls=(numbered(1, "label", {"a": 1}, {}, "timeout"),),
         calls_made=1,
     )
     shown = rendered([found], instruction="I", template=PLAIN)
@@ -172,7 +176,7 @@ def test_what_was_said_stands_apart_and_last_in_the_order_of_the_examples():
     """Where a template has a place for it. Not of what is right, which teaches no rule."""
 
     def said(feedback, *, score=0.0):
-        calls = (ComponentCall(1, "label", {"text": "x"}, {"label": "K2"}),)
+        calls = (numbered(1, "label", {"text": "x"}, {"label": "K2"}),)
         return EvidenceRecord(
             1, score, passed=score == 1, feedback=feedback, calls=calls, calls_made=1
         )
@@ -190,13 +194,13 @@ def test_what_was_said_stands_apart_and_last_in_the_order_of_the_examples():
 
 def test_an_output_is_called_wrong_only_where_nothing_else_can_be():
     """Small models take outputs for what is wanted; of several steps any may be at fault."""
-    call = ComponentCall(1, "label", {"text": "x"}, {"label": "K2"})
+    call = numbered(1, "label", {"text": "x"}, {"label": "K2"})
     alone = EvidenceRecord(1, 0.5, passed=False, calls=(call,), calls_made=1)
     for found, is_called_wrong in (
         (alone, True),
         (replace(alone, passed=True), False),
-        (replace(alone, calls=(call, replace(call, number=2)), calls_made=2), False),
-        (replace(alone, turns=(Turn("other"), Turn("label", call=1))), False),
+        (replace(alone, calls=(call, (2, call[1])), calls_made=2), False),
+        (replace(alone, turns=(Step("other", {}, {}), 1)), False),
     ):
         assert ("Wrong output:\n" in rendered([found], instruction="I")) == is_called_wrong
 
@@ -205,9 +209,7 @@ def test_an_input_that_grows_call_by_call_is_shown_once():
     """What an input repeats of the call before is referred to and not shown again."""
     start = "thought " * 40
     calls = tuple(
-        ComponentCall(
-            number, "label", {"trajectory": start + grown, "question": "why"}, {"next": "x"}
-        )
+        numbered(number, "label", {"trajectory": start + grown, "question": "why"}, {"next": "x"})
         for number, grown in enumerate(["", "then A", "then A then B"], start=1)
     )
     prompt = rendered(
@@ -239,7 +241,7 @@ def test_a_record_of_many_fields_leaves_room_for_the_others():
             0.0,
             passed=False,
             feedback=f"F{place}.",
-            calls=(ComponentCall(1, "label", fields, {}),),
+            calls=(numbered(1, "label", fields, {}),),
         )
         for place in range(3)
     ]
@@ -270,24 +272,6 @@ def test_an_empty_instruction_is_named_as_such_and_what_is_not_known_has_no_sect
     assert "What is known" not in prompt
     told = rendered([], instruction=" ", description="It labels messages.")
     assert "\n\n# What is known about it\n\nIt labels messages.\n\n" in told
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"prompt_characters": 3_999},
-        {"calls_per_record": 0},
-        {"prompt_tokens": 999},
-        {"media": -1},
-        {"tokens_per_medium": -1},
-    ],
-    ids=str,
-)
-def test_useless_limits_are_refused(wrong):
-    """A limit under which nothing could be shown is refused by name and value."""
-    ((name, value),) = wrong.items()
-    with pytest.raises(SettingsError, match=f"{name} is {value}"):
-        EvidenceLimits(**wrong)
 
 
 def test_lessons_are_told_oldest_first_and_the_newest_stay():
@@ -377,7 +361,7 @@ def test_media_of_failing_examples_come_first_and_those_left_out_are_not_sent():
             n,
             0.0,
             passed=False,
-            calls=(ComponentCall(1, "label", {"scan": one}, {"y": "z"}),),
+            calls=(numbered(1, "label", {"scan": one}, {"y": "z"}),),
             calls_made=1,
         )
         for n, one in enumerate(pictures)
@@ -401,7 +385,7 @@ def test_what_was_said_about_the_component_is_sent_before_what_went_through_the_
             0.0,
             passed=False,
             feedback="Look at (attachment: image 1).",
-            calls=(ComponentCall(1, "label", {"scan": scan}, {"y": "z"}),),
+            calls=(numbered(1, "label", {"scan": scan}, {"y": "z"}),),
             calls_made=1,
             inputs={"pages": pages},
             attachments={"image 1": seen},
@@ -424,9 +408,7 @@ def test_words_like_a_title_are_not_taken_for_one(where):
         0.0,
         passed=False,
         feedback=words if where == "feedback" else "",
-        calls=(
-            ComponentCall(1, "label", {"a": words if where == "input" else "", "b": Picture()}, {}),
-        ),
+        calls=(numbered(1, "label", {"a": words if where == "input" else "", "b": Picture()}, {}),),
         calls_made=1,
     )
     context = PromptContext(words if where == "instruction" else "I")
@@ -449,14 +431,14 @@ def test_the_surroundings_of_a_step_are_listed_in_order():
         1,
         0.0,
         passed=False,
-        calls=(ComponentCall(1, "label", {"query": "q"}, {"label": "K1"}),),
+        calls=(numbered(1, "label", {"query": "q"}, {"label": "K1"}),),
         calls_made=1,
         inputs={"question": "Why\nso?"},
         outputs={"answer": "x" * 500},
         turns=(
-            Turn("find", 0, {"question": "Why"}, {"query": "q"}),
-            Turn("label", 1),
-            Turn("tell", 0, {"label": "K1"}, {}, "no answer"),
+            Step("find", {"question": "Why"}, {"query": "q"}),
+            1,
+            Step("tell", {"label": "K1"}, {}, "no answer"),
         ),
     )
     prompt = rendered([found], instruction="I", template=PLAIN)
@@ -474,7 +456,7 @@ def test_the_surroundings_of_a_step_are_listed_in_order():
 
 def test_of_a_long_trajectory_the_ends_are_listed():
     """Twelve steps at most, with a mark for the others."""
-    turns = tuple(Turn(f"s{n}", 0, {}, {"x": n}) for n in range(30))
+    turns = tuple(Step(f"s{n}", {}, {"x": n}) for n in range(30))
     prompt = rendered([replace(record(1), turns=turns)], instruction="I")
     assert "6. s5: nothing -> x = 5\n[... 18 steps left out ...]\n25. s24: nothing" in prompt
 
@@ -491,7 +473,7 @@ def test_growing_inputs_are_folded_in_any_form(first, second, shown):
     """A history in JSON, or in the midst of one long text, is shown once."""
     log = "abc " * 75
     calls = tuple(
-        ComponentCall(n, "label", {"log": form % log}, {"x": "y"})
+        numbered(n, "label", {"log": form % log}, {"x": "y"})
         for n, form in enumerate([first, second], 1)
     )
     found = EvidenceRecord(1, 0.0, passed=False, calls=calls, calls_made=2)
@@ -577,11 +559,9 @@ def joint(*calls, **more):
 def test_calls_of_several_components_are_named_and_what_passes_through_is_shown_once():
     """A long value that stands above is a pointer to it, a short one is shown again."""
     found = joint(
-        ComponentCall(1, "find", {"text": LONG, "lang": "en"}, {"note": LONG + "!"}),
-        ComponentCall(
-            2, "label", {"note": LONG + "!", "text": LONG, "lang": "en"}, {"label": "K1"}
-        ),
-        ComponentCall(3, "find", {"text": LONG + "?"}, {"note": "n"}),
+        numbered(1, "find", {"text": LONG, "lang": "en"}, {"note": LONG + "!"}),
+        numbered(2, "label", {"note": LONG + "!", "text": LONG, "lang": "en"}, {"label": "K1"}),
+        numbered(3, "find", {"text": LONG + "?"}, {"note": "n"}),
         inputs={"text": LONG},
         feedback="Say K3.",
         remarks={"find": "Too long."},
@@ -605,7 +585,7 @@ def test_calls_of_several_components_are_named_and_what_passes_through_is_shown_
 
 def test_what_did_better_is_called_so_and_is_never_a_wrong_output():
     """A contrast need not be right."""
-    call = ComponentCall(1, "label", {"text": "x"}, {"label": "K2"})
+    call = numbered(1, "label", {"text": "x"}, {"label": "K2"})
     beside = EvidenceRecord(2, 0.5, passed=False, is_contrast=True, calls=(call,), calls_made=1)
     shown = rendered([joint(call), beside], instruction="I", template=PLAIN)
     assert "## Example 1: score 0, to be improved\n\nInput:\ntext: x\n\nWrong output:" in shown

@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
-from dspy_gepa.reflect.records import ComponentCall, EvidenceRecord, Turn, alike, records_of
+from dspy_gepa.reflect.records import EvidenceRecord, alike, records_of
+
+
+def numbered(number, *fields, **others):
+    """A call with its number."""
+    return number, Step(*fields, **others)
 
 
 def step(component, text, failure=""):
@@ -39,16 +44,16 @@ def test_every_call_of_the_component_and_of_no_other_is_kept_in_order():
         passed=False,
         feedback="so so",
         calls=(
-            ComponentCall(1, "a", {"text": "1"}, {"label": "1"}),
-            ComponentCall(2, "a", {"text": "3"}, {"label": "3"}),
-            ComponentCall(3, "a", {"text": "1"}, {"label": "1"}),
+            numbered(1, "a", {"text": "1"}, {"label": "1"}),
+            numbered(2, "a", {"text": "3"}, {"label": "3"}),
+            numbered(3, "a", {"text": "1"}, {"label": "1"}),
         ),
         calls_made=3,
         turns=(
-            Turn("a", 1),
-            Turn("b", 0, {"text": "2"}, {"label": "2"}),
-            Turn("a", 2),
-            Turn("a", 3),
+            1,
+            Step("b", {"text": "2"}, {"label": "2"}),
+            2,
+            3,
         ),
     )
 
@@ -58,7 +63,7 @@ def test_a_rollout_without_a_call_counts_only_if_it_crashed():
     untouched = rollout(0.0, step("b", "x"), feedback="wrong")
     crashed = rollout(0.0, step("b", "x"), failure="KeyError: 'x'")
     found = records_of(request(untouched, crashed), ["a"])
-    turns = (Turn("b", 0, {"text": "x"}, {"label": "x"}),)
+    turns = (Step("b", {"text": "x"}, {"label": "x"}),)
     assert found == (EvidenceRecord(11, 0.0, passed=False, failure="KeyError: 'x'", turns=turns),)
 
 
@@ -74,7 +79,7 @@ def test_what_surrounds_a_component_is_kept_only_where_it_is_something_else():
     trace = Trace({"text": 1}, {}, (Step("a", {"text": True}, {}), step("b", "y", "broken")))
     (record,) = records_of(request(Rollout(0.0, trace=trace)), ["a"])
     assert record.inputs == {"text": 1}
-    assert record.turns == (Turn("a", 1), Turn("b", 0, {"text": "y"}, {}, "broken"))
+    assert record.turns == (1, Step("b", {"text": "y"}, {}, "broken"))
 
 
 def test_failed_then_low_then_high_then_perfect():
@@ -118,35 +123,35 @@ def test_bounded_calls_prefer_failures_and_keep_the_order(failed, most):
     steps = [step("a", str(place), "bad" if bad else "") for place, bad in enumerate(failed)]
     found = records_of(request(rollout(0.0, *steps, failure="x")), ["a"], calls_per_record=most)
     (record,) = found
-    numbers = [call.number for call in record.calls]
+    numbers = [number for number, _ in record.calls]
     assert numbers == sorted(set(numbers))
     assert len(numbers) == min(most, len(failed))
     assert record.calls_made == len(failed)
-    assert sum(bool(call.failure) for call in record.calls) == min(most, sum(failed))
-    assert all(call.inputs == {"text": str(call.number - 1)} for call in record.calls)
+    assert sum(bool(call.failure) for _, call in record.calls) == min(most, sum(failed))
+    assert all(call.inputs == {"text": str(number - 1)} for number, call in record.calls)
 
 
 def test_of_many_good_calls_the_outermost_are_kept():
     """With nothing failed, the first and the last calls are kept."""
     steps = [step("a", str(place)) for place in range(9)]
     (record,) = records_of(request(rollout(0.0, *steps)), ["a"], calls_per_record=4)
-    assert [call.number for call in record.calls] == [1, 2, 8, 9]
+    assert [number for number, _ in record.calls] == [1, 2, 8, 9]
 
 
 def test_calls_of_all_components_that_are_asked_about_stand_in_one_record():
     """In order, each named; only what is of none of them is a turn around them."""
     steps = (step("a", "1"), step("c", "2"), step("b", "3"), step("a", "4"))
     (record,) = records_of(request(rollout(0.5, *steps)), ["a", "b"])
-    assert [(call.number, call.component) for call in record.calls] == [
+    assert [(number, call.component) for number, call in record.calls] == [
         (1, "a"),
         (2, "b"),
         (3, "a"),
     ]
     assert record.turns == (
-        Turn("a", 1),
-        Turn("c", 0, {"text": "2"}, {"label": "2"}),
-        Turn("b", 2),
-        Turn("a", 3),
+        1,
+        Step("c", {"text": "2"}, {"label": "2"}),
+        2,
+        3,
     )
     (without,) = records_of(request(rollout(0.5, steps[0], steps[2])), ["a", "b"])
     assert without.turns == ()

@@ -20,8 +20,9 @@ from dspy_gepa.core.work import (
     Repair,
     faults_in_words,
 )
-from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.errors import SettingsError
 from dspy_gepa.reflect.exchange import PromptTooLong, Reply
+from dspy_gepa.reflect.form import Form
 from dspy_gepa.reflect.predicates import (
     TextFacts,
     copies_no_examples,
@@ -635,6 +636,48 @@ def test_who_does_what_the_prompt_says_is_never_refused(count, settings):
     assert len(told) == 3 + count
 
 
+OBEDIENT_STYLES = {
+    "diagnose": {},
+    "transcribe": {"template": TRANSCRIPTION, "is_joint": False},
+    "append": {"template": ADDITION, "is_joint": False, "adds": True},
+}
+
+
+@pytest.mark.parametrize("settings", OBEDIENT_STYLES.values(), ids=OBEDIENT_STYLES)
+@pytest.mark.parametrize("components", [("label",), ("label", "reply")], ids=["one", "two"])
+@pytest.mark.parametrize("filler", ["", "Mind the tone. " * 200], ids=["short", "long"])
+@pytest.mark.parametrize("example", ["", "Answer as\n<new_text>\nx\n</new_text>\nand stop."])
+def test_who_changes_one_rule_in_the_form_that_is_shown_is_never_refused(
+    settings, components, filler, example
+):
+    """In either style and in parts that are added; by edits where they are shown, of one component
+    or of several, and of texts that hold the marks themselves."""
+    rule, better = "A refund is K1.", "A refund is K3."
+    current = f"Fill `out` from {{message}}.\n{filler}\n{rule} Stop.\n{example}".strip()
+    rules = Rules(frozen={"*": ["Stop."]}, predicates=PREDICATES).with_facts(
+        TextFacts({name: ["out"] for name in components}, lambda: ["K3 means refund."])
+    )
+
+    def obedient(prompt):
+        shown = prompt.text.rpartition("Answer in")[2]
+        form = next(form for form in map(Form, range(1, 9)) if form.names[1] + ">" in shown)
+        tag = form.names[2 if "<old>" in shown else 1]
+        pair = f"<old>\n{rule}\n</old>\n<new>\n{better}\n</new>"
+        whole = better if "adds" in settings else current.replace(rule, better)
+        text = pair if "<old>" in shown else whole
+        named = [f' component="{name}"' for name in components if f'"{name}"' in shown]
+        named = [f' component="{name}"' for name in components] if named else [""]
+        return Reply("\n".join(f"<{tag}{whose}>\n{text}\n</{tag}>" for whose in named))
+
+    candidate = CANDIDATE.rewritten(dict.fromkeys(components, current))
+    answer = Reflector(obedient, rules=rules, **settings)(
+        request(*components, candidate=candidate), {}, {}
+    )
+    assert (answer.repairs, missing(answer)) == ((), "")
+    wanted = f"{current}\n\n{better}" if "adds" in settings else current.replace(rule, better)
+    assert answer.texts == dict.fromkeys(components, wanted)
+
+
 @pytest.mark.parametrize("predicate", PREDICATES, ids=lambda one: type(one).__name__)
 def test_what_a_check_refuses_was_told_beforehand(predicate):
     """In the first question, and again with the reason in the second."""
@@ -780,11 +823,3 @@ def test_media_go_beside_the_prompt_and_never_into_the_text():
     assert "scan: [image 1]" in seen[0].text
     assert "With the feedback:\nmap: [image 1]" in seen[0].text
     assert "it speaks of image 1," in seen[1].text
-
-
-@pytest.mark.parametrize("wrong", [{"template": "{{x}}"}, {"limits": 3}, {"rules": {}}], ids=str)
-def test_parts_of_other_types_are_refused(wrong):
-    """In the constructor, by name."""
-    (name,) = wrong
-    with pytest.raises(WrongType, match=name):
-        Reflector(Script(), **wrong)

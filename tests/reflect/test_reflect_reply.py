@@ -170,6 +170,9 @@ ASKED = {
     "reasoning without an end": (f"<think>\nHm.\n{marked(TEXT)}", "still reasoning"),
     "another component": (marked(TEXT, "labels"), "names no component; there are label"),
     "a text and no change": (f"{marked(TEXT)}\n<no_change/>", "<no_change/> and new texts as well"),
+    "a diff": (marked("-Label it.\n+Label it K3."), "it is a diff of the current text"),
+    "a diff of a place": (marked("@@ -1 +1,2 @@\n Label it.\n+K3 is a refund."), "it is a diff"),
+    "a part left out": (marked("Label it.\n... (as before) ..."), "it leaves a part out"),
     "an edit of other words": (edit("Name it", "x"), "edit 1: «Name it» is not in the text"),
     "an edit without parts": (marked("K3", tag="edit"), "edit 1 has no <old> and <new> part"),
 }  # fmt: skip
@@ -331,6 +334,8 @@ def test_line_ends_of_the_current_text_do_not_keep_an_edit_from_applying():
         "Kürzel: 退款 → K3. ✓",
         "  indented\nless",
         "&lt;b&gt; is bold.",
+        "- Label it.\n+ Or not.",
+        "Show a change so:\n@@ -1 +1 @@\n-Label it.\n+Label K3.",
         "a",
     ],
 )

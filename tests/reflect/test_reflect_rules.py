@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_gepa.errors import SettingsError, WrongType
+from dspy_gepa.errors import SettingsError
 from dspy_gepa.reflect.rules import CheckedText, Rules
 
 OLD = 'Rate {message} from 1 to 5.\nAnswer in JSON with the key "label".'
@@ -144,33 +144,6 @@ def test_limits_of_an_addition_leave_out_what_the_current_text_keeps():
         'Be as polite as "a"',
         "Write at most 36 tokens",
     )
-
-
-async def asynchronous(component, old, new):
-    """Awaited by nobody."""
-
-
-@pytest.mark.parametrize(
-    ("wrong", "error", "word"),
-    [
-        ({"frozen": {"a": "part"}}, WrongType, "give a list"),
-        ({"frozen": {"a": [3]}}, WrongType, "re.compile"),
-        ({"frozen": {"a": [re.compile(b"x")]}}, WrongType, "re.compile"),
-        ({"frozen": {"a": [""]}}, SettingsError, "keeps nothing"),
-        ({"constraints": "x"}, WrongType, "list of texts"),
-        ({"max_instruction_tokens": 0}, SettingsError, "from 1 on"),
-        ({"max_instruction_tokens": True}, SettingsError, "from 1 on"),
-        ({"max_instruction_tokens": 2.5}, SettingsError, "from 1 on"),
-        ({"predicates": ["x"]}, WrongType, "functions"),
-        ({"predicates": [lambda old, new: True]}, WrongType, r"which takes \(old, new\): too many"),
-        ({"predicates": [asynchronous]}, WrongType, "which is asynchronous"),
-    ],
-    ids=range(11),
-)
-def test_rules_that_say_nothing_are_refused(wrong, error, word):
-    """In the constructor, with what was given and what is needed."""
-    with pytest.raises(error, match=word):
-        Rules(**wrong)
 
 
 def test_frozen_parts_that_are_nowhere_are_refused():

@@ -47,6 +47,13 @@ class Plain:
         """Bound, it takes the object along."""
 
 
+def circular():
+    """Holds itself before what cannot be sent."""
+    plain = Plain()
+    vars(plain).update(me=plain, lock=LOCK)
+    return plain
+
+
 class Unspeakable(Plain):
     """Has no words for itself."""
 
@@ -94,6 +101,8 @@ class Reduced(Plain):
         ([Frozen()], "[0]"),
         (Plain(tools=[Plain(), Slotted()]), ".tools[1].lock"),
         (Plain(index={"a": {"b": LOCK}}), ".index['a']['b']"),
+        ([LOCK, [LOCK]], "[0] ("),
+        (circular(), ".lock ("),
         (Plain(lock=LOCK).method, ".__self__.lock"),
         ({LOCK}, " (its item "),
         (collections.deque([1, LOCK]), "[1]"),
@@ -103,6 +112,7 @@ class Reduced(Plain):
         ({"a": {Plain(lock=LOCK): 1}}, "['a'] (its key <"),
         ({Unspeakable(lock=LOCK): 1}, " (its key <Unspeakable instance at "),
         ({"a\n" * 99: LOCK}, "['a"),
+        ({"k" * 50: LOCK}, f"['{'k' * 50}']"),
         (defined("class Base:\n lock = LOCK\nclass made(Base): ..."), " (its base Base).lock"),
         (defined("class Own:\n lock = LOCK\nmade = Own()"), " (its class).lock"),
         (

@@ -133,6 +133,23 @@ def test_so_many_threads_run_at_once():
     executor.close()
 
 
+def test_there_are_no_more_threads_than_were_asked_for_and_they_end():
+    """However many requests there are; closing the executor lets them end."""
+    seen = set()
+
+    def worker(request):
+        seen.add(threading.current_thread())
+        return WORLD(request)
+
+    executor = ThreadedExecutor(worker, 2)
+    examples_of(executor, range(9))
+    executor.close()
+    for thread in seen:
+        thread.join(timeout=60)
+    assert len(seen) <= 2
+    assert not any(thread.is_alive() for thread in seen)
+
+
 def test_an_interrupt_in_a_thread_reaches_the_caller():
     """A KeyboardInterrupt that a worker raises is raised where its answer is asked for."""
 

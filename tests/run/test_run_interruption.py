@@ -1,15 +1,8 @@
 """Ctrl-C, as a real signal in a process of its own, at chosen moments of a run."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-import dspy_gepa
-
-ROOT = Path(dspy_gepa.__file__).parents[1]
 
 # Presses Ctrl-C when the given request is carried out: in its thread, which for the serial
 # executor is the main one. The signal is always handled by the main thread.
@@ -26,8 +19,6 @@ from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.testing.witness import Witness
 from dspy_gepa.testing.worlds import RuleWorld
 
-# A process that was begun in the background ignores Ctrl-C, and so do its children.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 given = json.loads(sys.argv[1])
 WORLD = RuleWorld(names=("a", "b"))
 SETTINGS = Settings(
@@ -91,19 +82,21 @@ KEYBOARD = "interrupted from the keyboard"
 THREADS = pytest.mark.parametrize("threads", [0, 4], ids=["serial", "threads"])
 
 
-def interrupted(**given):
-    """What a process says in the end that was told to interrupt itself."""
-    command = [sys.executable, "-c", RUN, json.dumps(given)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+@pytest.fixture
+def interrupted(warm_python):
+    """Carries out a run that interrupts itself, and returns what its process says in the end."""
+
+    def run(**given):
+        done = warm_python.run(RUN, json.dumps(given))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
 
 
 @THREADS
 @pytest.mark.parametrize("at", [1, 2, 9, 30])
-def test_the_first_ctrl_c_ends_the_run_in_order(threads, at):
+def test_the_first_ctrl_c_ends_the_run_in_order(interrupted, threads, at):
     """At the first request and at later ones: what runs is finished and counted, no answer is lost,
     little is begun any more, and Ctrl-C does afterwards what it did before."""
     said = interrupted(threads=threads, at=at)
@@ -118,14 +111,14 @@ def test_the_first_ctrl_c_ends_the_run_in_order(threads, at):
     }
 
 
-def test_in_one_thread_nothing_is_begun_after_ctrl_c():
+def test_in_one_thread_nothing_is_begun_after_ctrl_c(interrupted):
     """The request that was interrupted is the last one."""
     assert interrupted(threads=0, at=9)["answers"] == 9
 
 
 @THREADS
 @pytest.mark.parametrize("event", ["Issued", "RolledOut", "Advanced", "Committed"])
-def test_no_step_of_the_run_is_cut_in_two(threads, event):
+def test_no_step_of_the_run_is_cut_in_two(interrupted, threads, event):
     """A Ctrl-C while listeners are told (where a journal writes) is heard afterwards."""
     said = interrupted(threads=threads, on=event)
     assert (said["told"], said["ending"], said["in_flight"]) == ("", KEYBOARD, 0)
@@ -133,14 +126,14 @@ def test_no_step_of_the_run_is_cut_in_two(threads, event):
 
 
 @THREADS
-def test_a_pause_does_not_outlast_ctrl_c(threads):
+def test_a_pause_does_not_outlast_ctrl_c(interrupted, threads):
     """Who waits ten minutes for a busy server can be interrupted."""
     said = interrupted(threads=threads, busy_at=5)
     assert (said["told"], said["ending"], said["in_flight"]) == ("", KEYBOARD, 0)
 
 
 @THREADS
-def test_the_second_ctrl_c_is_raised_at_once(threads):
+def test_the_second_ctrl_c_is_raised_at_once(interrupted, threads):
     """Though a request hangs, in a thread or in the caller's own; the handler is back."""
     said = interrupted(threads=threads, hangs_at=7)
     assert (said["told"], said["is_handler_back"]) == ("KeyboardInterrupt", True)
@@ -148,7 +141,7 @@ def test_the_second_ctrl_c_is_raised_at_once(threads):
 
 
 @THREADS
-def test_an_undisturbed_run_leaves_the_handler_as_it_was(threads):
+def test_an_undisturbed_run_leaves_the_handler_as_it_was(interrupted, threads):
     """Without Ctrl-C nothing is different."""
     said = interrupted(threads=threads)
     assert (said["told"], said["is_handler_back"]) == ("", True)
@@ -156,7 +149,7 @@ def test_an_undisturbed_run_leaves_the_handler_as_it_was(threads):
 
 
 @THREADS
-def test_a_programs_own_handler_is_left_alone(threads):
+def test_a_programs_own_handler_is_left_alone(interrupted, threads):
     """Who handles Ctrl-C himself is the only one who hears of it."""
     said = interrupted(threads=threads, at=5, handler=True)
     assert (said["told"], said["is_handler_back"]) == ("", True)
@@ -169,9 +162,7 @@ import faulthandler, inspect, os, signal, sys, threading
 from dspy_gepa.run.interruption import interruptible
 from dspy_gepa.run.serial import SerialExecutor
 
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
-faulthandler.dump_traceback_later(15, exit=True)
+faulthandler.dump_traceback_later(120, exit=True)
 waiting = threading.Event.wait.__code__
 lines, first = inspect.getsourcelines(waiting)
 inside = first + next(i for i, line in enumerate(lines) if "signaled = self._flag" in line)
@@ -198,14 +189,7 @@ print(said.reason)
 """
 
 
-def test_ctrl_c_is_heard_in_the_midst_of_waiting():
+def test_ctrl_c_is_heard_in_the_midst_of_waiting(warm_python):
     """In the serial executor's pause too: whatever the main thread was at, it goes on."""
-    done = subprocess.run(
-        [sys.executable, "-c", WITHIN],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = warm_python.run(WITHIN)
     assert (done.returncode, done.stdout.strip()) == (0, KEYBOARD), done.stderr

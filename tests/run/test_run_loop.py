@@ -236,6 +236,21 @@ def test_it_is_told_whether_somebody_ended_the_run():
     finished = run_loop(begin(), SerialExecutor(WORLD))
     again = run_loop(finished.state, SerialExecutor(WORLD))
     assert (broken.is_stopped, finished.is_stopped, again.is_stopped) == (False,) * 3
+    assert by_keyboard.was_interrupted
+    others = (by_stopper, by_time, broken, finished, again)
+    assert not any(each.was_interrupted for each in others)
+
+
+def test_a_run_in_another_thread_hears_no_ctrl_c():
+    """And says that nobody stopped it."""
+    finishes = []
+    thread = threading.Thread(
+        target=lambda: finishes.append(run_loop(begin(), SerialExecutor(WORLD)))
+    )
+    thread.start()
+    thread.join()
+    (finish,) = finishes
+    assert (finish.is_stopped, finish.was_interrupted) == (False, False)
 
 
 @pytest.mark.parametrize("num_threads", [2, 3])

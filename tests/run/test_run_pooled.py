@@ -1,12 +1,12 @@
 """Rollouts in the processes of a pool: the same run, an exact count, and errors that say what."""
 
 import logging
-import multiprocessing
 import os
+import platform
 import signal
 import sys
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from pathlib import Path
 
 import cloudpickle
@@ -189,11 +189,13 @@ def test_a_rollout_that_always_loses_its_process_is_a_failure(dask_client, tmp_p
     assert executor.in_flight == 0
 
 
-def test_a_pool_that_loses_a_process_ends_the_run_and_what_was_begun_counts(tmp_path):
+def test_a_pool_that_loses_a_process_ends_the_run_and_what_was_begun_counts(
+    tmp_path, fresh_processes
+):
     """A bare pool is none any more then: the run ends, and all that was in flight is charged."""
     folder = tmp_path / "begun"
     folder.mkdir()
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=fresh_processes) as pool:
         executor = executor_over(pool, Recipe(WORLD, folder, dies_on=5), 2)
         finish = run_loop(start(world_settings(proposals=5), WORLD.student), executor)
         executor.close()
@@ -221,6 +223,53 @@ def test_other_versions_over_there_are_refused_before_anything_is_read():
     here = {**versions(), "Python": "3.1"}
     with pytest.raises(SettingsError, match=r"Python 3\.1, .*same versions"):
         carried_out(here, b"not a pickle", b"")
+
+
+class Given(Executor):
+    """A pool whose tasks are these futures, whatever they are."""
+
+    def __init__(self, make):
+        self.make, self.futures = make, []
+
+    def submit(self, *_):
+        self.futures.append(self.make())
+        return self.futures[-1]
+
+
+class WorkerCrashedError(Exception):
+    """As Ray calls it."""
+
+
+def crashed():
+    future = Future()
+    future.set_exception(WorkerCrashedError())
+    return future
+
+
+def test_what_loses_its_process_alone_is_begun_again_twice():
+    """As with Ray: each loss is charged, and the third is the failure of that rollout and of no
+    other."""
+    executor = executor_over(Given(crashed), Recipe(WORLD))
+    answers = []
+    for example in (1, 1, 1, 2):
+        executor.submit(RolloutRequest(WORLD.student, example, traced=False))
+        answers.append(executor.next_answer())
+    kinds = [RequestFailure, RequestFailure, RolloutAnswer, RequestFailure]
+    assert [type(each) for each in answers] == kinds
+    assert "went away" in answers[2].rollout.failure
+    lost = [answers[place] for place in (0, 1, 3)]
+    assert [(each.rollouts, each.is_lasting) for each in lost] == [(1, False)] * 3
+
+
+def test_what_a_pool_has_not_begun_is_cancelled_at_the_end():
+    """So that nothing is paid for that nobody waits for. A pool that does not say whether it has
+    processes is not said to have none."""
+    pool = Given(Future)
+    executor = executor_over(pool, Recipe(WORLD))
+    executor.submit(REQUEST)
+    executor.close()
+    assert [future.cancelled() for future in pool.futures] == [True]
+    assert not pool_of(pool).is_idle
 
 
 def holding(lock):
@@ -269,6 +318,20 @@ def without_a_server(request, _):
 def with_a_lock(request, _):
     held = {"lock": threading.Lock()}
     return ParcelOutcome(RolloutAnswer(request.key, Rollout(score=1.0, output=held)))
+
+
+def test_a_patch_of_python_is_no_other_version(monkeypatch):
+    """The next minor version is, and both sides are named with all that has to be equal."""
+    recipe, task = form_sent(lambda: without_a_server, "it"), form_sent((REQUEST, None), "it")
+    python = ["3", "11", "4"]
+    monkeypatch.setattr(platform, "python_version_tuple", lambda: tuple(python))
+    here = versions()
+    python[2] = "9"
+    assert received(carried_out(here, recipe, task)).answer.cause == "no server"
+    python[1] = "12"
+    there = r"runs Python 3\.12, dspy .+, dspy_gepa .+, and .* Python 3\.11, "
+    with pytest.raises(SettingsError, match=there):
+        carried_out(here, recipe, task)
 
 
 def test_errors_that_cannot_be_read_travel_as_text_and_class():

@@ -52,7 +52,7 @@ def test_after_so_many_seconds_nothing_is_begun(clock):
     finish = loop.run_loop(start(SETTINGS, WORLD.student), SerialExecutor(witness))
     assert len(witness.answers) == 6
     assert finish.state.ending == "the budget is used up: 60 seconds have passed"
-    assert (finish.state.is_broken, finish.error) == (False, None)
+    assert (finish.state.is_broken, finish.error, finish.seconds) == (False, None, 60.0)
 
 
 def test_what_runs_is_finished(clock):

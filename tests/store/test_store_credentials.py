@@ -9,6 +9,7 @@ import pytest
 from scripted_engine import scripted_lm
 
 from dspy_gepa.store.credentials import credentials
+from dspy_gepa.store.secret import Redactor
 
 KEY = "0123456789abcdef-the-key"
 GLOBAL_LM = dspy.LM("openai/x", api_key=f"global-{KEY}")
@@ -253,9 +254,11 @@ def test_what_holds_itself_and_what_is_large_takes_no_time():
     ],
 )
 def test_short_passwords_lists_and_json_are_looked_into(name, value, secrets):
-    """In the environment and where an attribute holds the same."""
+    """In the environment and where an attribute holds the same; none of them reaches a file."""
     for found in (credentials({name: value}), credentials({}, {"lm": {name: value}})):
         assert set(secrets) <= set(found.values())
+        hidden = Redactor(found).hidden_text(" ".join(secrets))
+        assert not [secret for secret in secrets if secret in hidden]
 
 
 @pytest.mark.parametrize(

@@ -187,10 +187,11 @@ def test_a_journal_without_times_is_read(tmp_path):
 
 @pytest.mark.parametrize("version", [0, 1, 99])
 def test_another_version_is_refused_by_its_number(tmp_path, version):
-    """Whatever its lines look like."""
+    """Whatever its lines look like. Of an older one it is said what it lacks."""
     (tmp_path / "events.jsonl").write_text(f'{{"journal":"dspy_gepa","format":{version}}}\n?\n')
-    with pytest.raises(JournalMismatch, match=f"format {version}, and .* reads"):
+    with pytest.raises(JournalMismatch, match=f"format {version}, and .* reads") as refused:
         read(tmp_path)
+    assert ("an older one lacks" in str(refused.value)) == (version < FORMAT)
 
 
 def test_a_line_that_is_whole_but_no_event_is_named(tmp_path):

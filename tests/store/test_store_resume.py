@@ -1,7 +1,6 @@
 """Resuming: wherever a run broke off, it goes on as if it had not."""
 
 import contextlib
-import os
 from dataclasses import replace
 from functools import reduce
 
@@ -33,15 +32,6 @@ CASES = worlds().flatmap(
     lambda world: st.tuples(st.just(world), settings(world, max_metric_calls=50))
 )
 EXAMPLES = hypothesis_settings().max_examples
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick_disk():
-    """Flushing matters when the power fails, which does not happen here, and takes most of the
-    time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _descriptor: None)
-        yield
 
 
 class Plugged(VirtualTimeExecutor):

@@ -1,7 +1,6 @@
 """Specialists: chosen, filled within the budget, routed to where that helps, saved and loaded."""
 
 import asyncio
-import os
 import subprocess
 import sys
 
@@ -213,7 +212,6 @@ def test_a_whole_program_is_loaded_without_this_package(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
     )
     assert done.returncode == 0, done.stderr
     bill, lock = program.chosen(message="refund of the bill"), program.chosen(message="door key")

@@ -166,19 +166,20 @@ def test_a_finished_run_can_be_checked_later(tmp_path):
 
 def test_ctrl_c_at_any_call_of_it_loses_nothing(tmp_path):
     """The best is returned unchecked, what was paid is kept, and the same call goes on."""
-    whole = Counting()
+    whole, paid = Counting(), 0
     compiled(whole)
     for moment in range(whole.searched + 1, whole.calls, 7):
-        metrics = [Counting(moment, interrupt), Counting()]
-        log_dir = tmp_path / str(moment)
-        program, result = compiled(metrics[0], log_dir=log_dir)
+        metric = Counting(moment - paid, interrupt)
+        program, result = compiled(metric, log_dir=tmp_path)
         assert result.verdict.kind == "not checked"
         assert "keyboard" in result.verdict.reason
         assert "means" in text_of(program)
-        assert metrics[0].calls == moment == result.tally.metric_calls
-        _, result = compiled(metrics[1], log_dir=log_dir)
-        assert result.verdict.kind == "better"
-        assert moment + metrics[1].calls == result.tally.metric_calls == whole.calls
+        paid += metric.calls
+        assert paid == moment == result.tally.metric_calls
+    metric = Counting()
+    _, result = compiled(metric, log_dir=tmp_path)
+    assert result.verdict.kind == "better"
+    assert paid + metric.calls == result.tally.metric_calls == whole.calls
 
 
 def test_ctrl_c_in_the_search_leaves_it_unchecked():

@@ -56,14 +56,22 @@ class CodeProposer:
         proposer: A function or any other object that can be called so; None stands for DSPy's.
         student: The program that is improved; its signatures say what the code is for.
         lm: The reflection LM; None stands for the one that DSPy has configured during the call.
+        told: From a component and its source: what a new one is held to, a sentence each. It is
+            said with the task.
 
     Raises:
         WrongType: it cannot be called so, or the LM is none that it can use.
     """
 
     def __init__(
-        self, proposer: CodeProposal | None, student: dspy.Module, *, lm: object = None
+        self,
+        proposer: CodeProposal | None,
+        student: dspy.Module,
+        *,
+        lm: object = None,
+        told: Callable[[str, str], Sequence[str]] = lambda _component, _source: (),
     ) -> None:
+        self._told = told
         self._lm = None if lm is None else language_model(lm)
         if proposer is not None:
             _check(proposer)
@@ -95,13 +103,25 @@ class CodeProposer:
                 candidate=dict(request.candidate),
                 reflective_dataset=self.dataset(request),
                 components_to_update=list(request.components),
-                task_descriptions=dict(self._tasks),
+                task_descriptions=self._tasks | self._held_to(request),
                 context_blurbs=dict(self._contexts),
             )
         texts, problems = checked_texts(returned, request)
         return ReflectionAnswer(
             request.ticket, texts, "; ".join(problems), lm_calls=len(counter.calls)
         )
+
+    def _held_to(self, request: ReflectionRequest) -> dict[str, str]:
+        """The tasks of components whose new sources are held to something, with what that is."""
+        told = {name: self._told(name, request.candidate[name]) for name in request.components}
+        heading = "The revised source has to keep to these limits:"
+        return {
+            name: "\n".join(
+                [self._tasks.get(name, name), "", heading, *(f"- {one}" for one in own)]
+            )
+            for name, own in told.items()
+            if own
+        }
 
     def dataset(self, request: ReflectionRequest) -> ReflectiveDataset:
         """DSPy's reflective dataset on code: a record for every rollout that called it or failed.

@@ -17,12 +17,13 @@ from dspy.teleprompt.gepa import instruction_proposal
 from dspy.teleprompt.gepa.instruction_proposal import MultiModalInstructionProposer
 from dspy.utils.callback import BaseCallback
 
+from dspy_gepa.core.rollout import Step
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest
 from dspy_gepa.errors import WrongType
 from dspy_gepa.models.asking import language_model
 from dspy_gepa.models.media import revived, spoken
 from dspy_gepa.reflect.answers import side_by_side
-from dspy_gepa.reflect.records import ComponentCall, EvidenceRecord, records_of
+from dspy_gepa.reflect.records import EvidenceRecord, records_of
 from dspy_gepa.values.media import without_base64
 
 __all__ = [
@@ -162,9 +163,7 @@ class CustomProposer:
                 dataset[component] = [self._example(*pair, structure) for pair in called]
         return dataset
 
-    def _example(
-        self, record: EvidenceRecord, call: ComponentCall, structure: str
-    ) -> dict[str, Any]:
+    def _example(self, record: EvidenceRecord, call: Step, structure: str) -> dict[str, Any]:
         feedback = _feedback(record)
         outputs: str | dict[str, Any]
         if call.reply:
@@ -292,11 +291,12 @@ def check_keywords(
         raise WrongType(f"The {argument} takes {signature}: {error}. {needed}{hint}") from None
 
 
-def _fullest_first(record: EvidenceRecord) -> Sequence[ComponentCall]:
+def _fullest_first(record: EvidenceRecord) -> Sequence[Step]:
     """The calls of one rollout in order; those that carry on a conversation, the last first."""
-    values = [value for call in record.calls for value in call.inputs.values()]
+    calls = [call for _, call in record.calls]
+    values = [value for call in calls for value in call.inputs.values()]
     is_conversation = any(isinstance(value, dspy.History) for value in values)
-    return record.calls[::-1] if is_conversation else record.calls
+    return calls[::-1] if is_conversation else calls
 
 
 def _feedback(record: EvidenceRecord) -> str:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dspy_gepa.compilation.allowance import UnionMerge
+from dspy_gepa.core.union import union
 from dspy_gepa.reflect.rules import Rules
-from dspy_gepa.reflect.union import UnionMerge, union
 
 LINES = st.lists(st.sampled_from(["Be brief.", "- a", "- b", "", "```", "---"]), max_size=7)
 TEXTS = LINES.map("\n".join)

@@ -6,29 +6,11 @@ members with one component each, which learned different things, have no other w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from dspy_gepa.reflect.rules import Rules
-
-__all__ = ["UnionMerge", "union"]
-
-
-@dataclass(frozen=True, slots=True)
-class UnionMerge:
-    """A `TextMerge` that keeps what both members learned, where that breaks no rule."""
-
-    components: Collection[str]
-    """Those that are prose. A source made of two is none, and a description is one sentence."""
-    rules: Rules = field(repr=False)
-
-    def __call__(self, component: str, origin: str, better: str, other: str) -> str:
-        """The union of both texts; the better one where there is none that may be used."""
-        if component not in self.components:
-            return better
-        judged = self.rules.judged(component, better, union(origin, better, other))
-        return better if judged.reason else judged.text
+__all__ = ["union"]
 
 
 def union(origin: str, one: str, other: str) -> str:
