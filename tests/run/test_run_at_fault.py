@@ -68,6 +68,23 @@ class Stateful(Plain):
         return {key: value for key, value in vars(self).items() if key != "left_out"}
 
 
+class Filled(Plain):
+    """Is no dictionary and is filled like one when it is made anew."""
+
+    def __reduce__(self):
+        return (Filled, (), None, None, iter(vars(self).items()))
+
+    def __setitem__(self, name, value):
+        vars(self)[name] = value
+
+
+class Wrong:
+    """Does not say from what it is made anew."""
+
+    def __reduce__(self):
+        return (Plain, None)
+
+
 class Reduced(Plain):
     """Is made anew from its arguments."""
 
@@ -123,6 +140,7 @@ class Reduced(Plain):
         (functools.partial(print, sep=LOCK), ".keywords['sep']"),
         (Stateful(left_out=LOCK, inner=Plain(lock=LOCK)), ".inner.lock"),
         (Reduced(lock=LOCK, connection=LOCK), ".connection"),
+        (Filled(number=1, lock=LOCK), "['lock']"),
     ],
 )
 def test_what_cannot_be_sent_is_named(value, place):
@@ -146,3 +164,9 @@ def test_what_cannot_be_sent_is_named(value, place):
 def test_what_can_be_sent_is_sent(value):
     """Also if something in reach of it, that is left behind, cannot."""
     assert form_sent(value, "The program")
+
+
+def test_what_says_wrongly_how_it_is_made_is_named():
+    """As what cannot be sent is: the mistake is the class's, and not that of who reads it."""
+    with pytest.raises(SettingsError, match=r"^The program\.part \([\w.]*Wrong\) cannot be sent"):
+        form_sent(Plain(part=Wrong()), "The program")

@@ -1,6 +1,7 @@
 """The loop: listeners, interrupts and breakdowns."""
 
 import threading
+from collections import Counter
 from dataclasses import replace
 from functools import reduce
 
@@ -11,7 +12,14 @@ from dspy_gepa.core.events import Ended, Issued, RolledOut
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.search import evolve, start
 from dspy_gepa.core.state import Settings
-from dspy_gepa.core.work import ReflectionRequest, RequestFailure, RolloutRequest
+from dspy_gepa.core.work import (
+    ReflectionAnswer,
+    ReflectionRequest,
+    RequestFailure,
+    RolloutAnswer,
+    RolloutRequest,
+    Stop,
+)
 from dspy_gepa.run.loop import RunOutcome, run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.run.threads import ThreadedExecutor
@@ -73,6 +81,67 @@ def test_each_request_is_submitted_once():
     assert len(executor.submitted) == len(set(executor.submitted))
     rollouts = [key for key in executor.submitted if isinstance(key, RolloutKey)]
     assert set(rollouts) == set(finish.state.known)
+
+
+@pytest.mark.parametrize("reflects_beside", [False, True])
+def test_no_more_runs_at_once_than_there_are_slots(reflects_beside):
+    """Reflections take none of them where the executor says so, and are then begun at once."""
+    running, most = Counter(), Counter()
+
+    class Counting(VirtualTimeExecutor):
+        def submit(self, request):
+            running[isinstance(request, ReflectionRequest)] += 1
+            most["rollouts"] = max(most["rollouts"], running[False])
+            most["all"] = max(most["all"], running.total())
+            super().submit(request)
+
+        def next_answer(self, timeout_seconds=None):
+            answer = super().next_answer(timeout_seconds)
+            running[isinstance(answer, ReflectionAnswer)] -= 1
+            return answer
+
+    executor = Counting(WORLD, 2, lambda request: 1.0 + isinstance(request, ReflectionRequest))
+    executor.reflects_beside = reflects_beside
+    run_loop(begin(), executor)
+    assert most["rollouts"] == 2
+    assert (most["all"] > 2) == reflects_beside
+
+
+def test_an_answer_that_comes_after_its_loss_is_not_asked_for_again():
+    """A cluster that begins lost work again tells of the loss first: what was lined up once more
+    is not carried out a second time."""
+
+    class Late(SerialExecutor):
+        held = None
+        losses = 3
+
+        def next_answer(self, timeout_seconds=None):
+            if self.held is not None:
+                answer, self.held = self.held, None
+                return answer
+            answer = super().next_answer(timeout_seconds)
+            if not self.losses or not isinstance(answer, RolloutAnswer):
+                return answer
+            self.losses, self.held = self.losses - 1, answer
+            lost = {"rollouts": 1, "metric_calls": 1, "is_of_process": True}
+            return RequestFailure(answer.key, "lost", is_lasting=False, **lost)
+
+        @property
+        def in_flight(self):
+            return super().in_flight + (self.held is not None)
+
+    witness = Witness(WORLD)
+    state = run_loop(begin(), Late(witness)).state
+    assert state.lost.rollouts > 0
+    assert len(witness.rolled_out) == len(set(witness.rolled_out))
+
+
+def test_what_an_executor_was_told_ends_the_run():
+    """Whoever told it, from whatever thread."""
+    executor = SerialExecutor(WORLD)
+    executor.interrupt(Stop("enough"))
+    finish = run_loop(begin(), executor)
+    assert (finish.state.ending, finish.is_stopped) == ("enough", True)
 
 
 @pytest.mark.parametrize("wait", [1, 2, 7, 20, 33])
