@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -60,8 +60,10 @@ __all__ = [
     "by_our_clock",
     "by_ours",
     "by_reference",
+    "committed",
     "draw",
     "score_at",
+    "settings_in",
 ]
 
 UNSEEN = 400
@@ -516,20 +518,27 @@ def by_ours(
     limit = int(cost) if metric_calls is None else metric_calls
     settings = change(settings_in(world, metric_calls=limit, seed=seed, **given))
     points = [Point(0, 0, task.expected(task.student), task.student)]
-    worker = Worker(task)
-    state = start(settings, task.student)
+    for state in committed(settings, task, cost=cost, factor=factor):
+        points.append(_point(task, state, points))
+    return points
+
+
+def committed(
+    settings: Settings, task: Simulated, *, cost: float, factor: float
+) -> Iterator[RunState]:
+    """The state after every commit of our search, until so much was spent."""
+    worker, state = Worker(task), start(settings, task.student)
     answers: list[Answer | None] = [None]
     while answers:
         for answer in answers:
             for event in decisions(state, answer):
                 state = evolve(state, event)
                 if isinstance(event, Committed):
-                    points.append(_point(task, state, points))
+                    yield state
         tally = state.tally
         if tally.metric_calls + factor * tally.reflection_calls > cost:
             break
         answers = [worker(request) for request in requests(state)]
-    return points
 
 
 def _point(task: Simulated, state: RunState, points: Sequence[Point]) -> Point:

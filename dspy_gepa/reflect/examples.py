@@ -207,10 +207,12 @@ def _surroundings(record: EvidenceRecord, value_limit: int) -> list[str]:
     lines = []
     if record.inputs:
         lines.append(f"The program was given {_aside(record.inputs, limit)}")
-    steps = [_line(place, turn, limit) for place, turn in enumerate(record.turns, start=1)]
-    if (more := len(steps) - _MOST_TURNS) > 0:
-        steps[_MOST_TURNS // 2 : -(_MOST_TURNS // 2)] = [left_out(more, "steps")]
-    lines += steps
+    turns = list(enumerate(record.turns, start=1))
+    ends = _MOST_TURNS // 2
+    left = turns[ends:-ends] if len(turns) > _MOST_TURNS else []
+    shown = turns[:ends] + turns[-ends:] if left else turns
+    steps = [_line(place, turn, limit) for place, turn in shown]
+    lines += [*steps[:ends], left_out(len(left), "steps"), *steps[ends:]] if left else steps
     if record.outputs:
         lines.append(f"The program answered {_aside(record.outputs, limit)}")
     return ["Around this step:\n" + "\n".join(lines)] if lines else []

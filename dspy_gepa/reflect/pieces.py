@@ -36,6 +36,8 @@ _FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
 _YAML_FIELD = re.compile(
     r"([\w -]+):[ \t]*(?:([|>])[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)|([^\n]*)(?:\n+|\Z))"
 )
+_MOST_LEVELS = 9
+"""Of elements in elements. Our choice: wrappers have three, and what nests more is a document."""
 _RUN = 12
 """Bytes in a row that two texts share because one goes on from the other: two words of English,
 four characters of Chinese."""
@@ -121,8 +123,11 @@ def _goes_on(current: str, piece: Piece) -> bool:
     return is_whole and _inherited(current, piece.text) >= _LEAST_INHERITED
 
 
-def pieces_of(answer: str) -> list[Piece]:
-    """What a reply sets apart, in order: fields, else elements, else fences."""
+def pieces_of(answer: str, levels: int = _MOST_LEVELS) -> list[Piece]:
+    """What a reply sets apart, in order: fields, else elements, else fences.
+
+    Of an element around others they are taken, down to so many levels.
+    """
     fenced = list(fences(answer))
     whole = [one for one in elements(answer) if one.is_opened and one.is_closed]
     alone = whole[0].text if len(whole) == 1 else answer
@@ -133,7 +138,8 @@ def pieces_of(answer: str) -> list[Piece]:
         texts = [trimmed(one.text) for one in whole]
         inner = [elements(text) for text in texts]
         if any(inner):  # elements beside text in one of them leave open which is meant
-            return pieces_of(texts[0]) if len(inner) == 1 and inner[0][0].start == 0 else []
+            is_around = levels and len(inner) == 1 and inner[0][0].start == 0
+            return pieces_of(texts[0], levels - 1) if is_around else []
         return [Piece(one.name, unfenced(text)) for one, text in zip(whole, texts, strict=True)]
     has_talk = any(answer.strip() != answer[start:end] for _, _, start, end in fenced)
     return [

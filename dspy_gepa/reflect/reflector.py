@@ -102,21 +102,20 @@ class Reflector:
                 replaces the feedback on the whole rollout.
         """
         self.room.narrow(request.room)
+        question = _Question(self, request, request.components, descriptions, feedback)
+        calls: list[Callable[[], ReflectionAnswer]]
         if request.repairs:
             calls = [
-                partial(_Question(self, request, r.components).repaired, r, descriptions, feedback)
-                for r in request.repairs
+                partial(question.about(repair.components).repaired, repair)
+                for repair in request.repairs
             ]
         else:
             alone = self.templates if self.is_joint else request.components
             together = tuple(name for name in request.components if name not in alone)
-            joint = _Question(self, request, together)
+            joint = question.about(together)
             groups = joint.parts if request.asks_apart and together else [together] * bool(together)
             groups += [(name,) for name in request.components if name in alone]
-            calls = [
-                partial(_Question(self, request, group).first, descriptions, feedback)
-                for group in groups
-            ]
+            calls = [question.about(group).asked for group in groups]
         return joined(request, side_by_side(calls))
 
 
@@ -127,6 +126,14 @@ class _Question:
     how: Reflector
     request: ReflectionRequest
     components: tuple[str, ...]
+    descriptions: Mapping[str, str]
+    feedback: Mapping[str, Mapping[int, str]]
+    is_in_sight: bool = True
+    """Whether the current texts are shown."""
+
+    def about(self, components: tuple[str, ...]) -> _Question:
+        """The same about other components."""
+        return replace(self, components=components)
 
     @property
     def current(self) -> dict[str, str]:
@@ -146,33 +153,16 @@ class _Question:
         one = self.components[self.request.ticket % len(self.components)]
         return [(one,)] if self.how.counts_calls else [(name,) for name in self.components]
 
-    def first(
-        self,
-        descriptions: Mapping[str, str],
-        feedback: Mapping[str, Mapping[int, str]],
-        *,
-        is_last: bool = False,
-    ) -> ReflectionAnswer:
-        """What is answered to the evidence; read as a second answer is if nobody asks again."""
-        context = partial(self.context, descriptions)
-        return self.asked(self.template, context, feedback, is_last=is_last)
-
-    def repaired(
-        self,
-        repair: Repair,
-        descriptions: Mapping[str, str],
-        feedback: Mapping[str, Mapping[int, str]],
-    ) -> ReflectionAnswer:
+    def repaired(self, repair: Repair) -> ReflectionAnswer:
         """What is answered to the question about a reply that could not be used."""
         if repair.is_apart:
-            return self.first(descriptions, feedback, is_last=True)
+            return self.asked(is_last=True)
         if repair.faults == (same(self.components),):
             # A model that repeats the text that it sees repeats it again, whatever it is told
             # (measured with 1.5 billion parameters): it is asked for an addition, without it.
-            adding = replace(self, how=replace(self.how, adds=True, templates={}))
-            context = partial(adding.context, {}, in_sight=False)
-            return adding.asked(ADDITION, context, {}, is_last=True)
-        _, form = self._prompt(self.template, partial(self.context, {}), {})
+            how = replace(self.how, template=ADDITION, templates={}, is_joint=False, adds=True)
+            return replace(self, how=how, descriptions={}, is_in_sight=False).asked(is_last=True)
+        _, form = self._prompt()
         current = headed({name: sendable(text) for name, text in self.current.items()})
         prompt = REPAIR.format(
             problems="\n".join(f"- {self._named(fault)}" for fault in repair.faults),
@@ -187,19 +177,14 @@ class _Question:
         answer = recorded(answer, self.components, prompt, reply)
         if not all(self._is_nameless(each, form) for each in (repair.reply, reply.text)):
             return answer
-        calls = [
-            partial(replace(self, components=one).first, descriptions, feedback, is_last=True)
-            for one in self.parts
-        ]
+        calls = [partial(self.about(one).asked, is_last=True) for one in self.parts]
         apart = joined(self.request, side_by_side(calls))
         exchanges = (*answer.exchanges, *apart.exchanges)
         return replace(apart, lm_calls=apart.lm_calls + 1, naming=-1, exchanges=exchanges)
 
-    def context(
-        self, descriptions: Mapping[str, str], form: Form, *, in_sight: bool = True
-    ) -> PromptContext:
-        """What is said of the components, with their current texts or without."""
-        how, current = self.how, self.current
+    def context(self, form: Form) -> PromptContext:
+        """What is said of the components."""
+        how, current, descriptions = self.how, self.current, self.descriptions
         limits: list[str] = []
         for name, text in current.items():
             requirements = how.rules.told(name, text, adds=how.adds)
@@ -213,7 +198,7 @@ class _Question:
             shared, described = split_shared(described)
             description = "\n\n".join(filter(None, [shared, headed(described)]))
         return PromptContext(
-            instruction=instruction if in_sight else "",
+            instruction=instruction if self.is_in_sight else "",
             description=description,
             lessons=[lesson_in_words(lesson) for lesson in self.request.lessons],
             references=how.references,
@@ -233,16 +218,12 @@ class _Question:
             self.components, edits=self._offers_edits, unchanged_if=self.how.unchanged_if
         )
 
-    def asked(
-        self,
-        template: Template,
-        context_with: Callable[[Form], PromptContext],
-        feedback: Mapping[str, Mapping[int, str]],
-        *,
-        is_last: bool = False,
-    ) -> ReflectionAnswer:
-        """What is answered to a prompt of this template, which the model is able to read."""
-        prompt, form = self._prompt(template, context_with, feedback)
+    def asked(self, *, is_last: bool = False) -> ReflectionAnswer:
+        """What is answered to the evidence, in a prompt which the model is able to read.
+
+        It is read as a second answer is if nobody asks again.
+        """
+        prompt, form = self._prompt()
         calls = 0
         while not isinstance(prompt, TooLong):
             calls += 1
@@ -252,7 +233,7 @@ class _Question:
                 # It is not known beforehand how much the model can read: half as much is asked, in
                 # place of a repair, and in all that follows.
                 self.how.room.narrow(len(prompt.text) // 2)
-                prompt, form = self._prompt(template, context_with, feedback)
+                prompt, form = self._prompt()
                 if calls == 2:
                     raise
             else:
@@ -275,38 +256,33 @@ class _Question:
         """
         if len(self.components) == 1 or read_reply(reply, self.current, form).texts:
             return False
-        alone = replace(self, components=self.components[:1])
+        alone = self.about(self.components[:1])
         return bool(read_reply(reply, alone.current, form, is_second=True).texts)
 
-    def _prompt(
-        self,
-        template: Template,
-        context_with: Callable[[Form], PromptContext],
-        feedback: Mapping[str, Mapping[int, str]],
-    ) -> tuple[Prompt | TooLong, Form]:
+    def _prompt(self) -> tuple[Prompt | TooLong, Form]:
         """The prompt, and the form in it: its marks stand nowhere else in the prompt."""
         how, limits = self.how, self.how.room.within(self.how.limits)
         records = records_of(
             self.request,
             self.components,
-            feedback=feedback,
+            feedback=self.feedback,
             perfect_score=how.perfect_score,
             calls_per_record=limits.calls_per_record,
             shows_unparsed=how.shows_unparsed,
             contrasts=_CONTRASTS if self.is_diagnosis else 0,
         )
         for form in map(Form, itertools.count(1)):
-            context = context_with(form)
+            context = self.context(form)
             if not records and how.page is None:
                 return TooLong("no rollout of the evidence called it"), form
             if how.page is not None:
-                asked = Asked(self.request, self.components, context, feedback, template, limits)
-                prompt = how.page(asked)
+                asked = (self.components, context, self.feedback, self.template, limits)
+                prompt = how.page(Asked(self.request, *asked))
             else:
                 prompt = render(
                     records,
                     context,
-                    template=template,
+                    template=self.template,
                     limits=limits,
                     count_tokens=how.count_tokens,
                     media_kind=how.media_kind,

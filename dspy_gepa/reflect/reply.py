@@ -99,6 +99,9 @@ def read_reply(
     if answer is None:
         return Reading(problems={"": "it was cut off while it was still reasoning"})
     marked = _blocks(answer, form) or _blocks(html.unescape(answer), form)
+    if not marked and is_prose:
+        inside = (_blocks(piece.text, form) for piece in pieces_of(answer))
+        marked = next(filter(None, inside), [])
     kept = [one for one in marked if one.name == "new_text" and form.is_no_change(one.text)]
     blocks = [block for block in marked if block.is_opened and block not in kept]
     words = {block.name: trimmed(block.text) for block in blocks if block.is_closed}
@@ -111,14 +114,8 @@ def read_reply(
         texts, problems[""] = {}, f"{where}, so it is unclear what ends where"
     if texts or problems or "no_change" in words or kept:
         return Reading(texts, problems, not (texts or problems), diagnosis, lesson)
-    if not blocks and unmarked is None:
-        for piece in pieces_of(answer):
-            if form.mark("new_text")[:-1] in piece.text:
-                return read_reply(
-                    piece.text, current, form, is_truncated=is_truncated, is_second=is_second
-                )
-        unmarked = partial(in_other_form, is_second=is_second)
-    found = {} if blocks or unmarked is None else unmarked(answer, current)
+    unmarked = unmarked or partial(in_other_form, is_second=is_second)
+    found = {} if blocks else unmarked(answer, current)
     texts = {name: text for name, text in found.items() if not unusable(text, is_prose=is_prose)}
     if texts:
         return Reading(texts)

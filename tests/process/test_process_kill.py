@@ -1,7 +1,6 @@
 """What survives the process: real kills, two writers, a full disk.
 
-Children are forked from a process that has imported everything and does nothing else, because a
-fresh start takes seconds. How many are killed is set by the profile of the suite.
+How many are killed is set by the profile of the suite.
 """
 
 import contextlib
@@ -9,14 +8,11 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-import dspy_gepa
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.search import start
@@ -30,7 +26,6 @@ from dspy_gepa.testing.worlds import RuleWorld
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills are told apart by signals")
 
 KILLS = 200 if os.environ.get("DSPY_GEPA_TESTS") == "thorough" else 20
-ROOT = Path(dspy_gepa.__file__).parents[1]
 SETTINGS = {
     "train": tuple(range(6)),
     "validation": tuple(range(4, 12)),
@@ -38,7 +33,7 @@ SETTINGS = {
     "window": 3,
 }
 
-NURSERY = """
+LIFE = """
 import os, socket
 import resource, shutil, sys
 from dataclasses import dataclass
@@ -62,20 +57,10 @@ def manifest(world, settings):
                     first=settings.first_examples,
                     limits={"metric_calls": settings.limits.metric_calls})
 
-control = socket.socket(fileno=0)
-while True:
-    code, (descriptor, *_), _, _ = socket.recv_fds(control, 100_000, 1)
-    if not code:
-        break
-    child = os.fork()
-    if child == 0:
-        with socket.socket(fileno=descriptor) as parent:
-            parent.sendall(f"{os.getpid():10}".encode())
-            exec(code.decode(), {**globals(), "parent": parent})
-        os._exit(0)
-    os.close(descriptor)
-    os.waitpid(child, 0)
+parent = socket.socket(socket.AF_UNIX)
+parent.connect(sys.argv[1])
 """
+"""How each child begins: with what it needs, and a line to this process."""
 
 RUN = """
 settings = Settings(**{settings!r}, seed={seed})
@@ -103,36 +88,41 @@ parent.sendall(b"e")
 
 
 class Nursery:
-    """A process that forks children, one at a time, and hands out a line to each."""
+    """Begins children, and hands out a line to each."""
 
-    def __init__(self):
-        self._control, end = socket.socketpair()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with end:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", NURSERY], stdin=end, env=environment
-            )
+    def __init__(self, warm_python, address):
+        self._warm_python, self._address = warm_python, address
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(address)
+        self._listening.listen()
+        self._listening.settimeout(600)
 
     def child(self, code):
-        """A new child that runs this: its id, and the line to it."""
-        line, end = socket.socketpair()
+        """A new child that runs this, and the line to it."""
+        running = self._warm_python.begin(LIFE + code, self._address)
+        line, _ = self._listening.accept()
         line.settimeout(600)
-        with end:
-            socket.send_fds(self._control, [code.encode()], [end.fileno()])
-        return int(line.recv(10)), line
+        return running, line
 
     def close(self):
-        """End it."""
-        self._control.close()
-        self._process.wait(60)
+        """No more are begun."""
+        self._listening.close()
 
 
 @pytest.fixture(scope="module")
-def nursery():
+def nursery(warm_python):
     """One nursery for all tests."""
-    made = Nursery()
-    yield made
-    made.close()
+    # Not pytest's own directory, whose name is too long for an address.
+    with tempfile.TemporaryDirectory() as folder:
+        made = Nursery(warm_python, str(Path(folder) / "line"))
+        yield made
+        made.close()
+
+
+def killed(running):
+    """Kill a child, and wait until its end has come and what it locked is free."""
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
 
 
 def said(line):
@@ -160,8 +150,8 @@ def life(nursery, code, threads, answers, spins):
             if answers <= 0:
                 for _ in range(spins):
                     pass
-                os.kill(child, signal.SIGKILL)
-                # Until its end has come and the lock is free; what it said before is still here.
+                killed(child)
+                # What it said before is still here.
                 with contextlib.suppress(ConnectionError):
                     return "e" in said(line)
                 return False
@@ -218,17 +208,16 @@ except JournalError as error:
 def test_a_second_process_is_told_who_writes(tmp_path, nursery, meanwhile):
     """Two writers do not share a directory, also when the first one has read it; the first is
     named, and is not disturbed. When it is killed the directory is free at once."""
-    path, others = tmp_path / "run", Nursery()
+    path = tmp_path / "run"
     first, line = nursery.child(holding(path, meanwhile))
     assert line.recv(5) == b"holds"
-    _, other_line = others.child(holding(path))
-    assert f"in use by process {first} on" in said(other_line)
-    os.kill(first, signal.SIGKILL)
+    _, other_line = nursery.child(holding(path))
+    assert f"in use by process {first.pid} on" in said(other_line)
+    killed(first)
     assert said(line) == ""
-    _, other_line = others.child(holding(path))
+    _, other_line = nursery.child(holding(path))
     assert other_line.recv(5) == b"holds"
     other_line.close()
-    others.close()
 
 
 FORKED = """
@@ -245,24 +234,21 @@ FORKED = """
 def test_what_a_run_has_forked_holds_nothing(tmp_path, nursery):
     """Its child neither owns the directory nor gives it away; when the run is killed the directory
     is free, although the child lives on."""
-    others = Nursery()
     first, line = nursery.child(holding(tmp_path, FORKED.strip()))
     told = b""
     while b"holds" not in told or b"another log_dir" not in told:
         told += line.recv(10_000)
-    assert f"in use by process {first} on".encode() in told
-    _, other_line = others.child(holding(tmp_path))
-    assert f"in use by process {first} on" in said(other_line)
-    os.kill(first, signal.SIGKILL)
-    # The nursery makes it when the first one is dead.
+    assert f"in use by process {first.pid} on".encode() in told
+    _, other_line = nursery.child(holding(tmp_path))
+    assert f"in use by process {first.pid} on" in said(other_line)
+    killed(first)
     second, second_line = nursery.child(holding(tmp_path))
     assert second_line.recv(5) == b"holds"
-    _, other_line = others.child(holding(tmp_path))
-    assert f"in use by process {second} on" in said(other_line)
+    _, other_line = nursery.child(holding(tmp_path))
+    assert f"in use by process {second.pid} on" in said(other_line)
     line.shutdown(socket.SHUT_WR)
     assert said(line) == ""
     second_line.close()
-    others.close()
 
 
 @pytest.mark.parametrize("room", [40, 5_000, 30_000])

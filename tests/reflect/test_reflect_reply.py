@@ -439,6 +439,10 @@ def test_any_reply_is_read_or_asked_about(reply, has_several):
         "<new_text>\n" * 5_000 + "</new_text>\n" * 5_000,
         "<answer>\n" * 30_000,
         "<answer>" + "</answer>" * 30_000,
+        "<a>\n<b>\n" * 3_000 + "</b>\n</a>\n" * 3_000,
+        "\n".join("`" * n for n in range(600, 2, -1))
+        + "\nSee <new_text>\n"
+        + "\n".join("`" * n for n in range(3, 601)),
         "<|channel|>analysis" * 9_000,
         "\n***" * 60_000,
         "[[ ## x ## ]]\n" * 9_000,
