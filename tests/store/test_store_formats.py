@@ -18,6 +18,7 @@ from dspy_gepa.core.work import Exchange, ReflectionAnswer, ReflectionKey
 from dspy_gepa.store.blobs import Blobs
 from dspy_gepa.store.codec import FORMAT, encode
 from dspy_gepa.store.contents import SEAL, StoredSession, read_journal
+from dspy_gepa.store.journal import Journal
 from dspy_gepa.store.run_dir import read_run
 from dspy_gepa.store.secret import Redactor
 from dspy_gepa.story.stored import stored_story
@@ -120,6 +121,20 @@ def test_a_run_of_an_older_format_is_carried_on(tmp_path, run, version, lines):
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:lines]))
     assert outcome(carried_on(folder, WORLD)) == outcome(run[1])
     assert outcome(read_run(folder).state) == outcome(run[1])
+
+
+def test_a_run_without_times_can_be_taken_back_to_its_beginning(tmp_path, run):
+    """Its answers count as if they had come when that was done."""
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    path, blobs = folder / "events.jsonl", Blobs(folder / "blobs")
+    as_format(5, path)
+    stored = read_journal(path, blobs, Redactor())
+    answers = [event for event in stored.events if isinstance(event, RolledOut)][:3]
+    journal = Journal(path, stored, stored.fingerprint, blobs, Redactor(), now=lambda: 1000.0)
+    journal.reopen(0, answers)
+    journal.close()
+    found = read_journal(path, blobs, Redactor())
+    assert (found.events, found.times) == (answers, [1000.0] * 3)
 
 
 def test_what_format_6_wrote_is_read():

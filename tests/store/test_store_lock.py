@@ -82,6 +82,26 @@ def test_a_lock_of_another_process_is_seen(tmp_path):
     assert not is_held(path)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+def test_a_forked_process_has_none_of_the_locks(tmp_path):
+    """They are its parent's; when that one is through, it may take them itself."""
+    path = tmp_path / "run.lock"
+    held = Lock(path)
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        try:
+            os.read(reading, 1)
+            Lock(path).close()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    held.close()
+    os.write(writing, b"!")
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(reading)
+    os.close(writing)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there no lock can be shared")
 def test_those_who_look_do_not_see_each_other(tmp_path):
     """One that is looking at this moment is no run."""
