@@ -53,7 +53,8 @@ def breakdown(state: RunState) -> Breakdown | None:
 def _has_no_objectives(state: RunState) -> bool:
     """Whether the seed was scored and got none; an answer that failed was not scored."""
     seed = state.validated(state.members[0].candidate) if state.members else ()
-    return not state.objectives and not all(each is None or each.failure for each in seed)
+    scored = [rollout for rollout in seed if rollout is not None and not rollout.failure]
+    return bool(scored) and not any(rollout.objectives for rollout in scored)
 
 
 def _from_the_start(state: RunState) -> Breakdown | None:

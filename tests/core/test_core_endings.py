@@ -12,7 +12,8 @@ from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import ReflectionAnswer
 from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
-from dspy_gepa.testing.worlds import RuleWorld
+from dspy_gepa.testing.orders import OrderedExecutor, newest_first
+from dspy_gepa.testing.worlds import ChanceWorld, RuleWorld
 
 
 class Repeating(RuleWorld):
@@ -96,3 +97,22 @@ def test_a_text_that_is_rejected_meanwhile_does_not_pass_beside():
         "rejected",
         "accepted",
     ]
+
+
+def test_a_metric_that_scores_objectives_is_not_said_to_score_none():
+    """Where the program fails on the seed's first validation example, and the metric has scored
+    another one that was run ahead."""
+    world = ChanceWorld(words=1, silence=0.0, refusal=0.0, crashes=0.5, objectives=("clear",))
+    settings = Settings(
+        train=(0,),
+        validation=(0, 1, 2, 3, 4),
+        limits=Limits(proposals=2),
+        rungs=ValidationSchedule(seed=1, first=1, step=1, pace=1.0, head_start=0),
+        window=3,
+        frontier="objective",
+        skip_perfect_score=False,
+    )
+    assert world.rollout(world.student, 0).failure
+    executor = OrderedExecutor(world, newest_first)
+    state = run_loop(start(settings, world.student), executor).state
+    assert state.ending.startswith("the budget is used up: 2 of 2 proposals")
