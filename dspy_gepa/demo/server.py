@@ -38,7 +38,7 @@ class LocalModel:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Those by which a `dspy.LM` asks it, and not the cache."""
+        """What `dspy.LM` is given to ask this model, every time anew."""
         return {
             "model": self.model,
             "api_base": self.api_base,
