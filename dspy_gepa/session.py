@@ -12,7 +12,7 @@ import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -69,7 +69,7 @@ class RunIdentity:
     described: Mapping[str, object] = field(default_factory=dict)
     """What else tells the run from another."""
     roots: Mapping[str, object] = field(default_factory=dict)
-    """Name to object, of all that may hold secrets beside the models."""
+    """Name to object, of all that may hold secrets."""
     follows_budget: tuple[str, ...] = ()
     """Settings that follow from the budget, so that they may differ when a run is carried on."""
     sides: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = ()
@@ -115,7 +115,7 @@ def run_directory(
         path,
         manifest,
         adopt=[*adopted, *identity.follows_budget],
-        secrets=credentials(os.environ, {"models": identity.models, **identity.roots}),
+        secrets=credentials(os.environ, identity.roots),
         **identity.output_forms,
     )
     if identity.sides:
@@ -130,6 +130,7 @@ def run(
     executor: Callable[[RunState], Executor],
     *,
     run_dir: RunDir | None = None,
+    roots: Mapping[str, object],
     keeper: Callable[[RunDir], Observer],
     observers: Iterable[Observer] = (),
     stoppers: Sequence[Stopper] = (),
@@ -144,6 +145,7 @@ def run(
         seed: The texts to start from.
         executor: Makes what carries requests out, given the state to carry on from.
         run_dir: Where it is kept; carried on from there if something is in it.
+        roots: As in `RunIdentity`.
         keeper: Makes the observer that keeps the best so far in the run directory.
         observers: Are told of every event.
         stoppers: May end it after a proposal.
@@ -165,8 +167,14 @@ def run(
             state, beginnings = run_dir.resumed(settings, trial_calls=trial_calls), run_dir.journal
             listeners.append(run_dir.journal)
             all_observers.append(keeper(run_dir))
-        redact = run_dir.redact if run_dir is not None else Redactor(credentials(os.environ))
-        telling.begun_with(state, run_dir, redact.hidden)
+
+        @cache  # only some observers ask for it, and it takes time
+        def redactor() -> Redactor:
+            if run_dir is not None:
+                return run_dir.redact
+            return Redactor(credentials(os.environ, roots))
+
+        telling.begun_with(state, run_dir, lambda values: redactor().hidden(values))
         fan_out = FanOut(all_observers)
         closing.callback(fan_out.close)
         carrying_out = executor(state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -136,17 +136,24 @@ class Compilation:
             sides=tuple(map(sides_of, task.table.searched))
             if config.execution.log_examples
             else (),
-            roots={
-                "program": task.student,
-                "metric": task.score,
-                "arguments": config.arguments,
-                "demos": task.demos,
-            },
+            roots=self._roots,
             # By default the window follows from the budget, which may have been raised.
             follows_budget=() if config.search.window else ("settings.window",),
             output_forms={"stored_output": outputs.stored, "restored_output": outputs.restored},
         )
         return run_directory(config.execution.directory, self.settings, identity)
+
+    @property
+    def _roots(self) -> Mapping[str, object]:
+        """Name to object, of all that may hold secrets."""
+        task = self.task
+        return {
+            "models": models_of(task),
+            "program": task.student,
+            "metric": task.score,
+            "arguments": task.config.arguments,
+            "demos": task.demos,
+        }
 
     def searched(
         self,
@@ -174,6 +181,7 @@ class Compilation:
                 task.seed,
                 lambda state: runner.executor(self._ready(worker, state), task.student),
                 run_dir=run_dir,
+                roots=self._roots,
                 keeper=lambda kept: BestKeeper(kept, task.student),
                 observers=observers_for(task.config, task.customization.callbacks, progress),
                 telling=progress.telling,

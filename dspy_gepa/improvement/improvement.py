@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -101,10 +101,8 @@ class Improvement:
             SettingsError: a limit is asked for that cannot be kept; nothing was written.
             JournalError: the directory holds another run, or cannot be used.
         """
-        reflection_lm = self.config.reflection.reflection_lm
-        models = {"program": dspy.settings.lm, "reflection": reflection_lm}
         try:
-            check_prices(self.config, models)
+            check_prices(self.config, self._models)
         except SettingsError as error:
             # What is given here by another name than to `GEPA`.
             raise SettingsError(str(error).replace("max_usd=", "max_cost=")) from None
@@ -112,12 +110,23 @@ class Improvement:
             seed=self.asked.seed,
             examples=tuple(map(digest, self.table.searched)),
             metric=self.asked.bound_evaluator.name,
-            models=models,
-            roots={"arguments": self.asked.arguments},
+            models=self._models,
+            roots=self._roots,
             # By default the window follows from the budget, which may have been raised.
             follows_budget=() if self.config.search.window else ("settings.window",),
         )
         return run_directory(self.config.execution.directory, self.settings, identity)
+
+    @property
+    def _models(self) -> Mapping[str, Any]:
+        """What each model is used for, and the model."""
+        reflection_lm = self.config.reflection.reflection_lm
+        return {"program": dspy.settings.lm, "reflection": reflection_lm}
+
+    @property
+    def _roots(self) -> Mapping[str, object]:
+        """Name to object, of all that may hold secrets."""
+        return {"models": self._models, "arguments": self.asked.arguments}
 
     @contextmanager
     def evaluating(self) -> Iterator[Evaluate]:
@@ -147,6 +156,7 @@ class Improvement:
             asked.seed,
             lambda state: self._executor(evaluate, self.reflect, has_begun=bool(state.known)),
             run_dir=run_dir,
+            roots=self._roots,
             keeper=lambda kept: ArtifactKeeper(kept, is_lone=asked.is_lone),
             observers=observers_for(
                 self.config, self.callbacks, self.progress, has_range=has_range
