@@ -101,9 +101,8 @@ class Improvement:
             SettingsError: a limit is asked for that cannot be kept; nothing was written.
             JournalError: the directory holds another run, or cannot be used.
         """
-        models = self._models
         try:
-            check_prices(self.config, models)
+            check_prices(self.config, self._models)
         except SettingsError as error:
             # What is given here by another name than to `GEPA`.
             raise SettingsError(str(error).replace("max_usd=", "max_cost=")) from None
@@ -111,7 +110,7 @@ class Improvement:
             seed=self.asked.seed,
             examples=tuple(map(digest, self.table.searched)),
             metric=self.asked.bound_evaluator.name,
-            models=models,
+            models=self._models,
             roots=self._roots,
             # By default the window follows from the budget, which may have been raised.
             follows_budget=() if self.config.search.window else ("settings.window",),
