@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, partial
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 from dspy_gepa.core.budget import Limits
@@ -69,7 +70,7 @@ class RunIdentity:
     described: Mapping[str, object] = field(default_factory=dict)
     """What else tells the run from another."""
     roots: Mapping[str, object] = field(default_factory=dict)
-    """Name to object, of all that may hold secrets."""
+    """Name to object, of all that may hold secrets: models, a program, a metric, arguments."""
     follows_budget: tuple[str, ...] = ()
     """Settings that follow from the budget, so that they may differ when a run is carried on."""
     sides: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = ()
@@ -130,13 +131,13 @@ def run(
     executor: Callable[[RunState], Executor],
     *,
     run_dir: RunDir | None = None,
-    roots: Mapping[str, object],
     keeper: Callable[[RunDir], Observer],
     observers: Iterable[Observer] = (),
     stoppers: Sequence[Stopper] = (),
     on_state: Callable[[RunState], None] = lambda _state: None,
     telling: Telling | None = None,
     trial_calls: int = 0,
+    roots: Mapping[str, object] = MappingProxyType({}),
 ) -> RunOutcome:
     """Run a search to its end, whatever that is: see `check`.
 
@@ -145,7 +146,6 @@ def run(
         seed: The texts to start from.
         executor: Makes what carries requests out, given the state to carry on from.
         run_dir: Where it is kept; carried on from there if something is in it.
-        roots: As in `RunIdentity`.
         keeper: Makes the observer that keeps the best so far in the run directory.
         observers: Are told of every event.
         stoppers: May end it after a proposal.
@@ -153,10 +153,16 @@ def run(
             journal or the second Ctrl-C raises.
         telling: Keeps the story of it, for the observers and for the result.
         trial_calls: Calls of the metric beyond one that the first rollout may make.
+        roots: Name to object, of all that may hold secrets. A run directory knows them itself.
 
     Raises:
         JournalError: the run directory cannot be used.
     """
+
+    @cache  # looked for only if somebody sends something away
+    def redactor() -> Redactor:
+        return run_dir.redact if run_dir is not None else Redactor(credentials(os.environ, roots))
+
     state, beginnings = start(settings, seed), None
     listeners: list[Listener] = [lambda _event, new_state: on_state(new_state)]
     with ExitStack() as closing:
@@ -167,13 +173,6 @@ def run(
             state, beginnings = run_dir.resumed(settings, trial_calls=trial_calls), run_dir.journal
             listeners.append(run_dir.journal)
             all_observers.append(keeper(run_dir))
-
-        @cache  # only some observers ask for it, and it takes time
-        def redactor() -> Redactor:
-            if run_dir is not None:
-                return run_dir.redact
-            return Redactor(credentials(os.environ, roots))
-
         telling.begun_with(state, run_dir, lambda values: redactor().hidden(values))
         fan_out = FanOut(all_observers)
         closing.callback(fan_out.close)

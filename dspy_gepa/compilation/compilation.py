@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -143,18 +143,6 @@ class Compilation:
         )
         return run_directory(config.execution.directory, self.settings, identity)
 
-    @property
-    def _roots(self) -> Mapping[str, object]:
-        """Name to object, of all that may hold secrets."""
-        task = self.task
-        return {
-            "models": models_of(task),
-            "program": task.student,
-            "metric": task.score,
-            "arguments": task.config.arguments,
-            "demos": task.demos,
-        }
-
     def searched(
         self,
         runner: Runner,
@@ -181,14 +169,26 @@ class Compilation:
                 task.seed,
                 lambda state: runner.executor(self._ready(worker, state), task.student),
                 run_dir=run_dir,
-                roots=self._roots,
                 keeper=lambda kept: BestKeeper(kept, task.student),
                 observers=observers_for(task.config, task.customization.callbacks, progress),
                 telling=progress.telling,
                 stoppers=task.customization.stoppers,
                 on_state=on_state,
                 trial_calls=self.allowance.trial.metric_calls,
+                roots=self._roots,
             )
+
+    @property
+    def _roots(self) -> dict[str, object]:
+        """All that may hold secrets."""
+        task = self.task
+        return {
+            "models": models_of(task),
+            "program": task.student,
+            "metric": task.score,
+            "arguments": task.config.arguments,
+            "demos": task.demos,
+        }
 
     def _ready(self, worker: ProgramWorker, state: RunState) -> ProgramWorker:
         """The worker, with a metric that knows what was asked of it before this state.

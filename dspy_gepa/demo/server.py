@@ -38,7 +38,7 @@ class LocalModel:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `dspy.LM` is given to ask this model, every time anew."""
+        """Arguments for a `dspy.LM` that asks this model, and never the cache."""
         return {
             "model": self.model,
             "api_base": self.api_base,

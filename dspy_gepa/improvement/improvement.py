@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -117,17 +117,6 @@ class Improvement:
         )
         return run_directory(self.config.execution.directory, self.settings, identity)
 
-    @property
-    def _models(self) -> Mapping[str, Any]:
-        """What each model is used for, and the model."""
-        reflection_lm = self.config.reflection.reflection_lm
-        return {"program": dspy.settings.lm, "reflection": reflection_lm}
-
-    @property
-    def _roots(self) -> Mapping[str, object]:
-        """Name to object, of all that may hold secrets."""
-        return {"models": self._models, "arguments": self.asked.arguments}
-
     @contextmanager
     def evaluating(self) -> Iterator[Evaluate]:
         """What carries evaluations out, for as long as the run takes."""
@@ -156,14 +145,24 @@ class Improvement:
             asked.seed,
             lambda state: self._executor(evaluate, self.reflect, has_begun=bool(state.known)),
             run_dir=run_dir,
-            roots=self._roots,
             keeper=lambda kept: ArtifactKeeper(kept, is_lone=asked.is_lone),
             observers=observers_for(
                 self.config, self.callbacks, self.progress, has_range=has_range
             ),
             telling=self.progress.telling,
             stoppers=[*self.stoppers, nothing_scored],
+            roots=self._roots,
         )
+
+    @property
+    def _models(self) -> dict[str, Any]:
+        """What each model is used for, and the model."""
+        return {"program": dspy.settings.lm, "reflection": self.config.reflection.reflection_lm}
+
+    @property
+    def _roots(self) -> dict[str, object]:
+        """All that may hold secrets."""
+        return {"models": self._models, "arguments": self.asked.arguments}
 
     def _executor(self, evaluate: Evaluate, reflect: Reflect, *, has_begun: bool) -> Executor:
         execution = self.config.execution
