@@ -13,6 +13,7 @@ from dspy_gepa.result import RunResult
 from dspy_gepa.specialists.routing import Routing
 from dspy_gepa.store.outcome import keep_fields, kept_fields
 from dspy_gepa.store.run_dir import RunDir, StoredRun
+from dspy_gepa.values.plain import dataclass_from
 from dspy_gepa.verdict.finding import Verdict
 
 __all__ = ["concluded", "with_outcome"]
@@ -56,10 +57,10 @@ def with_outcome(result: RunResult, stored: StoredRun) -> RunResult:
         result,
         aggregates=tuple(fields["aggregates"]),
         demonstrations=fields["demonstrations"],
-        demo_tally=Tally(**fields["demo_tally"]),
-        further_tally=Tally(**fields["further_tally"]),
+        demo_tally=dataclass_from(Tally, fields["demo_tally"]),
+        further_tally=dataclass_from(Tally, fields["further_tally"]),
         is_stopped=fields["is_stopped"],
-        routing=None if routing is None else Routing(**routing),
-        verdict=Verdict(**fields["verdict"]),
+        routing=None if routing is None else dataclass_from(Routing, routing),
+        verdict=dataclass_from(Verdict, fields["verdict"]),
         is_final=True,
     )

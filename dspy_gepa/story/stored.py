@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields as fields_of
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from dspy_gepa.core.search import evolve
 from dspy_gepa.core.state import RunState
@@ -22,11 +21,9 @@ from dspy_gepa.story.parts import Check, ExampleStory, Session, Spending
 from dspy_gepa.story.story import Story
 from dspy_gepa.story.teller import Teller
 from dspy_gepa.values.answers import fields_alone
+from dspy_gepa.values.plain import dataclass_from
 
 __all__ = ["facts_of", "outcome_of", "settings_in_words", "stored_story", "story_in", "teller_of"]
-
-
-PartT = TypeVar("PartT")
 
 
 def stored_story(stored: StoredRun) -> Story:
@@ -114,18 +111,12 @@ def outcome_of(stored: StoredRun, state: RunState) -> Outcome:
     if not fields:
         return NO_OUTCOME
     parts = {
-        "check": _known(Check, fields["check"]),
-        "for_demonstrations": _known(Spending, fields["for_demonstrations"]),
-        "afterwards": _known(Spending, fields["afterwards"]),
+        "check": dataclass_from(Check, fields["check"]),
+        "for_demonstrations": dataclass_from(Spending, fields["for_demonstrations"]),
+        "afterwards": dataclass_from(Spending, fields["afterwards"]),
         "aggregates": tuple(fields["aggregates"]),
     }
-    return _known(Outcome, {**fields, **parts})
-
-
-def _known(kind: type[PartT], fields: Mapping[str, Any]) -> PartT:
-    """The part, without fields that another version wrote and this one does not know."""
-    names = {each.name for each in fields_of(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in fields.items() if name in names})
+    return dataclass_from(Outcome, {**fields, **parts})
 
 
 def settings_in_words(settings: Mapping[str, object]) -> Mapping[str, str]:

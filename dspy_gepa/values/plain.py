@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import fields as fields_of
 from functools import lru_cache
 from types import NoneType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import ujson
 
@@ -21,13 +22,15 @@ from dspy_gepa.errors import JournalCorrupt
 from dspy_gepa.values.foreign import IN_USER_CODE, entered, is_writable, str_of
 from dspy_gepa.values.media import Media, content_of, data_uri, without_base64
 
-__all__ = ["Json", "dumps", "loads", "packed", "unpacked"]
+__all__ = ["Json", "dataclass_from", "dumps", "loads", "packed", "unpacked"]
 
 Json: TypeAlias = Any
 """None, bool, int, float, str without surrogates, or lists and dictionaries of those."""
 
 Within: TypeAlias = "tuple[int, ...]"
 """The ids of the containers around a value."""
+
+Made = TypeVar("Made")
 
 _DEEPEST = 100
 """Levels of containers that are kept; what lies deeper is stored as text."""
@@ -56,6 +59,12 @@ def loads(text: str | bytes) -> Json:
         return ujson.loads(text)
     except ValueError as error:
         raise JournalCorrupt(f"this is not JSON: {error}") from None
+
+
+def dataclass_from(kind: type[Made], fields: Mapping[str, Any]) -> Made:
+    """The dataclass that was kept as these fields, without any that only another version knows."""
+    names = {each.name for each in fields_of(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in fields.items() if name in names})
 
 
 def packed(value: object) -> Json:

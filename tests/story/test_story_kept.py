@@ -131,14 +131,17 @@ def test_an_outcome_is_not_that_of_what_came_after(tmp_path):
 def test_fields_of_an_outcome_that_another_version_wrote_are_passed_over(tmp_path):
     """A directory of yesterday's version is read, whatever it knew beside."""
     folder = tmp_path / "run"
-    compiled(folder)
+    result = compiled(folder, heldout=HELD).result
     told = story_in(folder)
     kept = json.loads((folder / "outcome.json").read_text())
-    for part in (kept["fields"]["story"], kept["fields"]["story"]["afterwards"]):
+    fields = kept["fields"]
+    parts = (fields["story"], fields["story"]["afterwards"], fields["demo_tally"])
+    for part in (*parts, fields["further_tally"], fields["verdict"]):
         part["of_another_version"] = 1
     (folder / "outcome.json").write_text(json.dumps(kept))
     assert told.has_outcome
     assert story_in(folder) == told
+    assert_same(load_run(folder).result, result)
 
 
 def test_so_does_that_of_a_run_that_was_killed_and_carried_on(tmp_path):
