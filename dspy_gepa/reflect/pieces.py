@@ -29,7 +29,11 @@ _ANY_NAME = r"[A-Za-z][\w.-]*"
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+-]*)[^\n`]*$", re.MULTILINE)
 _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
-_PLACEHOLDER = re.compile(r"[(\[{<][^\n()\[\]{}<>]*[)\]}>]\.?")
+_NO_BRACKET = r"[^\n()\[\]{}<>（）［］【】]"
+_PLACEHOLDER = re.compile(
+    rf"[ \t*_`\"'>-]*[(\[{{<（［【](?:{_NO_BRACKET}|[(\[{{<]{_NO_BRACKET}*[)\]}}>])*"
+    r"[)\]}>）］】][ \t*_`\"'.!:]*"
+)
 """A line in brackets: what a form has in place of a text, ours and those that models make up."""
 _FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
 """How DSPy's chat adapter writes a field."""

@@ -45,9 +45,15 @@ _QUOTES = " \"'`\u201c\u201d\u2018\u2019\\/"
 _NAMED = re.compile(
     r"\bcomponent\s*=\s*(?:\\?[\"\u201c](.*?)\\?[\"\u201d]|'(.*)'|(\S+))", re.IGNORECASE
 )
-_GAP = re.compile(r"^[ \t]*(?:\.\.\.|\u2026)[ \t]*[(\[].*[)\]][ \t.\u2026]*$", re.MULTILINE)
-"""A line that stands for what is not written out."""
-_DIFF_HEADING = re.compile(r"(?:diff|index|---|\+\+\+|@@) .*|\s*")
+_DOTS = r"(?:\.\.\.|\u2026)"
+_GAP = re.compile(
+    rf"^[ \t]*{_DOTS}[ \t]*[(\[].*[)\]][ \t.\u2026]*$"
+    rf"|^[ \t#/*(\[]*{_DOTS}[ \t.\u2026]*\w.*{_DOTS}[ \t*/)\]]*$",
+    re.MULTILINE,
+)
+"""A line that stands for what is not written out: dots and words in brackets, or dots on both sides
+of words, which may be a comment or stand in brackets."""
+_DIFF_HEADING = re.compile(r"(?:diff|index|---|\+\+\+|@@|\*\*\*|\\)(?: .*)?|\s*")
 """A line of a diff that says where it applies, or that says nothing."""
 
 
@@ -182,7 +188,9 @@ def _from_blocks(
             problems[name] = f"the mark <{block.name}> is not closed"
         elif block.name == "edit":
             edits.setdefault(name, []).extend(read_edits(block.text))
-        elif not _is_placeholder(text := _bare(block.text, current[name], form), is_prose=is_prose):
+        elif not _is_placeholder(
+            text := _bare(block.text, current[name], form), current[name], is_prose=is_prose
+        ):
             if wholes.get(name, text) != text:
                 problems[name] = "there are several new texts for it, which differ"
             elif name not in wholes:
@@ -211,16 +219,30 @@ def _gap(text: str, current: str) -> str:
 
 
 def _is_diff_of(current: str, text: str) -> bool:
-    """Whether its lines are the current ones and others, as the sign before each of them says."""
-    lines = [one for one in text.splitlines() if not _DIFF_HEADING.fullmatch(one)]
+    """Whether its lines are the current ones and others, as the sign before each of them says.
+
+    A current line is one without its sign, too. One sign alone tells nothing: a minus makes another
+    number of a number.
+    """
+    old = {*map(str.rstrip, current.splitlines())}
+    lines = [
+        line
+        for line in map(str.rstrip, text.splitlines())
+        if line not in old and not _DIFF_HEADING.fullmatch(line)
+    ]
     signs = {line[0] for line in lines}
-    old = {line[1:] for line in lines if line[0] in " -"}
-    return bool(old and signs & {*"+-"} and signs <= {*" +-"} and old <= {*current.splitlines()})
+    return 1 < len(signs & {*" +-"}) == len(signs) and all(
+        line[1:] in old for line in lines if line[0] != "+"
+    )
 
 
-def _is_placeholder(text: str, *, is_prose: bool) -> bool:
-    """Whether it stands for a text; what is no prose may well be a line in brackets itself."""
-    return is_placeholder(text) if is_prose else text in PLACEHOLDERS
+def _is_placeholder(text: str, current: str, *, is_prose: bool) -> bool:
+    """Whether it stands for a text; where the current one is a line in brackets, so is a new one.
+
+    What is no prose may well be such a line itself.
+    """
+    is_filler = is_prose and is_placeholder(text) and not is_placeholder(current.strip())
+    return text in PLACEHOLDERS or is_filler
 
 
 def _bare(block: str, current: str, form: Form) -> str:

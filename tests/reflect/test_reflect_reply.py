@@ -159,6 +159,10 @@ ASKED = {
     "YAML and prose": ("text: |\n  Read.\n  K3.\nThat is all.", "no new text"),
     "the form repeated": (marked("(the whole new text)"), "no new text"),
     "a placeholder in the marks": (marked("[your text here]"), "no new text"),
+    "a placeholder in bold": (marked("**[Your new instruction]**"), "no new text"),
+    "a placeholder as code": (marked("`<the new text>`."), "no new text"),
+    "a placeholder with brackets in it": (marked("[the whole (new) text]"), "no new text"),
+    "a placeholder in Chinese": (marked("（新的全文）"), "no new text"),
     "nothing in the marks": (marked(""), "there is no word in it"),
     "dots in the marks": (marked("..."), "there is no word in it"),
     "figures in the marks": (marked("1. 2. 3."), "there is no word in it"),
@@ -172,7 +176,11 @@ ASKED = {
     "a text and no change": (f"{marked(TEXT)}\n<no_change/>", "<no_change/> and new texts as well"),
     "a diff": (marked("-Label it.\n+Label it K3."), "it is a diff of the current text"),
     "a diff of a place": (marked("@@ -1 +1,2 @@\n Label it.\n+K3 is a refund."), "it is a diff"),
+    "a diff without its lines": (marked("@@\n-Label it.\n+Label K3."), "it is a diff"),
+    "a diff and how it ends": (marked("-Label it.\n+K3.\n\\ No newline at end"), "it is a diff"),
     "a part left out": (marked("Label it.\n... (as before) ..."), "it leaves a part out"),
+    "a part in brackets": (marked("K3.\n[... rest unchanged ...]"), "it leaves a part out"),
+    "a part as a comment": (marked("K3.\n# ... the other rules ..."), "it leaves a part out"),
     "an edit of other words": (edit("Name it", "x"), "edit 1: «Name it» is not in the text"),
     "an edit without parts": (marked("K3", tag="edit"), "edit 1 has no <old> and <new> part"),
 }  # fmt: skip
@@ -342,6 +350,30 @@ def test_line_ends_of_the_current_text_do_not_keep_an_edit_from_applying():
 def test_words_between_the_marks_are_never_taken_for_talk(text):
     """Whatever they say: the marks decide, and nothing is cut off or dropped."""
     assert read_reply(marked(text), ONE).texts == {"label": text.strip("\n")}
+
+
+def test_a_diff_is_known_by_its_signed_lines():
+    """Some models write the lines that stay without a sign. A list has a space behind its signs."""
+    current = {"label": "Label it. \nBe brief."}
+    diff = read_reply(marked("-Label it.\n+Label it K3.\nBe brief."), current)
+    assert diff.problems == {"label": "it is a diff of the current text, and not the new one"}
+    points = "- Label it.\n- Be brief."
+    assert read_reply(marked(points), current).texts == {"label": points}
+
+
+@pytest.mark.parametrize(("old", "new"), [("0.5", "-0.5"), ("x + y", "-x + y"), ("1\n2", "-1\n2")])
+def test_a_minus_before_what_is_no_prose_is_its_own(old, new):
+    """One sign alone makes no diff: the other number can be tried."""
+    reading = read_reply(marked(new), {"value": old}, unmarked=lambda _reply, _current: {})
+    assert (reading.texts, reading.problems) == ({"value": new}, {})
+
+
+def test_where_the_current_text_is_a_line_in_brackets_a_new_one_may_be():
+    """Such as a prompt in JSON. What our form has in place of a text is none all the same."""
+    current = {"label": '{"task": "Label it."}'}
+    new = '{"task": "Label it K3."}'
+    assert read_reply(marked(new), current).texts == {"label": new}
+    assert read_reply(marked("(the whole new text)"), current).problems
 
 
 LINES = [
