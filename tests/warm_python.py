@@ -133,7 +133,8 @@ class WarmPython:
             "code": code,
             "arguments": [str(each) for each in arguments],
             "folder": str(folder),
-            "environment": dict(environment),
+            # Those that it begins in turn keep their replies there, too.
+            "environment": {**environment, "DSPY_CACHEDIR": self._cache.name},
         }
         line.sendall(json.dumps(job).encode() + b"\n")
         return Running(line, out, err)
