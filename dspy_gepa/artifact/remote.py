@@ -13,7 +13,7 @@ from dspy_gepa.artifact.output import watched_output
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.work import RolloutRequest
 from dspy_gepa.models.surroundings import Surroundings, tracked
-from dspy_gepa.run.parcel import CarryOut, Parcel, ParcelOutcome, form_sent, sendable_recipe
+from dspy_gepa.run.parcel import CarryOut, Parcel, ParcelOutcome, sendable_recipe, serialized
 
 __all__ = ["EvaluationRecipe", "evaluation_parcel"]
 
@@ -76,7 +76,7 @@ def evaluation_parcel(evaluation: LocalEvaluation, *, prints: bool, has_begun: b
         SettingsError: something of it cannot be sent. Names it.
     """
     surroundings = Surroundings.here()
-    form_sent(evaluation.examples[0], "dataset[0]")
+    serialized(evaluation.examples[0], "dataset[0]")
     recipe = sendable_recipe(
         EvaluationRecipe(evaluation.evaluator, evaluation.settings, prints, surroundings),
         {

@@ -89,12 +89,13 @@ def _argument(config: ConfigFile, name: str, annotation: Any, *, of_program: boo
 
 def _plain_argument(config: ConfigFile, name: str, annotation: Any) -> Any:
     given = config.values[name]
-    if name == "artifact":
-        given = _with_code(config, name, _from_files(config, given))
     if name == "references":
         return _references(config, given)
-    given = _with_texts(config, given)
-    return given if _is_text(annotation) else _with_code(config, name, given)
+    if name == "artifact":
+        return _with_code(config, name, _from_files(config, given))
+    if _is_text(annotation):
+        return _with_texts(config, given)
+    return _with_code(config, name, given)
 
 
 def program_of(config: ConfigFile, name: str, given: Any) -> dspy.Module:
@@ -156,9 +157,10 @@ def _leaves(annotation: Any) -> Iterator[Any]:
 
 
 def _with_code(config: ConfigFile, name: str, given: Any) -> Any:
+    """The value with what it names in code, alone or in a list, and with texts from files."""
     if isinstance(given, list):
         return [_with_code(config, name, each) for each in given]
-    return object_named(config, name, given) if is_reference(given) else given
+    return object_named(config, name, given) if is_reference(given) else _with_texts(config, given)
 
 
 def _with_texts(config: ConfigFile, given: Any) -> Any:

@@ -13,6 +13,7 @@ import dspy
 from dspy_gepa.command.code import called, is_reference, object_named
 from dspy_gepa.command.config_file import ConfigFile, read_text
 from dspy_gepa.errors import SettingsError
+from dspy_gepa.program.examples import is_example_set
 
 __all__ = ["as_examples", "rows_given"]
 
@@ -66,7 +67,7 @@ def as_examples(config: ConfigFile, argument: str, given: Any) -> Any:
     inputs = config.values.get("inputs") if inputs is None else inputs
     if isinstance(inputs, str):
         inputs = [inputs]
-    if isinstance(rows, (str, bytes)) or not isinstance(rows, (Sequence, Iterator)):
+    if not is_example_set(rows):
         return rows
     place = f"{config.name}: {argument}"
     return [_example(f"{place}[{number}]", row, inputs) for number, row in enumerate(rows)]

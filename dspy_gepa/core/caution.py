@@ -21,12 +21,12 @@ __all__ = ["Cautious"]
 _TRIFLE = 1e-9
 """As a share of the span of scores: less is no difference."""
 _PERFECT_BY_CHANCE = 0.35
-"""How probably, at most, any of all members would be perfect if all were like the seed. Our choice:
-where the seed fails on one example, a single member that is perfect on all is returned if these are
-up to 19; of more examples or of several members the seed has to fail on two or more. So few
-examples cannot tell a better member from one that is a little worse than a good seed: one alone
-that is perfect on two to six is often the latter. Over many tasks that is rare, and how rare is in
-`benchmarks/README.md`."""
+"""A member that is perfect on all examples is surely better than the seed if this, at most, is the
+probability that any of the members would be perfect if all were like the seed. Our choice: if there
+is one member, it is enough that the seed fails on one of up to 19 examples; with more examples or
+members, the seed has to fail on two or more. So few examples cannot tell a better member from one
+that is a little worse than a good seed: the only member, if it is perfect on two to six examples,
+is often such a one. Over many tasks that is rare, and how rare is in `benchmarks/README.md`."""
 
 
 @dataclass(frozen=True, slots=True)

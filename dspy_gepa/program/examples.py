@@ -11,7 +11,7 @@ import dspy
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.models.catching import catching
 
-__all__ = ["ExampleTable", "Shelf", "checked_examples", "tabulate"]
+__all__ = ["ExampleTable", "Shelf", "checked_examples", "is_example_set", "tabulate"]
 
 
 _LOOKED_AT = 4
@@ -244,10 +244,8 @@ def checked_examples(
     """
     if examples is None:
         return []
-    is_table = hasattr(examples, "columns") and hasattr(examples, "to_dict")
-    is_no_set = isinstance(examples, (str, bytes, Mapping, dspy.Example)) or is_table
-    if check is None and (is_no_set or not _can_be_listed(examples)):
-        rows = f'{name}.to_dict("records")' if is_table else "rows"
+    if check is None and not is_example_set(examples):
+        rows = f'{name}.to_dict("records")' if _is_table(examples) else "rows"
         advice = f'Make one: [dspy.Example(**row).with_inputs("question") for row in {rows}].'
         if isinstance(examples, dspy.Example):
             advice = f"Of one example: {name}=[example]."
@@ -256,15 +254,22 @@ def checked_examples(
         raise WrongType(
             f"{name} is a {type(examples).__name__}, and a list of dspy.Example is needed. {advice}"
         )
-    checked_examples = list(examples)
-    for position, example in enumerate(checked_examples):
+    gone_through = list(examples)
+    for position, example in enumerate(gone_through):
         (check or _check)(f"{name}[{position}]", example)
-    return checked_examples
+    return gone_through
 
 
-def _can_be_listed(examples: object) -> bool:
-    """Whether it can be gone through: data sets often only have places, and no iterator."""
+def is_example_set(examples: object) -> bool:
+    """Whether its items are examples, or are meant to be: those of a text or a table are not."""
+    if isinstance(examples, (str, bytes, Mapping, dspy.Example)) or _is_table(examples):
+        return False
+    # Data sets often only have places, and no iterator.
     return isinstance(examples, Iterable) or hasattr(type(examples), "__getitem__")
+
+
+def _is_table(examples: object) -> bool:
+    return hasattr(examples, "columns") and hasattr(examples, "to_dict")
 
 
 def _check(name: str, example: object) -> None:

@@ -16,7 +16,7 @@ from dspy_gepa.program.components.kinds import KINDS
 from dspy_gepa.program.copying import reachable
 from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
-from dspy_gepa.run.parcel import CarryOut, Parcel, ParcelOutcome, form_sent, sendable_recipe
+from dspy_gepa.run.parcel import CarryOut, Parcel, ParcelOutcome, sendable_recipe, serialized
 
 __all__ = ["ProgramRecipe", "keys_in", "program_parcel"]
 
@@ -89,7 +89,7 @@ def program_parcel(
     """
     kinds = tuple(kind.name for kind in settings.kinds)
     surroundings = Surroundings.here()
-    form_sent(examples[0], "trainset[0]")
+    serialized(examples[0], "trainset[0]")
     own = replace(settings, kinds=(), name_of=str)
     recipe = sendable_recipe(
         ProgramRecipe(student, metric, own, kinds, surroundings),

@@ -31,9 +31,9 @@ __all__ = [
     "Parcel",
     "ParcelOutcome",
     "carried_out",
-    "form_sent",
     "received",
     "sendable_recipe",
+    "serialized",
     "task_of",
     "versions",
 ]
@@ -57,7 +57,7 @@ class Parcel:
     """What a pool is sent in place of a worker."""
 
     recipe: bytes
-    """Makes a `CarryOut` in the process that reads it; see `form_sent`."""
+    """Makes a `CarryOut` in the process that reads it; see `serialized`."""
     needs: Callable[[RolloutRequest], Any]
     """What a request needs of this process, such as its example. It is sent with it."""
     failure: Callable[[RolloutRequest, str], Rollout]
@@ -80,7 +80,7 @@ def _version(package: str) -> str:
         return "without a version"
 
 
-def form_sent(value: object, name: str) -> bytes:
+def serialized(value: object, name: str) -> bytes:
     """The value as it is sent.
 
     Raises:
@@ -106,8 +106,8 @@ def sendable_recipe(recipe: object, parts: Mapping[str, object]) -> bytes:
     """
     if (sent := _tried(recipe)) is None:
         for name, part in parts.items():
-            form_sent(part, name)
-        return form_sent(recipe, next(iter(parts)))
+            serialized(part, name)
+        return serialized(recipe, next(iter(parts)))
     return sent
 
 

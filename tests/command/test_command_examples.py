@@ -46,10 +46,22 @@ def test_cells_of_a_table(tmp_path, written, cells):
     assert csv.field_size_limit() == limit
 
 
-@pytest.mark.parametrize("made", ["[*ROWS]", "tuple(ROWS)", "iter(ROWS)", "lambda: [*ROWS]"])
+@pytest.mark.parametrize(
+    "made",
+    [
+        "[*ROWS]",
+        "tuple(ROWS)",
+        "iter(ROWS)",
+        "lambda: [*ROWS]",
+        "dict(enumerate(ROWS)).values()",
+        "numpy.array(ROWS, dtype=object)",
+        "type('Places', (), {'__getitem__': lambda self, place: ROWS[place]})()",
+        "type('Rows', (), {'__iter__': lambda self: iter(ROWS)})",
+    ],
+)
 def test_rows_that_code_makes(tmp_path, made):
-    """A list, a tuple, a generator or a function that returns one."""
+    """A list, a tuple, a generator, another kind of data set, or a function that returns one."""
     # Under a name of its own: a module stays in the process.
     name = f"{tmp_path.name}.py"
-    (tmp_path / name).write_text(f"ROWS = [{{'a': 1, 'b': 2}}]\nfound = {made}\n")
+    (tmp_path / name).write_text(f"import numpy\n\nROWS = [{{'a': 1, 'b': 2}}]\nfound = {made}\n")
     assert read(tmp_path, f"{name}:found", ["a"]) == [{"a": 1, "b": 2}]

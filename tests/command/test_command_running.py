@@ -279,6 +279,24 @@ def test_a_text_may_stand_in_a_file(tmp_path, name, written, taken):
     assert json.dumps(found) == json.dumps(taken).replace("{}", str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("name", "written", "taken"),
+    [
+        ("artifact", "kept.py:pages", {"file": "prompt.txt"}),
+        ("teacher_settings", "kept.py:pages", {"file": "prompt.txt"}),
+        ("reflection_template", {"file": "kept.txt"}, "kept.py:pages"),
+        ("artifact", {"file": "kept.txt"}, "kept.py:pages"),
+    ],
+)
+def test_what_was_found_names_nothing_more(tmp_path, name, written, taken):
+    """Neither what code holds nor what stands in a file, whatever it looks like."""
+    (tmp_path / "kept.py").write_text("pages = {'file': 'prompt.txt'}\n")
+    (tmp_path / "kept.txt").write_text("kept.py:pages")
+    config = read_config(fill(tmp_path, **{name: written}), tmp_path)
+    annotation = annotations_of(GEPA.__init__, optimize_anything)[name]
+    assert argument(config, name, annotation, of_program=True) == taken
+
+
 @pytest.mark.parametrize("presses", [1, 2])
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path, warm_python, presses):
     """Exit code 130, and the last line is the command that goes on; it does, without an answer

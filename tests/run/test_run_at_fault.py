@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from dspy_gepa.errors import SettingsError
-from dspy_gepa.run.parcel import form_sent
+from dspy_gepa.run.parcel import serialized
 
 LOCK = threading.Lock()
 
@@ -147,7 +147,7 @@ def test_what_cannot_be_sent_is_named(value, place):
     """In functions, their defaults and globals, classes and those above them, slots, and what holds
     items; keys and items that cannot be shown included."""
     with pytest.raises(SettingsError, match="cannot be sent") as caught:
-        form_sent(value, "The program")
+        serialized(value, "The program")
     assert str(caught.value).startswith(f"The program{place}")
     assert "_thread.lock" in str(caught.value).partition(" cannot be sent")[0]
 
@@ -163,10 +163,10 @@ def test_what_cannot_be_sent_is_named(value, place):
 )
 def test_what_can_be_sent_is_sent(value):
     """Also if something in reach of it, that is left behind, cannot."""
-    assert form_sent(value, "The program")
+    assert serialized(value, "The program")
 
 
 def test_what_says_wrongly_how_it_is_made_is_named():
     """As what cannot be sent is: the mistake is the class's, and not that of who reads it."""
     with pytest.raises(SettingsError, match=r"^The program\.part \([\w.]*Wrong\) cannot be sent"):
-        form_sent(Plain(part=Wrong()), "The program")
+        serialized(Plain(part=Wrong()), "The program")

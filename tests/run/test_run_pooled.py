@@ -20,7 +20,7 @@ from dspy_gepa.core.state import Settings
 from dspy_gepa.core.work import RequestFailure, RolloutAnswer, RolloutRequest
 from dspy_gepa.errors import RemoteError, SettingsError
 from dspy_gepa.run.loop import run_loop
-from dspy_gepa.run.parcel import Parcel, ParcelOutcome, carried_out, form_sent, received, versions
+from dspy_gepa.run.parcel import Parcel, ParcelOutcome, carried_out, received, serialized, versions
 from dspy_gepa.run.pooled import PooledExecutor, pool_of
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.conformance import check_executor
@@ -64,7 +64,7 @@ def failed(_, text):
 
 
 def parcel(recipe, hear=lambda _: None):
-    return Parcel(form_sent(recipe, "the recipe"), lambda _: None, failed, hear)
+    return Parcel(serialized(recipe, "the recipe"), lambda _: None, failed, hear)
 
 
 def executor_over(pool, recipe, slots=3):
@@ -292,7 +292,7 @@ class Holder:
 def test_what_cannot_travel_is_named_by_its_place(value, place):
     """The innermost attribute, item or variable that is at fault stands in the error."""
     with pytest.raises(SettingsError, match=f"^the {place}.*executor"):
-        form_sent(value, "the recipe")
+        serialized(value, "the recipe")
 
 
 class Untold(Exception):
@@ -305,8 +305,8 @@ class Untold(Exception):
 
 def there(carry_out):
     """What comes back from where this is carried out."""
-    recipe = form_sent(lambda: carry_out, "the recipe")
-    return received(carried_out(versions(), recipe, form_sent((REQUEST, None), "the task"))).answer
+    recipe = serialized(lambda: carry_out, "the recipe")
+    return received(carried_out(versions(), recipe, serialized((REQUEST, None), "the task"))).answer
 
 
 def without_a_server(request, _):
@@ -322,7 +322,7 @@ def with_a_lock(request, _):
 
 def test_a_patch_of_python_is_no_other_version(monkeypatch):
     """The next minor version is, and both sides are named with all that has to be equal."""
-    recipe, task = form_sent(lambda: without_a_server, "it"), form_sent((REQUEST, None), "it")
+    recipe, task = serialized(lambda: without_a_server, "it"), serialized((REQUEST, None), "it")
     python = ["3", "11", "4"]
     monkeypatch.setattr(platform, "python_version_tuple", lambda: tuple(python))
     here = versions()
