@@ -8,6 +8,6 @@ __all__ = ["estimated_tokens"]
 def estimated_tokens(text: str) -> int:
     """About how many tokens the text has: one for every three bytes.
 
-    Prose in any script has fewer; keys and hashes have up to twice as many.
+    Prose in most scripts has fewer; JSON, figures, emoji, keys and hashes have up to twice as many.
     """
     return -(-len(text.encode("utf-8", "surrogatepass")) // 3)
