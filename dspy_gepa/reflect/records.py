@@ -5,7 +5,6 @@ A record is one rollout with the calls of these components, failures first.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,11 +13,11 @@ from types import MappingProxyType
 
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
+from dspy_gepa.reflect.overlap import words_of
 from dspy_gepa.values.words import text_of
 
 __all__ = ["EvidenceRecord", "alike", "records_of"]
 
-_WORD = re.compile(r"\w+")
 _NO_FEEDBACK: Mapping[str, Mapping[int, str]] = MappingProxyType({})
 
 
@@ -134,7 +133,7 @@ def alike(others: Sequence[Evidence], shown: Sequence[Evidence], most: int) -> l
 def _words(evidence: Evidence) -> set[str]:
     """The words of what the program was given."""
     inputs = " ".join(map(text_of, evidence.rollout.trace.inputs.values()))
-    return set(_WORD.findall(inputs.casefold()))
+    return set(words_of(inputs))
 
 
 def _concerns(rollout: Rollout, components: Sequence[str], *, shows_unparsed: bool) -> bool:

@@ -208,6 +208,12 @@ def test_the_contrasts_that_are_most_like_the_evidence_are_shown():
     assert len(alike(others, shown, 9)) == 5
 
 
+def test_contrasts_are_found_without_spaces_between_words():
+    """Chinese is compared by its characters: a sentence has no other word in common."""
+    others = [given_text(place, text) for place, text in enumerate(["包裹在哪里？", "灯坏了。"])]
+    assert [one.example for one in alike(others, [given_text(9, "我的灯不亮")], 1)] == [1]
+
+
 def test_a_contrast_has_in_common_with_a_failure_what_few_have():
     """The form of the task, which most inputs share, is no likeness; each failure has its turn,
     the lowest score first, and what went well in the minibatch has none."""
