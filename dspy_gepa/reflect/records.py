@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, cycle, islice
+from math import fsum
 from types import MappingProxyType
 
 from dspy_gepa.core.rollout import Rollout, Step, Trace
@@ -125,7 +126,8 @@ def alike(others: Sequence[Evidence], shown: Sequence[Evidence], most: int) -> l
     sought = [_words(one) for one in sorted(failed, key=lambda one: one.rollout.score)]
     shared = Counter(word for own in (*sought, *left.values()) for word in own)
     for own in islice(cycle(sought or [set()]), max(0, min(most, len(others)))):
-        likeness = {place: sum(shared[word] ** -2 for word in left[place] & own) for place in left}
+        # `fsum`, because another process goes through a set in another order.
+        likeness = {place: fsum(shared[word] ** -2 for word in left[place] & own) for place in left}
         del left[max(likeness, key=lambda place: likeness[place])]
     return [one for place, one in enumerate(others) if place not in left]
 
