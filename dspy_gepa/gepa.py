@@ -63,8 +63,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
     Args:
         metric: `metric(gold, pred)`, also with `trace=None` or with the five parameters of
             `dspy.GEPA`. Returns a number, `(score, feedback)`, a dict or a `dspy.Prediction`
-            with `score` and `feedback`. The feedback is what the reflection LM learns from. If it
-            takes anything (`*args`), one call finds out whether it takes all five parameters.
+            with `score` and `feedback`. The feedback is what the reflection LM learns from. If a
+            metric takes anything (`*args`), one call finds out whether it takes all five.
         auto: "light", "medium" or "heavy": a budget by the size of program and validation set.
             At most one of this and the next two may be given; with none of them it is "light",
             whatever else is limited.

@@ -31,8 +31,8 @@ _MINIBATCHES = (3, 5, 8)
 _WINDOW_IN_A_HURRY = 16
 """Our choice for `prefer="time"`, not measured against others."""
 _CONTRASTS = 8
-"""The most runs that went well which a reflection is given, to show those that are most like its
-failures."""
+"""At most so many runs that went well are given to a reflection, which shows those of them that are
+most like its failures."""
 _NOBODY: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 

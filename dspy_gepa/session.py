@@ -12,8 +12,9 @@ import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 from dspy_gepa.core.budget import Limits
@@ -69,7 +70,7 @@ class RunIdentity:
     described: Mapping[str, object] = field(default_factory=dict)
     """What else tells the run from another."""
     roots: Mapping[str, object] = field(default_factory=dict)
-    """Name to object, of all that may hold secrets beside the models."""
+    """Name to object, of all that may hold secrets: models, a program, a metric, arguments."""
     follows_budget: tuple[str, ...] = ()
     """Settings that follow from the budget, so that they may differ when a run is carried on."""
     sides: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = ()
@@ -115,7 +116,7 @@ def run_directory(
         path,
         manifest,
         adopt=[*adopted, *identity.follows_budget],
-        secrets=credentials(os.environ, {"models": identity.models, **identity.roots}),
+        secrets=credentials(os.environ, identity.roots),
         **identity.output_forms,
     )
     if identity.sides:
@@ -136,6 +137,7 @@ def run(
     on_state: Callable[[RunState], None] = lambda _state: None,
     telling: Telling | None = None,
     trial_calls: int = 0,
+    roots: Mapping[str, object] = MappingProxyType({}),
 ) -> RunOutcome:
     """Run a search to its end, whatever that is: see `check`.
 
@@ -151,10 +153,16 @@ def run(
             journal or the second Ctrl-C raises.
         telling: Keeps the story of it, for the observers and for the result.
         trial_calls: Calls of the metric beyond one that the first rollout may make.
+        roots: Name to object, of all that may hold secrets. A run directory knows them itself.
 
     Raises:
         JournalError: the run directory cannot be used.
     """
+
+    @cache  # looked for only if somebody sends something away
+    def redactor() -> Redactor:
+        return run_dir.redact if run_dir is not None else Redactor(credentials(os.environ, roots))
+
     state, beginnings = start(settings, seed), None
     listeners: list[Listener] = [lambda _event, new_state: on_state(new_state)]
     with ExitStack() as closing:
@@ -165,8 +173,7 @@ def run(
             state, beginnings = run_dir.resumed(settings, trial_calls=trial_calls), run_dir.journal
             listeners.append(run_dir.journal)
             all_observers.append(keeper(run_dir))
-        redact = run_dir.redact if run_dir is not None else Redactor(credentials(os.environ))
-        telling.begun_with(state, run_dir, redact.hidden)
+        telling.begun_with(state, run_dir, lambda values: redactor().hidden(values))
         fan_out = FanOut(all_observers)
         closing.callback(fan_out.close)
         carrying_out = executor(state)

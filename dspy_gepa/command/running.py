@@ -186,7 +186,7 @@ class _Session:
             yield f"to look at  dspy-gepa show {_shell(self.log_dir)}"
 
     def _say_how_to_go_on(self, what: str) -> None:
-        how = "nothing is kept of it, because log_dir is false"
+        how = "nothing is kept of it, because the config wants no log_dir"
         if self.log_dir is not None:
             how = f"to go on: dspy-gepa resume {_shell(self.log_dir)}"
         print(f"dspy-gepa: {what}; {how}", file=sys.stderr)

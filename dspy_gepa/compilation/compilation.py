@@ -136,12 +136,7 @@ class Compilation:
             sides=tuple(map(sides_of, task.table.searched))
             if config.execution.log_examples
             else (),
-            roots={
-                "program": task.student,
-                "metric": task.score,
-                "arguments": config.arguments,
-                "demos": task.demos,
-            },
+            roots=self._roots,
             # By default the window follows from the budget, which may have been raised.
             follows_budget=() if config.search.window else ("settings.window",),
             output_forms={"stored_output": outputs.stored, "restored_output": outputs.restored},
@@ -180,7 +175,20 @@ class Compilation:
                 stoppers=task.customization.stoppers,
                 on_state=on_state,
                 trial_calls=self.allowance.trial.metric_calls,
+                roots=self._roots,
             )
+
+    @property
+    def _roots(self) -> dict[str, object]:
+        """All that may hold secrets."""
+        task = self.task
+        return {
+            "models": models_of(task),
+            "program": task.student,
+            "metric": task.score,
+            "arguments": task.config.arguments,
+            "demos": task.demos,
+        }
 
     def _ready(self, worker: ProgramWorker, state: RunState) -> ProgramWorker:
         """The worker, with a metric that knows what was asked of it before this state.

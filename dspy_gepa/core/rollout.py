@@ -26,7 +26,7 @@ class RolloutKey(NamedTuple):
     """The example's id."""
     trial: int = 0
     """Above 0 if a rollout that was answered is asked for again, to see whether it can still be
-    carried out: see `streaks`. The number tells such trials apart."""
+    carried out: see `core/streaks.py`. The number tells such trials apart."""
 
 
 class RemarkKey(NamedTuple):

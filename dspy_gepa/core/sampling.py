@@ -102,7 +102,7 @@ class FailureFirstSampler:
 def epoch_minibatch(
     examples: Sequence[int], size: int, mutation_index: int, *, seed: int
 ) -> tuple[int, ...]:
-    """The minibatch of a mutation, which are counted from 0: each epoch shuffles all examples anew.
+    """The minibatch of the mutation with this number, from 0: each epoch shuffles examples anew.
 
     Every example comes once in an epoch; the last minibatch of an epoch is filled up from the
     start of its order, so a minibatch never holds an example twice and is never larger than the

@@ -38,7 +38,7 @@ class LocalModel:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Those by which a `dspy.LM` asks it, and not the cache."""
+        """Arguments for a `dspy.LM` that asks this model, and never the cache."""
         return {
             "model": self.model,
             "api_base": self.api_base,

@@ -101,10 +101,8 @@ class Improvement:
             SettingsError: a limit is asked for that cannot be kept; nothing was written.
             JournalError: the directory holds another run, or cannot be used.
         """
-        reflection_lm = self.config.reflection.reflection_lm
-        models = {"program": dspy.settings.lm, "reflection": reflection_lm}
         try:
-            check_prices(self.config, models)
+            check_prices(self.config, self._models)
         except SettingsError as error:
             # What is given here by another name than to `GEPA`.
             raise SettingsError(str(error).replace("max_usd=", "max_cost=")) from None
@@ -112,8 +110,8 @@ class Improvement:
             seed=self.asked.seed,
             examples=tuple(map(digest, self.table.searched)),
             metric=self.asked.bound_evaluator.name,
-            models=models,
-            roots={"arguments": self.asked.arguments},
+            models=self._models,
+            roots=self._roots,
             # By default the window follows from the budget, which may have been raised.
             follows_budget=() if self.config.search.window else ("settings.window",),
         )
@@ -153,7 +151,18 @@ class Improvement:
             ),
             telling=self.progress.telling,
             stoppers=[*self.stoppers, nothing_scored],
+            roots=self._roots,
         )
+
+    @property
+    def _models(self) -> dict[str, Any]:
+        """What each model is used for, and the model."""
+        return {"program": dspy.settings.lm, "reflection": self.config.reflection.reflection_lm}
+
+    @property
+    def _roots(self) -> dict[str, object]:
+        """All that may hold secrets."""
+        return {"models": self._models, "arguments": self.asked.arguments}
 
     def _executor(self, evaluate: Evaluate, reflect: Reflect, *, has_begun: bool) -> Executor:
         execution = self.config.execution

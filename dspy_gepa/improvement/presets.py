@@ -35,10 +35,10 @@ def settings_for_mode(
     """What the search is asked to do.
 
     A single task has one problem, so there is nothing to validate and nobody to merge with; climbed
-    alone it stalls, so whatever comes to a score is kept, and may be gone on from. If
-    several problems are all to be solved, each artifact is run on all of them at once: after a few
-    of them one that is good at the others would be dropped. Only generalization to unseen examples
-    is what `GEPA` does, by whose own choice it searches.
+    alone it stalls, so whatever comes to a score is kept, and may be gone on from. If several
+    problems are all to be solved, each artifact is run on all of them at once: if it were run on a
+    few first, one that is good at the others would be dropped. Only generalization to unseen
+    examples is what `GEPA` does, by whose own choice it searches.
     """
     config = asked.shared
     usual = settings_for(

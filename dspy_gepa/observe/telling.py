@@ -51,7 +51,7 @@ class Telling:
         self._clock = now
         self._readers: list[Reader] = []
         self.without_secrets: Callable[[Any], Any] = _unchanged
-        """Of plain values that are passed on: the same, with references in place of secrets."""
+        """From plain values that are passed on to the same with references in place of secrets."""
 
     @property
     def story(self) -> Story | None:

@@ -3,8 +3,9 @@
 Numbers come after every proposal, tables and the verdict when the call is over, so that they hold
 what came after the search as well. What is sent is settings, texts of the program, scores, reasons
 of verdicts and what was spent; no example, no answer and no word of a metric, unless such a text or
-reason quotes it. Known secrets are replaced by references in all of it. All calls come from the
-thread from which our run was begun, because such runs belong to a thread or a process.
+reason quotes it. In all of it references stand in place of known secrets: of those that a run
+directory would not hold either. All calls come from the thread from which our run was begun,
+because such runs belong to a thread or a process.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ class EvidenceRecord:
     calls_made: int = 0
     """How many calls there were; more than `calls` holds where they exceed the bound."""
     turns: tuple[Step | int, ...] = ()
-    """All steps of the rollout in order, of a call of the components asked about its number only;
-    empty if no other component was called."""
+    """All steps of the rollout in order, but the number alone of each call of the components asked
+    about; empty if no other component was called."""
     inputs: Mapping[str, object] = field(default_factory=dict)
     """What the program was given, as far as no call of the component was given the same."""
     outputs: Mapping[str, object] = field(default_factory=dict)

@@ -8,6 +8,7 @@ __all__ = ["estimated_tokens"]
 def estimated_tokens(text: str) -> int:
     """About how many tokens the text has: one for every three bytes.
 
-    Prose in most scripts has fewer; JSON, figures, emoji, keys and hashes have up to twice as many.
+    For a tokenizer of today, prose in most scripts has fewer; JSON, digits, keys and rare scripts
+    have up to two and a half times as many. For older ones many scripts have more.
     """
     return -(-len(text.encode("utf-8", "surrogatepass")) // 3)

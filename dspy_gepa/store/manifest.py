@@ -195,11 +195,11 @@ class Manifest:
             )
 
     def _compared(self) -> dict[str, Json]:
-        strategy_name: dict[str, Json] = {"seed": self.seed}
+        compared: dict[str, Json] = {"seed": self.seed}
         groups = (("limits", self.limits), ("settings", self.settings), ("models", self.models))
         for group, values in groups:
-            strategy_name |= {f"{group}.{name}": value for name, value in public(values).items()}
-        return strategy_name
+            compared |= {f"{group}.{name}": value for name, value in public(values).items()}
+        return compared
 
 
 def digest(value: object) -> str:
@@ -247,8 +247,8 @@ def _ranking(recorded: str) -> Ranking:
 
 def _frontier(recorded: object) -> FrontierKind:
     """What members were compared on; single examples where that was not recorded."""
-    strategy_name = str(recorded).strip("'")
-    return next((kind for kind in get_args(FrontierKind) if kind == strategy_name), "instance")
+    name = str(recorded).strip("'")
+    return next((kind for kind in get_args(FrontierKind) if kind == name), "instance")
 
 
 def _names(recorded: object) -> tuple[str, ...]:

@@ -187,7 +187,7 @@ def worlds() -> st.SearchStrategy[ChanceWorld]:
 
 
 def rungs() -> st.SearchStrategy[ValidationSchedule]:
-    """Small rungs, with a pace that makes revalidations common."""
+    """Schedules of small steps, with a pace that makes revalidations common."""
     few = st.integers(1, 4)
     return st.builds(
         ValidationSchedule,

@@ -14,15 +14,7 @@ from collections.abc import Set as AbstractSet
 from dspy_gepa.values.foreign import entered, is_writable, str_of
 from dspy_gepa.values.media import ENCODED_ROWS, MORE_LINES, is_encoded
 
-__all__ = [
-    "LEFT_OUT",
-    "Marks",
-    "left_out",
-    "no_media",
-    "sendable",
-    "shortened",
-    "text_of",
-]
+__all__ = ["LEFT_OUT", "Marks", "left_out", "no_media", "sendable", "shortened", "text_of"]
 
 LEFT_OUT = re.compile(
     r"\[\.\.\. [\d,]+ (?:(?:characters|calls|steps|examples) [a-z ]+"

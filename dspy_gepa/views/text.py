@@ -32,10 +32,10 @@ _LONGEST_REASON = 160
 
 def summary_of(story: Story) -> str:
     """How a run stands or ended, in at most 12 lines."""
-    return readable("\n".join(_block(story)))
+    return readable("\n".join(_summary_lines(story)))
 
 
-def _block(story: Story) -> Iterator[str]:
+def _summary_lines(story: Story) -> Iterator[str]:
     after = "" if story.seconds is None else f" after {clock(story.seconds)}"
     ending = " ".join(story.ending.split())[:_LONGEST_REASON]
     yield f"{_BEGINNINGS[story.status]}{after}{f': {ending}' if ending else ''}"

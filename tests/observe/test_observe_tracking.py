@@ -328,15 +328,18 @@ def test_a_key_that_a_server_quotes_is_not_sent_to_mlflow(mlflow, tmp_path):
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
-def test_a_key_in_a_text_is_not_sent_to_mlflow(mlflow, tmp_path, monkeypatch, is_kept):
-    """A run directory knows it from the model, a run without one from the environment."""
+@pytest.mark.parametrize("is_of_the_model", [True, False])
+def test_a_key_in_a_text_is_not_sent_to_mlflow(
+    mlflow, tmp_path, monkeypatch, is_of_the_model, is_kept
+):
+    """It is known from the model or from the environment, with a run directory and without."""
 
     def reply(prompt):
         rules = "; ".join(sorted(set(label_task.RULE.findall(prompt))))
         return new_texts(prompt, f"Give the code. {rules}. The key is {KEY}.")
 
     lm = scripted_lm(reply)
-    if is_kept:
+    if is_of_the_model:
         lm.kwargs["api_key"] = KEY
     else:
         monkeypatch.setenv("REFLECTION_API_KEY", KEY)
