@@ -26,6 +26,8 @@ from dspy_gepa.core.state import RunState
 TRIFLE = 0.005
 """A difference that does not count."""
 ENDS = {
+    "no better on": "rejected by the gate",
+    "not enough better on": "rejected by the gate",
     "the texts are unchanged": "texts unchanged",
     "worse on": "rejected in validation",
     "every score": "nothing to learn from",
@@ -35,7 +37,7 @@ ENDS = {
 
 def spent_in(
     world: World, cost: int, gains: dict[Any, list[float]]
-) -> tuple[dict[str, float], Any]:
+) -> tuple[dict[str, float], tuple[float, float, float]]:
     """What one run spent by its kind, and three scores, adding what children gained to `gains`.
 
     The scores are those of the program as given, of what is returned, and of that without harm.
@@ -59,8 +61,7 @@ def spent_in(
 
 
 def _end(kind: str, reason: str) -> str:
-    ends = [words for begins, words in ENDS.items() if reason.startswith(begins)]
-    return ends[0] if ends else "accepted" if kind == "accepted" else f"{kind} by the gate"
+    return next((words for begins, words in ENDS.items() if reason.startswith(begins)), kind)
 
 
 def _returned(task: Simulated, state: RunState) -> tuple[float, float, float]:

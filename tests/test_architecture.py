@@ -434,7 +434,7 @@ def test_every_module_says_what_it_is():
 # DSPy and litellm were imported before: what they do then is theirs.
 IMPORT = f"""{FORGET}
 seen = []
-watched = {"socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen"}
+watched = {{"socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen"}}
 sys.addaudithook(lambda event, arguments: seen.append(event) if event in watched else None)
 import dspy_gepa.command.main
 

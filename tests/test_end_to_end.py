@@ -23,8 +23,7 @@ DATES = [
 
 @pytest.fixture
 def local_lm(local_model):
-    settings = {"api_base": local_model.api_base, "api_key": "local", "cache": False}
-    return dspy.LM(local_model.model, max_tokens=300, **settings)
+    return dspy.LM(**local_model.settings, max_tokens=300)
 
 
 @pytest.mark.local_model

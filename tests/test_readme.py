@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from model_server import model_server
+from warm_python import FORGET
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,7 +40,8 @@ def test_every_block_runs(position, folder, warm_python):
             "OPENAI_API_BASE": f"http://127.0.0.1:{server.port}/v1",
             "OPENAI_BASE_URL": f"http://127.0.0.1:{server.port}/v1",
         }
-        done = warm_python.run(BLOCKS[position], folder=folder, environment=environment)
+        code = FORGET + BLOCKS[position]  # or else what a block forgot to import would be there
+        done = warm_python.run(code, folder=folder, environment=environment)
     assert done.returncode == 0, done.stderr
     if "better.save" in BLOCKS[position]:
         assert (folder / "better.json").exists()

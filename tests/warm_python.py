@@ -1,7 +1,8 @@
 """Processes that begin at once: forked from one that has imported everything and does nothing else.
 
-A fresh Python takes seconds to import DSPy and litellm. What is claimed about importing itself, or
-about settings that are read at importing, needs a fresh one; all else may begin here.
+A fresh Python takes seconds to import DSPy and litellm. What is claimed about importing them, about
+settings that are read at importing, or about processes in which strings hash differently (these all
+hash alike, and not as the process of the tests does) needs a fresh one; all else may begin here.
 """
 
 import gc
@@ -33,7 +34,7 @@ import sys
 for name in [name for name in sys.modules if name.partition(".")[0] == "dspy_gepa"]:
     del sys.modules[name]
 """
-"""What makes the next import of the package its first."""
+"""What makes the next import of the package its first; libraries stay imported."""
 
 
 def serve():
@@ -132,7 +133,8 @@ class WarmPython:
             "code": code,
             "arguments": [str(each) for each in arguments],
             "folder": str(folder),
-            "environment": dict(environment),
+            # Those that it begins in turn keep their replies there, too.
+            "environment": {**environment, "DSPY_CACHEDIR": self._cache.name},
         }
         line.sendall(json.dumps(job).encode() + b"\n")
         return Running(line, out, err)

@@ -5,20 +5,20 @@ A record is one rollout with the calls of these components, failures first.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, cycle, islice
+from math import fsum
 from types import MappingProxyType
 
 from dspy_gepa.core.rollout import Rollout, Step, Trace
 from dspy_gepa.core.work import Evidence, ReflectionRequest
+from dspy_gepa.reflect.overlap import words_of
 from dspy_gepa.values.words import text_of
 
 __all__ = ["EvidenceRecord", "alike", "records_of"]
 
-_WORD = re.compile(r"\w+")
 _NO_FEEDBACK: Mapping[str, Mapping[int, str]] = MappingProxyType({})
 
 
@@ -126,7 +126,8 @@ def alike(others: Sequence[Evidence], shown: Sequence[Evidence], most: int) -> l
     sought = [_words(one) for one in sorted(failed, key=lambda one: one.rollout.score)]
     shared = Counter(word for own in (*sought, *left.values()) for word in own)
     for own in islice(cycle(sought or [set()]), max(0, min(most, len(others)))):
-        likeness = {place: sum(shared[word] ** -2 for word in left[place] & own) for place in left}
+        # `fsum`, because another process goes through a set in another order.
+        likeness = {place: fsum(shared[word] ** -2 for word in left[place] & own) for place in left}
         del left[max(likeness, key=lambda place: likeness[place])]
     return [one for place, one in enumerate(others) if place not in left]
 
@@ -134,7 +135,7 @@ def alike(others: Sequence[Evidence], shown: Sequence[Evidence], most: int) -> l
 def _words(evidence: Evidence) -> set[str]:
     """The words of what the program was given."""
     inputs = " ".join(map(text_of, evidence.rollout.trace.inputs.values()))
-    return set(_WORD.findall(inputs.casefold()))
+    return set(words_of(inputs))
 
 
 def _concerns(rollout: Rollout, components: Sequence[str], *, shows_unparsed: bool) -> bool:

@@ -48,11 +48,11 @@ _NAMED = re.compile(
 _DOTS = r"(?:\.\.\.|\u2026)"
 _GAP = re.compile(
     rf"^[ \t]*{_DOTS}[ \t]*[(\[].*[)\]][ \t.\u2026]*$"
-    rf"|^[ \t#/*(\[]*{_DOTS}[ \t.\u2026]*\w.*{_DOTS}[ \t*/)\]]*$",
+    rf"|^[ \t]*[#/*(\[]+[ \t]*{_DOTS}[ \t.\u2026]*\w.*{_DOTS}[ \t*/)\]]*$",
     re.MULTILINE,
 )
-"""A line that stands for what is not written out: dots and words in brackets, or dots on both sides
-of words, which may be a comment or stand in brackets."""
+"""A line that stands for what is not written out: dots and words in brackets, or a comment or
+brackets with dots on both sides of the words. Without either, such words may be a form to fill."""
 _DIFF_HEADING = re.compile(r"(?:diff|index|---|\+\+\+|@@|\*\*\*|\\)(?: .*)?|\s*")
 """A line of a diff that says where it applies, or that says nothing."""
 

@@ -93,8 +93,7 @@ def test_the_call_of_gepa(api):
 
 @pytest.fixture
 def local_lm(local_model):
-    settings = {"api_base": local_model.api_base, "api_key": "local", "cache": False}
-    return dspy.LM(local_model.model, max_tokens=80, **settings)
+    return dspy.LM(**local_model.settings, max_tokens=80)
 
 
 @pytest.mark.local_model

@@ -25,6 +25,7 @@ from dspy_gepa.errors import (
 )
 
 TARGETS = [3, 9, 12, 20]
+THOROUGH = os.environ.get("DSPY_GEPA_TESTS") == "thorough"
 
 
 def distance(artifact, target):
@@ -678,19 +679,21 @@ print([dict(each.candidate) for each in result.proposals])
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, warm_python):
     """The same proposals as without the kill, and nothing that was answered is paid again."""
 
-    def execute(name, killed):
-        log, folder = str(tmp_path / f"{name}.log"), str(tmp_path / name)
+    def execute(killed):
+        log, folder = str(tmp_path / "log"), str(tmp_path / "run")
         return warm_python.run(KILLED.format(log=log, folder=folder, killed=killed))
 
-    whole = execute("whole", 0)
-    assert execute("killed", 7).returncode == -signal.SIGKILL
-    resumed = execute("killed", 0)
-    found, expected = ast.literal_eval(resumed.stdout), ast.literal_eval(whole.stdout)
+    # In this process, where strings hash differently than in those that are begun.
+    settings = {"reflection_lm": climber(), "max_evals": 12, "window": 2, "num_threads": 2}
+    whole = optimize_anything("value: 0", value_of, **settings)
+    expected = [dict(each.candidate) for each in whole.proposals]
+    assert execute(7).returncode == -signal.SIGKILL
+    found = ast.literal_eval(execute(0).stdout)
     # What had begun when the kill came counts as spent, so that the last ones may be others.
     enough = len(expected) // 2
     assert found[:enough] == expected[:enough]
     assert len(found) >= enough
-    lines = (tmp_path / "killed.log").read_text().split("\n")
+    lines = (tmp_path / "log").read_text().split("\n")
     # Only what was under way when the kill came may be evaluated twice.
     assert len(lines) - len(set(lines)) <= 2
 
@@ -732,8 +735,7 @@ def test_a_run_goes_on_from_whatever_of_its_journal_is_left(tmp_path):
     lines = (tmp_path / "whole" / "events.jsonl").read_text().splitlines(keepends=True)
     answers = [line for line in lines if '"rolled_out"' in line or '"reflected"' in line]
     assert len(answers) == whole[2] + whole[3]
-    # Every third: a kind of event is among those that follow on others of its kind.
-    for kept in range(1, len(lines), 3):
+    for kept in range(1, len(lines), 1 if THOROUGH else 3):
         folder = tmp_path / f"cut{kept}"
         shutil.copytree(tmp_path / "whole", folder)
         (folder / "events.jsonl").write_text("".join(lines[:kept]))
@@ -771,7 +773,7 @@ def test_the_first_ctrl_c_returns_the_best_so_far():
     result = run(evaluate, max_evals=50)
     assert "keyboard" in result.stop_reason
     # A slow machine may hear of it later.
-    assert result.score >= 4.0
+    assert result.score == max(map(value_of, calls)) >= 4.0
 
 
 # Bad input

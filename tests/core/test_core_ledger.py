@@ -1,4 +1,4 @@
-"""Logs and ledgers are values: every version stays what it was."""
+"""Persistent lists and maps are values: every version stays what it was."""
 
 import pytest
 from hypothesis import given
@@ -26,21 +26,21 @@ def test_every_version_of_a_list_is_a_list_of_its_own(items, additions):
 
 
 @given(st.lists(st.integers(), max_size=6), st.integers(0, 6), st.slices(6), st.integers(-8, 8))
-def test_a_log_is_read_like_a_list(items, shown, part, position):
+def test_a_persistent_list_is_read_like_a_list(items, shown, part, position):
     """Positions, negative ones and slices mean what they mean in a list, for old versions too."""
-    log, model = PersistentList(items[:shown]), items[:shown]
+    version, model = PersistentList(items[:shown]), items[:shown]
     for item in items[shown:]:
-        log.plus(item)
-    assert log[part] == model[part]
+        version.plus(item)
+    assert version[part] == model[part]
     if -len(model) <= position < len(model):
-        assert log[position] == model[position]
+        assert version[position] == model[position]
     else:
         with pytest.raises(IndexError):
-            log[position]
+            version[position]
 
 
 @given(ADDITIONS)
-def test_every_version_of_a_ledger_is_a_mapping_of_its_own(additions):
+def test_every_version_of_a_map_is_a_mapping_of_its_own(additions):
     """However versions branch, each has its own entries in their order; the first value stays."""
     versions, models = [PersistentMap()], [{}]
     for value, (version, key) in enumerate(additions):
@@ -61,8 +61,8 @@ def test_every_version_of_a_ledger_is_a_mapping_of_its_own(additions):
 
 def test_a_known_key_makes_no_new_version():
     """Adding a key that is in already gives the map itself."""
-    ledger = PersistentMap().plus("a", 1)
-    assert ledger.plus("a", 2) is ledger
+    known = PersistentMap().plus("a", 1)
+    assert known.plus("a", 2) is known
 
 
 def test_a_later_entry_is_no_entry_of_an_older_version():
@@ -76,18 +76,18 @@ def test_a_later_entry_is_no_entry_of_an_older_version():
 
 
 @pytest.mark.parametrize("start", [PersistentList(), PersistentList([1, 2])])
-def test_a_log_can_grow_while_it_is_read(start):
-    """Reading a log shows its own items, whatever is added meanwhile."""
+def test_a_list_can_grow_while_it_is_read(start):
+    """Reading a list shows its own items, whatever is added meanwhile."""
     longer = start.plus(3)
     assert [longer.plus(item) and item for item in longer] == [*start, 3]
 
 
-def test_a_ledger_can_grow_while_it_is_read():
+def test_a_map_can_grow_while_it_is_read():
     """Reading a map shows its own entries, whatever is added meanwhile."""
-    ledger = PersistentMap().plus("a", 1).plus("b", 2)
-    grown = ledger
+    known = PersistentMap().plus("a", 1).plus("b", 2)
+    grown = known
     read = []
-    for key in ledger:
+    for key in known:
         read.append(key)
         grown = grown.plus(key + key, 3)
     assert (read, list(grown)) == (["a", "b"], ["a", "b", "aa", "bb"])

@@ -99,6 +99,7 @@ def test_a_missing_extra_exits_with_2(tmp_path, warm_python):
 def test_ctrl_c_exits_with_130(tmp_path, warm_python):
     """Ctrl-C while scores are taken ends the process soon, with the shell's own exit code."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(600)
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         running = warm_python.begin(
             COMMAND, "demo", *hosted(address), folder=tmp_path, environment=ENVIRONMENT

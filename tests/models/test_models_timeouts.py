@@ -164,7 +164,8 @@ def test_one_hanging_example_does_not_hang_the_run(hangs, num_threads):
     assert result.stop_reason
     assert result.improved
     assert len(runs) == len(set(runs))
-    hung = [rollout for key, rollout in result.state.known.items() if key.example == 9]
+    known = result.state.known
+    hung = [rollout for key, rollout in known.items() if key.example == 9]
+    assert hung == [rollout for rollout in known.values() if "TimedOut" in rollout.failure]
     assert len(hung) == len(runs)
-    assert all("TimedOut" in rollout.failure for rollout in hung)
     assert {(rollout.score, rollout.metric_calls) for rollout in hung} == {(0.0, 0)}

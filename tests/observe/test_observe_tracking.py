@@ -105,16 +105,17 @@ def compiled(**asked):
     return optimizer
 
 
+def cell(value):
+    """A value of a story as a tracker's file has it; MLflow keeps ten digits of a number."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return pytest.approx(value, rel=0, abs=1e-8) if isinstance(value, float) else value
+
+
 def cells(rows):
-    """The rows of a story as a tracker's file has them; MLflow keeps ten digits of a number."""
+    """The rows of a story as a tracker's file has them."""
     columns = dict.fromkeys(name for row in rows for name in row)
-    plain = [[row.get(name) for name in columns] for row in rows]
-    return [
-        pytest.approx(
-            [", ".join(map(str, cell)) if isinstance(cell, tuple) else cell for cell in row]
-        )
-        for row in plain
-    ]
+    return [[cell(row.get(name)) for name in columns] for row in rows]
 
 
 @pytest.mark.parametrize(

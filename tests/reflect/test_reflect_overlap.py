@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,3 +77,23 @@ def test_chinese_is_compared_by_characters():
     row = "订单在周一付款但是到周五仍然没有发货客户要求立即全额退款并取消订单谢谢"
     assert copied(f"规则：{row}！", "", [f"你好{row}。"])
     assert not copied(row[:14], "", [row])
+
+
+ROW = "à chaque réclamation déposée après le délai légal l'équipe répond que le ﬁchier a été reçu"
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        unicodedata.normalize("NFD", ROW),
+        unicodedata.normalize("NFKC", ROW),
+        "".join(chr(ord(one) + 0xFEE0) if "a" <= one <= "z" else one for one in ROW),
+        ROW.replace("réclamation", "_réclamation_").replace("délai légal", "__délai légal__"),
+        ROW.replace("l'", "l\u2019").replace(" ", ",\n").upper(),
+    ],
+    ids=["accents of their own", "no ligature", "full width", "underlined", "capitals"],
+)
+def test_a_copy_is_found_however_its_letters_are_written(new):
+    """What a model writes and what a file has need not be the same characters."""
+    assert copied(f"Say: {new}!", "", [ROW])
+    assert copied(f"Say: {ROW}!", "", [new])

@@ -208,6 +208,23 @@ def test_the_contrasts_that_are_most_like_the_evidence_are_shown():
     assert len(alike(others, shown, 9)) == 5
 
 
+def test_of_contrasts_that_are_equally_alike_the_first_is_shown():
+    """Whatever the order in which a process goes through words: in each pair here both have as many
+    words in common with the failure, and as rare ones."""
+    for case in range(40):
+        rare = [[f"{side}{case}x{n}" for n in range(9)] for side in "ab"]
+        lines = [" ".join(words[: 9 - place]) for place in range(8) for words in rare]
+        others = [given_text(place, line) for place, line in enumerate(lines)]
+        failed = given_text(99, " ".join([*rare[0], *rare[1]]), 0.0)
+        assert [one.example for one in alike(others, [failed], 1)] == [0]
+
+
+def test_contrasts_are_found_without_spaces_between_words():
+    """Chinese is compared by its characters: a sentence has no other word in common."""
+    others = [given_text(place, text) for place, text in enumerate(["包裹在哪里？", "灯坏了。"])]
+    assert [one.example for one in alike(others, [given_text(9, "我的灯不亮")], 1)] == [1]
+
+
 def test_a_contrast_has_in_common_with_a_failure_what_few_have():
     """The form of the task, which most inputs share, is no likeness; each failure has its turn,
     the lowest score first, and what went well in the minibatch has none."""

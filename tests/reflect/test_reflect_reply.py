@@ -343,6 +343,7 @@ def test_line_ends_of_the_current_text_do_not_keep_an_edit_from_applying():
         "  indented\nless",
         "&lt;b&gt; is bold.",
         "- Label it.\n+ Or not.",
+        "Answer so:\nCode:\n...the code...\nWhy:\n...",
         "Show a change so:\n@@ -1 +1 @@\n-Label it.\n+Label K3.",
         "a",
     ],
