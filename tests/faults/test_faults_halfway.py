@@ -101,8 +101,8 @@ def test_a_quota_that_is_used_up_is_no_result(tmp_path, quota, place, search, th
     broken, metric, error = run(tmp_path / "run", **{place: service}, **settings)
     assert "quota is used up" in str(error)
     assert "the same call carries on" in str(error)
-    assert service.calls < quota + 60
-    assert metric.calls == broken.tally.metric_calls <= LIMIT
+    # How many calls it takes to be sure depends on how the answers of several threads came in.
+    assert metric.calls == broken.tally.metric_calls < LIMIT
     carried, again, none = run(tmp_path / "run", **settings, max_metric_calls=2 * LIMIT)
     assert none is None
     assert metric.calls + again.calls == carried.tally.metric_calls
