@@ -35,9 +35,9 @@ def default(rate: float, random: np.random.Generator, size: int, gate: Gate) -> 
     parent, child = (random.random((2, size)) < rate).astype(float)
     if not gate(child.tolist(), [parent.tolist()]):
         return False
-    rungs = ValidationSchedule()
-    beside = (random.random((2, rungs.first)) < rate).astype(float)
-    return not rungs.is_worse(beside[0], beside[1], span=1.0)
+    schedule = ValidationSchedule()
+    beside = (random.random((2, schedule.first)) < rate).astype(float)
+    return not schedule.is_worse(beside[0], beside[1], span=1.0)
 
 
 def main() -> None:

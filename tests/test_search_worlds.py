@@ -75,7 +75,7 @@ def test_changed_constants_do_not(monkeypatch):
     them, because the run learns it: `tests/core/test_core_estimate.py` notices that one."""
     changes = [
         lambda settings: replace(settings, selection=ProbablyBest(5.0)),
-        lambda settings: replace(settings, rungs=ValidationSchedule(share=0.1)),
+        lambda settings: replace(settings, validation_schedule=ValidationSchedule(share=0.1)),
     ]
     scores = [reached(change=change) for change in changes]
     for name, value in (("_NOISE", 0.06), ("_SEED", 0.04), ("_DRIFT", 2.0)):

@@ -308,9 +308,9 @@ def _after_checking_must_pass(
 def validating(state: RunState, child: Candidate, parents: Sequence[Candidate]) -> Validating:
     """How a child is validated: first on a few examples, as its parents are, or on all of them."""
     settings = state.settings
-    if settings.rungs is None:
+    if settings.validation_schedule is None:
         return Validating(Evaluation(child, settings.validation))
-    examples = settings.validation_order[: settings.rungs.first]
+    examples = settings.validation_order[: settings.validation_schedule.first]
     reference = tuple(Evaluation(parent, examples) for parent in parents)
     return Validating(Evaluation(child, examples), reference)
 
@@ -321,13 +321,13 @@ def _after_validating(
     evaluation: Evaluation,
     reference: tuple[Evaluation, ...],
 ) -> Phase:
-    candidate, rungs = evaluation.candidate, state.settings.rungs
-    if reference and rungs is not None:
+    candidate, schedule = evaluation.candidate, state.settings.validation_schedule
+    if reference and schedule is not None:
         scores = _scores(state, evaluation)
         parent = max((_scores(state, each) for each in reference), key=total)
         assert isinstance(proposal.origin, Mutation | Merge)
         span = _pool(state, proposal.ticket, proposal.origin.visible_proposals).span
-        if rungs.is_worse(np.array(scores), np.array(parent), span=span):
+        if schedule.is_worse(np.array(scores), np.array(parent), span=span):
             reason = (
                 f"worse on {len(scores)} validation examples: {total(scores)} against "
                 f"{total(parent)}"

@@ -152,7 +152,7 @@ def _gains(
     state: RunState, record: ProposalRecord, parent: Candidate, visible_proposals: int
 ) -> Iterator[float]:
     """How much higher what was proposed scored than the parent, on what both were run on."""
-    first = state.settings.rungs.first if state.settings.rungs else None
+    first = state.settings.validation_schedule.first if state.settings.validation_schedule else None
     for example in dict.fromkeys(
         (*record.reflected_examples, *state.settings.validation_order[:first])
     ):

@@ -21,7 +21,7 @@ __all__ = ["ValidationSchedule"]
 class ValidationSchedule:
     """How many validation examples at a time, in one order that all members share. Our choice."""
 
-    seed: int = 10
+    seed_examples: int = 10
     """For the student's own texts, before the first child is compared with them."""
     first: int = 5
     """For a child, beside its parent."""
