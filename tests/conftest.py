@@ -61,6 +61,7 @@ def hangs(monkeypatch):
 
     made = Hangs()
     monkeypatch.setattr("dspy_gepa.models.timeouts.threading", made.threading)
+    monkeypatch.setattr("dspy_gepa.models.event_loop.Future", made.future)
     yield made
     made.let_go()
 

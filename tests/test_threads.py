@@ -119,9 +119,9 @@ class TestOneThread:
 
     def test_nothing_hangs_back(self):
         """No thread is begun at all."""
-        before = threading.enumerate()
+        before = set(threading.enumerate())  # of which some may end at any moment
         compiled(Asking(), num_threads=1)
-        assert threading.enumerate() == before
+        assert set(threading.enumerate()) <= before
 
 
 class TestOtherThreads:
