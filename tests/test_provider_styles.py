@@ -8,14 +8,15 @@ import dspy
 import label_task
 import pytest
 from dspy_versions import since
+from label_task import TOLD
 from model_server import model_server
 
 from dspy_gepa import GEPA
 from dspy_gepa.errors import ReflectionError
 
 SEED = "Give the code."
-BETTER = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
-GERMAN = "Gib den Code an. bill means Q7; leak means M4; lock means K2; ship means Z9."
+BETTER = f"{SEED} {TOLD}"
+GERMAN = f"Gib den Code an. {TOLD}"
 MARKED = f"<new_text>\n{BETTER}\n</new_text>"
 OLD_AND_NEW = f"""\
 The step has to know the codes. The instruction was:
