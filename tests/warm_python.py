@@ -19,7 +19,7 @@ from pathlib import Path
 
 import dspy_gepa
 
-__all__ = ["COMMAND", "FORGET", "ROOT", "WarmPython"]
+__all__ = ["ALONE", "COMMAND", "FORGET", "ROOT", "WarmPython"]
 
 ROOT = Path(dspy_gepa.__file__).parents[1]
 TESTS = Path(__file__).parent
@@ -35,6 +35,12 @@ for name in [name for name in sys.modules if name.partition(".")[0] == "dspy_gep
     del sys.modules[name]
 """
 """What makes the next import of the package its first; libraries stay imported."""
+
+ALONE = f"""{FORGET}
+sys.modules["dspy_gepa"] = None
+sys.path[:] = [place for place in sys.path if place not in {[*map(str, PLACES)]}]
+"""
+"""What leaves DSPy where this package and its tests are not."""
 
 
 def serve():
