@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import dspy
 
-__all__ = ["ModelServer", "model_server"]
+__all__ = ["ModelServer", "loopback", "model_server"]
 
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
@@ -64,16 +64,15 @@ class ModelServer:
 
 
 @contextmanager
-def model_server(
-    *statuses: int, text: str | Callable[[dict[str, object]], str]
-) -> Iterator[ModelServer]:
-    """A server that is up inside the block."""
-    state = ModelServer(statuses, text)
+def loopback(
+    respond: Callable[[dict[str, object]], tuple[int, dict[str, object]]],
+) -> Iterator[int]:
+    """The port of a server, up inside the block, that answers requests by status and body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
-            status, body = state.respond(json.loads(self.rfile.read(length)))
+            status, body = respond(json.loads(self.rfile.read(length)))
             written = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -85,12 +84,21 @@ def model_server(
             """Nothing: the test's output is not the place."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield state
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def model_server(
+    *statuses: int, text: str | Callable[[dict[str, object]], str]
+) -> Iterator[ModelServer]:
+    """A server that is up inside the block."""
+    state = ModelServer(statuses, text)
+    with loopback(state.respond) as state.port:
+        yield state
