@@ -82,6 +82,8 @@ def serve():
 
 def _wait_for(child, asking):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError):  # it has ended already
+        os.setpgid(child, child)  # who stops its whole group stops nobody else
     asking.sendall(f"{child}\n".encode())
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with suppress(OSError):  # nobody waits any more
