@@ -30,7 +30,7 @@ _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
 _PLACEHOLDER = re.compile(r"[ \t*_`\"'>-]*[(\[{<（［【].*[)\]}>）］】][ \t*_`\"'.!:]*")
 """A line in brackets: what a form has in place of a text, ours and those that models make up."""
-_ALIKE = 12
+_ALIKE = 8
 """Characters with which a text begins as another one does if it goes on from it."""
 
 
