@@ -180,7 +180,7 @@ def test_an_improved_program_loads_without_this_package(tmp_path, form):
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == SHOUTING
