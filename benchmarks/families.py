@@ -433,6 +433,10 @@ class Simulated:
         )
 
 
+_SHOWN_CONTRASTS = 3
+"""As many as `Reflector` shows of those that it is given."""
+
+
 @dataclass
 class Worker:
     """Carries out what our search asks for."""
@@ -447,8 +451,8 @@ class Worker:
         return self.reflection(request)
 
     def reflection(self, request: ReflectionRequest) -> ReflectionAnswer:
-        """New texts where something was missed; free examples that passed are shown too."""
-        items = [*request.evidence, *getattr(request, "contrasts", ())]
+        """New texts where something was missed; known runs that did better are shown too."""
+        items = [*request.evidence, *getattr(request, "contrasts", ())[:_SHOWN_CONTRASTS]]
         shown = [
             (item.example, item.rollout.score, item.rollout.trace.steps[0].outputs["missed"])
             for item in items

@@ -1,7 +1,7 @@
 """The default search against dspy.GEPA's engine on worlds that nobody tuned it for.
 
 Worlds are drawn from wide priors (see `families.py`) by the numbers that are asked for; settings of
-the search were chosen on draws 0 to 199. What is compared is the expected value, on unseen cases,
+the search were chosen on draws below 500. What is compared is the expected value, on unseen cases,
 of what would be returned when so much is spent: metric calls + `--factor` x reflection calls.
 
 dspy.GEPA stands here as the gepa package itself with the arguments that dspy.GEPA gives it, which

@@ -21,7 +21,7 @@ from dspy_gepa.program.examples import ExampleTable
 
 __all__ = ["OF_THE_BUDGET", "is_single_component", "settings_for"]
 
-OF_THE_BUDGET = ("settings.rungs", "settings.feedback_calls")
+OF_THE_BUDGET = ("settings.validation_schedule", "settings.feedback_calls")
 """The settings that are cut down to fit a small budget. They may differ if a run is carried on with
 a larger one."""
 
@@ -72,9 +72,9 @@ def settings_for(
         else _default(config, limits, selection, text_merge)
     )
     seed = search.seed or 0
-    fit = _fitted(limits, table, chosen.get("rungs"), feedback_calls, seed=seed)
+    fit = _fitted(limits, table, chosen.get("validation_schedule"), feedback_calls, seed=seed)
     return Settings(
-        **{**chosen, "rungs": fit.rungs},
+        **{**chosen, "validation_schedule": fit.validation_schedule},
         train=table.train,
         validation=table.validation,
         limits=limits,
@@ -142,7 +142,7 @@ def _default(
     }
     if search.frontier_type == "instance" and scores.aggregate_metric is None:
         # Otherwise members are compared by what is taken over the whole validation set.
-        chosen["rungs"] = ValidationSchedule()
+        chosen["validation_schedule"] = ValidationSchedule()
     size = search.reflection_minibatch_size
     if not scores.skip_perfect_score:
         # Then no score says that an example is right, and there are no failures to look for.
@@ -169,7 +169,7 @@ def _window(limits: Limits) -> int:
 class _Fit:
     """How a search is begun."""
 
-    rungs: ValidationSchedule | None
+    validation_schedule: ValidationSchedule | None
     """How validation is spread; None if all validation examples are run at once."""
     feedback_calls: int
     """The most metric calls that a reflection makes for an example; with 0 it makes none."""
@@ -178,7 +178,7 @@ class _Fit:
 def _fitted(
     limits: Limits,
     table: ExampleTable,
-    rungs: ValidationSchedule | None,
+    schedule: ValidationSchedule | None,
     feedback_calls: int,
     *,
     seed: int,
@@ -192,19 +192,19 @@ def _fitted(
     rewrite, and so is the rewrite. If even one example is too many, the metric is not asked about
     single components.
     """
-    asked = _Fit(rungs, feedback_calls)
-    order = table.validation if rungs is None else rungs.order(table.validation, seed=seed)
+    asked = _Fit(schedule, feedback_calls)
+    order = table.validation if schedule is None else schedule.order(table.validation, seed=seed)
     for calls in dict.fromkeys((feedback_calls, 0)):
-        most = len(order) if rungs is None else min(rungs.seed, len(order))
+        most = len(order) if schedule is None else min(schedule.seed_examples, len(order))
         for count in range(most, 0, -1):
-            smaller = rungs
-            if rungs is not None and count < most:
-                smaller = replace(rungs, seed=count, first=min(rungs.first, count))
+            smaller = schedule
+            if schedule is not None and count < most:
+                smaller = replace(schedule, seed_examples=count, first=min(schedule.first, count))
             first = count if smaller is None else min(smaller.first, count)
             needed = _least(table, order[:count], order[:first], calls)
             if not limits.exceeded_limit(used=NOTHING, more=needed):
                 return _Fit(smaller, calls)
-            if rungs is None:
+            if schedule is None:
                 break
     return asked
 

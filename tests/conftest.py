@@ -66,6 +66,24 @@ def hangs(monkeypatch):
     made.let_go()
 
 
+@pytest.fixture
+def label_task_configured():
+    """The model that DSPy has configured is the one of the label task."""
+    import dspy
+    import label_task
+
+    with dspy.context(lm=label_task.task_lm()):
+        yield
+
+
+@pytest.fixture
+def program():
+    """A program for the label task."""
+    import dspy
+
+    return dspy.Predict("message -> code")
+
+
 @pytest.fixture(scope="session")
 def fresh_processes():
     """Begins processes that know nothing of this one; libraries are loaded once for all of them."""

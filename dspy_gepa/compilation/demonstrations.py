@@ -172,7 +172,9 @@ class Demonstrating:
 
     def _validated(self, program: dspy.Module, left: Limits) -> RunOutcome:
         """How a run ends that validates a program on all validation examples and no more."""
-        settings = replace(self.settings, limits=replace(left, proposals=0), rungs=None)
+        settings = replace(
+            self.settings, limits=replace(left, proposals=0), validation_schedule=None
+        )
         candidate = components_of(program, self.runner.task.kinds)
         with self.runner.executing(program) as executor:
             return run_loop(start(settings, candidate), executor)

@@ -58,7 +58,9 @@ def forecast(settings: Settings) -> Forecast:
         max(settings.minibatch_sizes, default=0),
     )
     drawn_examples = settings.sampler(view)
-    seeded = settings.validation_order[: settings.rungs.seed if settings.rungs else None]
+    seeded = settings.validation_order[
+        : settings.validation_schedule.seed_examples if settings.validation_schedule else None
+    ]
     # The least: every example looked at fails, and the first ones of the gate decide it.
     fewest = min(len(drawn_examples), min(settings.minibatch_sizes, default=len(drawn_examples)))
     gated = 1 if settings.stops_early else fewest
@@ -93,13 +95,13 @@ def worst_case(
         mends: How often a text may go back; as the settings say where it is None.
     """
     shown = min(len(drawn_examples), max(settings.minibatch_sizes, default=len(drawn_examples)))
-    if settings.rungs is None:
+    if settings.validation_schedule is None:
         reference: tuple[int, ...] = ()
         child = len({*drawn_examples, *settings.anchors, *settings.validation})
     else:
-        reference = settings.validation_order[: settings.rungs.first]
+        reference = settings.validation_order[: settings.validation_schedule.first]
         # Where examples serve for both, a child is run on each of them once.
-        most = len({*drawn_examples, *settings.anchors, *reference})
+        most = len({*drawn_examples, *settings.anchors, *settings.validation})
         child = min(shown + len(settings.anchors) + len(reference), most)
     parent = sum(
         not parent_paid(example) for example in dict.fromkeys((*drawn_examples, *reference))

@@ -80,10 +80,10 @@ def _finalists(state: RunState) -> tuple[int, ...]:
 
 def _is_completed(state: RunState) -> bool:
     """Whether what is returned is to be run on the whole validation set."""
-    rungs, most = state.settings.rungs, state.settings.limits.rollouts_at_most
-    if rungs is None:
+    schedule, most = state.settings.validation_schedule, state.settings.limits.rollouts_at_most
+    if schedule is None:
         return False
-    return most is None or len(state.settings.validation) <= rungs.completion_share * most
+    return most is None or len(state.settings.validation) <= schedule.completion_share * most
 
 
 def _reserve(state: RunState) -> Tally:
@@ -99,8 +99,8 @@ def _due_revalidation(state: RunState) -> Begun | None:
     Which one is drawn by how probably it is the best (Thompson sampling), so that rollouts go
     where they may change what is returned.
     """
-    rungs, settings = state.settings.rungs, state.settings
-    if rungs is None or not state.members:
+    schedule, settings = state.settings.validation_schedule, state.settings
+    if schedule is None or not state.members:
         return None
     ticket = len(state.history) + len(state.live)
     revalidated = sum(
@@ -112,7 +112,7 @@ def _due_revalidation(state: RunState) -> Begun | None:
         for proposal in state.live
         if isinstance(proposal.origin, Revalidation)
     )
-    is_due = rungs.is_due(
+    is_due = schedule.is_due(
         rollouts=state.spent.rollouts,
         under_way=validating,
         revalidated=revalidated,
@@ -131,7 +131,7 @@ def _due_revalidation(state: RunState) -> Begun | None:
 def _revalidation(state: RunState, member: int) -> Begun | None:
     """A member on the next validation examples; None if it was or is run on all."""
     settings = state.settings
-    assert settings.rungs is not None
+    assert settings.validation_schedule is not None
     candidate = state.members[member].candidate
     # Of other proposals it depends on the order of answers how far they have come, and two may have
     # the same child.
@@ -148,7 +148,7 @@ def _revalidation(state: RunState, member: int) -> Begun | None:
         key.example
         for key in whole.keys
         if np.isnan(scores[place[key.example]]) and key not in under_way
-    ][: settings.rungs.step]
+    ][: settings.validation_schedule.step]
     if not missing:
         return None
     hold = Tally(rollouts=len(missing), metric_calls=len(missing))
@@ -241,11 +241,11 @@ def _lost(state: RunState, child: Candidate, parent: int) -> float:
 
     0 if it did not come so far.
     """
-    rungs, settings = state.settings.rungs, state.settings
-    if rungs is None:
+    schedule, settings = state.settings.validation_schedule, state.settings
+    if schedule is None:
         return 0.0
     differences = []
-    for example in settings.validation_order[: rungs.first]:
+    for example in settings.validation:
         keys = [RolloutKey(each.digest, example) for each in (child, candidate_of(state, parent))]
         if all(key in state.charged for key in keys):
             one, other = (state.known[key].score for key in keys)
@@ -318,8 +318,8 @@ def _merge(state: RunState) -> Begun | None:
     if not examples:
         return None
     rollouts = len(settings.validation)
-    if settings.rungs is not None:
-        rollouts = len(examples) + 3 * settings.rungs.first
+    if settings.validation_schedule is not None:
+        rollouts = len(examples) + 3 * settings.validation_schedule.first
     is_paid = _paid(state, candidate_of(state, 0))
     rollouts += sum(1 + (not is_paid(example)) for example in settings.anchors)
     hold = Tally(rollouts=rollouts, metric_calls=rollouts, proposals=1)

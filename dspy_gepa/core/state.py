@@ -64,7 +64,7 @@ class Settings:
     another chance to pass by luck."""
     stops_early: bool = False
     """Whether a child is run on no more of the minibatch than it takes to decide the gate."""
-    rungs: ValidationSchedule | None = None
+    validation_schedule: ValidationSchedule | None = None
     """How validation is spread over a member's life; None if a member is run on all examples
     before it becomes one."""
     ranking: Ranking = by_mean
@@ -116,14 +116,14 @@ class Settings:
     @property
     def validation_order(self) -> tuple[int, ...]:
         """The validation examples in the order in which members are run on them."""
-        if self.rungs is None:
+        if self.validation_schedule is None:
             return self.validation
-        return self.rungs.order(self.validation, seed=self.seed)
+        return self.validation_schedule.order(self.validation, seed=self.seed)
 
     @property
     def first_examples(self) -> tuple[int, ...]:
         """The validation examples that the seed is run on before any other member."""
-        first = None if self.rungs is None else self.rungs.seed
+        first = None if self.validation_schedule is None else self.validation_schedule.seed_examples
         return self.validation_order[:first][: self.limits.rollouts_at_most]
 
 

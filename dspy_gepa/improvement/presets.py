@@ -59,12 +59,12 @@ def settings_for_mode(
         chosen["lowest_score"] = float("-inf")
     if asked.inferred_mode == "generalization":
         if not config.scores.skip_perfect_score:
-            chosen |= {"rungs": None, "ranking": by_mean, "caution": None}
+            chosen |= {"validation_schedule": None, "ranking": by_mean, "caution": None}
         return replace(usual, **chosen)
     is_single = asked.inferred_mode == "single_task"
     size = config.search.reflection_minibatch_size or _PROBLEMS
     chosen |= {
-        "rungs": None,
+        "validation_schedule": None,
         "ranking": by_mean,
         "caution": None,
         "sampler": EpochSampler(1 if is_single else min(size, len(table.train))),

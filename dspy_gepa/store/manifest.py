@@ -36,6 +36,8 @@ _A_QUOTED = r"""'[^']*'|"[^"]*\""""
 _QUOTED = re.compile(_A_QUOTED)
 _OWNED = re.compile(rf"({_A_QUOTED}): \(((?:{_A_QUOTED}|[^)'\"])*)\)")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_RENAMED = {"rungs": "validation_schedule"}
+"""Settings that older manifests have under another name."""
 _SHOWN = 60
 """Characters of a text that a difference shows."""
 
@@ -180,7 +182,9 @@ class Manifest:
                 anchors=tuple(stored["anchors"]),
                 limits=_numbers(stored["limits"]),
                 seed=int(stored["seed"]),
-                settings=dict(stored["settings"]),
+                settings={
+                    _RENAMED.get(name, name): value for name, value in stored["settings"].items()
+                },
                 models=dict(stored["models"]),
                 versions=dict(stored["versions"]),
             )

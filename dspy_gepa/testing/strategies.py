@@ -44,11 +44,11 @@ __all__ = [
     "lineages",
     "pool_views",
     "rollouts",
-    "rungs",
     "score_matrices",
     "scores",
     "settings",
     "traces",
+    "validation_schedules",
     "worlds",
 ]
 
@@ -186,12 +186,12 @@ def worlds() -> st.SearchStrategy[ChanceWorld]:
     )
 
 
-def rungs() -> st.SearchStrategy[ValidationSchedule]:
+def validation_schedules() -> st.SearchStrategy[ValidationSchedule]:
     """Schedules of small steps, with a pace that makes revalidations common."""
     few = st.integers(1, 4)
     return st.builds(
         ValidationSchedule,
-        seed=few,
+        seed_examples=few,
         first=few,
         step=few,
         pace=st.floats(1, 9),
@@ -219,7 +219,7 @@ def settings(draw: st.DrawFn, world: ChanceWorld, *, max_metric_calls: int = 150
         minibatch_sizes=draw(st.sampled_from(((), (1,), (2,), (1, 3), (4, 2)))),
         contrasts=draw(st.integers(0, 3)),
         stops_early=draw(st.booleans()),
-        rungs=draw(st.none() | rungs()),
+        validation_schedule=draw(st.none() | validation_schedules()),
         lowest_score=min(world.scores),
         window=draw(st.integers(1, 6)),
         selection=draw(st.sampled_from(_SELECTIONS)),

@@ -107,7 +107,7 @@ class FurtherRollouts:
             validation=examples,
             anchors=(),
             frontier="instance",
-            rungs=None,
+            validation_schedule=None,
             window=1,
             limits=replace(left, proposals=0),
             # A program that fails on all of them has that for a result.

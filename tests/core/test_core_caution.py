@@ -18,7 +18,7 @@ from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.strategies import score_matrices
 
 VALIDATION = tuple(range(100, 140))
-ALONE = ValidationSchedule(seed=10, first=5, share=0.0, pace=0.0)
+ALONE = ValidationSchedule(seed_examples=10, first=5, share=0.0, pace=0.0)
 """Members are validated when they join, and no further before the search is over."""
 
 
@@ -44,7 +44,7 @@ def ended(score, *, limit=400, proposals=1, validation=VALIDATION):
         limits=Limits(metric_calls=limit, proposals=proposals),
         sampler=EpochSampler(4),
         use_merge=False,
-        rungs=ALONE,
+        validation_schedule=ALONE,
         ranking=by_estimate,
         caution=Cautious(),
     )

@@ -383,13 +383,15 @@ def test_failing_reflections_end_the_run():
 @pytest.mark.parametrize("window", [1, 3])
 def test_failing_reflections_end_the_run_whatever_is_measured_in_between(window):
     """Members that are validated further between them do not start the count anew."""
-    rungs = ValidationSchedule(seed=2, first=1, step=1, share=0.9, pace=50, head_start=0)
+    schedule = ValidationSchedule(
+        seed_examples=2, first=1, step=1, share=0.9, pace=50, head_start=0
+    )
     state = play(
         Task(rewrite=lambda *_: None),
         limit=10_000,
         train=tuple(range(40)),
         validation=tuple(range(100, 400)),
-        rungs=rungs,
+        validation_schedule=schedule,
         window=window,
     )
     measured = [each for each in state.history if each.verdict.kind == "measured"]

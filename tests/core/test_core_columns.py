@@ -20,7 +20,7 @@ from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.orders import VirtualTimeExecutor, durations
 from dspy_gepa.testing.witness import outcome
 
-RUNGS = ValidationSchedule(seed=3, first=2, step=2, pace=1.0, head_start=0)
+SCHEDULE = ValidationSchedule(seed_examples=3, first=2, step=2, pace=1.0, head_start=0)
 VALIDATION = tuple(range(100, 112))
 
 
@@ -41,14 +41,14 @@ class Scored(Task):
 
 
 def settings(frontier="objective", **others):
-    """A run in small rungs."""
+    """A run that validates in small steps."""
     given = {
         "train": tuple(range(20)),
         "validation": VALIDATION,
         "limits": Limits(metric_calls=120),
         "sampler": EpochSampler(2),
         "use_merge": False,
-        "rungs": RUNGS,
+        "validation_schedule": SCHEDULE,
         "ranking": by_estimate,
         "frontier": frontier,
     }
@@ -67,7 +67,7 @@ def by_length(texts, example):
 
 def lately(texts, example):
     """An objective that only some examples have, none of which the seed is run on at first."""
-    first = set(settings().validation_order[: RUNGS.seed + 2])
+    first = set(settings().validation_order[: SCHEDULE.seed_examples + 2])
     return {"all": 0.5, **({} if example in first else {"some": len(texts["a"]) / 10})}
 
 
@@ -91,7 +91,7 @@ def test_a_row_is_made_of_all_that_a_member_was_run_on(frontier, objectives):
     """Also of what it was run on after it joined, and of objectives that are seen late."""
     state = ended(Scored(by_length, objectives=objectives), frontier=frontier)
     counts = [int(np.count_nonzero(~np.isnan(member.scores))) for member in state.members]
-    assert max(counts) > RUNGS.seed
+    assert max(counts) > SCHEDULE.seed_examples
     names = state.objectives
     for row, member in zip(state.columns, state.members, strict=True):
         scored = ~np.isnan(member.scores)
@@ -119,7 +119,7 @@ def test_the_order_of_answers_changes_nothing(frontier, window):
     task = Scored(by_length, objectives=objectives)
     given = settings(frontier, window=window)
     expected = outcome(run_loop(start(given, STUDENT), SerialExecutor(task)).state)
-    for seed in range(4):
+    for seed in range(2):
         executor = VirtualTimeExecutor(task, 7, durations(seed))
         assert outcome(run_loop(start(given, STUDENT), executor).state) == expected
 

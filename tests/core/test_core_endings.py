@@ -60,7 +60,7 @@ def test_useless_reflections_end_the_run_whatever_is_measured_in_between():
         limits=Limits(metric_calls=2_000),
         sampler=FailureFirstSampler(),
         minibatch_sizes=(4,),
-        rungs=ValidationSchedule(pace=1.0, head_start=0),
+        validation_schedule=ValidationSchedule(pace=1.0, head_start=0),
         ranking=by_estimate,
         selection=SoftEstimate(),
     )
@@ -109,7 +109,9 @@ def test_a_metric_that_scores_objectives_is_not_said_to_score_none():
         train=(0,),
         validation=(0, 1, 2, 3, 4),
         limits=Limits(proposals=2),
-        rungs=ValidationSchedule(seed=1, first=1, step=1, pace=1.0, head_start=0),
+        validation_schedule=ValidationSchedule(
+            seed_examples=1, first=1, step=1, pace=1.0, head_start=0
+        ),
         window=3,
         frontier="objective",
         skip_perfect_score=False,

@@ -73,11 +73,11 @@ def test_gates_count_failures_first(gate):
     assert not gate([FAILED, -3.0], [[FAILED, -1.0]])
 
 
-def test_rungs_compare_failures_as_the_mean_does():
+def test_a_schedule_compares_failures_as_the_mean_does():
     """A child that fails where its parent did not is worse; where both failed that says nothing."""
-    rungs, scores = ValidationSchedule(), np.array([1.0, 1.0, FAILED])
-    assert not rungs.is_worse(scores, scores, span=1.0)
-    assert rungs.is_worse(np.array([FAILED, 1.0, FAILED]), scores, span=1.0)
+    schedule, scores = ValidationSchedule(), np.array([1.0, 1.0, FAILED])
+    assert not schedule.is_worse(scores, scores, span=1.0)
+    assert schedule.is_worse(np.array([FAILED, 1.0, FAILED]), scores, span=1.0)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ SETTINGS = Settings(
     sampler=FailureFirstSampler(),
     minibatch_sizes=(4,),
     stops_early=True,
-    rungs=ValidationSchedule(),
+    validation_schedule=ValidationSchedule(),
     ranking=by_estimate,
     selection=SoftEstimate(),
     components=every,
@@ -58,20 +58,20 @@ def view(examples, known, **others):
     return SampleView(examples, row, 1.0, mutation_index=0, seed=0, **given)
 
 
-def test_a_run_in_rungs_ends_with_a_winner_that_was_run_on_all():
+def test_a_run_that_validates_in_steps_ends_with_a_winner_that_was_run_on_all():
     """The seed begins with the first examples; the winner is completed if the budget allows it."""
     witness = Witness(WORLD)
     state = run_loop(start(SETTINGS, WORLD.student), SerialExecutor(witness)).state
     assert len(witness.rolled_out) == len(set(witness.rolled_out)) == state.tally.rollouts <= 300
     counts = [standing.examples for standing in state.standings]
     assert counts[state.best] == len(SETTINGS.validation)
-    assert min(counts) == SETTINGS.rungs.first
+    assert min(counts) == SETTINGS.validation_schedule.first
     assert any(isinstance(each.origin, Revalidation) for each in state.history)
 
 
 @pytest.mark.parametrize("window", [1, 3])
 def test_the_order_of_answers_changes_nothing(window):
-    """Rungs, early stops and revalidations included: one request at a time, or many at once."""
+    """Early stops and revalidations included: one request at a time, or many at once."""
     settings = replace(SETTINGS, window=window)
     expected = run_loop(start(settings, WORLD.student), SerialExecutor(WORLD)).state
     for seed in range(3):
@@ -248,10 +248,10 @@ def test_more_examples_make_an_interval_narrower_and_luck_counts_less():
     assert abs(found[1].estimate - found[0].estimate) < 0.05
 
 
-def test_rungs_are_due_by_share_and_by_pace():
+def test_revalidations_are_due_by_share_and_by_pace():
     """Half of what comes after a head start validates further, and reflections do not run away."""
-    rungs = ValidationSchedule(share=0.5, pace=8.0, head_start=100)
-    assert not rungs.is_due(rollouts=100, revalidated=0, reflections=10)
-    assert rungs.is_due(rollouts=130, revalidated=10, reflections=10)
-    assert not rungs.is_due(rollouts=130, revalidated=20, reflections=10)
-    assert rungs.is_due(rollouts=50, revalidated=50, reflections=19)
+    schedule = ValidationSchedule(share=0.5, pace=8.0, head_start=100)
+    assert not schedule.is_due(rollouts=100, revalidated=0, reflections=10)
+    assert schedule.is_due(rollouts=130, revalidated=10, reflections=10)
+    assert not schedule.is_due(rollouts=130, revalidated=20, reflections=10)
+    assert schedule.is_due(rollouts=50, revalidated=50, reflections=19)

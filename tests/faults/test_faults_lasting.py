@@ -32,8 +32,7 @@ def test_a_wrong_key_or_model_stops_at_the_first_request(fault, threads):
     assert WORDS[fault] in job.result.stop_reason
 
 
-@pytest.mark.parametrize("threads", [1, 8])
-@pytest.mark.parametrize("fault", ["401", "404"])
+@pytest.mark.parametrize(("fault", "threads"), [("401", 8), ("404", 1)])
 def test_a_key_that_is_repaired_carries_on(tmp_path, fault, threads):
     """A key that is revoked in mid-run stops it after what is in flight; the same call carries on
     later to the end of the undisturbed run, and no answered rollout is paid twice."""
@@ -53,8 +52,7 @@ def test_a_key_that_is_repaired_carries_on(tmp_path, fault, threads):
     assert job.metric.calls == undisturbed().metric.calls
 
 
-@pytest.mark.parametrize("threads", [1, 8])
-@pytest.mark.parametrize("fault", ["503", "reset"])
+@pytest.mark.parametrize(("fault", "threads"), [("503", 1), ("reset", 8)])
 def test_a_server_that_stays_down_stops_the_run_with_the_best_so_far(tmp_path, fault, threads):
     """Four vain attempts in a row at one request; the error holds the best program so far, and with
     the server back the same call ends as the undisturbed run."""

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import dspy
 
-__all__ = ["ModelServer", "dead_port", "model_server"]
+__all__ = ["ModelServer", "dead_port", "loopback", "model_server"]
 
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
@@ -65,16 +65,15 @@ class ModelServer:
 
 
 @contextmanager
-def model_server(
-    *statuses: int, text: str | Callable[[dict[str, object]], str]
-) -> Iterator[ModelServer]:
-    """A server that is up inside the block."""
-    state = ModelServer(statuses, text)
+def loopback(
+    respond: Callable[[dict[str, object]], tuple[int, dict[str, object]]],
+) -> Iterator[int]:
+    """The port of a server, up inside the block, that answers requests by status and body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
-            status, body = state.respond(json.loads(self.rfile.read(length)))
+            status, body = respond(json.loads(self.rfile.read(length)))
             written = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -89,15 +88,24 @@ def model_server(
         request_queue_size = 64  # or the system drops connections while nobody has time to accept
 
     server = Server(("127.0.0.1", 0), Handler)
-    state.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield state
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def model_server(
+    *statuses: int, text: str | Callable[[dict[str, object]], str]
+) -> Iterator[ModelServer]:
+    """A server that is up inside the block."""
+    state = ModelServer(statuses, text)
+    with loopback(state.respond) as state.port:
+        yield state
 
 
 @contextmanager

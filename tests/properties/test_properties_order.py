@@ -150,7 +150,9 @@ def test_a_child_that_a_member_has_too_changes_nothing_that_is_issued():
         limits=Limits(metric_calls=9),
         frozen=("first",),
         sampler=EpochSampler(1),
-        rungs=ValidationSchedule(seed=1, first=1, step=1, pace=1.0, head_start=0),
+        validation_schedule=ValidationSchedule(
+            seed_examples=1, first=1, step=1, pace=1.0, head_start=0
+        ),
         window=2,
         skip_perfect_score=False,
         use_merge=False,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from journals import carried_on
+from journals import carried_on, manifest_of
 
 from dspy_gepa.core.budget import Tally, Usage
 from dspy_gepa.core.candidate import Candidate
@@ -19,6 +19,7 @@ from dspy_gepa.store.blobs import Blobs
 from dspy_gepa.store.codec import FORMAT, encode
 from dspy_gepa.store.contents import SEAL, StoredSession, read_journal
 from dspy_gepa.store.journal import Journal
+from dspy_gepa.store.manifest import Manifest
 from dspy_gepa.store.run_dir import read_run
 from dspy_gepa.store.secret import Redactor
 from dspy_gepa.story.stored import stored_story
@@ -172,3 +173,14 @@ def test_what_format_6_wrote_is_read():
 def test_every_older_format_is_tried():
     """A new format needs its lines here."""
     assert sorted(LACKING) == list(range(5, FORMAT))
+
+
+def test_a_setting_that_had_another_name_is_the_same_setting():
+    """So that a run of an earlier version is carried on, and differs by today's name."""
+    today = manifest_of(settings={"validation_schedule": "None"})
+    stored = today.as_json
+    stored["settings"] = {"rungs": stored["settings"].pop("validation_schedule")}
+    assert today.differences(Manifest.of_json(stored)) == ()
+    stored["settings"] = {"rungs": "other"}
+    (difference,) = today.differences(Manifest.of_json(stored))
+    assert difference.name == "settings.validation_schedule"

@@ -181,12 +181,18 @@ class JudgedWorld(RuleWorld):
 
 
 MEANS = replace(SETTINGS, window=1)
-RUNGS = ValidationSchedule(seed=5, first=2, step=2)
+SCHEDULE = ValidationSchedule(seed_examples=5, first=2, step=2)
 BY_SEARCH = {
     "means": (WORLD, MEANS),
     "objectives": (JudgedWorld(names=WORLD.names), replace(MEANS, frontier="objective")),
-    "rungs": (WORLD, replace(MEANS, rungs=RUNGS, ranking=by_estimate)),
-    "cautious": (WORLD, replace(MEANS, rungs=RUNGS, ranking=by_estimate, caution=Cautious(0.7))),
+    "validation_schedule": (
+        WORLD,
+        replace(MEANS, validation_schedule=SCHEDULE, ranking=by_estimate),
+    ),
+    "cautious": (
+        WORLD,
+        replace(MEANS, validation_schedule=SCHEDULE, ranking=by_estimate, caution=Cautious(0.7)),
+    ),
 }
 LARGER = {"adopt": ["limits.metric_calls"]}
 
