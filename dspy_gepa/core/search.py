@@ -119,7 +119,8 @@ def _validated_meanwhile(state: RunState) -> int | None:
     )
     if is_heard and not all(rollout.is_broken for rollout in state.known.values()):
         return None
-    begun = state.live[0].evaluations[0].keys
+    # There are none while the seed's own texts are being written.
+    begun = (key for evaluation in state.live[0].evaluations for key in evaluation.keys)
     answered = sum(key in state.known for key in begun)
     return max(0, state.settings.max_failures_in_a_row - answered)
 

@@ -368,7 +368,7 @@ def _rules(asked: AnythingArguments, isolated: IsolatedEvaluation | None) -> Rul
         constraints=texts.listed_constraints,
         count_tokens=counted_tokens,
         predicates=asked.predicates(isolated.check if isolated else None),
-        normalised=kept,
+        normalised=partial(kept, seed=dict(asked.seed)),
     )
     rules.check(dict(asked.seed))
     return rules
