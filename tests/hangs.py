@@ -13,6 +13,8 @@ class Hangs:
     def __init__(self):
         self.changed = threading.Condition()
         self.hanging = self.waited_for = 0
+        self.limits_seconds = []
+        """How long whoever began a call was ready to wait for it, in order."""
         self._may_go = threading.Event()
         # What a module needs in place of `threading` to wait by this clock.
         self.threading = SimpleNamespace(Event=lambda: _Answer(self), Thread=threading.Thread)
@@ -60,6 +62,7 @@ class _Answer(threading.Event):
             self._hangs.changed.notify_all()
 
     def wait(self, timeout=None):
+        self._hangs.limits_seconds.append(timeout)
         return self._hangs.wait(self.is_set)
 
 

@@ -157,7 +157,7 @@ PROGRAMS = [Locking, Fetching, Queueing, OwnCall, Blocking]
 
 
 @pytest.mark.parametrize("kind", PROGRAMS, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("settings", [{}, {"num_threads": 1}, {"timeout_seconds": 30}], ids=repr)
+@pytest.mark.parametrize("settings", [{}, {"num_threads": 1}, {"timeout_seconds": 600}], ids=repr)
 def test_whatever_belongs_to_a_loop_can_be_held(kind, settings):
     """With one thread and with many, in time or without any."""
     assert instructions(compiled(kind(), **settings)) == {"answer": LEARNED}

@@ -59,7 +59,12 @@ def test_a_notebook_runs(path, tmp_path):
     """As a user runs it, with what stands beside it; and there is something to look at."""
     shutil.copy(ROOT / "notebooks" / "stand_in.py", tmp_path)
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
+    NotebookClient(
+        notebook,
+        timeout=600,
+        startup_timeout=600,
+        resources={"metadata": {"path": tmp_path}},
+    ).execute()
     assert any("image/png" in each.get("data", {}) for each in outputs_of(notebook))
     shown = json.dumps(outputs_of(notebook))
     assert "Warning" not in shown

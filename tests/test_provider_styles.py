@@ -85,22 +85,14 @@ READ_AT_ONCE = {
     ),
     "Mistral: thinking in brackets": said(f"[THINK]The codes.[/THINK]{MARKED}"),
     "gpt-oss: channels": said(HARMONY),
-    "DSPy's own form": said(
-        f"[[ ## new_instruction ## ]]\n{BETTER}\n\n[[ ## completed ## ]]",
-    ),
-    "marks escaped as in HTML": said(html.escape(MARKED)),
     "OpenRouter: thinking in its own fields": said(
         MARKED, reasoning="Codes.", reasoning_details=[{"type": "reasoning.text", "text": "Codes."}]
     ),
     "Llama: the signs of a turn": said(
         f"<|start_header_id|>assistant<|end_header_id|>\n\n{MARKED}<|eot_id|>"
     ),
-    "YAML": said(f"new_instruction: |\n  {BETTER}"),
     "the current text and the new one in fences": said(OLD_AND_NEW),
     "a JSON object": said(json.dumps({"reasoning": "Codes.", "new_instruction": BETTER})),
-    "a call of a tool, as text": said(
-        json.dumps({"name": "answer", "arguments": {"new_instruction": BETTER}})
-    ),
     "a turn's end that a server leaves in": said(f"{MARKED}<|im_end|>"),
 }
 
@@ -141,6 +133,14 @@ UNCLEAR = {
     "a dictionary of Python's": said(repr({"new_instruction": BETTER})),
     "a heading and a remark after it": said(
         f"**New Instruction:**\n\n{BETTER}\n\n---\n\nLet me know if you want changes!"
+    ),
+    "DSPy's own form": said(
+        f"[[ ## new_instruction ## ]]\n{BETTER}\n\n[[ ## completed ## ]]",
+    ),
+    "marks escaped as in HTML": said(html.escape(MARKED)),
+    "YAML": said(f"new_instruction: |\n  {BETTER}"),
+    "a call of a tool, as text": said(
+        json.dumps({"name": "answer", "arguments": {"new_instruction": BETTER}})
     ),
     "another language": said(f"Hier ist die verbesserte Anweisung:\n\n{GERMAN}"),
 }

@@ -127,8 +127,8 @@ class TestOtherThreads:
         ("settings", "because"),
         [
             ({"num_threads": 2}, "num_threads=2"),
-            ({"num_threads": 1, "timeout_seconds": 60}, "timeout_seconds=60"),
-            ({"num_threads": 3, "timeout_seconds": 60}, "num_threads=3"),
+            ({"num_threads": 1, "timeout_seconds": 600}, "timeout_seconds=600"),
+            ({"num_threads": 3, "timeout_seconds": 600}, "num_threads=3"),
             ({}, "num_threads"),
         ],
         ids=repr,

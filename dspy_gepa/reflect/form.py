@@ -96,8 +96,7 @@ class Form:
 
     def is_no_change(self, text: str) -> bool:
         """Whether a text is that mark and nothing else: it stands between the marks of a text."""
-        name = self._name("no_change")
-        return bool(re.fullmatch(rf"\W*<{name}\s*/?>\s*(</{name}>)?\W*", text, re.IGNORECASE))
+        return bool(re.fullmatch(rf"\W*{self._name('no_change')}\W*", text, re.IGNORECASE))
 
     def _name(self, tag: str) -> str:
         return tag if self.number == 1 else f"{tag}_{self.number}"

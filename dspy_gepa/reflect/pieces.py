@@ -1,14 +1,13 @@
 """The texts that a reply sets apart in forms that nobody asked for: fences, elements, fields.
 
-What tells a new text from talk about it in any language is where it stands, and what it has of the
-current one.
+What tells a new text from talk about it in any language is where it stands, and whether it begins
+as the current one does.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import textwrap
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -29,26 +28,10 @@ _ANY_NAME = r"[A-Za-z][\w.-]*"
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+-]*)[^\n`]*$", re.MULTILINE)
 _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
-_NO_BRACKET = r"[^\n()\[\]{}<>（）［］【】]"
-_PLACEHOLDER = re.compile(
-    rf"[ \t*_`\"'>-]*[(\[{{<（［【](?:{_NO_BRACKET}|[(\[{{<]{_NO_BRACKET}*[)\]}}>])*"
-    r"[)\]}>）］】][ \t*_`\"'.!:]*"
-)
+_PLACEHOLDER = re.compile(r"[ \t*_`\"'>-]*[(\[{<（［【].*[)\]}>）］】][ \t*_`\"'.!:]*")
 """A line in brackets: what a form has in place of a text, ours and those that models make up."""
-_FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
-"""How DSPy's chat adapter writes a field."""
-_YAML_FIELD = re.compile(
-    r"([\w -]+):[ \t]*(?:([|>])[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)|([^\n]*)(?:\n+|\Z))"
-)
-_MOST_LEVELS = 9
-"""Of elements in elements. Our choice: wrappers have three, and what nests more is a document."""
-_RUN = 12
-"""Bytes in a row that two texts share because one goes on from the other: two words of English,
-four characters of Chinese."""
-_LEAST_INHERITED = 0.4
-"""Of the bytes of the current text. Our choice: where nothing says that a text is meant as the new
-one, that it goes on from the current one does. Rewrites mostly keep more; talk about the current
-text, errors of servers, and answers to the program's task, less."""
+_ALIKE = 8
+"""Characters with which a text begins as another one does if it goes on from it."""
 
 
 class Element(NamedTuple):
@@ -77,27 +60,27 @@ class Piece(NamedTuple):
 def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -> dict[str, str]:
     """The texts of a reply without our marks, where only one reading is likely.
 
-    What goes on from the current text is meant as the new one, if it comes last: reasons come
-    before what they are for. Else what is in a fence of its own or has the component's name is, if
-    it says no less than the current text. In a second answer, to a question for nothing but the
-    text, any text that is set apart is: a shorter one too, and whoever answers like that twice
-    would never be heard.
+    What begins as the current text does is meant as the new one, if it comes last: reasons come
+    before what they are for. Else the only text that is set apart is, in a fence of its own or
+    under the component's name, if it says no less than the current text. In a second answer, to a
+    question for nothing but the text, any text that is set apart is: a shorter one too, and whoever
+    answers like that twice would never be heard.
     """
+    quoted = set(map(str.strip, current.values()))
     pieces = [
         piece
         for piece in pieces_of(answer)
-        if not is_placeholder(piece.text) and piece.name not in ("diagnosis", "lesson")
+        if not (is_placeholder(piece.text) or piece.text in quoted)
+        and piece.name not in ("diagnosis", "lesson")
     ]
     chosen = {piece.name: piece for piece in pieces if piece.name in current}
     if len(current) == 1 and not chosen:
         ((component, old),) = current.items()
-        others = [piece for piece in pieces if piece.text != old.strip()] or pieces
-        if any(_goes_on(old, each) for each in others[:-1]):
-            return {}
-        if len(others) == 1 or (others and _goes_on(old, others[-1])):
-            chosen[component] = others[-1]
+        alike = [_goes_on(old, piece.text) for piece in pieces]
+        if len(pieces) == 1 or (alike.count(True) == 1 and alike[-1]):
+            chosen[component] = pieces[-1]
     is_meant = all(
-        _goes_on(old := current[name], piece)
+        _goes_on(old := current[name], piece.text)
         or ((piece.is_prose or piece.name in current) and len(piece.text) >= len(old))
         or (is_second and not piece.is_code)
         for name, piece in chosen.items()
@@ -110,41 +93,27 @@ def is_placeholder(text: str) -> bool:
     return bool(_PLACEHOLDER.fullmatch(text))
 
 
-def _inherited(current: str, text: str) -> float:
-    """Which part of the current text stands in the other one too, in runs of some length."""
-    old, new = (" ".join(each.casefold().split()).encode() for each in (current, text))
-    run = min(_RUN, len(old))
-    runs = {new[start : start + run] for start in range(len(new) - run + 1)}
-    shared = [old[start : start + run] in runs for start in range(len(old) - run + 1)]
-    covered = sum(any(shared[max(0, place - run + 1) : place + 1]) for place in range(len(old)))
-    return covered / max(1, len(old))
+def _goes_on(old: str, text: str) -> bool:
+    """Whether it begins as the current text does: talk, errors and answers to the task do not."""
+    begins = old.strip()[:_ALIKE]
+    return bool(begins) and text.startswith(begins)
 
 
-def _goes_on(current: str, piece: Piece) -> bool:
-    """Whether it goes on from the current text; a part of code, or code with it, does not."""
-    begins_alike = piece.text[:_RUN] == current.strip()[:_RUN]
-    is_whole = begins_alike or not piece.is_code
-    return is_whole and _inherited(current, piece.text) >= _LEAST_INHERITED
+def pieces_of(answer: str) -> list[Piece]:
+    """What a reply sets apart, in order: the fields of JSON, else elements, else fences.
 
-
-def pieces_of(answer: str, levels: int = _MOST_LEVELS) -> list[Piece]:
-    """What a reply sets apart, in order: fields, else elements, else fences.
-
-    Of an element around others they are taken, down to so many levels.
+    Elements with elements in them leave open which is meant.
     """
     fenced = list(fences(answer))
-    whole = [one for one in elements(answer) if one.is_opened and one.is_closed]
-    alone = whole[0].text if len(whole) == 1 else answer
-    alone = fenced[0][1] if len(fenced) == 1 else alone
-    if (fields := _fields_of(alone)) is not None:
-        return [Piece(name, trimmed(text)) for name, text in fields]
-    if whole:
-        texts = [trimmed(one.text) for one in whole]
-        inner = [elements(text) for text in texts]
-        if any(inner):  # elements beside text in one of them leave open which is meant
-            is_around = levels and len(inner) == 1 and inner[0][0].start == 0
-            return pieces_of(texts[0], levels - 1) if is_around else []
-        return [Piece(one.name, unfenced(text)) for one, text in zip(whole, texts, strict=True)]
+    try:
+        found = json.loads(fenced[0][1] if len(fenced) == 1 else answer, strict=False)
+    except (ValueError, RecursionError):  # the latter where it nests a thousand times
+        found = None
+    if isinstance(found, dict):
+        return [Piece(name, trimmed(text)) for name, text in found.items() if isinstance(text, str)]
+    if whole := [one for one in elements(answer) if one.text]:
+        is_nested = any(elements(trimmed(one.text)) for one in whole)
+        return [] if is_nested else [Piece(one.name, unfenced(trimmed(one.text))) for one in whole]
     has_talk = any(answer.strip() != answer[start:end] for _, _, start, end in fenced)
     return [
         Piece(name, trimmed(inside), has_talk and name in _PROSE, name not in _PROSE)
@@ -188,42 +157,6 @@ def elements(text: str, name: str = _ANY_NAME) -> list[Element]:
         name, attributes = mark[1] or mark[4], mark[2] or ""
         found.append(Element(name, attributes, inside, mark.start(), place, is_opened, is_closed))
     return found
-
-
-def _fields_of(written: str) -> list[tuple[str, str]] | None:
-    """The texts in JSON, in YAML with a block or in DSPy's own form, with their names.
-
-    None if it is none of these.
-    """
-    written = written.strip()
-    pieces = _FIELD_HEADER.split(written)
-    if len(pieces) > 1 and not pieces[0].strip():
-        fields = zip(pieces[1::2], pieces[2::2], strict=True)
-        return [(name, text) for name, text in fields if name != "completed"]
-    try:
-        found = json.loads(written, strict=False)
-    except (ValueError, RecursionError):  # the latter where it nests a thousand times
-        return _yaml_fields(written)
-    return list(_leaves(found)) if isinstance(found, (dict, list)) else None
-
-
-def _leaves(value: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """The texts in a JSON value, with the names of their fields."""
-    if isinstance(value, str):
-        yield name, value
-    for own, each in value.items() if isinstance(value, dict) else ():
-        yield from _leaves(each, own)
-
-
-def _yaml_fields(written: str) -> list[tuple[str, str]] | None:
-    """The fields of YAML that has a text in a block; None if it is anything else."""
-    fields, place, has_block = [], 0, False
-    while match := _YAML_FIELD.match(written, place):
-        text = textwrap.dedent(match[3] or match[4] or "")
-        folded = re.sub(r"(?<=\S)\n(?=\S)", " ", text)
-        fields.append((match[1], folded if match[2] == ">" else text))
-        place, has_block = match.end(), has_block or bool(match[2])
-    return fields if has_block and place == len(written) else None
 
 
 def fences(text: str) -> Iterator[tuple[str, str, int, int]]:

@@ -7,7 +7,6 @@ again costs one short call, a wrong text a minibatch of rollouts.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,17 +41,12 @@ _END_OF_REASONING = re.compile(
 )
 _TURN_END = re.compile(r"(?:<\|[\w ]+\|>|</s>|<end_of_turn>)\s*\Z")
 _QUOTES = " \"'`\u201c\u201d\u2018\u2019\\/"
-_NAMED = re.compile(
-    r"\bcomponent\s*=\s*(?:\\?[\"\u201c](.*?)\\?[\"\u201d]|'(.*)'|(\S+))", re.IGNORECASE
-)
 _DOTS = r"(?:\.\.\.|\u2026)"
 _GAP = re.compile(
-    rf"^[ \t]*{_DOTS}[ \t]*[(\[].*[)\]][ \t.\u2026]*$"
-    rf"|^[ \t]*[#/*(\[]+[ \t]*{_DOTS}[ \t.\u2026]*\w.*{_DOTS}[ \t*/)\]]*$",
-    re.MULTILINE,
+    rf"^(?=.*[#/*(\[])[#/*(\[ \t]*{_DOTS}.*\w.*(?:{_DOTS}|[)\]])[*/)\] \t.\u2026]*$", re.MULTILINE
 )
-"""A line that stands for what is not written out: dots and words in brackets, or a comment or
-brackets with dots on both sides of the words. Without either, such words may be a form to fill."""
+"""A line that stands for what is not written out: dots and words, in brackets or a comment. Without
+these, words between dots may be a form to fill."""
 _DIFF_HEADING = re.compile(r"(?:diff|index|---|\+\+\+|@@|\*\*\*|\\)(?: .*)?|\s*")
 """A line of a diff that says where it applies, or that says nothing."""
 
@@ -104,7 +98,7 @@ def read_reply(
     answer = _without_reasoning(_with_newlines(reply), form)
     if answer is None:
         return Reading(problems={"": "it was cut off while it was still reasoning"})
-    marked = _blocks(answer, form) or _blocks(html.unescape(answer), form)
+    marked = _blocks(answer, form)
     if not marked and is_prose:
         inside = (_blocks(piece.text, form) for piece in pieces_of(answer))
         marked = next(filter(None, inside), [])
@@ -123,12 +117,10 @@ def read_reply(
     unmarked = unmarked or partial(in_other_form, is_second=is_second)
     found = {} if blocks else unmarked(answer, current)
     texts = {name: text for name, text in found.items() if not unusable(text, is_prose=is_prose)}
-    if texts:
-        return Reading(texts)
-    why = "it was cut off, so it has to be shorter" if is_truncated else ""
+    why = f"no new text stands between {form.pair('new_text')}"
+    why = "it was cut off, so it has to be shorter" if is_truncated else why
     why = why if answer.strip() else "it is empty"
-    why = why or f"no new text stands between {form.pair('new_text')}"
-    return Reading({}, {"": why}, diagnosis=diagnosis, lesson=lesson)
+    return Reading(texts, {} if texts else {"": why}, diagnosis=diagnosis, lesson=lesson)
 
 
 def unusable(text: str, *, is_prose: bool = True) -> str:
@@ -152,12 +144,13 @@ def _without_reasoning(reply: str, form: Form) -> str | None:
     Some servers leave in only the tag that ends it. In a block such a tag is a word of its text.
     """
     reply = _TURN_END.sub("", reply)
-    ends = list(_END_OF_REASONING.finditer(reply))
-    if _REASONING.match(reply):
-        return reply[ends[0].end() :] if ends else None
     blocks = [block for block in _blocks(reply, form) if block.is_closed]
-    outside = [end for end in ends if not any(one.start < end.start() < one.end for one in blocks)]
-    return reply[outside[-1].end() :] if outside else reply
+    ends = [
+        end.end()
+        for end in _END_OF_REASONING.finditer(reply)
+        if not any(one.start < end.start() < one.end for one in blocks)
+    ]
+    return reply[ends[-1] :] if ends else None if _REASONING.match(reply) else reply
 
 
 def _blocks(answer: str, form: Form) -> list[Element]:
@@ -188,14 +181,14 @@ def _from_blocks(
             problems[name] = f"the mark <{block.name}> is not closed"
         elif block.name == "edit":
             edits.setdefault(name, []).extend(read_edits(block.text))
-        elif not _is_placeholder(
-            text := _bare(block.text, current[name], form), current[name], is_prose=is_prose
-        ):
-            if wholes.get(name, text) != text:
+        else:
+            text = _bare(block.text, current[name], form)
+            # Where the current text is a line in brackets, or no prose, a new one may be, too.
+            is_form = is_prose and is_placeholder(text) and not is_placeholder(current[name])
+            if text in PLACEHOLDERS or is_form:
+                continue
+            if wholes.setdefault(name, text) != text:
                 problems[name] = "there are several new texts for it, which differ"
-            elif name not in wholes:
-                problems.pop(name, None)  # a draft before it was left open
-            wholes[name] = text
     texts = dict(wholes)
     for name, own in edits.items():
         texts[name], problem = edited(current[name], own)
@@ -214,7 +207,7 @@ def _gap(text: str, current: str) -> str:
     """Why the text is not whole; empty if it is, or if such lines are its form."""
     if _is_diff_of(current, text):
         return "it is a diff of the current text, and not the new one"
-    gap = _GAP.search(text) if current.strip() and not _GAP.search(current) else None
+    gap = None if _GAP.search(current) else _GAP.search(text)
     return f"it leaves a part out: {gap[0].strip()}" if gap else ""
 
 
@@ -236,15 +229,6 @@ def _is_diff_of(current: str, text: str) -> bool:
     )
 
 
-def _is_placeholder(text: str, current: str, *, is_prose: bool) -> bool:
-    """Whether it stands for a text; where the current one is a line in brackets, so is a new one.
-
-    What is no prose may well be such a line itself.
-    """
-    is_filler = is_prose and is_placeholder(text) and not is_placeholder(current.strip())
-    return text in PLACEHOLDERS or is_filler
-
-
 def _bare(block: str, current: str, form: Form) -> str:
     """The text of a block without what encloses all of it: a fence, CDATA, the same marks again."""
     text = trimmed(block)
@@ -258,9 +242,7 @@ def _bare(block: str, current: str, form: Form) -> str:
 
 def _component(attributes: str, current: Mapping[str, str]) -> str | None:
     """The component that a mark names; the only one where it names none."""
-    named = _NAMED.search(attributes)
-    if not named:
-        return next(iter(current)) if len(current) == 1 else None
-    name = next(filter(None, named.groups()), "").strip(_QUOTES)
-    alike = [each for each in current if each.casefold() == name.casefold()]
-    return name if name in current else alike[0] if len(alike) == 1 else None
+    name = attributes.partition("=")[2].strip(_QUOTES)
+    if not name and len(current) == 1:
+        return next(iter(current))
+    return name if name in current else None

@@ -5,6 +5,7 @@ Ids in a journal mean nothing without it, so it is compared before anything is r
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import math
 import re
@@ -32,9 +33,7 @@ __all__ = [
     "without_addresses",
 ]
 
-_A_QUOTED = r"""'[^']*'|"[^"]*\""""
-_QUOTED = re.compile(_A_QUOTED)
-_OWNED = re.compile(rf"({_A_QUOTED}): \(((?:{_A_QUOTED}|[^)'\"])*)\)")
+_READ_ONLY = re.compile(r"mappingproxy\((.*)\)", re.DOTALL)
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _RENAMED = {"rungs": "validation_schedule"}
 """Settings that older manifests have under another name."""
@@ -79,6 +78,9 @@ class Manifest:
     """Names and parameters of the language models, by what they are used for."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of this package, DSPy and Python. On record, not compared: an upgrade may go on."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """A digest of the source of what scores came from, such as the metric, by its name. On record,
+    not compared: most changes of code change no score."""
 
     @property
     def fingerprint(self) -> str:
@@ -128,6 +130,11 @@ class Manifest:
             *_values_differ(self._compared(), stored._compared()),
         )
 
+    def changed_code(self, stored: Manifest) -> tuple[str, ...]:
+        """Names of what has another source than when the stored run was begun."""
+        both = sorted(self.code.keys() & stored.code.keys())
+        return tuple(name for name in both if self.code[name] != stored.code[name])
+
     @property
     def training(self) -> list[str]:
         """The digests of the training examples, in order."""
@@ -150,6 +157,7 @@ class Manifest:
         """For a file; without secrets."""
         return {
             "versions": public(self.versions),
+            "code": dict(self.code),
             "seed": self.seed,
             "limits": dict(self.limits),
             "settings": public(self.settings),
@@ -187,6 +195,7 @@ class Manifest:
                 },
                 models=dict(stored["models"]),
                 versions=dict(stored["versions"]),
+                code=dict(stored.get("code", {})),
             )
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise JournalCorrupt(f"this is no manifest of a run: {error}") from None
@@ -257,14 +266,23 @@ def _frontier(recorded: object) -> FrontierKind:
 
 def _names(recorded: object) -> tuple[str, ...]:
     """Names, from what a tuple of them shows of itself; nothing is executed for it."""
-    quoted = _QUOTED.findall(str(recorded or ""))
-    # As Python shows a text: in the other quotes if the usual ones stand in it.
-    return tuple(each[1:-1] for each in quoted)
+    names = _literal(recorded)
+    return tuple(map(str, names)) if isinstance(names, tuple) else ()
 
 
 def _owners(recorded: object) -> dict[str, tuple[str, ...]]:
     """Name to names, likewise."""
-    return {name[1:-1]: _names(names) for name, names in _OWNED.findall(str(recorded or ""))}
+    owners = _literal(recorded)
+    return {**owners} if isinstance(owners, dict) else {}
+
+
+def _literal(recorded: object) -> object:
+    """The value that shows itself so; None if it is none of Python's own."""
+    read_only = _READ_ONLY.fullmatch(written := str(recorded))
+    try:
+        return ast.literal_eval(read_only[1] if read_only else written)
+    except (ValueError, SyntaxError):
+        return None
 
 
 def _number(recorded: object, default: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import dspy
 
-__all__ = ["ModelServer", "loopback", "model_server"]
+__all__ = ["ModelServer", "dead_port", "loopback", "model_server"]
 
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
@@ -83,7 +84,10 @@ def loopback(
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Nothing: the test's output is not the place."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 64  # or the system drops connections while nobody has time to accept
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
@@ -102,3 +106,12 @@ def model_server(
     state = ModelServer(statuses, text)
     with loopback(state.respond) as state.port:
         yield state
+
+
+@contextmanager
+def dead_port() -> Iterator[int]:
+    """A port that refuses every connection. It is held, or another test's server may be given it
+    and be asked what was meant for nobody."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]

@@ -255,7 +255,7 @@ NAMELESS = (
     "<new_text>\n{}\n</new_text>",
     '{{"new_instruction": "{}"}}',
     "```\n{}\n```",
-    "[[ ## improved ## ]]\n{}",
+    "<improved>\n{}\n</improved>",
 )
 KEPT = "Label the message. Reply to it. K3."
 """A text that goes on from either of the current ones."""

@@ -39,7 +39,6 @@ OF_ONE = {
     "name in single quotes": marked(TEXT).replace("text>", "text component='label'>", 1),
     "name without quotes": marked(TEXT).replace("text>", "text component=label>", 1),
     "name in escaped quotes": marked(TEXT).replace("text>", 'text component=\\"label\\">', 1),
-    "name in other case": marked(TEXT, "Label"),
     "diagnosis before, lesson after": f"{DIAGNOSIS}{marked(TEXT)}\n<lesson>\nK3.\n</lesson>",
     "talk around": f"Sure! Here you go:\n\n{marked(TEXT)}\n\nI hope it helps.",
     "marks in one line": f"<new_text>{TEXT}</new_text>",
@@ -55,7 +54,6 @@ OF_ONE = {
     "CDATA": marked(f"<![CDATA[\n{TEXT}\n]]>"),
     "marks twice around": marked(marked(TEXT)),
     "marks spoken of before": f"I write between <new_text> and </new_text>:\n{marked(TEXT)}",
-    "a draft left open": f"<new_text>\nLabel\n\nNo, better:\n{marked(TEXT)}",
     "the same text twice": f"{marked(TEXT)}\nOnce more:\n{marked(TEXT)}",
     "the form first": f"{marked('(the whole new text)')}\nFilled in:\n{marked(TEXT)}",
     "reasoning before": f"<think>\nHm, <new_text> then?\n</think>\n\n{marked(TEXT)}",
@@ -85,8 +83,6 @@ IN_OTHER_FORM = {
     "JSON of one field": json.dumps({"new_instruction": TEXT}),
     "JSON by the component's name": json.dumps({"label": TEXT, "why": "K3"}),
     "JSON with raw line breaks": f'{{"text": "{TEXT}"}}',
-    "YAML": "instruction: |\n  " + TEXT.replace("\n", "\n  "),
-    "DSPy's own form": f"[[ ## improved_instruction ## ]]\n{TEXT}\n\n[[ ## completed ## ]]",
     "JSON in a fence": f"Here:\n```json\n{json.dumps({'text': TEXT})}\n```",
 }
 
@@ -156,7 +152,10 @@ ASKED = {
     "JSON of two other fields": (json.dumps({"a": TEXT, "b": "K3"}), "no new text"),
     "JSON of a list": (json.dumps([TEXT]), "no new text"),
     "JSON of no text": (json.dumps({"label": [TEXT]}), "no new text"),
-    "YAML and prose": ("text: |\n  Read.\n  K3.\nThat is all.", "no new text"),
+    "YAML": ("text: |\n  " + TEXT.replace("\n", "\n  "), "no new text"),
+    "DSPy's own form": (f"[[ ## label ## ]]\n{TEXT}\n\n[[ ## completed ## ]]", "no new text"),
+    "a draft left open": (f"<new_text>\nLabel\n\nNo, better:\n{marked(TEXT)}", "is not closed"),
+    "a name in other case": (marked(TEXT, "Label"), "names no component; there are label"),
     "the form repeated": (marked("(the whole new text)"), "no new text"),
     "a placeholder in the marks": (marked("[your text here]"), "no new text"),
     "a placeholder in bold": (marked("**[Your new instruction]**"), "no new text"),
@@ -199,7 +198,7 @@ def test_a_reply_that_the_server_cut_off_is_told_so():
     cut = read_reply("The codes are", ONE, is_truncated=True)
     assert cut.problems == {"": "it was cut off, so it has to be shorter"}
     assert read_reply(marked(TEXT), ONE, is_truncated=True).texts == {"label": TEXT}
-    half = read_reply(f"```\n{TEXT}\n```\nThis", {"label": TEXT}, is_truncated=True)
+    half = read_reply(f"```\n{TEXT}\n```\nThis", {"label": TEXT[:17]}, is_truncated=True)
     assert half.texts == {"label": TEXT}
 
 

@@ -309,6 +309,17 @@ def test_a_larger_budget_makes_the_published_search_the_one_that_had_it(tmp_path
     assert outcome(found) == outcome(expected)
 
 
+@pytest.mark.parametrize(("trial_calls", "expected"), [(0, [1, 1]), (4, [5, 1])])
+def test_rollouts_that_a_kill_took_count_as_what_they_may_have_cost(trial_calls, expected):
+    """One each, so that a limit holds for what is paid for and not for what is answered. Where the
+    metric is tried first, the first rollout may have made those calls too."""
+    begun = start(SETTINGS, WORLD.student)
+    keys = [RolloutKey(WORLD.student.digest, example) for example in SETTINGS.validation[:2]]
+    lost = [each.lost for each in unanswered(begun, [], keys, trial_calls=trial_calls)]
+    assert [(each.rollouts, each.metric_calls) for each in lost] == [(1, n) for n in expected]
+    assert not any(each.reflection_calls for each in lost)
+
+
 @pytest.mark.parametrize(("made", "expected"), [(1, 2), (7, 7)])
 def test_a_reflection_that_a_kill_took_counts_as_the_dearest_before(made, expected):
     """A proposer of somebody's own may make more calls than are held for it."""

@@ -3,9 +3,10 @@
 import json
 import stat
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from journals import SETTINGS, WORLD, carried_on, manifest_of, recorded
 
@@ -13,7 +14,7 @@ import dspy_gepa
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.errors import GEPAError, JournalCorrupt, JournalError, JournalMismatch
-from dspy_gepa.store.manifest import digest
+from dspy_gepa.store.manifest import digest, named_settings
 from dspy_gepa.store.run_dir import RunDir, read_run
 from dspy_gepa.testing.witness import outcome
 
@@ -385,10 +386,22 @@ def test_errors_are_in_the_tree():
     assert dspy_gepa.__name__ == "dspy_gepa"
 
 
-def test_names_with_quotes_are_restored_from_the_manifest():
-    """Components of programs that hold others in a dictionary are named so."""
-    name = "by_name['final']"
-    recorded = {"frozen": repr((name,)), "owners": repr({name: (name, "plain")})}
-    begun = manifest_of(settings=recorded).begun
-    assert begun.settings.frozen == (name,)
-    assert begun.settings.owners == {name: (name, "plain")}
+@example(["by_name['final']", "by_name['a'][\"b\"]"])
+@given(st.lists(st.text(max_size=9), unique=True))
+def test_names_are_restored_from_the_manifest_whatever_stands_in_them(names):
+    """Components of programs that hold others in a dictionary have quotes in their names. Else a
+    story that is read from a directory blames the wrong ones."""
+    owners = {name: tuple(names) for name in names}
+    run = replace(
+        SETTINGS, frozen=tuple(names), minimized=tuple(names), owners=MappingProxyType(owners)
+    )
+    for settings in (run, replace(run, owners=owners)):
+        begun = manifest_of(settings=named_settings(settings)).begun.settings
+        assert (begun.frozen, begun.minimized) == (tuple(names), tuple(names))
+        assert begun.owners == owners
+
+
+def test_an_older_manifest_without_names_is_read():
+    """As one of a run in which there was nothing to name."""
+    begun = manifest_of(settings={"frozen": "a class of somebody's"}).begun.settings
+    assert (begun.frozen, begun.minimized, begun.owners) == ((), (), {})
