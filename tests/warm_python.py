@@ -47,10 +47,12 @@ def serve():
     """A child for each line that comes; there this returns what is to be executed, and where.
 
     Between the two is a process that waits for the child, so that many can run at once."""
+    gc.disable()
     for name in IMPORTED:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # or else every child takes a second to look through all that at its end
+    gc.enable()
     with socket.socket(fileno=os.dup(0)) as control:
         while True:
             word, descriptors, _, _ = socket.recv_fds(control, 1, 3)
