@@ -93,6 +93,7 @@ READ_AT_ONCE = {
     ),
     "the current text and the new one in fences": said(OLD_AND_NEW),
     "a JSON object": said(json.dumps({"reasoning": "Codes.", "new_instruction": BETTER})),
+    "YAML": said(f"new_instruction: |\n  {BETTER}"),
     "a turn's end that a server leaves in": said(f"{MARKED}<|im_end|>"),
 }
 
@@ -138,7 +139,6 @@ UNCLEAR = {
         f"[[ ## new_instruction ## ]]\n{BETTER}\n\n[[ ## completed ## ]]",
     ),
     "marks escaped as in HTML": said(html.escape(MARKED)),
-    "YAML": said(f"new_instruction: |\n  {BETTER}"),
     "a call of a tool, as text": said(
         json.dumps({"name": "answer", "arguments": {"new_instruction": BETTER}})
     ),

@@ -104,7 +104,8 @@ def model_server(
 ) -> Iterator[ModelServer]:
     """A server that is up inside the block."""
     state = ModelServer(statuses, text)
-    with loopback(state.respond) as state.port:
+    # Looked up at each request, because a test may put another one in its place.
+    with loopback(lambda request: state.respond(request)) as state.port:  # noqa: PLW0108
         yield state
 
 

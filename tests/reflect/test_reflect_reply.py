@@ -368,6 +368,20 @@ def test_a_minus_before_what_is_no_prose_is_its_own(old, new):
     assert (reading.texts, reading.problems) == ({"value": new}, {})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[INST] Label the message. [/INST]",
+        "(In French) label it with one of the codes (K1, K2 or K3)",
+        "{{greeting}} label it, then say {{farewell}}",
+        "[SYSTEM] Label [urgent] messages K3.",
+    ],
+)
+def test_a_text_that_begins_and_ends_with_brackets_is_a_text(text):
+    """It is not in one pair of them, as what a form has in place of a text is."""
+    assert read_reply(marked(text), {"label": "Label it."}).texts == {"label": text}
+
+
 def test_where_the_current_text_is_a_line_in_brackets_a_new_one_may_be():
     """Such as a prompt in JSON. What our form has in place of a text is none all the same."""
     current = {"label": '{"task": "Label it."}'}
