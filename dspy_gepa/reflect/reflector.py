@@ -356,10 +356,10 @@ class _Question:
             Fault((name,) if name else tuple(missing), why)
             for name, why in reading.problems.items()
         ]
-        if faults and is_last:
+        if is_last:
             return replace(reflection, faults=tuple(map(final, faults)))
         is_same = reading.texts and reading.texts == self.current
-        if not faults and is_same and not self.is_diagnosis and not is_last:
+        if not faults and is_same and not self.is_diagnosis:
             faults, reflection = [same(self.components)], replace(reflection, texts={})
         repair = Repair(self.components, reply.text, tuple(faults))
         return replace(reflection, repairs=(repair,) if faults else ())

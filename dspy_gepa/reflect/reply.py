@@ -98,18 +98,17 @@ def read_reply(
     answer = _without_reasoning(_with_newlines(reply), form)
     if answer is None:
         return Reading(problems={"": "it was cut off while it was still reasoning"})
-    marked = _blocks(answer, form)
-    if not marked and is_prose:
+    blocks = _blocks(answer, form)
+    if not blocks and is_prose:
         inside = (_blocks(piece.text, form) for piece in pieces_of(answer))
-        marked = next(filter(None, inside), [])
-    kept = [one for one in marked if one.name == "new_text" and form.is_no_change(one.text)]
-    blocks = [block for block in marked if block.is_opened and block not in kept]
+        blocks = next(filter(None, inside), [])
+    kept = [one for one in blocks if one.name == "new_text" and form.is_no_change(one.text)]
     words = {block.name: trimmed(block.text) for block in blocks if block.is_closed}
     diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
     texts, problems = _from_blocks(blocks, current, form, is_prose=is_prose)
     if texts and "no_change" in words:
         texts, problems[""] = {}, f"it has {form.no_change} and new texts as well"
-    elif texts and not all(block.is_opened for block in marked):
+    elif texts and not all(block.is_opened for block in blocks):
         where = "a closing mark stands where nothing is open"
         texts, problems[""] = {}, f"{where}, so it is unclear what ends where"
     if texts or problems or "no_change" in words or kept:

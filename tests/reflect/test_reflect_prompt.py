@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dspy_gepa.core.rollout import Step
-from dspy_gepa.reflect.prompt import EvidenceLimits, PromptContext, TooLong, render
+from dspy_gepa.reflect.prompt import (
+    EvidenceLimits,
+    PromptContext,
+    TooLong,
+    render,
+    split_shared,
+)
 from dspy_gepa.reflect.records import EvidenceRecord
 from dspy_gepa.reflect.templates import DIAGNOSIS, REMARKS, TRANSCRIPTION, Template
 
@@ -27,6 +33,23 @@ def rendered(records, *, limit=48_000, template=DIAGNOSIS, **context):
     limits = EvidenceLimits(prompt_characters=limit)
     found = render(records, PromptContext(**context), template=template, limits=limits)
     return found if isinstance(found, TooLong) else found.text
+
+
+LINES = st.lists(st.sampled_from(["Labels mail.", "Fields: mail", "Tools: search"]), min_size=1)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), LINES.map("\n".join)))
+def test_the_lines_with_which_several_descriptions_begin_are_said_once(descriptions):
+    """A signature that five components share takes the room of one. Nothing of any is lost, and
+    what is said of one component alone stays with its name."""
+    shared, own = split_shared(descriptions)
+    whole = {name: f"{shared}\n{own[name]}" if shared else own[name] for name in descriptions}
+    assert {name: each.rstrip("\n") for name, each in whole.items()} == descriptions
+    firsts = [each.split("\n")[0] for each in own.values()]
+    if len(firsts) > 1:
+        assert len(set(firsts)) > 1 or "" in firsts
+    else:
+        assert shared == ""
 
 
 values = st.recursive(

@@ -34,6 +34,17 @@ def rollout(score, *steps, feedback="", failure=""):
     return Rollout(score, feedback, failure=failure, trace=Trace(steps=steps))
 
 
+def test_a_reply_that_nobody_could_read_is_evidence_unless_the_user_leaves_it_out():
+    """What a model writes instead of a field is often what an instruction can mend."""
+    unread = Step("a", {"text": "1"}, {}, "no field label", reply="I think it is spam.")
+    elsewhere = Step("b", {"text": "1"}, {}, "no field label", reply="I think it is spam.")
+    asked = request(
+        rollout(0.5, step("a", "1")), rollout(0.0, unread), rollout(0.0, step("a", "1"), elsewhere)
+    )
+    assert {each.example for each in records_of(asked, ["a"])} == {10, 11, 12}
+    assert {each.example for each in records_of(asked, ["a"], shows_unparsed=False)} == {10, 12}
+
+
 def test_every_call_of_the_component_and_of_no_other_is_kept_in_order():
     """A record holds every call of its component, in order, and no call of another component."""
     steps = (step("a", "1"), step("b", "2"), step("a", "3"), step("a", "1"))

@@ -33,6 +33,10 @@ def edit(old, new, component=""):
     return marked(pair(old, new), component, "edit")
 
 
+def fenced(texts):
+    return "\n\n".join(f"By {name}:\n```\n{text}\n```" for name, text in texts.items())
+
+
 OF_ONE = {
     "marks": marked(TEXT),
     "marks with the name": marked(TEXT, "label"),
@@ -111,6 +115,20 @@ def test_a_text_that_goes_on_from_nothing_is_taken_where_the_reply_sets_it_apart
     assert read_reply(reply, current, is_second=True).texts == {"label": TEXT}
     longer = {"label": "Say which code it is. " * 9}
     assert read_reply(reply, longer, is_second=True).texts == {"label": TEXT}
+
+
+@pytest.mark.parametrize("set_apart", [json.dumps, fenced], ids=["fields", "fences"])
+@given(st.lists(st.booleans(), min_size=2, max_size=5))
+def test_of_several_texts_the_last_is_taken_if_no_other_begins_as_the_current_one(set_apart, alike):
+    """Reasons and changes come before what they are for; of two drafts nobody can tell which one
+    is meant, and what comes after a text says something about it."""
+    texts = [
+        f"{TEXT}{n}" if each else f"It lacks K{n}, so I add it." for n, each in enumerate(alike)
+    ]
+    reply = set_apart({f"part {n}": text for n, text in enumerate(texts)})
+    is_clear = alike[-1] and sum(alike) == 1
+    current = {"label": "Read the message. Answer K1."}
+    assert read_reply(reply, current).texts == ({"label": texts[-1]} if is_clear else {})
 
 
 NO_INSTRUCTIONS = {
