@@ -1,5 +1,6 @@
 """Budgets in every unit that people pay in, each through a whole `GEPA(...).compile`."""
 
+import itertools
 import json
 import logging
 import threading
@@ -330,3 +331,42 @@ def test_where_its_calls_are_limited_it_is_asked_once_more():
     """About all of them, so that two calls are enough for a proposal."""
     asked, result = of_one_text({"max_reflection_calls": 2})
     assert len(asked) == result.tally.reflection_calls == 2
+
+
+def unreadable(share):
+    """A task model of whose answers every so many-th can be read; none where that is 0."""
+    asked = itertools.count(1)
+
+    def reply(prompt):
+        return answer(code="AB") if share and next(asked) % share == 0 else "no fields at all"
+
+    return scripted_lm(reply)
+
+
+@pytest.mark.parametrize("share", [0, 2, 3, 7])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_metric_calls": 40},
+        {"max_metric_calls": 70, "max_rollouts": 60},
+        {"max_metric_calls": 200, "max_proposals": 2},
+        {"max_metric_calls": 300, "max_total_tokens": 3000},
+    ],
+    ids=str,
+)
+def test_what_ran_out_is_told_with_the_number_that_counts(share, limits):
+    """Where answers cannot be read the metric is not called and the budget is used all the same:
+    the reason to end, what was spent and what is used of the limit are one number."""
+    optimizer = GEPA(label_task.metric, reflection_lm=stubborn(), num_threads=1, **limits)
+    with dspy.context(lm=unreadable(share)), suppress(WorkerError, ReflectionError):
+        optimizer.compile(dspy.Predict("message -> code"), trainset=TRAIN, valset=VALIDATION)
+    result = optimizer.result
+    used = result.state.used.metric_calls
+    assert used > result.tally.metric_calls
+    assert result.story.total.metric_calls == used
+    assert {each.used for each in result.story.limits if each.unit == "metric_calls"} == {used}
+    if " metric calls" in result.stop_reason:
+        assert f"{used} of {limits['max_metric_calls']} metric calls" in result.stop_reason
+        assert f"before the metric count too: {result.state.uncalled})" in result.stop_reason
+    else:
+        assert not result.stop_reason or "before the metric" not in result.stop_reason

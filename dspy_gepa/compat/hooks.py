@@ -119,7 +119,7 @@ def calls_for(
         case Issued(ticket):
             yield from _issued(_under_way(state, ticket), state, examples)
         case RolledOut(_, rollout):
-            yield from _budget(rollout.metric_calls, state)
+            yield from _budget(rollout.charge.metric_calls, state)
         case Remarked(_, remark):
             yield from _budget(remark.metric_calls, state)
         case Reflected(reflection):
@@ -311,7 +311,7 @@ def _iteration_end(ticket: int, state: RunState, *, is_accepted: bool) -> Iterat
 
 def _budget(metric_calls: int, state: RunState) -> Iterator[HookCall]:
     if metric_calls:
-        used, limit = state.tally.metric_calls, state.settings.limits.metric_calls
+        used, limit = state.used.metric_calls, state.settings.limits.metric_calls
         fields = {
             "iteration": _oldest(state),
             "metric_calls_used": used,

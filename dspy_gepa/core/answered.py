@@ -63,6 +63,7 @@ def rolled_out(state: RunState, event: RolledOut) -> RunState:
         known=state.known.plus(key, rollout),
         broken=state.broken + rollout.is_broken,
         tally=state.tally + done,
+        uncalled=state.uncalled + rollout.charge.metric_calls - rollout.metric_calls,
         dearest_rollout=state.dearest_rollout.highest(rollout.usage),
         failed_attempts=_without(state.failed_attempts, RolloutKey),
     )

@@ -330,10 +330,12 @@ def _overdrawn(state: RunState) -> str:
 
 
 def _used_up(state: RunState, unit: str) -> str:
-    limit, used = getattr(state.settings.limits, unit), getattr(state.tally, unit)
+    limit, used = getattr(state.settings.limits, unit), getattr(state.used, unit)
+    uncalled = state.uncalled if unit == "metric_calls" else 0
+    counted = f" (rollouts that failed before the metric count too: {uncalled})" if uncalled else ""
     return (
         f"the budget is used up: {used:g} of {limit:g} {unit_in_words(unit)}, "
-        "and what comes next might need more than is left"
+        f"and what comes next might need more than is left{counted}"
     )
 
 

@@ -26,7 +26,11 @@ class Scale:
     span: float
     """The distance between the lowest and the highest score; infinite where either is not known."""
     is_right_or_wrong: bool
-    """Whether every score that was seen is the lowest or the highest."""
+    """Whether every score that was seen is the lowest or the highest.
+
+    Where no score is known to be the lowest, only 0 and 1 are such verdicts, if 1 is the highest:
+    the lowest one that was seen so far says nothing.
+    """
 
     @classmethod
     def of(cls, scores: Scores, lowest: float, perfect: float) -> Scale:
@@ -38,6 +42,7 @@ class Scale:
             span = perfect - lowest if is_known else math.inf
             return cls(lowest, perfect, perfect, span, is_right_or_wrong=False)
         least, most = float(seen.min()), float(seen.max())
+        verdicts = (lowest, perfect) if is_known else (0.0, 1.0) if perfect == 1 else ()
         lowest = lowest if is_known else least
         bottom, is_exceeded = min(lowest, least), most > perfect
         return cls(
@@ -45,7 +50,7 @@ class Scale:
             None if is_exceeded else perfect,
             max(perfect, most),
             perfect - bottom if is_known and not is_exceeded else math.inf,
-            is_right_or_wrong=bool(np.isin(seen, (lowest, perfect)).all()),
+            is_right_or_wrong=bool(np.isin(seen, verdicts).all()),
         )
 
     def on(self, value: float) -> float:

@@ -208,6 +208,8 @@ class RunState:
     than that, and then the run ends at once."""
     tally: Tally = NOTHING
     """What was really done, by live proposals too, and what was lost."""
+    uncalled: int = 0
+    """Rollouts that failed before the metric: each counts as a metric call, and none was made."""
     lost: Tally = NOTHING
     """What was paid for work that could not be carried out, or that no proposal asks for."""
     room: int = 0
@@ -230,6 +232,14 @@ class RunState:
     """Whether it ends because work could not be carried out."""
     causes: tuple[str, ...] = ()
     """As in `Ended`."""
+
+    @property
+    def used(self) -> Tally:
+        """What counts against the limits: the tally, with rollouts that failed before the metric.
+
+        See `Rollout.charge`.
+        """
+        return self.tally + Tally(metric_calls=self.uncalled)
 
     @property
     def committed(self) -> Tally:

@@ -169,10 +169,10 @@ def _header(state: RunState, teller: Teller, thing: str) -> list[str]:
         f"GEPA improves {thing or 'a program'}: {sizes}",
         f"limits {limits or 'none'}; Ctrl-C stops and keeps the best so far",
     ]
-    if state.tally.metric_calls:
+    if state.used.metric_calls:
         members = counted(len(state.members), "member")
         lines.append(
             f"carries on after {clock(teller.running_seconds)}: "
-            f"{counted(state.tally.metric_calls, 'metric call')}, {members}"
+            f"{counted(state.used.metric_calls, 'metric call')}, {members}"
         )
     return lines

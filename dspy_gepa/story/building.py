@@ -127,7 +127,7 @@ def _seed_texts(state: RunState) -> Mapping[str, str]:
 
 def limits_used(state: RunState, seconds: float) -> tuple[UsedLimit, ...]:
     """Every limit with what is used of it, the most used one first."""
-    limits, used = state.settings.limits, {**asdict(state.tally), "seconds": seconds}
+    limits, used = state.settings.limits, {**asdict(state.used), "seconds": seconds}
     amounts = ((field.name, getattr(limits, field.name)) for field in fields(limits))
     shares = [
         UsedLimit(unit=unit, used=used[unit], limit=limit)

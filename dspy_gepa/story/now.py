@@ -79,7 +79,7 @@ def now_of(teller: Teller, at: float) -> Now:
     return Now(
         seconds=seconds,
         limit=used[0] if used else None,
-        spent=spending_of(state.tally),
+        spent=spending_of(state.used),
         moment=moment,
         best="" if moment is None else _seen_shortly(state, moment.best),
         members=len(state.members),

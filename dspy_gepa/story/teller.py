@@ -82,7 +82,7 @@ class _PoolChange:
         """Where the run stood."""
         # Worked out when somebody asks: it takes longer than all that a run is told of otherwise.
         state = self.state
-        estimates, best, tally, scale = state.estimates, state.best, state.tally, state.scale
+        estimates, best, tally, scale = state.estimates, state.best, state.used, state.scale
         return Moment(
             proposal=self.ticket,
             member=len(state.members) - 1 if self.has_joined else None,

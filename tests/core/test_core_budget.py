@@ -225,7 +225,7 @@ def test_a_run_that_a_limit_ends_names_its_unit(case):
         unit
         for unit in COUNTED
         if (limit := getattr(settings.limits, unit)) is not None
-        and f": {getattr(state.tally, unit)} of {limit} {unit.replace('_', ' ')}," in state.ending
+        and f": {getattr(state.used, unit)} of {limit} {unit.replace('_', ' ')}," in state.ending
     ]
     assert len(named) == 1
 

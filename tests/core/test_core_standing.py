@@ -70,3 +70,29 @@ def test_a_scale_is_open_above_if_its_perfect_score_was_exceeded(perfect):
     assert (scale.highest, scale.top, scale.span) == (None, 7.0, np.inf)
     assert scale.on(8.0) == 8.0
     assert scale.on(-1.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("scores", "lowest", "perfect", "are_verdicts"),
+    [
+        ([-51.0], -np.inf, 1.0, False),
+        ([0.2], -np.inf, 1.0, False),
+        ([0.4, 1.0], -np.inf, 1.0, False),
+        ([0.4, 0.4, 0.4], -np.inf, 1.0, False),
+        ([2.0], -np.inf, 5.0, False),
+        ([0.0, 1.0], -np.inf, 5.0, False),
+        ([20.0], -np.inf, 1.0, False),
+        ([0.0], -np.inf, 1.0, True),
+        ([1.0], -np.inf, 1.0, True),
+        ([0.0, 1.0, -np.inf], -np.inf, 1.0, True),
+        ([-1.0, 1.0], -1.0, 1.0, True),
+        ([0.0, 10.0], 0.0, 10.0, True),
+        ([0.0, 0.3], 0.0, 1.0, False),
+        ([-np.inf], -np.inf, 1.0, False),
+    ],
+    ids=str,
+)
+def test_only_verdicts_are_right_or_wrong(scores, lowest, perfect, are_verdicts):
+    """The lowest score that was seen is no verdict for being the lowest so far: where the settings
+    name no lowest score, 0 and 1 are verdicts and nothing else is."""
+    assert Scale.of(np.array([scores]), lowest, perfect).is_right_or_wrong is are_verdicts
