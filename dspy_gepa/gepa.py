@@ -156,6 +156,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             same call carries on a run that was killed or interrupted, also with a larger budget
             (in the default search not as if it had had that from the beginning).
         log_examples: Whether that directory holds in words what examples are, to be read by people.
+            Traces and prompts hold what the program was given in any case.
         track_stats: Whether the returned program carries `detailed_results`. By default where an
             argument that only MIPROv2 has, or `track_best_outputs`, is given.
         use_wandb: Whether the run is logged to Weights & Biases (extra `wandb`).

@@ -82,7 +82,7 @@ def settings_for(
         components=components or _components(config),
         anchors=table.anchors,
         frozen=frozen,
-        owners=owners,
+        owners=dict(owners),
         minimized=tuple(name for name, way in scores.directions.items() if way == "min"),
         frontier=search.frontier_type,
         skip_perfect_score=scores.skip_perfect_score,

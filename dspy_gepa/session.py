@@ -69,6 +69,8 @@ class RunIdentity:
     """What each model is used for, and the model."""
     described: Mapping[str, object] = field(default_factory=dict)
     """What else tells the run from another."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """A digest of the source of what scores come from, by its name."""
     roots: Mapping[str, object] = field(default_factory=dict)
     """Name to object, of all that may hold secrets: models, a program, a metric, arguments."""
     follows_budget: tuple[str, ...] = ()
@@ -109,6 +111,7 @@ def run_directory(
             "dspy": version("dspy"),
             "python": platform.python_version(),
         },
+        code=identity.code,
     )
     # A larger budget, or a budget in other units, is how a run is carried on.
     adopted = (*(f"limits.{unit.name}" for unit in fields(Limits)), *OF_THE_BUDGET)
@@ -119,6 +122,13 @@ def run_directory(
         secrets=credentials(os.environ, identity.roots),
         **identity.output_forms,
     )
+    for name in run_dir.changed_code:
+        logger.warning(
+            "The source of the %s is not what it was when %s was begun. Scores that are stored "
+            "there are used as they are: for new ones, give another log_dir.",
+            name,
+            run_dir.path,
+        )
     if identity.sides:
         described = partial(run_dir.describe, identity.sides)
         attempted(described, "%s takes no description of the examples", run_dir.path)

@@ -5,6 +5,7 @@ thorough   many random examples; for nightly runs and after changes of the core:
            DSPY_GEPA_TESTS=thorough python -m pytest tests
 """
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -23,6 +24,16 @@ settings.load_profile(os.environ.get("DSPY_GEPA_TESTS", "fast"))
 
 # Else litellm downloads a price list in every process that imports it.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+# Nothing that is imported for the tests is garbage: looking for some takes half of that time.
+gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop():
+    """From here on garbage is looked for, and not among what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -61,8 +72,27 @@ def hangs(monkeypatch):
 
     made = Hangs()
     monkeypatch.setattr("dspy_gepa.models.timeouts.threading", made.threading)
+    monkeypatch.setattr("dspy_gepa.models.event_loop.Future", made.future)
     yield made
     made.let_go()
+
+
+@pytest.fixture
+def label_task_configured():
+    """The model that DSPy has configured is the one of the label task."""
+    import dspy
+    import label_task
+
+    with dspy.context(lm=label_task.task_lm()):
+        yield
+
+
+@pytest.fixture
+def program():
+    """A program for the label task."""
+    import dspy
+
+    return dspy.Predict("message -> code")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Calls that hang, and time that passes for them alone, however slow the machine is."""
 
 import threading
+from concurrent.futures import Future, TimeoutError  # noqa: A004 - another class in Python 3.10
 from types import SimpleNamespace
 
 __all__ = ["Hangs"]
@@ -12,15 +13,29 @@ class Hangs:
     def __init__(self):
         self.changed = threading.Condition()
         self.hanging = self.waited_for = 0
+        self.limits_seconds = []
+        """How long whoever began a call was ready to wait for it, in order."""
         self._may_go = threading.Event()
         # What a module needs in place of `threading` to wait by this clock.
         self.threading = SimpleNamespace(Event=lambda: _Answer(self), Thread=threading.Thread)
+        # And one that waits for a future.
+        self.future = type("Reply", (_Reply,), {"hangs": self})
 
     def begin(self):
         """Say that a call that is waited for hangs from now on."""
         with self.changed:
             self.hanging += 1
             self.changed.notify_all()
+
+    def wait(self, is_answered):
+        """Whether a call has answered before nothing but calls that hang was waited for."""
+        with self.changed:
+            self.changed.wait_for(lambda: is_answered() or self.hanging >= self.waited_for)
+            has_answered = is_answered()
+            self.waited_for -= 1
+            self.hanging -= not has_answered
+            self.changed.notify_all()
+            return has_answered
 
     def hang(self):
         """Hang until all are let go."""
@@ -47,11 +62,27 @@ class _Answer(threading.Event):
             self._hangs.changed.notify_all()
 
     def wait(self, timeout=None):
-        """Whether it has answered before nothing but calls that hang was waited for."""
-        hangs = self._hangs
-        with hangs.changed:
-            hangs.changed.wait_for(lambda: self.is_set() or hangs.hanging >= hangs.waited_for)
-            hangs.waited_for -= 1
-            hangs.hanging -= not self.is_set()
-            hangs.changed.notify_all()
-            return self.is_set()
+        self._hangs.limits_seconds.append(timeout)
+        return self._hangs.wait(self.is_set)
+
+
+class _Reply(Future):
+    """The same for what runs on an event loop."""
+
+    def __init__(self):
+        super().__init__()
+        with self.hangs.changed:
+            self.hangs.waited_for += 1
+        self.add_done_callback(lambda _: self._count(0))
+
+    def result(self, timeout=None):
+        if timeout is None:
+            self._count(-1)  # whose time is never up
+        elif not self.hangs.wait(self.done):
+            raise TimeoutError
+        return super().result()
+
+    def _count(self, more):
+        with self.hangs.changed:
+            self.hangs.waited_for += more
+            self.hangs.changed.notify_all()

@@ -11,10 +11,14 @@ import signal
 import dspy
 from scripted_engine import answer, new_texts, scripted_lm
 
+from dspy_gepa import GEPA
 from dspy_gepa.core.events import Committed, Ended
 
 CODES = {"bill": "Q7", "lock": "K2", "ship": "Z9", "leak": "M4"}
 RULE = re.compile(r"\b(\w+ means \w\d)\b")
+TOLD = "; ".join(sorted(f"{topic} means {code}" for topic, code in CODES.items())) + "."
+LEARNED = f"Give the code. {TOLD}"
+"""What is written where every topic was seen to fail."""
 
 
 def examples(count, topics=tuple(CODES)):
@@ -26,6 +30,9 @@ def examples(count, topics=tuple(CODES)):
         ).with_inputs("message")
         for i in range(count)
     ]
+
+
+TRAIN, VALIDATION = examples(12), examples(20)[12:]
 
 
 class Pipeline(dspy.Module):
@@ -95,6 +102,17 @@ def metric(gold, pred, trace=None):
     assert trace is None
     topic = next(topic for topic in CODES if topic in gold.message)
     return float(gold.code == pred.code), f"{topic} means {gold.code}"
+
+
+def gepa(metric=metric, **settings):
+    """An optimizer that has what it takes to learn every code."""
+    return GEPA(metric, **{"max_metric_calls": 200, "reflection_lm": reflection_lm(), **settings})
+
+
+def exact(example, pred, trace=None):
+    """A MIPROv2 metric: no feedback, strict while bootstrapping."""
+    is_right = example.code == pred.code
+    return is_right if trace is not None else float(is_right)
 
 
 class Counting:

@@ -14,6 +14,7 @@ __all__ = [
     "CODES",
     "LEARNED",
     "compiled",
+    "exact",
     "examples",
     "gepa",
     "instructions",
@@ -57,6 +58,11 @@ def task_lm(**settings):
 def teacher_lm():
     """A reflecting model that knows all the rules."""
     return scripted_lm(lambda prompt: new_texts(prompt, LEARNED))
+
+
+def exact(gold, pred, trace=None):
+    """A metric without feedback."""
+    return float(gold.answer == pred.answer)
 
 
 def gepa(metric, **settings):

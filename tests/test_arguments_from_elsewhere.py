@@ -4,14 +4,10 @@ import dspy
 import numpy as np
 import pytest
 from stable_ids import stable_id
-from swap_task import LEARNED, examples, gepa, instructions, task_lm
+from swap_task import LEARNED, exact, examples, gepa, instructions, task_lm
 
 from dspy_gepa import GEPA, optimize_anything
 from dspy_gepa.errors import SettingsError, WrongType
-
-
-def exact(gold, pred, trace=None):
-    return float(gold.answer == pred.answer)
 
 
 def compiled(optimizer, trainset, valset=None, **arguments):

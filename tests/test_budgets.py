@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import dspy
 import label_task
 import pytest
+from label_task import TRAIN, VALIDATION
 from scripted_engine import answer, scripted_lm
 
 from dspy_gepa import GEPA
 from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError
 from dspy_gepa.run import loop
 
-TRAIN, VALIDATION = label_task.examples(12), label_task.examples(20)[12:]
 USED_UP = "the budget is used up: "
 
 

@@ -30,7 +30,7 @@ def compiled(metric=lambda gold, pred: float(gold.code == pred.code), **settings
 
 
 @pytest.mark.parametrize("leave", LEAVING.values(), ids=LEAVING)
-@pytest.mark.parametrize("timeout", [{}, {"timeout_seconds": 30}])
+@pytest.mark.parametrize("timeout", [{}, {"timeout_seconds": 600}])
 @pytest.mark.parametrize("num_threads", [1, 4])
 class TestItHasFailed:
     """In the caller's thread and in others."""

@@ -84,6 +84,7 @@ def test_the_same_call_pays_for_them_once(tmp_path):
     program, result = compiled(first, log_dir=str(tmp_path))
     again, result_again = compiled(second, log_dir=str(tmp_path))
     assert program.demos
+    assert program._compiled is False
     assert again.demos == program.demos
     assert again.score == program.score == 100.0
     assert (first.calls, second.calls) == (result.tally.metric_calls, 0)

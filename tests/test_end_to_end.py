@@ -1,11 +1,10 @@
 """The whole path on a real language model: a local server, DSPy's own client, a real run."""
 
 import json
-import subprocess
-import sys
 
 import dspy
 import pytest
+from warm_python import ALONE
 
 from dspy_gepa import GEPA
 
@@ -16,8 +15,6 @@ DATES = [
     ("Delivery is planned for January 15, 2023.", "20230115"),
     ("On 22 June 2020 the shop opened.", "20200622"),
     ("The exam took place on November 2, 2018.", "20181102"),
-    ("He resigned on 9 March 2017.", "20170309"),
-    ("Our warranty runs until October 10, 2026.", "20261010"),
 ]
 
 
@@ -27,7 +24,7 @@ def local_lm(local_model):
 
 
 @pytest.mark.local_model
-def test_a_program_is_optimized_on_a_real_local_model(local_lm, tmp_path):
+def test_a_program_is_optimized_on_a_real_local_model(local_lm, tmp_path, warm_python):
     """Calls are counted, the best member is no worse than the seed, the file loads elsewhere."""
     examples = [dspy.Example(text=text, day=day).with_inputs("text") for text, day in DATES]
     calls = []
@@ -40,12 +37,12 @@ def test_a_program_is_optimized_on_a_real_local_model(local_lm, tmp_path):
 
     program = dspy.Predict("text -> day")
     settings = {"reflection_style": "transcribe", "num_threads": 1, "track_stats": True}
-    optimizer = GEPA(metric, max_metric_calls=16, **settings)
+    optimizer = GEPA(metric, max_metric_calls=10, **settings)
     with dspy.context(lm=local_lm):
-        improved = optimizer.compile(program, examples[:4], examples[4:])
+        improved = optimizer.compile(program, examples[:3], examples[3:])
 
     result = optimizer.result
-    assert result.tally.metric_calls == len(calls) <= 16
+    assert result.tally.metric_calls == len(calls) <= 10
     assert result.tally.reflection_calls >= 1
     estimates = [standing.estimate for standing in result.standings]
     assert estimates[result.best] >= estimates[0]
@@ -56,7 +53,6 @@ def test_a_program_is_optimized_on_a_real_local_model(local_lm, tmp_path):
     stored = json.loads((tmp_path / "improved.json").read_text())
     assert stored["signature"]["instructions"] == improved.signature.instructions
     code = (
-        "import sys; sys.modules['dspy_gepa'] = None\n"
         "import dspy\n"
         "program = dspy.Predict('text -> day')\n"
         f"program.load({str(tmp_path / 'improved.json')!r})\n"
@@ -65,8 +61,6 @@ def test_a_program_is_optimized_on_a_real_local_model(local_lm, tmp_path):
         "with dspy.context(lm=lm):\n"
         "    print(program(text='It rained on 5 May 2019.').day)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    done = warm_python.run(ALONE + code, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

@@ -136,7 +136,8 @@ def test_the_budget_holds_however_often_a_run_is_killed(tmp_path, seed, num_thre
     tally = load_run(folder).result.tally
     assert (ends[0], ends[-1]) == (-signal.SIGKILL, 0)
     assert len(real) <= tally.metric_calls <= 90
-    assert "final" in real
+    # What 16 threads lose at each kill may have used up the budget before that was asked.
+    assert num_threads > 1 or "final" in real
 
 
 def test_a_metric_that_tells_no_predictors_apart_is_not_asked_for_long():

@@ -1,20 +1,18 @@
 """Whole runs over programs that hold `dspy.Flex` modules, and what is left of them."""
 
 import json
-import subprocess
-import sys
 
 import dspy
 import pytest
 from flex_programs import BROKEN, CRASHING, EXAMPLES, SHOUTING, Both, echo, flex, runs_code
 from scripted_engine import answer, scripted_lm
+from warm_python import ALONE
 
 from dspy_gepa import GEPA
 from dspy_gepa.program.program import components_of
 
 READ = """
 import json, sys
-sys.modules["dspy_gepa"] = None
 import dspy
 path, is_whole = sys.argv[1], sys.argv[2] == "whole"
 program = dspy.load(path, allow_pickle=True) if is_whole else dspy.Flex("question -> answer")
@@ -170,18 +168,12 @@ def test_statistics_say_the_sources():
 
 @runs_code
 @pytest.mark.parametrize("form", ["state.json", "whole"])
-def test_an_improved_program_loads_without_this_package(tmp_path, form):
+def test_an_improved_program_loads_without_this_package(tmp_path, warm_python, form):
     """State and whole program, in a process that has DSPy only."""
     _, better = compiled(flex(), track_stats=True, code_proposer=proposing(SHOUTING))
     path = tmp_path / form
     better.save(path, save_program=form == "whole")
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", READ, str(path), form],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = warm_python.run(ALONE + READ, path, form, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == SHOUTING
 

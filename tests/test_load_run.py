@@ -6,14 +6,13 @@ import shutil
 import dspy
 import label_task
 import pytest
-from label_task import Copying
+from label_task import LEARNED, Copying
 
 import dspy_gepa
 from dspy_gepa import GEPA, load_run
 from dspy_gepa.errors import JournalCorrupt, JournalError, SettingsError
 
 SEED = "Given the fields `message`, produce the fields `code`."
-LEARNED = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
 
 
 @pytest.fixture(scope="module")

@@ -7,22 +7,12 @@ from functools import partial
 import dspy
 import label_task
 import pytest
+from label_task import LEARNED
 
 from dspy_gepa import GEPA, load_run
 from dspy_gepa.errors import JournalMismatch
 
-LEARNED = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
-
-
-@pytest.fixture(autouse=True)
-def _configured():
-    with dspy.context(lm=label_task.task_lm()):
-        yield
-
-
-@pytest.fixture
-def program():
-    return dspy.Predict("message -> code")
+pytestmark = pytest.mark.usefixtures("label_task_configured")
 
 
 class Counting:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.provisioning import local_provisioner
 from nbclient import NotebookClient
+from warm_python import FORGET
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -18,22 +20,51 @@ def outputs_of(notebook):
     return [each for cell in notebook.cells for each in cell.get("outputs", ())]
 
 
+KERNEL = f"{FORGET}\nfrom ipykernel.kernelapp import launch_new_instance\nlaunch_new_instance()"
+
+
+class Kernel:
+    """A kernel that has imported what is slow to import, as its manager wants a process."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, running):
+        self.pid, self.wait = running.pid, running.wait
+
+    def poll(self):
+        """Whether it has ended; None while it goes on."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return 0
+        return None
+
+
 @pytest.fixture
-def kernel_of_this_folder(monkeypatch):
-    """Kernels import the package that is tested, wherever they start."""
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    monkeypatch.setenv("PYTHONPATH", path)
+def quick_kernels(monkeypatch, warm_python):
+    """Kernels import the package that is tested, and nothing else anew."""
+
+    def launch_kernel(command, *, env, cwd=None, **_):
+        options = command[command.index("-f") :]
+        return Kernel(warm_python.begin(KERNEL, *options, folder=cwd or ROOT, environment=env))
+
+    monkeypatch.setattr(local_provisioner, "launch_kernel", launch_kernel)
     monkeypatch.delenv("MPLBACKEND", raising=False)  # plots are shown below their cells
     monkeypatch.setenv("NOTEBOOK_METRIC_CALLS", "24")  # of the one whose task is slow to score
 
 
-@pytest.mark.usefixtures("kernel_of_this_folder")
+@pytest.mark.usefixtures("quick_kernels")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path):
     """As a user runs it, with what stands beside it; and there is something to look at."""
     shutil.copy(ROOT / "notebooks" / "stand_in.py", tmp_path)
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
+    NotebookClient(
+        notebook,
+        timeout=600,
+        startup_timeout=600,
+        resources={"metadata": {"path": tmp_path}},
+    ).execute()
     assert any("image/png" in each.get("data", {}) for each in outputs_of(notebook))
     shown = json.dumps(outputs_of(notebook))
     assert "Warning" not in shown

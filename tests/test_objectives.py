@@ -3,27 +3,20 @@
 import dspy
 import label_task
 import pytest
-from label_task import CODES, saying
+from label_task import TOLD, TRAIN, gepa, saying
 from scripted_engine import scripted_lm
 
 from dspy_gepa import GEPA, Feedback
 from dspy_gepa.errors import SettingsError, WorkerError
 
-RULES = [f"{topic} means {code}" for topic, code in CODES.items()]
-
-
-@pytest.fixture(autouse=True)
-def _configured():
-    with dspy.context(lm=label_task.task_lm()):
-        yield
+pytestmark = pytest.mark.usefixtures("label_task_configured")
 
 
 def compiled(metric=label_task.metric, **settings):
     """The program that comes back, and the optimizer."""
-    given = {"max_metric_calls": 80, "reflection_lm": label_task.reflection_lm(), **settings}
-    optimizer = GEPA(metric, **given)
+    optimizer = gepa(metric, **{"max_metric_calls": 80, **settings})
     program = dspy.Predict("message -> code")
-    return optimizer.compile(program, label_task.examples(12), label_task.examples(8)), optimizer
+    return optimizer.compile(program, TRAIN, label_task.examples(8)), optimizer
 
 
 def rollouts(optimizer):
@@ -95,7 +88,7 @@ def test_an_objective_has_a_direction(direction, tops):
     settings = {
         "objectives": {"cost": direction},
         "frontier_type": "objective",
-        "reflection_lm": saying("; ".join(RULES)),
+        "reflection_lm": saying(TOLD),
         "track_stats": True,
     }
     program, optimizer = compiled(by_parts, **settings)
@@ -119,10 +112,18 @@ def test_an_objective_that_nobody_scores_is_told(caplog):
     assert "No validated rollout had the objectives brevty." in caplog.text
 
 
-def test_a_frontier_of_objectives_needs_some():
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("hybrid", {"frontier_type": "hybrid"}),
+        ("objective", {"gepa_kwargs": {"frontier_type": "objective"}}),
+    ],
+)
+def test_a_frontier_of_objectives_needs_some(kind, settings):
     """Where the metric scores none, the run stops when that is seen, and says so."""
-    with pytest.raises(WorkerError, match="the frontier 'hybrid' needs objectives") as stopped:
-        compiled(frontier_type="hybrid")
+    words = f"the frontier '{kind}' needs objectives.*objective_scores"
+    with pytest.raises(WorkerError, match=words) as stopped:
+        compiled(**settings)
     assert "Check the model" not in str(stopped.value)
 
 

@@ -8,14 +8,15 @@ import dspy
 import label_task
 import pytest
 from dspy_versions import since
+from label_task import TOLD
 from model_server import model_server
 
 from dspy_gepa import GEPA
 from dspy_gepa.errors import ReflectionError
 
 SEED = "Give the code."
-BETTER = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
-GERMAN = "Gib den Code an. bill means Q7; leak means M4; lock means K2; ship means Z9."
+BETTER = f"{SEED} {TOLD}"
+GERMAN = f"Gib den Code an. {TOLD}"
 MARKED = f"<new_text>\n{BETTER}\n</new_text>"
 OLD_AND_NEW = f"""\
 The step has to know the codes. The instruction was:
@@ -92,6 +93,7 @@ READ_AT_ONCE = {
     ),
     "the current text and the new one in fences": said(OLD_AND_NEW),
     "a JSON object": said(json.dumps({"reasoning": "Codes.", "new_instruction": BETTER})),
+    "YAML": said(f"new_instruction: |\n  {BETTER}"),
     "a turn's end that a server leaves in": said(f"{MARKED}<|im_end|>"),
 }
 
@@ -137,7 +139,6 @@ UNCLEAR = {
         f"[[ ## new_instruction ## ]]\n{BETTER}\n\n[[ ## completed ## ]]",
     ),
     "marks escaped as in HTML": said(html.escape(MARKED)),
-    "YAML": said(f"new_instruction: |\n  {BETTER}"),
     "a call of a tool, as text": said(
         json.dumps({"name": "answer", "arguments": {"new_instruction": BETTER}})
     ),

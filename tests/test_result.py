@@ -32,12 +32,14 @@ class Pressed(Counting):
     def __init__(self):
         super().__init__()
         self._both = threading.Barrier(2)
+        self._turn = threading.Lock()
 
     def __call__(self, gold, pred, trace=None):
-        if self.calls >= 6:
-            self._both.wait(60)
-            raise KeyboardInterrupt
-        return super().__call__(gold, pred, trace)
+        with self._turn:  # or two could be the sixth
+            if self.calls < 6:
+                return super().__call__(gold, pred, trace)
+        self._both.wait(600)
+        raise KeyboardInterrupt
 
 
 class Failing:

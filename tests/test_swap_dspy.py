@@ -4,40 +4,17 @@ import dspy
 import label_task
 import pytest
 from dspy.teleprompt import BetterTogether, LabeledFewShot
-from scripted_engine import scripted_lm
+from label_task import LEARNED, TRAIN, VALIDATION, exact, gepa
 
 from dspy_gepa import GEPA
 from dspy_gepa.core.budget import Limits
-from dspy_gepa.errors import SettingsError, WorkerError, WrongType
+from dspy_gepa.errors import SettingsError, WrongType
 
-LEARNED = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
-
-
-@pytest.fixture(autouse=True)
-def _configured():
-    with dspy.context(lm=label_task.task_lm()):
-        yield
-
-
-@pytest.fixture
-def program():
-    return dspy.Predict("message -> code")
-
-
-def gepa(metric=label_task.metric, **settings):
-    given = {"max_metric_calls": 200, "reflection_lm": label_task.reflection_lm(), **settings}
-    return GEPA(metric, **given)
+pytestmark = pytest.mark.usefixtures("label_task_configured")
 
 
 def compiled(optimizer, program, **arguments):
-    train, val = label_task.examples(12), label_task.examples(20)[12:]
-    return optimizer.compile(program, **{"trainset": train, "valset": val, **arguments})
-
-
-def exact(example, pred, trace=None):
-    """A MIPROv2 metric: no feedback, strict while bootstrapping."""
-    is_right = example.code == pred.code
-    return is_right if trace is not None else float(is_right)
+    return optimizer.compile(program, TRAIN, VALIDATION, **arguments)
 
 
 class TestGepaNames:
@@ -74,15 +51,6 @@ class TestGepaNames:
         improved = compiled(optimizer, program)
         assert improved.signature.instructions == LEARNED
         assert not hasattr(improved, "detailed_results")
-
-    def test_five_required_arguments_are_passed(self, program):
-        """A metric written like the protocol scores, where the built-in gives 0 everywhere."""
-
-        def metric(gold, pred, trace, pred_name, pred_trace):
-            score, feedback = label_task.metric(gold, pred)
-            return dspy.Prediction(score=score, feedback=feedback)
-
-        assert compiled(gepa(metric), program).signature.instructions == LEARNED
 
     @pytest.mark.parametrize("limit", [None, 0])
     def test_merging_can_be_switched_off(self, program, limit):
@@ -188,12 +156,6 @@ class TestGepaKwargs:
         assert found.per_objective_best_candidates == {"brief": {2}, "right": {2}}
         assert found.objective_pareto_front == {"brief": 0.5, "right": 1.0}
 
-    def test_a_frontier_of_objectives_needs_some(self, program):
-        """A metric without objectives is told so."""
-        optimizer = gepa(gepa_kwargs={"frontier_type": "objective"})
-        with pytest.raises(WorkerError, match="objective_scores"):
-            compiled(optimizer, program)
-
     @pytest.mark.parametrize(
         ("kwargs", "words"),
         [
@@ -209,10 +171,14 @@ class TestGepaKwargs:
         with pytest.raises(SettingsError, match=words):
             gepa(gepa_kwargs=kwargs)
 
-    def test_an_unknown_argument_names_the_nearest(self):
-        """A typing error is no silence."""
-        with pytest.raises(WrongType, match="task_model"):
-            gepa(task_modell=None)
+    @pytest.mark.parametrize(
+        ("name", "nearest"),
+        [("task_modell", "'task_model'"), ("enable_tool_optimization", "'optimize'")],
+    )
+    def test_an_unknown_argument_names_the_nearest(self, name, nearest):
+        """A typing error is no silence, and neither is what two releases of DSPy had."""
+        with pytest.raises(WrongType, match=f"{name}.*{nearest}"):
+            gepa(**{name: None})
 
 
 class TestMipro:
@@ -298,33 +264,6 @@ class TestMipro:
         assert improved.trial_logs[3]["0_predictor_instruction"] == LEARNED
         assert improved.mb_candidate_programs == []
         assert [name for name, _ in improved.named_parameters()] == ["self"]
-
-    def test_demonstrations_are_kept_where_they_help(self, program):
-        """Asked for explicitly, they are tried after the instructions, within the budget."""
-        calls = []
-
-        def reply(prompt):
-            # Right where a demonstration or the instruction shows the topic's code.
-            message = prompt.rsplit("[[ ## message ## ]]", 1)[1]
-            topic = next(topic for topic in label_task.CODES if topic in message)
-            code = label_task.CODES[topic]
-            before = prompt.rsplit("[[ ## message ## ]]", 1)[0]
-            return f"[[ ## code ## ]]\n{code if code in before else 'x'}\n\n[[ ## completed ## ]]"
-
-        def metric(example, pred, trace=None):
-            calls.append(trace)
-            return exact(example, pred, trace)
-
-        silent = scripted_lm("<new_text>Answer with a code.</new_text>")
-        optimizer = GEPA(
-            metric, max_metric_calls=60, reflection_lm=silent, max_labeled_demos=8, seed=2
-        )
-        with dspy.context(lm=scripted_lm(reply)):
-            improved = compiled(optimizer, program)
-        assert improved.demos
-        assert improved.score == 100.0
-        assert improved._compiled is False
-        assert len(calls) == optimizer.result.tally.metric_calls <= 60
 
     def test_demonstrations_that_do_not_help_are_left_out(self, program):
         """The program stays as it is where validation does not rise."""

@@ -15,6 +15,7 @@ from scripted_engine import answer, scripted_lm
 from swap_task import (
     LEARNED,
     compiled,
+    exact,
     examples,
     gepa,
     instructions,
@@ -22,10 +23,6 @@ from swap_task import (
     task_reply,
     teacher_lm,
 )
-
-
-def exact(gold, pred, trace=None):
-    return float(gold.answer == pred.answer)
 
 
 class Noting(BaseCallback):

@@ -9,7 +9,8 @@ from pathlib import Path
 import dspy
 import pytest
 from dspy.teleprompt.gepa.gepa import DspyGEPAResult
-from swap_task import LEARNED, compiled, examples, gepa, instructions, task_lm
+from swap_task import LEARNED, compiled, exact, examples, gepa, instructions, task_lm
+from warm_python import ALONE
 
 FIXTURES = Path(__file__).parent / "fixtures"
 VERSIONS = ("3.0.4", "3.1.3", "3.2.1")
@@ -55,10 +56,6 @@ for path in sorted(Path().iterdir()):
 assert not [name for name in sys.modules if name.startswith("dspy_gepa.")]
 print(json.dumps(found))
 """
-
-
-def exact(gold, pred, trace=None):
-    return float(gold.answer == pred.answer)
 
 
 @pytest.fixture(scope="module")
@@ -124,18 +121,12 @@ def test_statistics_change_nothing_about_a_saved_state(improved, tmp_path):
         assert found["predict"]["signature"]["fields"] == expected["predict"]["signature"]["fields"]
 
 
-def test_a_class_of_ones_own_goes_along_by_value(tmp_path):
+def test_a_class_of_ones_own_goes_along_by_value(tmp_path, warm_python):
     """`modules_to_serialize` works on what `compile` returns; the class need not be importable."""
     program = compiled(gepa(exact, track_stats=True), write_programs.TwoSteps())
     program.save(tmp_path / "whole", save_program=True, modules_to_serialize=[write_programs])
     read_it = READ.replace("stats.best_candidate.predict", "stats.best_candidate.steps[0].predict")
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", read_it],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = warm_python.run(ALONE + read_it, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])["whole"]
     assert found["texts"] == instructions(program)

@@ -146,20 +146,18 @@ def locked(prompt):
     raise AuthError("wrong key")
 
 
-def test_a_dead_key_of_the_program_is_no_success():
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lm": scripted_lm(locked)},
+        {"reflection_lm": scripted_lm(locked), "instruction_proposer": None},
+    ],
+    ids=["of the program", "of the reflection"],
+)
+def test_a_dead_key_is_no_success(settings):
     """Trap 7: the run stops with the cause, and the seed is not returned as its result."""
     with pytest.raises(RuntimeError, match="wrong key"):
-        optimized(dspy.Predict("question -> answer"), lm=scripted_lm(locked))
-
-
-def test_a_dead_key_of_the_reflection_is_no_success():
-    """Trap 7: likewise, where only the reflection LM cannot be used."""
-    with pytest.raises(RuntimeError, match="wrong key"):
-        optimized(
-            dspy.Predict("question -> answer"),
-            reflection_lm=scripted_lm(locked),
-            instruction_proposer=None,
-        )
+        optimized(dspy.Predict("question -> answer"), **settings)
 
 
 def test_a_proposer_that_always_raises_ends_the_run():

@@ -23,7 +23,6 @@ from swap_task import instructions
 
 import dspy_gepa
 from dspy_gepa import GEPA
-from dspy_gepa.errors import WrongType
 
 
 def saying(text):
@@ -361,13 +360,3 @@ def test_the_name_in_dspy():
         optimized = optimizer.compile(Analyzer(), trainset=facility_rows(6))
     assert any(text.startswith("The rule for ") for text in instructions(optimized).values())
     assert isinstance(optimizer, GEPA)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["enable_tool_optimization"],
-)
-def test_what_is_not_supported_is_refused_by_name(name):
-    """Before anything is spent."""
-    with pytest.raises(WrongType, match=name):
-        GEPA(facility_metric, max_metric_calls=9, **{name: True})

@@ -64,15 +64,15 @@ class Arguments(dspy.Signature):
 
 
 SNIPPETS = {
-    "MIPROv2.md": (
+    "MIPROv2.md, optimizer_tracking": (
         numeric,
-        {"auto": "light"},
+        {"auto": "light", "num_threads": 24},
         lambda: dspy.ChainOfThought("question -> answer"),
         {},
     ),
-    "cheatsheet, with demonstrations": (
+    "cheatsheet, with demonstrations; math": (
         numeric,
-        {"auto": "light"},
+        {"auto": "medium", "num_threads": 24},
         lambda: dspy.ChainOfThought("question -> answer").deepcopy(),
         {
             "max_bootstrapped_demos": 3,
@@ -110,26 +110,14 @@ SNIPPETS = {
         lambda: dspy.Predict("question -> answer"),
         {"minibatch": False, "data_aware_proposer": False},
     ),
-    "math": (
-        numeric,
-        {"auto": "medium", "num_threads": 24},
-        lambda: dspy.ChainOfThought("question -> answer"),
-        {"max_bootstrapped_demos": 4, "max_labeled_demos": 4},
-    ),
     "multihop_search": (
         recall,
         {"auto": "medium", "num_threads": 16},
         Hop,
         {"minibatch_size": 40, "minibatch_full_eval_steps": 4},
     ),
-    "optimizer_tracking": (
-        numeric,
-        {"auto": "light", "num_threads": 24},
-        lambda: dspy.ChainOfThought("question -> answer"),
-        {},
-    ),
 }
-"""Document to metric, arguments of the constructor, program, and arguments of compile."""
+"""Documents to metric, arguments of the constructor, program, and arguments of compile."""
 
 
 def reply(prompt):

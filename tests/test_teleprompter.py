@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dspy
 import label_task
 import pytest
+from label_task import LEARNED, TRAIN, VALIDATION, gepa
 from scripted_engine import answer, scripted_lm
 
 from dspy_gepa import GEPA
@@ -12,23 +13,7 @@ from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.events import Ended, RolledOut
 from dspy_gepa.errors import ReflectionError, SettingsError, WorkerError, WrongType
 
-LEARNED = "Give the code. bill means Q7; leak means M4; lock means K2; ship means Z9."
-
-
-@pytest.fixture
-def program():
-    return dspy.Predict("message -> code")
-
-
-@pytest.fixture(autouse=True)
-def _configured():
-    with dspy.context(lm=label_task.task_lm()):
-        yield
-
-
-def gepa(metric=label_task.metric, **settings):
-    given = {"max_metric_calls": 200, "reflection_lm": label_task.reflection_lm(), **settings}
-    return GEPA(metric, **given)
+pytestmark = pytest.mark.usefixtures("label_task_configured")
 
 
 def instructions(program):
@@ -38,7 +23,7 @@ def instructions(program):
 def test_compile_improves_the_program_and_leaves_the_student_as_it_was(program):
     """The returned copy holds the better instruction; the student keeps its own."""
     before = instructions(program)
-    improved = gepa().compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    improved = gepa().compile(program, TRAIN, VALIDATION)
     assert instructions(improved) == {"self": LEARNED}
     assert instructions(program) == before
     assert type(improved) is type(program)
@@ -47,9 +32,8 @@ def test_compile_improves_the_program_and_leaves_the_student_as_it_was(program):
 
 def test_arguments_go_by_position_or_by_keyword(program):
     """`compile(student, trainset, valset)` is the same run either way."""
-    train, val = label_task.examples(12), label_task.examples(20)[12:]
-    by_position = gepa().compile(program, train, val)
-    by_keyword = gepa().compile(student=program, trainset=train, valset=val)
+    by_position = gepa().compile(program, TRAIN, VALIDATION)
+    by_keyword = gepa().compile(student=program, trainset=TRAIN, valset=VALIDATION)
     assert instructions(by_position) == instructions(by_keyword)
 
 
@@ -57,7 +41,7 @@ def test_arguments_go_by_position_or_by_keyword(program):
 def test_the_number_of_threads_does_not_change_the_result(program, num_threads):
     """1, 2 and 8 threads give the same candidates and scores."""
     optimizer = gepa(search="paper", num_threads=num_threads, track_stats=True)
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    improved = optimizer.compile(program, TRAIN, VALIDATION)
     found = improved.detailed_results
     texts = [each["self"] for each in found.to_dict()["candidates"]]
     assert texts == [
@@ -79,7 +63,7 @@ def test_the_ledger_equals_what_an_instrumented_metric_counts(program):
             return label_task.metric(gold, pred)
 
         optimizer = gepa(counted, max_metric_calls=limit)
-        optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+        optimizer.compile(program, TRAIN, VALIDATION)
         assert optimizer.result.tally.metric_calls == len(calls) <= limit
 
 
@@ -93,7 +77,7 @@ def test_calls_for_predictor_feedback_are_counted_too(program):
         return dspy.Prediction(score=score, feedback=feedback)
 
     optimizer = gepa(metric, max_metric_calls=60)
-    optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    optimizer.compile(program, TRAIN, VALIDATION)
     assert optimizer.result.tally.metric_calls == len(calls) <= 60
     assert "self" in calls
 
@@ -101,7 +85,7 @@ def test_calls_for_predictor_feedback_are_counted_too(program):
 def test_track_stats_leaves_dspys_own_result_on_the_program(program):
     """`detailed_results` has every field of DSPy's result, and JSON saves do not carry it."""
     optimizer = gepa(search="paper", track_stats=True, track_best_outputs=True)
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    improved = optimizer.compile(program, TRAIN, VALIDATION)
     found = improved.detailed_results
     assert isinstance(found, dspy.teleprompt.gepa.gepa.DspyGEPAResult)
     assert found.best_idx == 2
@@ -118,7 +102,7 @@ def test_track_stats_leaves_dspys_own_result_on_the_program(program):
 def test_without_a_validation_set_the_training_set_serves_and_is_paid_once(program):
     """One set for both: no example is run twice with the same candidate."""
     optimizer = gepa()
-    optimizer.compile(program, label_task.examples(12))
+    optimizer.compile(program, TRAIN)
     known = optimizer.result.state.known
     assert optimizer.result.tally.rollouts == len(known)
 
@@ -126,9 +110,9 @@ def test_without_a_validation_set_the_training_set_serves_and_is_paid_once(progr
 def test_no_budget_means_light(program):
     """Without any budget the limit is that of auto="light"."""
     optimizer = GEPA(label_task.metric, reflection_lm=label_task.reflection_lm())
-    optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    optimizer.compile(program, TRAIN, VALIDATION)
     with_light = GEPA(label_task.metric, auto="light", reflection_lm=label_task.reflection_lm())
-    with_light.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    with_light.compile(program, TRAIN, VALIDATION)
     limits = optimizer.result.state.settings.limits
     assert limits == with_light.result.state.settings.limits == Limits(metric_calls=166)
 
@@ -153,7 +137,7 @@ def test_the_configured_model_reflects_where_no_other_is_given(program):
 def test_every_named_strategy_runs(program, strategy, selector):
     """All names that the constructor takes lead to the better program."""
     optimizer = gepa(candidate_selection_strategy=strategy, component_selector=selector)
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    improved = optimizer.compile(program, TRAIN, VALIDATION)
     assert instructions(improved) == {"self": LEARNED}
 
 
@@ -171,7 +155,7 @@ def test_strategies_may_be_functions(program):
     optimizer = gepa(
         search="paper", candidate_selection_strategy=newest, component_selector=first_called
     )
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    improved = optimizer.compile(program, TRAIN, VALIDATION)
     assert instructions(improved) == {"self": LEARNED}
     assert seen == [2]
 
@@ -180,7 +164,7 @@ def test_only_the_component_that_is_rewritten_changes():
     """Round robin rewrites one component a proposal; all rewrites both at once."""
     one = gepa(component_selector="round_robin", track_stats=True)
     program = label_task.Pipeline()
-    first = one.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    first = one.compile(program, TRAIN, VALIDATION)
     before = instructions(program)
     changed = [
         [name for name in before if texts["candidates"][1][name] != before[name]]
@@ -188,14 +172,14 @@ def test_only_the_component_that_is_rewritten_changes():
     ]
     assert changed in ([["draft"]], [["final"]])
     both = gepa(component_selector="all")
-    second = both.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    second = both.compile(program, TRAIN, VALIDATION)
     assert instructions(second) == {"draft": LEARNED, "final": LEARNED}
 
 
 def test_a_budget_below_the_floor_warns_and_holds(program, capsys):
     """The warning names the floor, and what fits is done."""
     optimizer = gepa(max_metric_calls=5)
-    optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    optimizer.compile(program, TRAIN, VALIDATION)
     assert optimizer.result.tally.metric_calls <= 5
     assert "5 metric calls is below the useful floor of 83" in capsys.readouterr().err
 
@@ -203,7 +187,7 @@ def test_a_budget_below_the_floor_warns_and_holds(program, capsys):
 def test_a_budget_in_rollouts_is_told_in_rollouts(program, capsys):
     """Not in metric calls, of which there are enough."""
     optimizer = gepa(max_metric_calls=300, max_rollouts=30)
-    optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    optimizer.compile(program, TRAIN, VALIDATION)
     assert "30 rollouts is below the useful floor of 83" in capsys.readouterr().err
     assert " of 30 rollouts, " in optimizer.result.stop_reason
 
@@ -277,7 +261,7 @@ def test_reflections_that_never_work_are_an_error(program):
     """Paying for reflections that give nothing is not returned as success."""
     silent = scripted_lm("I cannot help with that.")
     with pytest.raises(ReflectionError, match="reflection_lm"):
-        gepa(reflection_lm=silent).compile(program, label_task.examples(12))
+        gepa(reflection_lm=silent).compile(program, TRAIN)
 
 
 def test_ctrl_c_returns_the_best_program_so_far(program):
@@ -301,7 +285,7 @@ def test_ctrl_c_returns_the_best_program_so_far(program):
 
     metric = WhileWaiting()
     optimizer = gepa(metric, search="paper", num_threads=1, observers=[metric.observe])
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    improved = optimizer.compile(program, TRAIN, VALIDATION)
     assert instructions(improved) == {"self": "Give the code. leak means M4; ship means Z9."}
     assert "interrupted" in optimizer.result.stop_reason
 
@@ -315,7 +299,7 @@ def test_an_observer_sees_every_event_and_a_broken_one_disturbs_nothing(program,
         raise RuntimeError("no")
 
     optimizer = gepa(observers=[broken, lambda event, state: seen.append(event)])
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    improved = optimizer.compile(program, TRAIN, VALIDATION)
     assert instructions(improved) == {"self": LEARNED}
     assert seen.count("broken") == 1
     assert isinstance(seen[-1], Ended)
@@ -326,12 +310,12 @@ def test_an_observer_sees_every_event_and_a_broken_one_disturbs_nothing(program,
 def test_the_plan_tells_costs_before_anything_is_spent(program, capsys):
     """The cost of the program as it is, of a proposal, how many fit, and a warning below the floor;
     both searches, and no model is asked."""
-    train, val = label_task.examples(12), label_task.examples(52)[12:]
+    val = label_task.examples(52)[12:]
     lm = label_task.reflection_lm()
     with dspy.context(lm=None):
-        plan = gepa(max_metric_calls=200, reflection_lm=lm).plan(program, train, val)
+        plan = gepa(max_metric_calls=200, reflection_lm=lm).plan(program, TRAIN, val)
         paper = gepa(max_metric_calls=60, search="paper", reflection_lm=lm).plan(
-            program, train, val
+            program, TRAIN, val
         )
     printed = capsys.readouterr().out
     assert str(plan) in printed
@@ -344,10 +328,10 @@ def test_the_plan_tells_costs_before_anything_is_spent(program, capsys):
 
 def test_a_larger_budget_may_widen_the_window_of_a_run_that_goes_on(program, tmp_path):
     """The window follows from the budget by default, and is no reason to refuse a directory."""
-    train, val = label_task.examples(12), label_task.examples(52)[12:]
+    val = label_task.examples(52)[12:]
     for calls in (30, 900):
         optimizer = gepa(max_metric_calls=calls, log_dir=str(tmp_path))
-        optimizer.compile(program, train, val)
+        optimizer.compile(program, TRAIN, val)
     assert optimizer.result.state.settings.window == 2
 
 
@@ -377,7 +361,7 @@ class Lazy(Sequence):
 @pytest.mark.parametrize("given", [Lazy, iter], ids=["lazy", "iterator"])
 def test_examples_may_be_made_as_they_are_asked_for(program, given, times):
     """The run is that of the same examples in lists, each set with its own."""
-    train, val = label_task.examples(12), label_task.examples(20)[12:]
+    train, val = TRAIN, VALIDATION
     settings = {"max_metric_calls": 90, "rollouts_per_example": times}
 
     def run(trainset, valset):

@@ -7,14 +7,10 @@ import threading
 
 import dspy
 import pytest
-from swap_task import LEARNED, examples, gepa, instructions, task_lm
+from swap_task import LEARNED, exact, examples, gepa, instructions, task_lm
 
 from dspy_gepa import GEPA
 from dspy_gepa.errors import SettingsError, WorkerError
-
-
-def exact(gold, pred, trace=None):
-    return float(gold.answer == pred.answer)
 
 
 def compiled(program, metric=exact, *, lm=None, **settings):
@@ -119,9 +115,9 @@ class TestOneThread:
 
     def test_nothing_hangs_back(self):
         """No thread is begun at all."""
-        before = threading.enumerate()
+        before = set(threading.enumerate())  # of which some may end at any moment
         compiled(Asking(), num_threads=1)
-        assert threading.enumerate() == before
+        assert set(threading.enumerate()) <= before
 
 
 class TestOtherThreads:
@@ -131,8 +127,8 @@ class TestOtherThreads:
         ("settings", "because"),
         [
             ({"num_threads": 2}, "num_threads=2"),
-            ({"num_threads": 1, "timeout_seconds": 60}, "timeout_seconds=60"),
-            ({"num_threads": 3, "timeout_seconds": 60}, "num_threads=3"),
+            ({"num_threads": 1, "timeout_seconds": 600}, "timeout_seconds=600"),
+            ({"num_threads": 3, "timeout_seconds": 600}, "num_threads=3"),
             ({}, "num_threads"),
         ],
         ids=repr,

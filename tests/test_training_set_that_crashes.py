@@ -2,13 +2,9 @@
 
 import dspy
 import pytest
-from swap_task import LEARNED, examples, gepa, instructions, task_lm
+from swap_task import LEARNED, exact, examples, gepa, instructions, task_lm
 
 from dspy_gepa.errors import SettingsError, WorkerError
-
-
-def exact(gold, pred, trace=None):
-    return float(gold.answer == pred.answer)
 
 
 class Asking(dspy.Module):

@@ -5,13 +5,13 @@ import re
 import dspy
 import label_task
 import pytest
-from label_task import saying
+from label_task import TOLD, TRAIN, VALIDATION, saying
 from scripted_engine import scripted_lm
 
 from dspy_gepa import GEPA, copies_no_examples, keeps_placeholders, names_output_fields
 from dspy_gepa.errors import ReflectionError, SettingsError, WrongType
 
-TOLD = "bill means Q7; leak means M4; lock means K2; ship means Z9."
+pytestmark = pytest.mark.usefixtures("label_task_configured")
 OWN = "Answer for ACME GmbH. Use {tone}. Give the code."
 
 
@@ -20,16 +20,10 @@ def program():
     return dspy.Predict(dspy.Signature("message -> code", OWN))
 
 
-@pytest.fixture(autouse=True)
-def _configured():
-    with dspy.context(lm=label_task.task_lm()):
-        yield
-
-
 def run(program, lm, **settings):
     """The instruction of the program that comes back, and the optimizer."""
     optimizer = GEPA(label_task.metric, **{"max_metric_calls": 60, "reflection_lm": lm, **settings})
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    improved = optimizer.compile(program, TRAIN, VALIDATION)
     return improved.signature.instructions, optimizer
 
 
@@ -120,7 +114,7 @@ def test_a_reflection_that_keeps_breaking_a_rule_is_skipped_with_the_reason(prog
         frozen={"self": ["ACME"]},
     )
     with pytest.raises(Exception, match="ACME"):
-        optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+        optimizer.compile(program, TRAIN, VALIDATION)
     verdicts = [proposal.verdict for proposal in optimizer.result.proposals]
     assert {verdict.kind for verdict in verdicts} == {"failed"}
     assert optimizer.result.tally.reflection_calls == 4
@@ -179,7 +173,7 @@ def test_a_frozen_component_is_left_alone_and_a_seed_instruction_is_started_from
         seed_instructions={"second": "Be brief."},
         frozen=["first"],
     )
-    improved = optimizer.compile(program, label_task.examples(12), label_task.examples(20)[12:])
+    improved = optimizer.compile(program, TRAIN, VALIDATION)
     assert optimizer.result.members[0].candidate["second"] == "Be brief."
     assert program.second.signature.instructions == before
     assert improved.second.signature.instructions == TOLD

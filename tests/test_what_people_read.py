@@ -6,16 +6,12 @@ import re
 import dspy
 import pytest
 from scripted_engine import AuthError, RateLimitError, scripted_lm
-from swap_task import examples, gepa, instructions, task_lm
+from swap_task import exact, examples, gepa, instructions, task_lm
 
 from dspy_gepa.errors import GEPAError, MetricError, SettingsError, WorkerError, readable
 from dspy_gepa.metrics import Classification
 
 WILD = "\x1b[31mred\x1b[0m\r\x07\x9b2K\u202egnirts\ud800 plain\tand\nlines"
-
-
-def exact(gold, pred, trace=None):
-    return float(gold.answer == pred.answer)
 
 
 def compiled(metric, trainset, valset=None, *, lm=None, **settings):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import dspy_gepa
 
-__all__ = ["COMMAND", "FORGET", "ROOT", "WarmPython"]
+__all__ = ["ALONE", "COMMAND", "FORGET", "ROOT", "WarmPython"]
 
 ROOT = Path(dspy_gepa.__file__).parents[1]
 TESTS = Path(__file__).parent
@@ -36,15 +36,23 @@ for name in [name for name in sys.modules if name.partition(".")[0] == "dspy_gep
 """
 """What makes the next import of the package its first; libraries stay imported."""
 
+ALONE = f"""{FORGET}
+sys.modules["dspy_gepa"] = None
+sys.path[:] = [place for place in sys.path if place not in {[*map(str, PLACES)]}]
+"""
+"""What leaves DSPy where this package and its tests are not."""
+
 
 def serve():
     """A child for each line that comes; there this returns what is to be executed, and where.
 
     Between the two is a process that waits for the child, so that many can run at once."""
+    gc.disable()
     for name in IMPORTED:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # or else every child takes a second to look through all that at its end
+    gc.enable()
     with socket.socket(fileno=os.dup(0)) as control:
         while True:
             word, descriptors, _, _ = socket.recv_fds(control, 1, 3)
@@ -76,6 +84,8 @@ def serve():
 
 def _wait_for(child, asking):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError):  # it has ended already
+        os.setpgid(child, child)  # who stops its whole group stops nobody else
     asking.sendall(f"{child}\n".encode())
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with suppress(OSError):  # nobody waits any more

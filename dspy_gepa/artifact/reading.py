@@ -23,9 +23,14 @@ _LONG = 4
 """Characters of a line that says something."""
 
 
-def kept(_component: str, text: str) -> str:
-    """A new text as it is evaluated: to the character, but for blank lines around it."""
-    return trimmed(text)
+def kept(component: str, text: str, *, seed: Mapping[str, str]) -> str:
+    """A new text as it is evaluated: to the character, but for blank lines around it.
+
+    It ends with a line break where the seed does: a reply has one there or not for reasons of its
+    own, and to a file it may matter.
+    """
+    before = seed.get(component, "")
+    return trimmed(text) + before[len(before.rstrip("\r\n")) :]
 
 
 def unmarked(

@@ -21,6 +21,7 @@ from dspy_gepa.assembly.best_program import (
 from dspy_gepa.assembly.execution import KEPT_BACK, check_prices
 from dspy_gepa.assembly.observers import observers_for
 from dspy_gepa.assembly.outcome import concluded
+from dspy_gepa.assembly.source import source_digests
 from dspy_gepa.compilation.allowance import (
     Allowance,
     allowance_for,
@@ -136,6 +137,7 @@ class Compilation:
             sides=tuple(map(sides_of, task.table.searched))
             if config.execution.log_examples
             else (),
+            code=source_digests({"metric": task.score, "program": task.student}),
             roots=self._roots,
             # By default the window follows from the budget, which may have been raised.
             follows_budget=() if config.search.window else ("settings.window",),

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dspy_gepa.core.admission import expected_scores, first_validated
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import ComponentView
 from dspy_gepa.core.gate import (
@@ -225,7 +226,7 @@ def _after_evaluating_child(
     if more > 0:
         return evaluating_child(state, child, minibatch, parents, scores)
     if more == 0:
-        return _checking_must_pass(state, child) or validating(state, child, parents)
+        return _checking_must_pass(state, child) or validating(state, proposal, child)
     rows = _parent_scores(state, minibatch, parents)
     own, best = total(scores), max(total(row[: len(scores)]) for row in rows)
     better = "not enough better" if own > best else "no better"
@@ -301,16 +302,18 @@ def _after_checking_must_pass(
     if lost:
         reason = f"worse than the seed on {len(lost)} of the examples that must keep passing"
         return Settled(child, Verdict("rejected", reason))
-    parents = [candidate_of(state, parent) for parent in proposal.origin.parents]
-    return validating(state, child, parents)
+    return validating(state, proposal, child)
 
 
-def validating(state: RunState, child: Candidate, parents: Sequence[Candidate]) -> Validating:
+def validating(state: RunState, proposal: Proposal, child: Candidate) -> Validating:
     """How a child is validated: first on a few examples, as its parents are, or on all of them."""
-    settings = state.settings
+    settings, origin = state.settings, proposal.origin
     if settings.validation_schedule is None:
         return Validating(Evaluation(child, settings.validation))
-    examples = settings.validation_order[: settings.validation_schedule.first]
+    assert isinstance(origin, Mutation | Merge)
+    view = _pool(state, proposal.ticket, origin.visible_proposals)
+    examples = first_validated(settings, view, origin.parents)
+    parents = [candidate_of(state, parent) for parent in origin.parents]
     reference = tuple(Evaluation(parent, examples) for parent in parents)
     return Validating(Evaluation(child, examples), reference)
 
@@ -321,19 +324,20 @@ def _after_validating(
     evaluation: Evaluation,
     reference: tuple[Evaluation, ...],
 ) -> Phase:
-    candidate, schedule = evaluation.candidate, state.settings.validation_schedule
-    if reference and schedule is not None:
+    candidate, settings, origin = evaluation.candidate, state.settings, proposal.origin
+    if reference and settings.validation_schedule is not None:
+        assert isinstance(origin, Mutation | Merge)
+        view = _pool(state, proposal.ticket, origin.visible_proposals)
+        rows = dict(zip(origin.parents, (_scores(state, each) for each in reference), strict=True))
+        expected = expected_scores(settings, view, rows, evaluation.examples)
         scores = _scores(state, evaluation)
-        parent = max((_scores(state, each) for each in reference), key=total)
-        assert isinstance(proposal.origin, Mutation | Merge)
-        span = _pool(state, proposal.ticket, proposal.origin.visible_proposals).span
-        if schedule.is_worse(np.array(scores), np.array(parent), span=span):
+        if settings.validation_schedule.is_worse(np.array(scores), expected, span=view.span):
             reason = (
-                f"worse on {len(scores)} validation examples: {total(scores)} against "
-                f"{total(parent)}"
+                f"worse on {len(scores)} validation examples: {total(scores)}, and "
+                f"{expected.sum():.3g} expected of its parent"
             )
             return Settled(candidate, Verdict("rejected", reason))
-    if not isinstance(proposal.origin, Merge | Mutation) and proposal.ticket > 0:
+    if not isinstance(origin, Merge | Mutation) and proposal.ticket > 0:
         reason = f"run on {len(evaluation.examples)} more validation examples"
         return Settled(candidate, Verdict("measured", reason))
     return Settled(candidate, Verdict("accepted", "validated"))

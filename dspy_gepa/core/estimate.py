@@ -9,7 +9,7 @@ is one linear system. Our choice. Siblings that were run on every example rank a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -51,6 +51,8 @@ class Estimates:
     """Shape (members, members)."""
     noise: float = 0.0
     """The variance of a score that member and example leave unexplained."""
+    ease: Vector = field(default_factory=lambda: np.empty(0))
+    """For every example by how much a score on it is above a member's mean, luck apart."""
 
     @property
     def lead_deviations(self) -> Vector:
@@ -93,7 +95,11 @@ def estimated(scores: Scores, parents: Sequence[Sequence[int]], *, span: float =
         covariance = np.linalg.inv(precision + _lineage(made, parents, spread, variance))
         variance = _step_variance(made @ covariance @ pull, made @ covariance, made, spread)
     covariance = np.linalg.inv(precision + _lineage(made, parents, spread, variance))
-    return Estimates(center + covariance @ pull, covariance, noise)
+    means = center + covariance @ pull
+    rest = np.where(is_known, scores - means[:, None], 0.0) * weights
+    return Estimates(
+        means, covariance, noise, rest.sum(axis=0) / (1 / easier + weights.sum(axis=0))
+    )
 
 
 def _unexplained(centered: Scores, is_known: Flags, spread: float) -> float:

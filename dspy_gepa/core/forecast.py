@@ -101,7 +101,7 @@ def worst_case(
     else:
         reference = settings.validation_order[: settings.validation_schedule.first]
         # Where examples serve for both, a child is run on each of them once.
-        most = len({*drawn_examples, *settings.anchors, *reference})
+        most = len({*drawn_examples, *settings.anchors, *settings.validation})
         child = min(shown + len(settings.anchors) + len(reference), most)
     parent = sum(
         not parent_paid(example) for example in dict.fromkeys((*drawn_examples, *reference))

@@ -245,7 +245,7 @@ def _lost(state: RunState, child: Candidate, parent: int) -> float:
     if schedule is None:
         return 0.0
     differences = []
-    for example in settings.validation_order[: schedule.first]:
+    for example in settings.validation:
         keys = [RolloutKey(each.digest, example) for each in (child, candidate_of(state, parent))]
         if all(key in state.charged for key in keys):
             one, other = (state.known[key].score for key in keys)

@@ -152,10 +152,7 @@ def _gains(
     state: RunState, record: ProposalRecord, parent: Candidate, visible_proposals: int
 ) -> Iterator[float]:
     """How much higher what was proposed scored than the parent, on what both were run on."""
-    first = state.settings.validation_schedule.first if state.settings.validation_schedule else None
-    for example in dict.fromkeys(
-        (*record.reflected_examples, *state.settings.validation_order[:first])
-    ):
+    for example in dict.fromkeys((*record.reflected_examples, *state.settings.validation)):
         keys = [RolloutKey(each.digest, example) for each in (record.candidate, parent)]
         if all(state.charged.get(key, visible_proposals) < visible_proposals for key in keys):
             new, old = (state.known[key].score for key in keys)

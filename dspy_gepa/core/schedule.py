@@ -37,9 +37,9 @@ class ValidationSchedule:
     head_start: int = 100
     """The first rollouts, which all go into proposals: early ones gain most."""
     drop: float = 0.1
-    """A child is left out if its mean on the first examples is more than this below its parent's,
-    in units of the span of scores: one in five that turns wrong is too much, a trifle of partial
-    credit is not."""
+    """A child is left out if its mean on the first examples is more than this below what is
+    expected of its parent there, in units of the span of scores: one in five that turns wrong is
+    too much, a trifle of partial credit is not."""
     completion_share: float = 0.25
     """The winner is run on all validation examples if these are no more than this share of the
     rollouts that the budget allows."""
@@ -59,11 +59,11 @@ class ValidationSchedule:
         is_behind = revalidated < self.share * (rollouts - self.head_start)
         return is_behind or reflections * self.pace > rollouts + under_way + self.head_start
 
-    def is_worse(self, child: Vector, parent: Vector, *, span: float) -> bool:
-        """Whether a child is left out, given its and its parent's scores on the same examples."""
+    def is_worse(self, child: Vector, expected: Vector, *, span: float) -> bool:
+        """Whether a child is left out, given its scores and what its parent's would be there."""
         # Tenths have no exact value, and a difference of exactly so much is not enough.
-        child, parent = with_failures_scored(np.stack([child, parent]))
-        return bool(float((child - parent).mean()) < -self.drop * span - 1e-9)
+        child, expected = with_failures_scored(np.stack([child, expected]))
+        return bool(float((child - expected).mean()) < -self.drop * span - 1e-9)
 
 
 @lru_cache(maxsize=16)

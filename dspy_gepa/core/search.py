@@ -107,18 +107,20 @@ def requests(state: RunState) -> tuple[Request, ...]:
 
 
 def _validated_meanwhile(state: RunState) -> int | None:
-    """On how many examples the seed is run before the first reflection was heard; None for all.
+    """On how many examples the seed is run before a reflection and a rollout worked; None for all.
 
-    On no example (0) while it looks as if nothing worked.
+    On no example (0) if it looks as if nothing worked.
     """
     first = [proposal.phase for proposal in state.live[1:2]]
     if breakdown(state) is not None:
         return 0
-    if not any(
+    is_heard = not any(
         isinstance(phase, EvaluatingParent | Remarking | Reflecting | Repairing) for phase in first
-    ):
+    )
+    if is_heard and not all(rollout.is_broken for rollout in state.known.values()):
         return None
-    begun = state.live[0].evaluations[0].keys
+    # There are none while the seed's own texts are being written.
+    begun = (key for evaluation in state.live[0].evaluations for key in evaluation.keys)
     answered = sum(key in state.known for key in begun)
     return max(0, state.settings.max_failures_in_a_row - answered)
 

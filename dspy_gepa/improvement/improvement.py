@@ -30,6 +30,7 @@ from dspy_gepa.assembly.execution import (
 )
 from dspy_gepa.assembly.observers import observers_for
 from dspy_gepa.assembly.outcome import concluded
+from dspy_gepa.assembly.source import source_digests
 from dspy_gepa.assembly.texts import frozen_components, own_templates, prompt_tokens, references
 from dspy_gepa.config.config import Config
 from dspy_gepa.core.components import ComponentSelector
@@ -111,6 +112,7 @@ class Improvement:
             examples=tuple(map(digest, self.table.searched)),
             metric=self.asked.bound_evaluator.name,
             models=self._models,
+            code=source_digests({"evaluator": self.asked.evaluator}),
             roots=self._roots,
             # By default the window follows from the budget, which may have been raised.
             follows_budget=() if self.config.search.window else ("settings.window",),
@@ -366,7 +368,7 @@ def _rules(asked: AnythingArguments, isolated: IsolatedEvaluation | None) -> Rul
         constraints=texts.listed_constraints,
         count_tokens=counted_tokens,
         predicates=asked.predicates(isolated.check if isolated else None),
-        normalised=kept,
+        normalised=partial(kept, seed=dict(asked.seed)),
     )
     rules.check(dict(asked.seed))
     return rules

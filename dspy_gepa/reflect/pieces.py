@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import NamedTuple
 
 __all__ = [
@@ -28,8 +30,9 @@ _ANY_NAME = r"[A-Za-z][\w.-]*"
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+-]*)[^\n`]*$", re.MULTILINE)
 _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
-_PLACEHOLDER = re.compile(r"[ \t*_`\"'>-]*[(\[{<（［【].*[)\]}>）］】][ \t*_`\"'.!:]*")
-"""A line in brackets: what a form has in place of a text, ours and those that models make up."""
+_OPENING, _CLOSING = "([{<（［【", ")]}>）］】"
+_YAML_FIELD = re.compile(r"([\w -]+):[ \t]*([|>])[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
+"""A field of YAML whose text stands in a block, with its line breaks or without them."""
 _ALIKE = 8
 """Characters with which a text begins as another one does if it goes on from it."""
 
@@ -71,6 +74,7 @@ def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -
         piece
         for piece in pieces_of(answer)
         if not (is_placeholder(piece.text) or piece.text in quoted)
+        and piece.name not in ("diagnosis", "lesson")
     ]
     chosen = {piece.name: piece for piece in pieces if piece.name in current}
     if len(current) == 1 and not chosen:
@@ -88,8 +92,10 @@ def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether it is a line in brackets, as forms have them in place of a text."""
-    return bool(_PLACEHOLDER.fullmatch(text))
+    """Whether a text is one line in a pair of brackets: what a form has in place of a text."""
+    line = text.lstrip(" \t*_`\"'>-").rstrip(" \t*_`\"'.!:")
+    depths = list(accumulate((sign in _OPENING) - (sign in _CLOSING) for sign in line))
+    return "\n" not in line and bool(line) and depths[-1] == 0 < min(depths[:-1], default=0)
 
 
 def _goes_on(old: str, text: str) -> bool:
@@ -99,15 +105,16 @@ def _goes_on(old: str, text: str) -> bool:
 
 
 def pieces_of(answer: str) -> list[Piece]:
-    """What a reply sets apart, in order: the fields of JSON, else elements, else fences.
+    """What a reply sets apart, in order: the fields of JSON or YAML, else elements, else fences.
 
     Elements with elements in them leave open which is meant.
     """
     fenced = list(fences(answer))
+    alone = fenced[0][1] if len(fenced) == 1 else answer.strip()
     try:
-        found = json.loads(fenced[0][1] if len(fenced) == 1 else answer, strict=False)
+        found = json.loads(alone, strict=False)
     except (ValueError, RecursionError):  # the latter where it nests a thousand times
-        found = None
+        found = _yaml_block(alone)
     if isinstance(found, dict):
         return [Piece(name, trimmed(text)) for name, text in found.items() if isinstance(text, str)]
     if whole := [one for one in elements(answer) if one.text]:
@@ -118,6 +125,14 @@ def pieces_of(answer: str) -> list[Piece]:
         Piece(name, trimmed(inside), has_talk and name in _PROSE, name not in _PROSE)
         for name, inside, _, _ in fenced
     ]
+
+
+def _yaml_block(written: str) -> dict[str, str] | None:
+    """The text of YAML that is one field with a block, by its name; None if it is anything else."""
+    if not (field := _YAML_FIELD.fullmatch(written)):
+        return None
+    text = textwrap.dedent(field[3])
+    return {field[1]: text if field[2] == "|" else re.sub(r"(?<=\S)\n(?=\S)", " ", text)}
 
 
 def elements(text: str, name: str = _ANY_NAME) -> list[Element]:

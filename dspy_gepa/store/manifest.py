@@ -78,6 +78,9 @@ class Manifest:
     """Names and parameters of the language models, by what they are used for."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of this package, DSPy and Python. On record, not compared: an upgrade may go on."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """A digest of the source of what scores came from, such as the metric, by its name. On record,
+    not compared: most changes of code change no score."""
 
     @property
     def fingerprint(self) -> str:
@@ -127,6 +130,11 @@ class Manifest:
             *_values_differ(self._compared(), stored._compared()),
         )
 
+    def changed_code(self, stored: Manifest) -> tuple[str, ...]:
+        """Names of what has another source than when the stored run was begun."""
+        both = sorted(self.code.keys() & stored.code.keys())
+        return tuple(name for name in both if self.code[name] != stored.code[name])
+
     @property
     def training(self) -> list[str]:
         """The digests of the training examples, in order."""
@@ -149,6 +157,7 @@ class Manifest:
         """For a file; without secrets."""
         return {
             "versions": public(self.versions),
+            "code": dict(self.code),
             "seed": self.seed,
             "limits": dict(self.limits),
             "settings": public(self.settings),
@@ -186,6 +195,7 @@ class Manifest:
                 },
                 models=dict(stored["models"]),
                 versions=dict(stored["versions"]),
+                code=dict(stored.get("code", {})),
             )
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise JournalCorrupt(f"this is no manifest of a run: {error}") from None

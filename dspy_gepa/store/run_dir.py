@@ -181,6 +181,9 @@ class RunDir:
         if stored is not None and is_past_seed(contents.events):
             # Whatever the budget says now: proposals were compared with the seed on these.
             manifest = replace(manifest, first=stored.first)
+        self.changed_code = manifest.changed_code(stored) if stored and contents.events else ()
+        if stored is not None and contents.events:
+            manifest = replace(manifest, code=stored.code)
         self._manifest, self._stored = manifest, stored
         stored_output, restored_output = self._output_forms
         self._events = tuple(with_output(event, restored_output) for event in contents.events)

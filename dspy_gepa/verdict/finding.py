@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
@@ -99,6 +99,9 @@ def verdict_of(
 ) -> Verdict:
     """The verdict, from rollouts on the same examples in the same order.
 
+    A failure where the seed had an answer is no gain, whatever the `failure_score`: it counts at
+    most as much as that answer.
+
     Args:
         seed: Those of what the search began with.
         best: Those of what it found.
@@ -110,6 +113,12 @@ def verdict_of(
     def has_scored(rollout: Rollout) -> bool:
         return counts_failures or not rollout.failure
 
+    best = [
+        replace(other, score=min(one.score, other.score))
+        if other.failure and not one.failure
+        else other
+        for one, other in zip(seed, best, strict=True)
+    ]
     pairs = [
         (one.score, other.score)
         for one, other in zip(seed, best, strict=True)

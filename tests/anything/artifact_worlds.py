@@ -3,6 +3,7 @@
 A model is shown a prompt and nothing else. The same ones answer for the gepa package.
 """
 
+import itertools
 import re
 import threading
 
@@ -61,6 +62,19 @@ class Counted:
         finally:
             with self._lock:
                 self._now -= 1
+
+
+class Meeting:
+    """Where so many evaluations wait for each other, once; the first one of all, which has to be
+    over before there are others, goes through."""
+
+    def __init__(self, count):
+        self._evaluations, self._all_here = itertools.count(), threading.Barrier(count)
+        self._waiting = range(1, count + 1)
+
+    def __call__(self):
+        if next(self._evaluations) in self._waiting:
+            self._all_here.wait(600)
 
 
 def texts_of(result):

@@ -80,7 +80,7 @@ WATCHER = "watched it was ended"
         ("class Own(BaseException): pass\nraise Own('x')", None, "status 1"),
         ("import asyncio; raise asyncio.CancelledError", None, "it raised CancelledError"),
         # Deep recursion, in Python and in C.
-        (NESTED, None, "RecursionError|signal 11|longer than"),
+        (NESTED, None, "RecursionError|signal 11"),
         ("import sys; sys.setrecursionlimit(120); score = 1", ..., ""),
         # What never ends of itself.
         (ENDLESS, 1, ""),
@@ -95,7 +95,7 @@ def test_hostile_code_is_its_own_failure(artifact, score, failure):
     carried out."""
     # Not what was open here before: that is the terminal and files of the tests themselves.
     known = [str(e.readlink()) for e in Path("/proc/self/fd").iterdir() if e.is_symlink()]
-    with isolated(timeout_seconds=30.0, memory_mb=2000) as process:
+    with isolated(memory_mb=2000) as process:
         found = rollout(process, f"known = {known!r}\n{artifact}")
         if score is not ...:
             assert found.score == (float("-inf") if score is None else score)

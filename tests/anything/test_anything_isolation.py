@@ -10,6 +10,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 
@@ -36,12 +38,21 @@ def execute(artifact):
 def isolated(evaluate=execute, **limits):
     evaluator = Evaluator(evaluate, takes_example=False, is_lone=True)
     evaluation = LocalEvaluation(evaluator, [None], EvaluationSettings())
-    given = {"timeout_seconds": 20.0, "captures": True, **limits}
+    given = {"timeout_seconds": 600.0, "captures": True, **limits}
     process = IsolatedEvaluation(evaluation, ProcessLimits(**given))
     try:
         yield process
     finally:
         process.close()
+
+
+@contextlib.contextmanager
+def timed_by(clock):
+    """The time of evaluations in processes is told by this clock, and not by the machine's.
+
+    It is looked at in other processes, so it has to look at something outside, such as a file."""
+    with patch("dspy_gepa.artifact.isolation.supervisor.time", SimpleNamespace(monotonic=clock)):
+        yield
 
 
 def ask(process, artifact, *, must_score=False):
@@ -136,7 +147,7 @@ for _ in range(9):
 while True:
     time.sleep(1)
 """
-    with isolated(timeout_seconds=120.0, max_processes=16) as process:
+    with isolated(max_processes=16) as process:
         assert rollout(process, program).failure == "it had more than 16 processes at once"
         began = {int(pid) for pid in path.read_text().split()}
         assert [pid for pid in began if is_alive(pid)] == []
@@ -148,8 +159,9 @@ def test_processes_that_have_ended_count_for_nothing():
     program = """
 import os, time
 for n in range(40):
-    if os.fork() == 0:
+    if not (pid := os.fork()):
         os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # only until it has ended
 time.sleep(0.5)
 score = 1
 """
@@ -255,8 +267,8 @@ def test_nothing_stays_open():
         theirs = descriptors(server)
         for _ in range(10):
             rollout(process, "score = 1")
-        assert descriptors("self") == before
-        assert descriptors(server) == theirs
+        assert descriptors("self") <= before
+        assert descriptors(server) <= theirs  # it may have closed one of the first only now
     assert not is_alive(server)
 
 
@@ -265,7 +277,7 @@ def test_whoever_asks_and_is_killed_leaves_nothing_behind(tmp_path, warm_python)
     path = tmp_path / "pid"
     program = f"""
 from test_anything_isolation import isolated, rollout
-with isolated(timeout_seconds=600.0) as process:
+with isolated() as process:
     rollout(process, '''
 import os, time
 open({str(path)!r} + ".new", "w").write(f"{{os.getpid()}} {{os.getppid()}}")

@@ -40,13 +40,14 @@ def digits(artifact):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ARTIFACTS)
 def test_an_artifact_of_any_shape_is_read_to_the_character(name, form):
-    """Numbers, lists, JSON, patterns, markup: in our marks, in a fence, in both."""
+    """Numbers, lists, JSON, patterns, markup: in our marks, in a fence, in both. What ended with a
+    line break still does."""
     seed, better, language = ARTIFACTS[name]
     reply = FORMS[form].replace("{language}", language).replace("{}", better)
     result = optimize_anything(
         seed, digits, objective="Raise it.", reflection_lm=lambda _prompt: reply, max_evals=2
     )
-    assert result.optimized_artifact == better
+    assert result.optimized_artifact == better + ("\n" if seed.endswith("\n") else "")
     assert result.score == 9
 
 

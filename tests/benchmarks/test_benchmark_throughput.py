@@ -50,7 +50,7 @@ def test_a_run_by_the_clock_is_told_as_it_was():
         found, moments = course.run(0, 2)
     assert found["window"] == 2
     assert found["server"]["requests"] >= found["rollouts"] > 0
-    assert 1 <= found["server"]["peak"] <= 4
+    assert 1 <= found["server"]["peak"] <= 4 + 2  # reflections run beside the threads
     assert moments.reached(found["score"]) <= moments.kept(found["score"]) <= found["seconds"]
     assert moments.reached(2.0) == math.inf
 
@@ -76,7 +76,8 @@ def test_latencies_and_replies_follow_from_the_prompt():
     assert replies[0] == replies[1]
 
 
-def test_as_many_requests_as_threads():
+def test_as_many_requests_as_threads(monkeypatch):
     """So many threads are so many requests at once."""
+    monkeypatch.setattr("latency_server._LONGEST_WAIT_SECONDS", 600.0)
     with latency_server(Latencies(0.001), is_own_process=False) as address:
         assert throughput.at_once(address, 12)["server"]["peak"] == 12

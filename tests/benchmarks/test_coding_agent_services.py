@@ -2,13 +2,12 @@
 
 import json
 import sys
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import dspy
 import pytest
+from model_server import loopback
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -29,33 +28,17 @@ def service(*messages):
     """A server that answers with these messages in turn; yields address and requests."""
     requests, answers = [], list(messages)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            message = {"role": "assistant", "content": None, **answers.pop(0)}
-            ending = "tool_calls" if "tool_calls" in message else "stop"
-            usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-            choice = {"index": 0, "message": message, "finish_reason": ending}
-            body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
-            written = json.dumps({**body, "choices": [choice], "usage": usage}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(written)))
-            self.end_headers()
-            self.wfile.write(written)
+    def respond(request):
+        requests.append(request)
+        message = {"role": "assistant", "content": None, **answers.pop(0)}
+        ending = "tool_calls" if "tool_calls" in message else "stop"
+        usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+        choice = {"index": 0, "message": message, "finish_reason": ending}
+        body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
+        return 200, {**body, "choices": [choice], "usage": usage}
 
-        def log_message(self, *_):
-            """Nothing: the test's output is not the place."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", requests
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with loopback(respond) as port:
+        yield f"http://127.0.0.1:{port}/v1", requests
 
 
 def called(*calls):

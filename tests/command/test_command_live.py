@@ -34,7 +34,7 @@ def server(tmp_path_factory):
 
 
 def asked(server, method="GET", path=None, **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=600)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, server.path if path is None else path, headers=named)
     answer = connection.getresponse()

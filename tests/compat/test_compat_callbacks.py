@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dspy_gepa.compat.callbacks import CallbackObserver
@@ -217,6 +218,7 @@ def test_one_observer_can_follow_several_runs():
     assert names["on_optimization_start"] == names["on_optimization_end"] == 2
 
 
+@hypothesis_settings(max_examples=hypothesis_settings().max_examples // 2)
 @given(st.data(), worlds(), st.integers(0, 5))
 def test_hooks_agree_with_the_search(data, world, seed):
     """In any run, in any order of answers: calls come in pairs and sums are those of the state."""

@@ -6,16 +6,13 @@ import pickle
 from dataclasses import fields
 
 import pytest
+from swap_task import exact
 
 from dspy_gepa import GEPA, optimize_anything
 from dspy_gepa.compat.mipro import MIPROv2Arguments
 from dspy_gepa.config.config import Config
 from dspy_gepa.errors import SettingsError, WrongType
 from dspy_gepa.improvement.config import AnythingArguments
-
-
-def exact(gold, pred, trace=None):
-    return float(gold.answer == pred.answer)
 
 
 def defaults(function):

@@ -5,6 +5,7 @@ from dataclasses import astuple, replace
 import pytest
 from faltering import Faltering
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dspy_gepa.core.budget import FREE, NOTHING, Limits, Tally, Usage
@@ -201,6 +202,7 @@ def test_no_limit_is_exceeded_by_what_is_lost(case, order):
     assert len(witness.rolled_out) == len(set(witness.rolled_out)) == len(state.known)
 
 
+@hypothesis_settings(max_examples=hypothesis_settings().max_examples // 2)
 @given(cases(), st.integers(0, 999))
 def test_limits_do_not_depend_on_the_order_of_answers(case, order):
     """Whatever the mix, the run is that of the serial executor."""

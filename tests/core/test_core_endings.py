@@ -1,18 +1,20 @@
 """When a run ends by itself, and what it does not try twice."""
 
+import pytest
 from test_core_choices import Task, play
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.proposal import Revalidation
+from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.sampling import FailureFirstSampler, epoch_minibatch
 from dspy_gepa.core.schedule import ValidationSchedule
 from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import SoftEstimate, by_estimate
 from dspy_gepa.core.state import Settings
-from dspy_gepa.core.work import ReflectionAnswer
+from dspy_gepa.core.work import ReflectionAnswer, RolloutAnswer, RolloutRequest
 from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
-from dspy_gepa.testing.orders import OrderedExecutor, newest_first
+from dspy_gepa.testing.orders import OrderedExecutor, newest_first, oldest_first, shuffled
 from dspy_gepa.testing.worlds import ChanceWorld, RuleWorld
 
 
@@ -118,3 +120,26 @@ def test_a_metric_that_scores_objectives_is_not_said_to_score_none():
     executor = OrderedExecutor(world, newest_first)
     state = run_loop(start(settings, world.student), executor).state
     assert state.ending.startswith("the budget is used up: 2 of 2 proposals")
+
+
+@pytest.mark.parametrize("order", [oldest_first, newest_first, *map(shuffled, range(4))])
+def test_where_nothing_works_the_seeds_first_examples_and_a_minibatch_are_all_that_is_tried(order):
+    """Whichever of them fails last, of 200 examples."""
+
+    def worker(request):
+        if isinstance(request, RolloutRequest):
+            return RolloutAnswer(
+                request.key, Rollout(0.0, failure="no", is_broken=True, cause="no")
+            )
+        return ReflectionAnswer(request.ticket, problem="no text", lm_calls=1)
+
+    settings = Settings(
+        train=tuple(range(40)),
+        validation=tuple(range(40, 240)),
+        limits=Limits(metric_calls=2_000),
+        sampler=FailureFirstSampler(),
+        minibatch_sizes=(4,),
+    )
+    state = run_loop(start(settings, RuleWorld().student), OrderedExecutor(worker, order)).state
+    assert "it failed on each of the first 10 examples" in state.ending
+    assert state.tally.rollouts == 10 + 4

@@ -58,7 +58,7 @@ def view(examples, known, **others):
     return SampleView(examples, row, 1.0, mutation_index=0, seed=0, **given)
 
 
-def test_a_run_in_rungs_ends_with_a_winner_that_was_run_on_all():
+def test_a_run_that_validates_in_steps_ends_with_a_winner_that_was_run_on_all():
     """The seed begins with the first examples; the winner is completed if the budget allows it."""
     witness = Witness(WORLD)
     state = run_loop(start(SETTINGS, WORLD.student), SerialExecutor(witness)).state

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from test_core_choices import STUDENT, Task, by_length, play
 
@@ -128,6 +129,7 @@ def test_a_trial_is_part_of_the_budget():
         assert state.spent.metric_calls + state.lost.metric_calls <= limit
 
 
+@hypothesis_settings(max_examples=hypothesis_settings().max_examples // 2)
 @given(st.integers(0, 99), st.integers(1, 4), st.integers(20, 200))
 def test_trials_do_not_depend_on_the_order_of_answers(seed, window, limit):
     """They are part of the run, also near its limit."""

@@ -35,17 +35,13 @@ def test_a_reflection_that_hangs_fails_and_is_counted(hangs):
     assert len(job.result.members) > 1
 
 
-@pytest.mark.parametrize(
-    ("search", "threads", "most"), [("default", 1, 18), ("default", 8, 30), ("paper", 8, 30)]
-)
-def test_a_server_that_answers_nothing_stops_the_run_within_the_first_examples(
-    search, threads, most
-):
-    """The first 10 validation examples, the first minibatch and what runs beside them, of 2000."""
+@pytest.mark.parametrize(("search", "threads"), [("default", 1), ("default", 8), ("paper", 8)])
+def test_a_server_that_answers_nothing_stops_the_run_within_the_first_examples(search, threads):
+    """The first 10 validation examples and the first minibatch, of at most 8, of 2000."""
     with faulty_server(lambda seen: "hang") as server:
         job = Job(server, validation=200)
         with pytest.raises(WorkerError, match=r"longer than 0\.1 seconds"):
             job.run(search=search, num_threads=threads, timeout_seconds=0.1, max_metric_calls=2000)
-    assert 10 <= job.result.tally.rollouts <= most
+    assert 10 <= job.result.tally.rollouts <= 18
     assert job.metric.calls == job.result.tally.metric_calls == 0
     assert not job.result.improved

@@ -66,7 +66,7 @@ def test_slow_bodies_are_ordinary_answers():
 
     with faulty_server(plan) as server:
         job = Job(server)
-        job.run(search="paper", num_threads=8, timeout_seconds=30)
+        job.run(search="paper", num_threads=8, timeout_seconds=600)
         assert sum(plan(seen) == "slow" for seen in server.seen) > 10
     check_the_same_run(job, undisturbed("paper"))
 

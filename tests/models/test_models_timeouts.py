@@ -21,16 +21,16 @@ SOON_SECONDS = 0.05
 class Hanging:
     """Something that hangs until it is let go."""
 
-    def __init__(self):
-        self.may_go = threading.Event()
+    def __init__(self, hangs):
+        self.hangs = hangs
         self.has_gone = threading.Event()
 
     def hang(self):
-        self.may_go.wait(60)
+        self.hangs.hang()
 
     def let_go(self):
-        self.may_go.set()
-        assert self.has_gone.wait(60)
+        self.hangs.let_go()
+        assert self.has_gone.wait(600)
 
 
 @pytest.mark.parametrize("timeout_seconds", [None, 60.0])
@@ -60,9 +60,9 @@ def test_without_a_limit_the_caller_does_it_himself():
     assert call_with_timeout(None, threading.current_thread) is threading.current_thread()
 
 
-def test_what_takes_longer_is_left_behind():
+def test_what_takes_longer_is_left_behind(hangs):
     """In a thread that does not keep the process alive; what it says later is not heard."""
-    hanging, threads = Hanging(), []
+    hanging, threads = Hanging(hangs), []
 
     def call():
         threads.append(threading.current_thread())
@@ -79,9 +79,9 @@ def test_what_takes_longer_is_left_behind():
     assert isinstance(said, Failed)
 
 
-def test_a_program_that_hangs_is_a_failed_rollout():
+def test_a_program_that_hangs_is_a_failed_rollout(hangs):
     """With the reason as its failure, and no metric call, then or when it is done at last."""
-    hanging, counted = Hanging(), Counted(exact)
+    hanging, counted = Hanging(hangs), Counted(exact)
 
     class Slow(Program):
         def forward(self, question):
@@ -99,9 +99,9 @@ def test_a_program_that_hangs_is_a_failed_rollout():
     assert counted.calls == 0
 
 
-def test_a_metric_that_hangs_was_called_once():
+def test_a_metric_that_hangs_was_called_once(hangs):
     """The rollout has the failure score and says that it was the metric."""
-    hanging = Hanging()
+    hanging = Hanging(hangs)
 
     def slow(gold, pred):
         hanging.hang()
@@ -116,9 +116,9 @@ def test_a_metric_that_hangs_was_called_once():
     assert counted.calls == 1
 
 
-def test_a_reflection_that_hangs_gives_no_text():
+def test_a_reflection_that_hangs_gives_no_text(hangs):
     """Its problem says so; one call of the reflection LM is counted."""
-    hanging = Hanging()
+    hanging = Hanging(hangs)
 
     def reflect(request, descriptions, feedback):
         hanging.hang()

@@ -42,15 +42,21 @@ class Screen:
         self.is_open = False
 
 
+def begun(screen, clock, title="", settings=SETTINGS):
+    """A search that has just begun and is shown on this screen: its story, progress and state."""
+    state = start(settings, WORLD.student)
+    telling = Telling(clock)
+    progress = Progress(telling, "live", title, lambda _mode: screen)
+    telling.begun_with(state, None)
+    progress.begun(state)
+    return telling, progress, state
+
+
 def followed(screen, clock, settings=SETTINGS):
     """A search that is shown on this screen; its progress."""
-    begun = start(settings, WORLD.student)
-    telling = Telling(clock)
-    progress = Progress(telling, "auto", '"message -> code"', lambda _mode: screen)
-    telling.begun_with(begun, None)
-    progress.begun(begun)
+    telling, progress, state = begun(screen, clock, '"message -> code"', settings)
     first = list(screen.lines)
-    run_loop(begun, SerialExecutor(WORLD), [telling, progress])
+    run_loop(state, SerialExecutor(WORLD), [telling, progress])
     progress.close()
     return progress, first
 
@@ -87,11 +93,7 @@ def test_a_log_has_signs_of_life(clock):
     """Where no line changes and nothing happens for a minute, that is said; before, it is not."""
     screen = Screen(has_status=False)
     now = [1000.0]
-    telling = Telling(lambda: now[0])
-    progress = Progress(telling, "lines", "", lambda _mode: screen)
-    begun = start(SETTINGS, WORLD.student)
-    telling.begun_with(begun, None)
-    progress.begun(begun)
+    _, progress, _ = begun(screen, lambda: now[0])
     said = len(screen.lines)
     now[0] += 59
     progress.tick()
@@ -106,11 +108,7 @@ def test_a_log_has_signs_of_life(clock):
 def test_a_busy_server_is_said_once_and_that_it_is_back(clock):
     """Not each call of it, and not nothing."""
     screen = Screen()
-    telling = Telling(clock)
-    progress = Progress(telling, "live", "", lambda _mode: screen)
-    state = start(SETTINGS, WORLD.student)
-    telling.begun_with(state, None)
-    progress.begun(state)
+    telling, progress, state = begun(screen, clock)
     said = len(screen.lines)
     key = RolloutKey(WORLD.student.digest, 10)
     for event in (*[RequestFailed(key, "429 RateLimitError")] * 3, RolledOut(key, Rollout(1.0))):
@@ -125,11 +123,7 @@ def test_a_busy_server_is_said_once_and_that_it_is_back(clock):
 def test_nothing_comes_again_in_a_run_that_ended(clock):
     """What was under way is still answered. Of a long cause there are whole words."""
     screen = Screen()
-    telling = Telling(clock)
-    progress = Progress(telling, "live", "", lambda _mode: screen)
-    state = start(SETTINGS, WORLD.student)
-    telling.begun_with(state, None)
-    progress.begun(state)
+    _, progress, state = begun(screen, clock)
     said = len(screen.lines)
     key = RolloutKey(WORLD.student.digest, 10)
     cause = "LMAuthError: the server refuses the key of this organization"
@@ -160,11 +154,7 @@ def test_the_line_that_changes_says_where_it_stands(clock):
 def test_ctrl_c_is_explained(clock):
     """Where something still runs when the end is decided."""
     screen = Screen()
-    telling = Telling(clock)
-    progress = Progress(telling, "live", "", lambda _mode: screen)
-    state = start(SETTINGS, WORLD.student)
-    telling.begun_with(state, None)
-    progress.begun(state)
+    telling, progress, state = begun(screen, clock)
     event = Ended("interrupted from the keyboard")
     telling(event, state)
     progress(event, state)

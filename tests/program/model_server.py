@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import dspy
 
-__all__ = ["ModelServer", "model_server"]
+__all__ = ["ModelServer", "dead_port", "loopback", "model_server"]
 
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
@@ -64,16 +65,15 @@ class ModelServer:
 
 
 @contextmanager
-def model_server(
-    *statuses: int, text: str | Callable[[dict[str, object]], str]
-) -> Iterator[ModelServer]:
-    """A server that is up inside the block."""
-    state = ModelServer(statuses, text)
+def loopback(
+    respond: Callable[[dict[str, object]], tuple[int, dict[str, object]]],
+) -> Iterator[int]:
+    """The port of a server, up inside the block, that answers requests by status and body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
-            status, body = state.respond(json.loads(self.rfile.read(length)))
+            status, body = respond(json.loads(self.rfile.read(length)))
             written = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -84,13 +84,35 @@ def model_server(
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Nothing: the test's output is not the place."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.port = server.server_port
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 64  # or the system drops connections while nobody has time to accept
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield state
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def model_server(
+    *statuses: int, text: str | Callable[[dict[str, object]], str]
+) -> Iterator[ModelServer]:
+    """A server that is up inside the block."""
+    state = ModelServer(statuses, text)
+    # Looked up at each request, because a test may put another one in its place.
+    with loopback(lambda request: state.respond(request)) as state.port:  # noqa: PLW0108
+        yield state
+
+
+@contextmanager
+def dead_port() -> Iterator[int]:
+    """A port that refuses every connection. It is held, or another test's server may be given it
+    and be asked what was meant for nobody."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]

@@ -20,6 +20,7 @@ __all__ = [
     "exact",
     "locked",
     "rolled",
+    "unasked",
     "worker",
 ]
 

@@ -18,6 +18,7 @@ from flex_programs import (
 )
 from recorded_run import called
 from scripted_engine import AuthError, scripted_lm
+from small_worker import exact, unasked
 
 from dspy_gepa import GEPA
 from dspy_gepa.core.rollout import Step, Trace
@@ -28,14 +29,6 @@ from dspy_gepa.core.work import (
 from dspy_gepa.program.program import components_of
 from dspy_gepa.program.rollouts.metric import Metric
 from dspy_gepa.program.worker import ProgramWorker, WorkerSettings
-
-
-def exact(gold, pred, trace=None):
-    return float(gold.answer == pred.answer)
-
-
-def unasked(request, descriptions, feedback):
-    raise AssertionError("nothing is to be reflected on")
 
 
 def worker(student, metric=exact, reflect=unasked, **settings):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import dspy
 import pytest
+from warm_python import ALONE
 
 from dspy_gepa.program.program import build
 
@@ -26,10 +25,6 @@ class Program(dspy.Module):
         self.hops = [dspy.ChainOfThought(Answer), dspy.Predict(Answer)]
     def forward(self, question):
         return self.hops[1](question=question)
-"""
-BLOCKADE = """
-import sys
-sys.modules["dspy_gepa"] = None
 """
 LOAD_STATE = """
 program = Program()
@@ -53,21 +48,21 @@ def program() -> dspy.Module:
     return names["Program"]()
 
 
-def loaded(script: str, path: Path) -> dict[str, str]:
-    """The instructions that a process without this package reads from this path."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", f"{BLOCKADE}\npath = {str(path)!r}\n{script}\n{TELL}"],
-        cwd=path.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture
+def loaded(warm_python):
+    """The instructions that a process without this package reads from a path."""
+
+    def read(script: str, path: Path) -> dict[str, str]:
+        code = f"{ALONE}\npath = {str(path)!r}\n{script}\n{TELL}"
+        done = warm_python.run(code, folder=path.parent)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return read
 
 
 @pytest.mark.parametrize("model", [None, "openai/some-model"])
-def test_saved_state_loads_without_this_package(tmp_path, model):
+def test_saved_state_loads_without_this_package(tmp_path, loaded, model):
     """`save("x.json")` here and `load` there give the candidate's texts, model or no model."""
     student = program()
     if model:
@@ -79,7 +74,7 @@ def test_saved_state_loads_without_this_package(tmp_path, model):
     assert loaded(DEFINITION + LOAD_STATE, tmp_path / "program.json") == CANDIDATE
 
 
-def test_a_whole_program_loads_without_this_package(tmp_path):
+def test_a_whole_program_loads_without_this_package(tmp_path, loaded):
     """`save(..., save_program=True)` takes nothing of ours along either."""
     build(dspy.ChainOfThought("question -> answer"), {"predict": "Say “ja”."}).save(
         tmp_path / "whole", save_program=True

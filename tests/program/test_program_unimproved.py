@@ -6,7 +6,7 @@ from types import MethodType
 
 import dspy
 import pytest
-from swap_task import CODES, examples, gepa, instructions, task_lm
+from swap_task import CODES, exact, examples, gepa, instructions, task_lm
 
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.demos import DemoSettings
@@ -183,10 +183,6 @@ def test_a_method_that_was_put_on_the_program_is_its_own():
     check_program(program)
     improved = optimized(program)
     assert CODES["bill"] in instructions(improved)["answer"]
-
-
-def exact(gold, pred, trace=None):
-    return float(gold.answer == pred.answer)
 
 
 def optimized(program):

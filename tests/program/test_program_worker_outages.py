@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dspy
 import pytest
-from model_server import model_server
+from model_server import ModelServer, dead_port, model_server
 from scripted_engine import scripted_lm
 from small_worker import SEED, Counted, Program, Tolerant, echo, exact, locked, rolled, worker
 
@@ -36,9 +36,8 @@ def test_an_outage_is_a_setback_and_never_a_score(status, is_lasting, name):
 
 def test_a_server_that_does_not_exist_is_a_setback():
     """Nothing listens there, at any attempt."""
-    with model_server(200, text="") as server:
-        lm = server.lm()
-    answered = rolled(worker(), lm=lm)
+    with dead_port() as port:
+        answered = rolled(worker(), lm=ModelServer([], "", port=port).lm())
     assert isinstance(answered, RequestFailure)
     assert type(answered.error).__name__ == "LMTransportError"
 

@@ -131,6 +131,12 @@ def test_of_several_texts_the_last_is_taken_if_no_other_begins_as_the_current_on
     assert read_reply(reply, current).texts == ({"label": texts[-1]} if is_clear else {})
 
 
+def test_a_diagnosis_alone_is_no_text_in_any_form():
+    """Also where any text is heard: it says what is wrong, and would be run."""
+    for said in (json.dumps({"diagnosis": TEXT}), json.dumps({"lesson": TEXT})):
+        assert read_reply(said, ONE, is_second=True).problems
+
+
 NO_INSTRUCTIONS = {
     "an answer to the program's task": '{"label": "Q7"}',
     "an answer and why": "```json\n"
@@ -384,6 +390,20 @@ def test_a_minus_before_what_is_no_prose_is_its_own(old, new):
     """One sign alone makes no diff: the other number can be tried."""
     reading = read_reply(marked(new), {"value": old}, unmarked=lambda _reply, _current: {})
     assert (reading.texts, reading.problems) == ({"value": new}, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[INST] Label the message. [/INST]",
+        "(In French) label it with one of the codes (K1, K2 or K3)",
+        "{{greeting}} label it, then say {{farewell}}",
+        "[SYSTEM] Label [urgent] messages K3.",
+    ],
+)
+def test_a_text_that_begins_and_ends_with_brackets_is_a_text(text):
+    """It is not in one pair of them, as what a form has in place of a text is."""
+    assert read_reply(marked(text), {"label": "Label it."}).texts == {"label": text}
 
 
 def test_where_the_current_text_is_a_line_in_brackets_a_new_one_may_be():

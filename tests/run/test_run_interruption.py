@@ -137,7 +137,8 @@ def test_the_second_ctrl_c_is_raised_at_once(interrupted, threads):
     """Though a request hangs, in a thread or in the caller's own; the handler is back."""
     said = interrupted(threads=threads, hangs_at=7)
     assert (said["told"], said["is_handler_back"]) == ("KeyboardInterrupt", True)
-    assert said["answers"] >= 6
+    # Of the six before it, all but those that the other threads were still at.
+    assert said["answers"] >= 6 - threads
 
 
 @THREADS

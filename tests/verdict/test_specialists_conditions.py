@@ -13,13 +13,12 @@ import label_task
 import numpy as np
 import pydantic
 import pytest
-from label_task import Counting
+from label_task import TRAIN, VALIDATION, Counting
 from scripted_engine import answer, scripted_lm
 
 from dspy_gepa import GEPA, Specialists
 
 CODES = label_task.CODES
-TRAIN, VALIDATION = label_task.examples(12), label_task.examples(20)[12:]
 HELDOUT = label_task.examples(40)[20:]
 TABLE = [("message: money bill", [1.0, 0.0]), ("message: door lock", [0.0, 1.0])]
 

@@ -1,14 +1,13 @@
 """Specialists: chosen, filled within the budget, routed to where that helps, saved and loaded."""
 
 import asyncio
-import subprocess
-import sys
 
 import dspy
 import label_task
 import numpy as np
 import pytest
 from scripted_engine import answer, new_texts, scripted_lm
+from warm_python import ALONE
 
 from dspy_gepa import GEPA, Specialists, load_run
 from dspy_gepa.errors import SettingsError
@@ -183,14 +182,6 @@ def test_texts_and_table_are_saved_and_loaded(tmp_path):
 
 
 LOADING = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "dspy_gepa":
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Absent())
 import dspy
 program = dspy.load(sys.argv[1], allow_pickle=True)
 lm = dspy.utils.DummyLM([{"code": "x"}] * 9)
@@ -199,20 +190,16 @@ with dspy.context(lm=lm):
     print(program.chosen(message="my door key"))
 program.save(sys.argv[2], save_program=True)
 print(dspy.load(sys.argv[2], allow_pickle=True).chosen(message="my door key"))
-assert not any(name.startswith("dspy_gepa") for name in sys.modules)
+assert not any(name.startswith("dspy_gepa.") for name in sys.modules)
 """
 
 
-def test_a_whole_program_is_loaded_without_this_package(tmp_path):
+def test_a_whole_program_is_loaded_without_this_package(tmp_path, warm_python):
     """Where importing it fails, it routes as it does here, and can be saved again."""
     program, _ = compiled()
     program.save(str(tmp_path / "whole"), save_program=True)
-    done = subprocess.run(
-        [sys.executable, "-c", LOADING, str(tmp_path / "whole"), str(tmp_path / "again")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    places = (tmp_path / "whole", tmp_path / "again")
+    done = warm_python.run(ALONE + LOADING, *places, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     bill, lock = program.chosen(message="refund of the bill"), program.chosen(message="door key")
     assert done.stdout.split() == ["x", str(bill), str(lock), str(lock)]

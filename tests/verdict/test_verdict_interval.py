@@ -55,6 +55,17 @@ def test_where_nothing_can_be_said_there_is_no_interval(before, after):
     assert str(verdict)
 
 
+def test_a_failure_is_no_gain_over_an_answer():
+    """Where scores are below the `failure_score`, a program that always fails is not better; one
+    that answers where the other failed is."""
+    answered, failed = [Rollout(-5.0)] * 20, [Rollout(0.0, failure="ValueError: it broke")] * 20
+    verdict = verdict_of(answered, failed, evaluations=0, counts_failures=True)
+    assert (verdict.kind, verdict.gained) == ("no evidence of improvement", 0)
+    assert "20 failures" in str(verdict)
+    better = [Rollout(5.0)] * 20
+    assert verdict_of(failed, better, evaluations=0, counts_failures=True).kind == "better"
+
+
 def test_the_same_gain_on_four_examples_is_no_evidence():
     """Though it does not vary at all: four tosses of a coin are alike in one of eight trials."""
     before = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]

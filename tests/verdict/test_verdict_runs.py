@@ -3,13 +3,12 @@
 import dspy
 import label_task
 import pytest
-from label_task import Counting, interrupt
+from label_task import TRAIN, VALIDATION, Counting, interrupt
 from scripted_engine import scripted_lm
 
 from dspy_gepa import GEPA, load_run
 from dspy_gepa.errors import JournalCorrupt, SettingsError
 
-TRAIN, VALIDATION = label_task.examples(12), label_task.examples(20)[12:]
 HELDOUT = label_task.examples(40)[20:]
 
 

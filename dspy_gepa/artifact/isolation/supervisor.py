@@ -55,6 +55,7 @@ def supervise(
     """Carry out a request in a process of its own; returns what became of it."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pipes = {name: os.pipe() for name in _STREAMS}
+    begun = time.monotonic()
     pid = os.fork()
     if pid == 0:
         with _never_returning():
@@ -66,7 +67,7 @@ def supervise(
     for _, writing_end in pipes.values():
         os.close(writing_end)
     watch = _Watch(pid, {name: pair[0] for name, pair in pipes.items()}, answering)
-    end = watch.until_end(limits)
+    end = watch.until_end(limits, begun)
     _kill_all(pid)
     watch.read_rest()
     answer = watch.answer
@@ -153,11 +154,14 @@ class _Watch:
         """What it answered so far."""
         return b"".join(self._answer)
 
-    def until_end(self, limits: ProcessLimits) -> str:
-        """Why it came to no end of its own, or to a bad one; empty if it ended as it should."""
+    def until_end(self, limits: ProcessLimits, begun: float) -> str:
+        """Why it came to no end of its own, or to a bad one; empty if it ended as it should.
+
+        Its time counts from `begun`, by the clock that does not go back.
+        """
         timeout_seconds, most = limits.timeout_seconds, limits.max_processes
         most = most if _IS_LINUX else None
-        deadline = float("inf") if timeout_seconds is None else time.monotonic() + timeout_seconds
+        deadline = float("inf") if timeout_seconds is None else begun + timeout_seconds
         while True:
             left_seconds = deadline - time.monotonic()
             if left_seconds <= 0:

@@ -1,0 +1,44 @@
+"""By what a run notices that the code has changed that its stored scores came from."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dspy
+
+from dspy_gepa.models.catching import Failed, catching
+from dspy_gepa.store.manifest import digest
+
+__all__ = ["source_digests"]
+
+
+def source_digests(written: Mapping[str, object]) -> dict[str, str]:
+    """A digest of the source of functions, programs and other objects, by their names.
+
+    Of a program the classes of all its modules count, those of DSPy aside, and of another object
+    its class. What they call counts only where it stands in their own source. Left out is what has
+    no source to be read, such as a function that `exec` made.
+    """
+    found = {}
+    for name, what in written.items():
+        sources = [catching(functools.partial(inspect.getsource, each)) for each in _coded(what)]
+        if sources and not any(isinstance(source, Failed) for source in sources):
+            found[name] = digest([textwrap.dedent(str(source)) for source in sources])
+    return found
+
+
+def _coded(what: object) -> Iterator[Any]:
+    """Where the code stands that runs when this is called."""
+    while isinstance(what, functools.partial):
+        what = what.func
+    if isinstance(what, dspy.Module):
+        kinds = dict.fromkeys(type(module) for _, module in what.named_sub_modules(dspy.Module))
+        yield from (kind for kind in kinds if not kind.__module__.startswith("dspy."))
+    elif inspect.isroutine(what) or inspect.isclass(what):
+        yield inspect.unwrap(what)
+    else:
+        yield type(what)

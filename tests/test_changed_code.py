@@ -1,0 +1,130 @@
+"""A run directory that holds scores of a metric or a program that has changed since."""
+
+import importlib
+import linecache
+import logging
+import sys
+from functools import partial
+
+import dspy
+import label_task
+import pytest
+
+from dspy_gepa import GEPA, optimize_anything
+from dspy_gepa.assembly.source import source_digests
+
+METRIC = """
+import dspy
+
+def metric(gold, pred, trace=None):
+    return float(pred.code == gold.code)
+
+class Judge:
+    def __call__(self, gold, pred, trace=None):
+        return metric(gold, pred)
+
+    def judged(self, gold, pred, trace=None):
+        return metric(gold, pred)
+
+class Labels(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.code = dspy.Predict("message -> code")
+
+    def forward(self, message):
+        return self.code(message=message)
+
+def length(text):
+    return len(text) / 100
+"""
+
+
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """Loads a module with this source, in place of the one before."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def load(source):
+        (tmp_path / "labels_of_today.py").write_text(source)
+        sys.modules.pop("labels_of_today", None)
+        importlib.invalidate_caches()
+        linecache.checkcache()
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        return importlib.import_module("labels_of_today")
+
+    return load
+
+
+def warned(caplog):
+    """What was said of changed source."""
+    return [each.getMessage() for each in caplog.records if "source" in each.getMessage()]
+
+
+def compiled(module, folder, metric, **settings):
+    with dspy.context(lm=label_task.task_lm()):
+        return GEPA(
+            metric,
+            reflection_lm=label_task.reflection_lm(),
+            max_metric_calls=60,
+            num_threads=1,
+            log_dir=str(folder),
+            **settings,
+        ).compile(
+            module.Labels(), trainset=label_task.examples(8), valset=label_task.examples(16)[8:]
+        )
+
+
+@pytest.mark.parametrize("change", ["metric", "program", None])
+def test_it_is_said_that_stored_scores_are_of_another_source(tmp_path, loaded, caplog, change):
+    """Each time that the directory is used; it is used all the same, and nothing is said where the
+    source is the same or stands elsewhere in its file."""
+    module = loaded(METRIC)
+    compiled(module, tmp_path / "run", module.metric)
+    changed = {
+        "metric": METRIC.replace("pred.code == gold.code", "pred.code != gold.code"),
+        "program": METRIC.replace("self.code(message=message)", "self.code(message=message + '')"),
+        None: "# A comment.\n\n" + METRIC,
+    }[change]
+    with caplog.at_level(logging.WARNING, logger="dspy.teleprompt.dspy_gepa"):
+        for again in (1, 2):
+            module = loaded(changed)
+            compiled(module, tmp_path / "run", module.metric)
+            found = warned(caplog)
+            assert len(found) == (again if change else 0)
+            assert all(f"source of the {change}" in each for each in found)
+            assert all("log_dir" in each for each in found)
+
+
+def test_an_evaluator_of_a_text_is_told_of_too(tmp_path, loaded, caplog):
+    """By the same sentence."""
+    for source in (METRIC, METRIC.replace("/ 100", "/ 50")):
+        optimize_anything(
+            "text",
+            evaluator=loaded(source).length,
+            max_evals=3,
+            log_dir=tmp_path / "run",
+            reflection_lm=label_task.reflection_lm(),
+        )
+    assert "source of the evaluator" in " ".join(warned(caplog))
+
+
+def test_what_runs_has_a_source_whatever_its_form(loaded):
+    """A function, a method, an object that is called, what is bound beforehand. Of DSPy's own
+    classes nothing is kept, and of what has no source neither."""
+    module = loaded(METRIC)
+    judge = module.Judge()
+    forms = {
+        "function": module.metric,
+        "object": judge,
+        "method": judge.judged,
+        "bound": partial(module.metric, trace=None),
+        "program": module.Labels(),
+    }
+    first = source_digests(forms)
+    assert first.keys() == forms.keys()
+    assert first["function"] == first["bound"]
+    assert len(set(first.values())) == 4
+    made = {}
+    exec("def metric(gold, pred): return 1.0", made)
+    others = {"DSPy": dspy.Predict("a -> b"), "exec": made["metric"], "built in": len}
+    assert source_digests(others) == {}
