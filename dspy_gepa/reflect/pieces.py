@@ -74,6 +74,7 @@ def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -
         piece
         for piece in pieces_of(answer)
         if not (is_placeholder(piece.text) or piece.text in quoted)
+        and piece.name not in ("diagnosis", "lesson")
     ]
     chosen = {piece.name: piece for piece in pieces if piece.name in current}
     if len(current) == 1 and not chosen:

@@ -131,6 +131,12 @@ def test_of_several_texts_the_last_is_taken_if_no_other_begins_as_the_current_on
     assert read_reply(reply, current).texts == ({"label": texts[-1]} if is_clear else {})
 
 
+def test_a_diagnosis_alone_is_no_text_in_any_form():
+    """Also where any text is heard: it says what is wrong, and would be run."""
+    for said in (json.dumps({"diagnosis": TEXT}), json.dumps({"lesson": TEXT})):
+        assert read_reply(said, ONE, is_second=True).problems
+
+
 NO_INSTRUCTIONS = {
     "an answer to the program's task": '{"label": "Q7"}',
     "an answer and why": "```json\n"
