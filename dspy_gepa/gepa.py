@@ -556,7 +556,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         student = seeded(config, student)
         table = tabulated_examples(config, student, trainset, valset, heldout)
         if not table.has_validation:
-            logger.warning("No valset provided; Using trainset as valset. A separate one is safer.")
+            given = "No valset provided" if valset is None else "The valset is empty"
+            logger.warning("%s; Using trainset as valset. A separate one is safer.", given)
         if ignored := mipro.without_meaning(config.budget):
             logger.warning("These arguments of MIPROv2 change nothing here: %s", ", ".join(ignored))
         compilation = self._compilation(config, mipro, student, table, teacher)

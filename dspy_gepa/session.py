@@ -21,6 +21,7 @@ from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.endings import useless_reflections
 from dspy_gepa.core.membership import without_failures
+from dspy_gepa.core.rollout import OF_METRIC
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import MetricError, ReflectionError, WorkerError
@@ -229,7 +230,7 @@ def check(
         log_dir: Where it is kept.
         program: What an error hands over of the best candidate.
         thing: What is improved, in a word.
-        advice: What may help if the program or the metric failed everywhere.
+        advice: What may help if the program failed everywhere; not said where only the metric did.
 
     Raises:
         MetricError: the metric or the evaluator returned something that is no score.
@@ -253,7 +254,10 @@ def check(
     reflected = [proposal for proposal in result.proposals if proposal.reflected_examples]
     is_vain = result.failed == len(reflected) > 0
     if state.is_broken and not (is_vain and useless_reflections(state) and not state.causes):
-        advice = advice if finish.error is None else advice_on(finish.error)
+        if finish.error is not None:
+            advice = advice_on(finish.error)
+        elif all(cause.startswith(OF_METRIC) for cause in state.causes):
+            advice = ""
         raise WorkerError(
             f"The run stopped because its work cannot be carried out: {state.ending}\n"
             f"{state.tally.metric_calls} metric calls were made until then.{advice}{kept}",

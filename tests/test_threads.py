@@ -156,6 +156,21 @@ class TestOtherThreads:
             compiled(Asking(down), num_threads=1)
         assert "in threads of their own" not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("metric", "settings"),
+        [
+            (lambda gold, pred: 1 / 0, {}),
+            (lambda gold, pred: pred.ansswer == gold.answer, {}),
+            (lambda gold, pred: 0.5, {"frontier_type": "hybrid"}),
+        ],
+        ids=["raises", "misspelt", "no objectives"],
+    )
+    def test_a_metric_that_is_at_fault_gives_no_advice_on_the_program(self, metric, settings):
+        """Nor does one that scores no objectives: the program answered each time."""
+        with pytest.raises(WorkerError) as caught:
+            compiled(Asking(), metric, num_threads=2, **settings)
+        assert "in threads of their own" not in str(caught.value)
+
     def test_an_asynchronous_program_is_told_of_its_loop(self):
         """It runs on a loop of the run's, whatever else is asked for."""
 

@@ -141,7 +141,8 @@ def tabulated_examples(
             "evidence on: give heldout=, examples or a share."
         )
     sets = split(trainset, valset, must_pass, heldout, config.search.seed or 0)
-    table = tabulate(sets.trainset, sets.valset, must_pass, times=times)
+    # Where there is none, the words are about what was given.
+    table = tabulate(sets.trainset or trainset, sets.valset, must_pass, times=times)
     if sets.heldout:
         table = table.with_heldout(sets.heldout)
     if again := len(sets.heldout) - len(table.heldout):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from dspy_gepa.core.budget import FREE, Tally, Usage
 
-__all__ = ["Opaque", "Remark", "RemarkKey", "Rollout", "RolloutKey", "Step", "Trace"]
+__all__ = ["OF_METRIC", "Opaque", "Remark", "RemarkKey", "Rollout", "RolloutKey", "Step", "Trace"]
 
 
 class RolloutKey(NamedTuple):
@@ -37,6 +37,10 @@ class RemarkKey(NamedTuple):
     example: int
     """The example's id."""
     component: str
+
+
+OF_METRIC = "metric: "
+"""How a cause begins if the metric failed and not the program."""
 
 
 @dataclass(frozen=True, slots=True)

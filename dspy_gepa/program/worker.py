@@ -16,7 +16,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from dspy_gepa.core.budget import Usage
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.rollout import Remark, Rollout, RolloutKey, Step, Trace
+from dspy_gepa.core.rollout import OF_METRIC, Remark, Rollout, RolloutKey, Step, Trace
 from dspy_gepa.core.work import (
     Answer,
     Evidence,
@@ -194,7 +194,7 @@ class ProgramWorker:
         kept = output if self._settings.keep_outputs else None
         if isinstance(judged, Failed):
             text = f"The metric raised {failure_text(judged.error)}"
-            cause = f"metric: {failure_cause(judged.error)}"
+            cause = f"{OF_METRIC}{failure_cause(judged.error)}"
             return self._failure(
                 text,
                 trace,

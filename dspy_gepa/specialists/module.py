@@ -10,11 +10,13 @@ import copy
 import math
 import re
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import dspy
+from dspy.utils.exceptions import AdapterParseError
 
 __all__ = ["CHOOSERS", "Likeness", "Specialists", "inputs_as_text"]
 
@@ -60,6 +62,8 @@ class Specialists(dspy.Module):  # type: ignore[misc]
             or a function from the inputs to a member's number.
     """
 
+    _has_warned = False
+
     def __init__(
         self,
         student: dspy.Module,
@@ -98,11 +102,18 @@ class Specialists(dspy.Module):  # type: ignore[misc]
             answers = [member(*args, **kwargs) for member in self.members]
             if self.chooser == "vote":
                 return answers[_majority(answers)]
-            asked = self.judge(inputs=inputs_as_text(args, kwargs), answers=_listed(answers))
-            return answers[self._named(asked.best)]
+            words = inputs_as_text(args, kwargs)
+            try:
+                best = self.judge(inputs=words, answers=_listed(answers)).best
+            except AdapterParseError as error:
+                best = self._best_for_want_of(error)
+            return answers[self._named(best)]
         if self.chooser == "lm":
-            asked = self.router(inputs=inputs_as_text(args, kwargs))
-            return self.members[self._named(asked.member)](*args, **kwargs)
+            try:
+                member = self.router(inputs=inputs_as_text(args, kwargs)).member
+            except AdapterParseError as error:
+                member = self._best_for_want_of(error)
+            return self.members[self._named(member)](*args, **kwargs)
         return self.members[self.chosen(*args, **kwargs)](*args, **kwargs)
 
     async def aforward(self, *args: Any, **kwargs: Any) -> Any:
@@ -112,11 +123,17 @@ class Specialists(dspy.Module):  # type: ignore[misc]
             if self.chooser == "vote":
                 return answers[_majority(answers)]
             words = inputs_as_text(args, kwargs)
-            asked = await self.judge.acall(inputs=words, answers=_listed(answers))
-            return answers[self._named(asked.best)]
+            try:
+                best = (await self.judge.acall(inputs=words, answers=_listed(answers))).best
+            except AdapterParseError as error:
+                best = self._best_for_want_of(error)
+            return answers[self._named(best)]
         if self.chooser == "lm":
-            asked = await self.router.acall(inputs=inputs_as_text(args, kwargs))
-            return await self.members[self._named(asked.member)].acall(*args, **kwargs)
+            try:
+                member = (await self.router.acall(inputs=inputs_as_text(args, kwargs))).member
+            except AdapterParseError as error:
+                member = self._best_for_want_of(error)
+            return await self.members[self._named(member)].acall(*args, **kwargs)
         return await self.members[self.chosen(*args, **kwargs)].acall(*args, **kwargs)
 
     def chosen(self, *args: Any, **kwargs: Any) -> int:
@@ -139,6 +156,22 @@ class Specialists(dspy.Module):  # type: ignore[misc]
             _estimate([row["scores"][place] for row in rows], weights, rows[0]["shrinkage"])
             for place in range(len(self.members))
         ]
+
+    def _best_for_want_of(self, error: AdapterParseError) -> int:
+        """The member that is best over all, the first, where a model's reply could not be read.
+
+        That is said once for each program. Errors of a server are others, and reach the caller.
+        """
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"A reply of the model that chooses (chooser={self.chooser!r}) could not be read, "
+                "and the member that is best over all answers such inputs. This is said once. The "
+                f"reply: {error.lm_response!r:.200}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return 0
 
     def _named(self, answer: Any) -> int:
         """The member that a chooser named.

@@ -1,6 +1,7 @@
 """Specialists: chosen, filled within the budget, routed to where that helps, saved and loaded."""
 
 import asyncio
+import warnings
 
 import dspy
 import label_task
@@ -343,3 +344,34 @@ def test_a_routing_says_how_its_gain_was_measured_and_who_answers(chooser, words
     assert "+0.19 (estimate: +0.05 to +0.31) against the best member alone" in str(routing)
     assert how in str(routing)
     assert (who in str(routing)) == evidence
+
+
+@pytest.mark.parametrize("chooser", ["lm", "judge"])
+@pytest.mark.parametrize("is_awaited", [False, True])
+def test_a_reply_that_cannot_be_read_leaves_the_best_member(chooser, is_awaited):
+    """That is said once; what a server raises still reaches the caller."""
+
+    def reply(prompt):
+        if " means " not in prompt:  # Only members are told that. DSPy asks again for JSON.
+            return "no fields at all"
+        return answer(code="Q7" if "bill means" in prompt else "K2")
+
+    def down(prompt):
+        raise ConnectionError("down")
+
+    program = made(chooser)
+
+    def asked():
+        if is_awaited:
+            return asyncio.run(program.acall(message="a lock"))
+        return program(message="a lock")
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with dspy.context(lm=scripted_lm(reply)):
+            assert [asked().code for _ in range(3)] == ["Q7"] * 3
+    ours = [str(each.message) for each in told if "could not be read" in str(each.message)]
+    assert len(ours) == 1
+    assert "no fields at all" in ours[0]
+    with dspy.context(lm=scripted_lm(down)), pytest.raises(Exception, match="down"):
+        asked()
