@@ -234,7 +234,7 @@ def test_hooks_agree_with_the_search(data, world, seed):
     assert names["on_candidate_accepted"] == len(state.members) - bool(state.members)
     assert names["on_merge_attempted"] == names["on_merge_accepted"] + names["on_merge_rejected"]
     deltas = [told["metric_calls_delta"] for told in callback.told("on_budget_updated")]
-    assert sum(deltas) == state.tally.metric_calls
+    assert sum(deltas) == state.used.metric_calls
     for told in callback.told("on_candidate_rejected"):
         assert not math.isnan(told["old_score"])
 
