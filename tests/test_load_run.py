@@ -137,7 +137,7 @@ import dspy_gepa, dspy, litellm
 from dspy_gepa import load_run
 
 heard, told = [], {"pickle.find_class", "marshal.loads", "subprocess.Popen", "os.system",
-    "os.remove", "os.rename", "os.mkdir", "socket.connect", "exec", "compile"}
+    "os.remove", "os.rename", "os.mkdir", "socket.connect", "exec"}
 
 def hear(event, arguments):
     if event in told or (event == "open" and arguments[1] not in ("r", "rb", None)):

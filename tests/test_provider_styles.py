@@ -94,6 +94,9 @@ READ_AT_ONCE = {
     "the current text and the new one in fences": said(OLD_AND_NEW),
     "a JSON object": said(json.dumps({"reasoning": "Codes.", "new_instruction": BETTER})),
     "YAML": said(f"new_instruction: |\n  {BETTER}"),
+    "DSPy's own form": said(
+        f"[[ ## new_instruction ## ]]\n{BETTER}\n\n[[ ## completed ## ]]",
+    ),
     "a turn's end that a server leaves in": said(f"{MARKED}<|im_end|>"),
 }
 
@@ -134,9 +137,6 @@ UNCLEAR = {
     "a dictionary of Python's": said(repr({"new_instruction": BETTER})),
     "a heading and a remark after it": said(
         f"**New Instruction:**\n\n{BETTER}\n\n---\n\nLet me know if you want changes!"
-    ),
-    "DSPy's own form": said(
-        f"[[ ## new_instruction ## ]]\n{BETTER}\n\n[[ ## completed ## ]]",
     ),
     "marks escaped as in HTML": said(html.escape(MARKED)),
     "a call of a tool, as text": said(

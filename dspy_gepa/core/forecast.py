@@ -84,6 +84,7 @@ def worst_case(
     parent_paid: Callable[[int], bool],
     seed_paid: Callable[[int], bool],
     mends: int | None = None,
+    reference: tuple[int, ...] | None = None,
 ) -> Tally:
     """The most that a mutation can need that looks at these examples.
 
@@ -93,15 +94,18 @@ def worst_case(
         parent_paid: Whether the parent's rollout on an example is paid for already.
         seed_paid: Likewise the seed's.
         mends: How often a text may go back; as the settings say where it is None.
+        reference: The validation examples on which the child is compared with the parent; those
+            that come first where it is None.
     """
     shown = min(len(drawn_examples), max(settings.minibatch_sizes, default=len(drawn_examples)))
     if settings.validation_schedule is None:
-        reference: tuple[int, ...] = ()
+        reference = ()
         child = len({*drawn_examples, *settings.anchors, *settings.validation})
     else:
-        reference = settings.validation_order[: settings.validation_schedule.first]
+        if reference is None:
+            reference = settings.validation_order[: settings.validation_schedule.first]
         # Where examples serve for both, a child is run on each of them once.
-        most = len({*drawn_examples, *settings.anchors, *settings.validation})
+        most = len({*drawn_examples, *settings.anchors, *reference})
         child = min(shown + len(settings.anchors) + len(reference), most)
     parent = sum(
         not parent_paid(example) for example in dict.fromkeys((*drawn_examples, *reference))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dspy_gepa.core.admission import first_validated
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import (
@@ -158,9 +159,12 @@ def _revalidation(state: RunState, member: int) -> Begun | None:
 def _mutation(state: RunState, used: Tally) -> Begun:
     """A rewrite, with as many drawn examples as fit beside what is used already."""
     settings = state.settings
-    parent = 0
+    parent, reference = 0, None
     if state.members:
-        parent = _parent(state, state.pool(len(state.history) + len(state.live)))
+        pool = state.pool(len(state.history) + len(state.live))
+        parent = _parent(state, pool)
+        if settings.validation_schedule is not None:
+            reference = first_validated(settings, pool, (parent,))
     candidate = candidate_of(state, parent)
     earlier = [origin for origin in state.origins() if isinstance(origin, Mutation)]
     same_parent = [origin for origin in earlier if origin.parent == parent]
@@ -177,7 +181,7 @@ def _mutation(state: RunState, used: Tally) -> Begun:
     sizes = [(len(drawn_examples), mends) for mends in range(settings.mends, 0, -1)]
     sizes += [(count, 0) for count in range(len(drawn_examples), fewest - 1, -1)]
     for count, mends in sizes:
-        hold = _hold(state, candidate, drawn_examples[:count], mends)
+        hold = _hold(state, candidate, drawn_examples[:count], mends, reference)
         if not settings.limits.exceeded_limit(used=used, more=hold):
             break
     origin = Mutation(
@@ -255,7 +259,13 @@ def _lost(state: RunState, child: Candidate, parent: int) -> float:
     return min(0.0, sum(known) / (2 * len(known))) if known else 0.0
 
 
-def _hold(state: RunState, parent: Candidate, drawn_examples: tuple[int, ...], mends: int) -> Tally:
+def _hold(
+    state: RunState,
+    parent: Candidate,
+    drawn_examples: tuple[int, ...],
+    mends: int,
+    reference: tuple[int, ...] | None,
+) -> Tally:
     """The worst case of a mutation that looks at these examples."""
     return worst_case(
         state.settings,
@@ -263,6 +273,7 @@ def _hold(state: RunState, parent: Candidate, drawn_examples: tuple[int, ...], m
         parent_paid=_paid(state, parent),
         seed_paid=_paid(state, candidate_of(state, 0)),
         mends=mends,
+        reference=reference,
     )
 
 

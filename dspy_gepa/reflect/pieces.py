@@ -31,6 +31,8 @@ _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+-]*)[^\n`]*$", re.MULT
 _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
 _OPENING, _CLOSING = "([{<（［【", ")]}>）］】"
+_FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
+"""How DSPy's chat adapter writes a field, and so what its models of tests answer."""
 _YAML_FIELD = re.compile(r"([\w -]+):[ \t]*([|>])[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
 """A field of YAML whose text stands in a block, with its line breaks or without them."""
 _ALIKE = 8
@@ -73,9 +75,9 @@ def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -
     pieces = [
         piece
         for piece in pieces_of(answer)
-        if not (is_placeholder(piece.text) or piece.text in quoted)
-        and piece.name not in ("diagnosis", "lesson")
+        if not is_placeholder(piece.text) and piece.name not in ("diagnosis", "lesson")
     ]
+    pieces = [piece for piece in pieces if piece.text not in quoted] or pieces
     chosen = {piece.name: piece for piece in pieces if piece.name in current}
     if len(current) == 1 and not chosen:
         ((component, old),) = current.items()
@@ -105,7 +107,7 @@ def _goes_on(old: str, text: str) -> bool:
 
 
 def pieces_of(answer: str) -> list[Piece]:
-    """What a reply sets apart, in order: the fields of JSON or YAML, else elements, else fences.
+    """What a reply sets apart, in order: fields of JSON, YAML or DSPy, else elements, else fences.
 
     Elements with elements in them leave open which is meant.
     """
@@ -114,7 +116,7 @@ def pieces_of(answer: str) -> list[Piece]:
     try:
         found = json.loads(alone, strict=False)
     except (ValueError, RecursionError):  # the latter where it nests a thousand times
-        found = _yaml_block(alone)
+        found = _yaml_block(alone) or _dspy_fields(alone)
     if isinstance(found, dict):
         return [Piece(name, trimmed(text)) for name, text in found.items() if isinstance(text, str)]
     if whole := [one for one in elements(answer) if one.text]:
@@ -125,6 +127,14 @@ def pieces_of(answer: str) -> list[Piece]:
         Piece(name, trimmed(inside), has_talk and name in _PROSE, name not in _PROSE)
         for name, inside, _, _ in fenced
     ]
+
+
+def _dspy_fields(written: str) -> dict[str, str] | None:
+    """The fields of a reply that is in DSPy's own form, by their names; None if it is not."""
+    before, *rest = _FIELD_HEADER.split(written.strip())
+    fields = dict(zip(rest[::2], rest[1::2], strict=True))
+    fields.pop("completed", None)
+    return None if before or not fields else fields
 
 
 def _yaml_block(written: str) -> dict[str, str] | None:

@@ -40,6 +40,7 @@ def fenced(texts):
 OF_ONE = {
     "marks": marked(TEXT),
     "marks with the name": marked(TEXT, "label"),
+    "DSPy's own form": f"[[ ## label ## ]]\n{TEXT}\n\n[[ ## completed ## ]]",
     "name in single quotes": marked(TEXT).replace("text>", "text component='label'>", 1),
     "name without quotes": marked(TEXT).replace("text>", "text component=label>", 1),
     "name in escaped quotes": marked(TEXT).replace("text>", 'text component=\\"label\\">', 1),
@@ -177,7 +178,6 @@ ASKED = {
     "JSON of a list": (json.dumps([TEXT]), "no new text"),
     "JSON of no text": (json.dumps({"label": [TEXT]}), "no new text"),
     "YAML": ("text: |\n  " + TEXT.replace("\n", "\n  "), "no new text"),
-    "DSPy's own form": (f"[[ ## label ## ]]\n{TEXT}\n\n[[ ## completed ## ]]", "no new text"),
     "a draft left open": (f"<new_text>\nLabel\n\nNo, better:\n{marked(TEXT)}", "is not closed"),
     "a name in other case": (marked(TEXT, "Label"), "names no component; there are label"),
     "the form repeated": (marked("(the whole new text)"), "no new text"),
