@@ -85,8 +85,8 @@ def test_two_kinds_of_inputs_get_two_members():
     assert len(routing.members) == 2
     assert sorted(routing.shares.values()) == [0.5, 0.5]
     assert score(program) == 1.0
-    assert routing.gain == pytest.approx(0.5, abs=0.03)
-    assert 0 < routing.low < routing.gain <= routing.high
+    assert routing.gain == pytest.approx(0.5, abs=0.05)
+    assert 0 < routing.low < 0.5 < routing.high
     assert "stores the inputs" in str(routing)
     assert metric.calls == result.tally.metric_calls <= 400
 
