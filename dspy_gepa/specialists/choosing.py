@@ -157,7 +157,7 @@ def cross_fitted(scores: Table, likeness: Table, choose: Callable[[Table, Table]
     count = scores.shape[1]
     parts = min(count, _PARTS)
     routed, single = np.zeros(count), np.zeros(count)
-    leads = []
+    means = []
     for turn in range(_TURNS):
         order = list(range(count))
         stream(turn, "parts to leave out").shuffle(order)
@@ -173,19 +173,23 @@ def cross_fitted(scores: Table, likeness: Table, choose: Callable[[Table, Table]
             best = scores[scores[:, inside].mean(1).argmax(), outside]
             routed[outside] += reached
             single[outside] += best
-            usual = scores[:, outside].mean()
-            leads.append((best.mean() - usual, reached.mean() - usual))
-    share = _share_that_follows(np.array(leads))
+            means.append((scores[:, outside].mean(), best.mean(), reached.mean()))
+    share = _share_that_follows(np.array(means))
     overall = int(scores.mean(1).argmax())
     single = share * single / _TURNS + (1 - share) * (scores[overall] - _luck(scores)[overall])
     return Gain(tuple((routed / _TURNS).tolist()), tuple(single.tolist()))
 
 
-def _share_that_follows(leads: Table) -> float:
-    """How much of the ups and downs in the first column the second one has, from 0 to 1."""
-    first, second = (leads - leads.mean(0)).T
+def _share_that_follows(means: Table) -> float:
+    """How much of the ups and downs in the second column the third one has, from 0 to 1.
+
+    What both have of the first column's, in which the examples are hard or easy, is taken out.
+    """
+    usual, first, second = (means - means.mean(0)).T
+    if (varies := float(usual @ usual)) > _ROUNDING:
+        first, second = (each - usual * float(usual @ each) / varies for each in (first, second))
     varies = float(first @ first)
-    return min(1.0, max(0.0, float(first @ second) / varies)) if varies > _ROUNDING else 1.0
+    return min(1.0, max(0.0, float(first @ second) / varies)) if varies > _ROUNDING else 0.0
 
 
 def _luck(scores: Table) -> Table:

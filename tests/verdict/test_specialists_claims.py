@@ -58,6 +58,17 @@ def test_two_halves_are_worth_the_half(count):
     assert sorted(choice.members) == [0, 1]
 
 
+@pytest.mark.parametrize("others", [0, 1, 3])
+@pytest.mark.parametrize("count", [8, 10, 12, 16])
+def test_of_few_examples_the_range_holds_the_half(count, others):
+    """Members that are right on nothing beside the two are no reason to claim more."""
+    kinds = np.arange(count) % 2
+    scores = np.stack([kinds == 0, kinds == 1, *[kinds < 0] * others]).astype(float)
+    likeness = (kinds[:, None] == kinds).astype(float)
+    routing, _ = routed(scores, likeness, tuple(range(2 + others)), 2)
+    assert routing.low < 0.5 < routing.high
+
+
 @pytest.mark.parametrize("scores", [np.ones((3, 12)), np.zeros((2, 9)), np.eye(2)])
 def test_where_there_is_nothing_to_gain_nothing_is_claimed(scores):
     """Equal members, and examples that are too few to leave any out."""
