@@ -370,3 +370,10 @@ class FromTheSeed:
     def select_candidate_idx(self, state):
         del state
         return 0
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_text_to_start_from_is_refused_by_the_arguments_name(program, text):
+    """With what was given, so that one of several texts is found."""
+    with pytest.raises(SettingsError, match=r"seed_instructions=\{'self': .*the text is empty"):
+        run(program, saying(GOOD), seed_instructions={"self": text})

@@ -9,10 +9,10 @@ from typing import Any
 
 from dspy_gepa.errors import readable
 
-__all__ = ["printed"]
+__all__ = ["print_answer"]
 
 
-def printed(
+def print_answer(
     given: argparse.Namespace, lines: Callable[[], Iterable[str]], values: Callable[[], Any]
 ) -> None:
     """Print it as text, in which nothing acts on a terminal, or as JSON."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dspy_gepa.command.exporting import exported
-from dspy_gepa.command.printing import printed
+from dspy_gepa.command.printing import print_answer
 from dspy_gepa.errors import JournalError, SettingsError
 from dspy_gepa.story.diff import unified
 from dspy_gepa.story.stored import story_in
@@ -58,10 +58,10 @@ def _command(
 def _show(given: argparse.Namespace) -> int:
     story = story_in(given.dir)
     if given.member is None:
-        printed(given, lambda: run_lines(story), lambda: asdict(story))
+        print_answer(given, lambda: run_lines(story), lambda: asdict(story))
         return 0
     member = _member(story, given.member)
-    printed(given, lambda: member_lines(story, member), lambda: asdict(member))
+    print_answer(given, lambda: member_lines(story, member), lambda: asdict(member))
     return 0
 
 
@@ -84,7 +84,7 @@ def _diff(given: argparse.Namespace) -> int:
             yield "The texts are equal."
         yield found
 
-    printed(
+    print_answer(
         given,
         lines,
         lambda: {
@@ -105,7 +105,7 @@ def _runs(given: argparse.Namespace) -> int:
     found = {str(folder): _story_or_why_not(folder) for folder in folders}
     rows = [[name, *run_row(story)] for name, story in found.items()]
     head = ["run", "began", "status", "returned", "seen", "as it was", "cost"]
-    printed(
+    print_answer(
         given,
         lambda: table(head, rows) if rows else [f"There is no run in {given.dir}."],
         lambda: [{"run": name, **run_values(story)} for name, story in found.items()],
@@ -135,7 +135,7 @@ def _compare(given: argparse.Namespace) -> int:
             "were run on, so they cannot be compared."
         )
     values = {**asdict(found), "regression": found.is_regression}
-    printed(given, lambda: _compared(found, given), lambda: values)
+    print_answer(given, lambda: _compared(found, given), lambda: values)
     return 1 if given.fail_on_regression and found.is_regression else 0
 
 
@@ -153,7 +153,7 @@ def _export(given: argparse.Namespace) -> int:
     story = story_in(given.dir)
     member = _member(story, given.member)
     path = exported(given.dir, story, member, given.file)
-    printed(
+    print_answer(
         given,
         lambda: [f'{path}: member {member.number}, loads with program.load("{path}")'],
         lambda: {"file": str(path), "member": member.number},

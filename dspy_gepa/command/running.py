@@ -18,7 +18,7 @@ from dspy_gepa.command.arguments import is_none
 from dspy_gepa.command.calls import PlannedCall, Ran, call_of, log_dir_of
 from dspy_gepa.command.config_file import ConfigFile, placed, read_config
 from dspy_gepa.command.kept import config_in, keep
-from dspy_gepa.command.printing import printed
+from dspy_gepa.command.printing import print_answer
 from dspy_gepa.core.events import Event
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import GEPAError, SettingsError, readable
@@ -171,7 +171,7 @@ class _Session:
             "saved": None if self.saved is None else str(self.saved),
             "not_saved": None if self.saved is not None else self.not_saved,
         }
-        printed(self.given, lambda: self._lines(story, ran), lambda: values)
+        print_answer(self.given, lambda: self._lines(story, ran), lambda: values)
 
     def _lines(self, story: Story, ran: Ran) -> Iterator[str]:
         if not self.watch.events and story.ending:
@@ -249,7 +249,7 @@ def _plan(given: argparse.Namespace) -> int:
         if call.save is not None:
             yield f"saved                  {_short(call.save)}"
 
-    printed(given, lines, lambda: values)
+    print_answer(given, lines, lambda: values)
     return 0
 
 

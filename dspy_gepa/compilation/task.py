@@ -117,7 +117,12 @@ def seeded(config: Config, student: dspy.Module) -> dspy.Module:
     components_of(student, kinds_for(config.texts.optimize))
     check_program(student)
     texts = config.texts.seed_instructions
-    return build(student, texts) if texts else student
+    if not texts:
+        return student
+    try:
+        return build(student, texts)
+    except SettingsError as error:
+        raise SettingsError(f"seed_instructions={dict(texts)!r:.200}: {error}") from None
 
 
 def tabulated_examples(

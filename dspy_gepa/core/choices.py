@@ -82,17 +82,17 @@ def next_phase(state: RunState, proposal: Proposal) -> Phase | None:  # noqa: PL
 
 
 def _after_evaluating_parent(
-    state: RunState, proposal: Proposal, looked: Evaluation, drawn_examples: tuple[int, ...]
+    state: RunState, proposal: Proposal, so_far: Evaluation, drawn_examples: tuple[int, ...]
 ) -> Phase:
     settings, origin = state.settings, proposal.origin
     assert isinstance(origin, Mutation)
-    parent = looked.candidate
-    evaluation = _minibatch(state, looked, origin.size)
+    parent = so_far.candidate
+    evaluation = _minibatch(state, so_far, origin.size)
     rollouts = state.rollouts(evaluation)
     # A score above it says that it is not the highest there is, so that there is more to learn.
     if settings.skip_perfect_score and all(r.score == settings.perfect_score for r in rollouts):
-        if len(looked.examples) < len(drawn_examples):
-            return evaluating_parent(parent, drawn_examples, origin.size, len(looked.examples))
+        if len(so_far.examples) < len(drawn_examples):
+            return evaluating_parent(parent, drawn_examples, origin.size, len(so_far.examples))
         return Settled(parent, Verdict("skipped", "every score on the minibatch is perfect"))
     in_use = {step.component for rollout in rollouts for step in rollout.trace.steps}
     in_use |= {name for name, owners in settings.owners.items() if not in_use.isdisjoint(owners)}
@@ -123,21 +123,21 @@ def evaluating_parent(
     return EvaluatingParent(Evaluation(parent, drawn_examples[: done + step]), drawn_examples)
 
 
-def _minibatch(state: RunState, looked: Evaluation, size: int) -> Evaluation:
+def _minibatch(state: RunState, so_far: Evaluation, size: int) -> Evaluation:
     """What the reflection is shown of what the proposal looked at, failures first.
 
     Where it looked at more than that, failures are half of them, or more only if successes are too
     few, so that a rewrite that breaks as much as it mends does not pass the gate.
     """
     if not size:
-        return looked
+        return so_far
     failed: list[int] = []
     passed: list[int] = []
-    for example, rollout in zip(looked.examples, state.rollouts(looked), strict=True):
+    for example, rollout in zip(so_far.examples, state.rollouts(so_far), strict=True):
         is_right = rollout.score == state.settings.perfect_score
         (passed if is_right else failed).append(example)
     most = max(-(-size // 2), size - len(passed))
-    return Evaluation(looked.candidate, (*failed[:most], *passed)[:size])
+    return Evaluation(so_far.candidate, (*failed[:most], *passed)[:size])
 
 
 def _after_reflecting(state: RunState, proposal: Proposal, phase: TextsReady) -> Phase:

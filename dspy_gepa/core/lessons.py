@@ -39,7 +39,7 @@ def contrasts_of(
     origin, most = proposal.origin, state.settings.contrasts
     if not most or not isinstance(origin, Mutation):
         return ()
-    looked = [example for done in proposal.evaluations for example in done.examples]
+    drawn = [example for done in proposal.evaluations for example in done.examples]
     earlier: list[int] = []
     if state.members:
         training = state.members[origin.parent].results.before(origin.visible_proposals).training
@@ -51,7 +51,7 @@ def contrasts_of(
     )
     others = [
         Evidence(example, state.known[RolloutKey(digest, example)])
-        for example in dict.fromkeys([*looked, *earlier])
+        for example in dict.fromkeys([*drawn, *earlier])
         if example not in evaluation.examples
     ]
     better = [one for one in others if one.rollout.score > worst]

@@ -179,18 +179,18 @@ class ProgramWorker:
             return self._failure(built.failure, failed, metric_calls=0)
         account.rollouts += 1
         began = time.monotonic()
-        recording, output = self._run(built, inputs)
+        program_run, output = self._run(built, inputs)
         measured = self._measured(account.meter.usage, time.monotonic() - began)
         if isinstance(output, Failed):
-            failed = recording.trace(error=output.error) if request.traced else Trace()
+            failed = program_run.trace(error=output.error) if request.traced else Trace()
             text = failure_text(output.error)
             cause = failure_cause(output.error) if self._is_broken(output.error) else ""
             return self._failure(text, failed, metric_calls=0, cause=cause, objectives=measured)
         if dspy.settings.track_usage and isinstance(output, dspy.Prediction):
             # As DSPy does it, which sees that usage is being tracked already and leaves it.
             output.set_lm_usage(account.meter.get_total_tokens())
-        trace = recording.trace(output=output) if request.traced else Trace()
-        judged = self._judge(example, output, request.example, recording.calls, account)
+        trace = program_run.trace(output=output) if request.traced else Trace()
+        judged = self._judge(example, output, request.example, program_run.calls, account)
         kept = output if self._settings.keep_outputs else None
         if isinstance(judged, Failed):
             text = f"The metric raised {failure_text(judged.error)}"
@@ -204,8 +204,8 @@ class ProgramWorker:
                 output=kept,
             )
         if request.traced and self._metric.asks_per_component:
-            own = {name: recording.calls_of(name) for name in request.candidate}
-            self._runs.put(key, PastRun(output, recording.calls, own))
+            own = {name: program_run.calls_of(name) for name in request.candidate}
+            self._runs.put(key, PastRun(output, program_run.calls, own))
         return Rollout(
             score=judged.score,
             feedback=judged.feedback,
@@ -234,12 +234,14 @@ class ProgramWorker:
         Raises:
             Outage: a model that it asks cannot be used.
         """
-        recording = ProgramRun(built.program, built.predictors)
-        output = recording.outcome(built.entry, inputs, self._loop, self._settings.timeout_seconds)
+        program_run = ProgramRun(built.program, built.predictors)
+        output = program_run.outcome(
+            built.entry, inputs, self._loop, self._settings.timeout_seconds
+        )
         error = output.error if isinstance(output, Failed) else None
-        if outage := recording.watch.outage(error, is_without_result=output is None):
+        if outage := program_run.watch.outage(error, is_without_result=output is None):
             raise Outage from outage
-        return recording, output
+        return program_run, output
 
     def _is_broken(self, error: BaseException) -> bool:
         """Whether the program itself is at fault; code that is a component may be mended."""
