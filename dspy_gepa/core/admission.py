@@ -1,7 +1,8 @@
-"""Whether a child joins the pool: on which examples it is compared with its parents, and to what.
+"""On which validation examples a child is compared with its parents first, and with what scores.
 
-Our choice. A score is partly luck. What a parent was lucky with once is known of it for good, and
-compared with that on the same few examples, no child of it would ever join.
+Whether it joins the pool is decided by that in `choices`. Our choice: a score is partly luck. What
+a parent was lucky with once is known of it for good, and compared with that on the same few
+examples, no child of it would ever join.
 """
 
 from __future__ import annotations
