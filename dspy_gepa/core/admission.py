@@ -1,8 +1,8 @@
-"""On which validation examples a child is compared with its parents first, and with what scores.
+"""On which validation examples a child is first compared with its parents, and with what scores.
 
-Whether it joins the pool is decided by that in `choices`. Our choice: a score is partly luck. What
-a parent was lucky with once is known of it for good, and compared with that on the same few
-examples, no child of it would ever join.
+Whether the child joins the pool is decided in `core/choices.py`, by these scores. Our choice: a
+score is partly luck, and the scores that a parent has stay what they are. If a parent was lucky on
+a few examples, and every child were compared with its scores there, no child would ever join.
 """
 
 from __future__ import annotations

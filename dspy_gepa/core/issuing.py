@@ -241,7 +241,7 @@ def _size(state: RunState, ticket: int) -> int:
 
 
 def _lost(state: RunState, child: Candidate, parent: int) -> float:
-    """By how much a rejected child did worse on the first validation examples than its parent.
+    """By how much a rejected child did worse than its parent on the validation examples it came to.
 
     0 if it did not come so far.
     """

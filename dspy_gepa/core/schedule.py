@@ -19,12 +19,16 @@ __all__ = ["ValidationSchedule"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationSchedule:
-    """How many validation examples at a time, in one order that all members share. Our choice."""
+    """How many validation examples at a time. Our choice.
+
+    The seed and members that are validated further go through them in one order. A child begins
+    with some that its parents were run on: see `core/admission.py`.
+    """
 
     seed_examples: int = 10
     """For the student's own texts, before the first child is compared with them."""
     first: int = 5
-    """For a child, beside its parent."""
+    """For a child, to be compared with its parent."""
     step: int = 10
     """For a member that is validated further, each time."""
     share: float = 0.5
@@ -45,7 +49,7 @@ class ValidationSchedule:
     rollouts that the budget allows."""
 
     def order(self, validation: Sequence[int], *, seed: int) -> tuple[int, ...]:
-        """The order in which all members are run on the validation examples."""
+        """The order in which the seed, and members further on, are run on these examples."""
         return _shuffled(tuple(validation), seed)
 
     def is_due(

@@ -115,7 +115,7 @@ class Settings:
 
     @property
     def validation_order(self) -> tuple[int, ...]:
-        """The validation examples in the order in which members are run on them."""
+        """The order in which the seed, and members further on, are run on validation examples."""
         if self.validation_schedule is None:
             return self.validation
         return self.validation_schedule.order(self.validation, seed=self.seed)
