@@ -34,7 +34,7 @@ from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.sampling import SampleView
 from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.sizing import Trial, chosen_size, in_rollouts
-from dspy_gepa.core.state import RunState
+from dspy_gepa.core.state import ProposalRecord, RunState
 from dspy_gepa.core.streams import stream
 
 __all__ = ["Begun", "completion", "next_proposal"]
@@ -235,22 +235,24 @@ def _size(state: RunState, ticket: int) -> int:
             if (child := made.get(position)) is not None:
                 gain = float(means[child] - means[over.origin.parent])
             else:
-                gain = _lost(state, over.candidate, over.origin.parent)
+                gain = _lost(state, over, over.origin.parent)
             trials.append(Trial(over.origin.size, gain, in_rollouts(over.charge)))
     return chosen_size(sizes, trials, stream(state.settings.seed, "size", ticket))
 
 
-def _lost(state: RunState, child: Candidate, parent: int) -> float:
+def _lost(state: RunState, rejected: ProposalRecord, parent: int) -> float:
     """By how much a rejected child did worse than its parent on the validation examples it came to.
 
     0 if it did not come so far.
     """
-    schedule, settings = state.settings.validation_schedule, state.settings
-    if schedule is None:
+    settings, differences = state.settings, []
+    if settings.validation_schedule is None:
         return 0.0
-    differences = []
-    for example in settings.validation:
-        keys = [RolloutKey(each.digest, example) for each in (child, candidate_of(state, parent))]
+    place, pair = place_of(settings.validation), (rejected.candidate, candidate_of(state, parent))
+    for example in rejected.evaluated:
+        if example not in place:
+            continue
+        keys = [RolloutKey(each.digest, example) for each in pair]
         if all(key in state.charged for key in keys):
             one, other = (state.known[key].score for key in keys)
             differences.append(one - other)

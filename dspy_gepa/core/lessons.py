@@ -15,6 +15,7 @@ import numpy as np
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import candidate_of
 from dspy_gepa.core.proposal import Evaluation, Mutation, Proposal
+from dspy_gepa.core.results import place_of
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.state import Member, ProposalRecord, RunState
 from dspy_gepa.core.work import Evidence, Lesson
@@ -152,7 +153,9 @@ def _gains(
     state: RunState, record: ProposalRecord, parent: Candidate, visible_proposals: int
 ) -> Iterator[float]:
     """How much higher what was proposed scored than the parent, on what both were run on."""
-    for example in dict.fromkeys((*record.reflected_examples, *state.settings.validation)):
+    place = place_of(state.settings.validation)
+    validated = (example for example in record.evaluated if example in place)
+    for example in dict.fromkeys((*record.reflected_examples, *validated)):
         keys = [RolloutKey(each.digest, example) for each in (record.candidate, parent)]
         if all(state.charged.get(key, visible_proposals) < visible_proposals for key in keys):
             new, old = (state.known[key].score for key in keys)

@@ -355,12 +355,14 @@ def _committed(state: RunState, verdict: Verdict) -> RunState:
         if asked in state.remarks and asked not in charged:
             charged = charged.plus(asked, first.ticket)
             charge += state.remarks[asked].charge
+    own = [each for each in first.evaluations if each.candidate == first.phase.candidate]
     record = ProposalRecord(
         first.origin,
         first.phase.candidate,
         verdict,
         charge,
         first.reflected_examples,
+        tuple(dict.fromkeys(example for each in own for example in each.examples)),
         first.diagnosis,
         first.lesson,
         first.faults,

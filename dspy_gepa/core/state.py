@@ -170,6 +170,8 @@ class ProposalRecord:
     """What it added to what was spent."""
     reflected_examples: tuple[int, ...] = ()
     """The minibatch that its reflection saw; empty if there was none."""
+    evaluated: tuple[int, ...] = ()
+    """The examples that it asked for what was proposed to be run on."""
     diagnosis: str = ""
     """What its reflection said goes wrong and why; empty if it did not say."""
     lesson: str = ""
