@@ -1,7 +1,7 @@
 """The texts that a reply sets apart in forms that nobody asked for: fences, elements, fields.
 
-What tells a new text from talk about it in any language is where it stands, and whether it begins
-as the current one does.
+What tells a new text from talk about it in any language is where it stands, and what it has of the
+current one.
 """
 
 from __future__ import annotations
@@ -35,8 +35,13 @@ _FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
 """How DSPy's chat adapter writes a field, and so what its models of tests answer."""
 _YAML_FIELD = re.compile(r"([\w -]+):[ \t]*([|>])[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
 """A field of YAML whose text stands in a block, with its line breaks or without them."""
-_ALIKE = 8
-"""Characters with which a text begins as another one does if it goes on from it."""
+_RUN = 12
+"""Bytes in a row that two texts share because one goes on from the other: two words of English,
+four characters of Chinese."""
+_LEAST_INHERITED = 0.4
+"""Of the bytes of the current text. Our choice: where nothing says that a text is meant as the new
+one, that it goes on from the current one does. Rewrites mostly keep more; talk about the current
+text, errors of servers, and answers to the program's task, less."""
 
 
 class Element(NamedTuple):
@@ -65,7 +70,7 @@ class Piece(NamedTuple):
 def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -> dict[str, str]:
     """The texts of a reply without our marks, where only one reading is likely.
 
-    What begins as the current text does is meant as the new one, if it comes last: reasons come
+    What goes on from the current text is meant as the new one, if it comes last: reasons come
     before what they are for. Else the only text that is set apart is, in a fence of its own or
     under the component's name, if it says no less than the current text. In a second answer, to a
     question for nothing but the text, any text that is set apart is: a shorter one too, and whoever
@@ -81,11 +86,11 @@ def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -
     chosen = {piece.name: piece for piece in pieces if piece.name in current}
     if len(current) == 1 and not chosen:
         ((component, old),) = current.items()
-        alike = [_goes_on(old, piece.text) for piece in pieces]
+        alike = [_goes_on(old, piece) for piece in pieces]
         if len(pieces) == 1 or (alike.count(True) == 1 and alike[-1]):
             chosen[component] = pieces[-1]
     is_meant = all(
-        _goes_on(old := current[name], piece.text)
+        _goes_on(old := current[name], piece)
         or ((piece.is_prose or piece.name in current) and len(piece.text) >= len(old))
         or (is_second and not piece.is_code)
         for name, piece in chosen.items()
@@ -100,10 +105,21 @@ def is_placeholder(text: str) -> bool:
     return "\n" not in line and bool(line) and depths[-1] == 0 < min(depths[:-1], default=0)
 
 
-def _goes_on(old: str, text: str) -> bool:
-    """Whether it begins as the current text does: talk, errors and answers to the task do not."""
-    begins = old.strip()[:_ALIKE]
-    return bool(begins) and text.startswith(begins)
+def _inherited(current: str, text: str) -> float:
+    """Which part of the current text stands in the other one too, in runs of some length."""
+    old, new = (" ".join(each.casefold().split()).encode() for each in (current, text))
+    run = min(_RUN, len(old))
+    runs = {new[start : start + run] for start in range(len(new) - run + 1)}
+    shared = [old[start : start + run] in runs for start in range(len(old) - run + 1)]
+    covered = sum(any(shared[max(0, place - run + 1) : place + 1]) for place in range(len(old)))
+    return covered / max(1, len(old))
+
+
+def _goes_on(current: str, piece: Piece) -> bool:
+    """Whether it goes on from the current text; a part of code, or code with it, does not."""
+    begins_alike = piece.text[:_RUN] == current.strip()[:_RUN]
+    is_whole = begins_alike or not piece.is_code
+    return is_whole and _inherited(current, piece.text) >= _LEAST_INHERITED
 
 
 def pieces_of(answer: str) -> list[Piece]:

@@ -47,6 +47,7 @@ _GAP = re.compile(
 )
 """A line that stands for what is not written out: dots and words, in brackets or a comment. Without
 these, words between dots may be a form to fill."""
+_CUT_OFF = "it was cut off, so it has to be shorter"
 _DIFF_HEADING = re.compile(r"(?:diff|index|---|\+\+\+|@@|\*\*\*|\\)(?: .*)?|\s*")
 """A line of a diff that says where it applies, or that says nothing."""
 
@@ -115,11 +116,15 @@ def read_reply(
         return Reading(texts, problems, not (texts or problems), diagnosis, lesson)
     unmarked = unmarked or partial(in_other_form, is_second=is_second)
     found = {} if blocks else unmarked(answer, current)
-    texts = {name: text for name, text in found.items() if not unusable(text, is_prose=is_prose)}
-    why = f"no new text stands between {form.pair('new_text')}"
-    why = "it was cut off, so it has to be shorter" if is_truncated else why
-    why = why if answer.strip() else "it is empty"
-    return Reading(texts, {} if texts else {"": why}, diagnosis=diagnosis, lesson=lesson)
+    problems = _faults(found, current, is_prose=is_prose)
+    if is_truncated:
+        at_the_end = (name for name, text in found.items() if answer.rstrip().endswith(text))
+        problems |= dict.fromkeys(at_the_end, _CUT_OFF)
+    texts = {name: text for name, text in found.items() if name not in problems}
+    if not found:
+        why = _CUT_OFF if is_truncated else f"no new text stands between {form.pair('new_text')}"
+        problems = {"": why if answer.strip() else "it is empty"}
+    return Reading(texts, problems, diagnosis=diagnosis, lesson=lesson)
 
 
 def unusable(text: str, *, is_prose: bool = True) -> str:
@@ -194,12 +199,19 @@ def _from_blocks(
         if wholes.get(name, texts[name]) != texts[name]:
             problem = "there are edits and a whole text for it, which differ"
         problems |= {name: problem} if problem else {}
+    problems |= _faults(texts, current, is_prose=is_prose)
+    return {name: text for name, text in texts.items() if name not in problems}, problems
+
+
+def _faults(
+    texts: Mapping[str, str], current: Mapping[str, str], *, is_prose: bool
+) -> dict[str, str]:
+    """Why some of the texts cannot be used, by their component."""
     reasons = {
         name: unusable(text, is_prose=is_prose) or _gap(text, current[name])
         for name, text in texts.items()
     }
-    problems |= {name: reason for name, reason in reasons.items() if reason}
-    return {name: text for name, text in texts.items() if name not in problems}, problems
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _gap(text: str, current: str) -> str:

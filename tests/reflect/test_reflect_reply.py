@@ -104,6 +104,47 @@ def test_a_text_in_another_form_is_taken_where_it_goes_on_from_the_current_one(r
     assert read_reply(reply, {"label": unlike}).problems
 
 
+HELPER = "You are a helpful assistant. Answer the question in one short sentence."
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        json.dumps({"detail": "You are not authorized to use this model. Ask your administrator."}),
+        json.dumps({"message": "You are over your quota for this minute; please slow down."}),
+        "<response>\nYou are asking me to rewrite an instruction that I cannot see.\n</response>",
+    ],
+)
+def test_the_same_first_words_do_not_make_talk_a_text(reply):
+    """Most instructions begin as much else does."""
+    assert read_reply(reply, {"label": HELPER}).problems
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        (f"```\n{HELPER}\n... (unchanged) ...\nBe brief.\n```", "it leaves a part out"),
+        (f"<prompt>\n{HELPER}\n[... rest as it was ...]\n</prompt>", "it leaves a part out"),
+        (f"```\n {HELPER}\n-Be kind.\n+Be brief.\n```", "it is a diff"),
+    ],
+)
+@pytest.mark.parametrize("is_second", [False, True])
+def test_a_text_in_another_form_has_to_be_whole_too(shape, words, is_second):
+    """As one between the marks has to be."""
+    reading = read_reply(shape, {"label": f"{HELPER}\nBe kind."}, is_second=is_second)
+    assert reading.texts == {}
+    assert words in reading.problems["label"]
+
+
+@pytest.mark.parametrize("head", ["[[ ## new_text ## ]]\n", "new_text: |\n  "])
+def test_a_text_at_the_end_of_a_reply_that_was_cut_off_is_no_text(head):
+    """Where its form has no end of its own."""
+    cut = f"{head}{HELPER} Name the sour"
+    assert read_reply(cut, {"label": HELPER}).texts
+    reading = read_reply(cut, {"label": HELPER}, is_truncated=True)
+    assert reading.problems == {"label": "it was cut off, so it has to be shorter"}
+
+
 @pytest.mark.parametrize("reply", IN_OTHER_FORM.values(), ids=IN_OTHER_FORM)
 def test_a_text_that_goes_on_from_nothing_is_taken_where_the_reply_sets_it_apart(reply):
     """By a fence for prose, from other words, or by the component's name, and says no less than
