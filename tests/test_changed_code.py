@@ -108,6 +108,21 @@ def test_an_evaluator_of_a_text_is_told_of_too(tmp_path, loaded, caplog):
     assert "source of the evaluator" in " ".join(warned(caplog))
 
 
+def test_what_an_objects_class_inherits_counts_too(loaded):
+    """The code that is called may stand there alone."""
+    heirs = "\n\nclass Heir(Judge):\n    pass\n\nclass Program(Labels):\n    pass\n"
+    old = loaded(METRIC + heirs)
+    before = source_digests({"metric": old.Heir(), "program": old.Program()})
+    changed = METRIC.replace("return metric(gold, pred)", "return 1 - metric(gold, pred)")
+    new = loaded(
+        changed.replace("self.code(message=message)", "self.code(message=message + '')") + heirs
+    )
+    after = source_digests({"metric": new.Heir(), "program": new.Program()})
+    assert before.keys() == after.keys() == {"metric", "program"}
+    assert before["metric"] != after["metric"]
+    assert before["program"] != after["program"]
+
+
 def test_what_runs_has_a_source_whatever_its_form(loaded):
     """A function, a method, an object that is called, what is bound beforehand. Of DSPy's own
     classes nothing is kept, and of what has no source neither."""
