@@ -1,5 +1,7 @@
 """When a run ends by itself, and what it does not try twice."""
 
+from dataclasses import replace
+
 import pytest
 from test_core_choices import Task, play
 
@@ -16,6 +18,15 @@ from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
 from dspy_gepa.testing.orders import OrderedExecutor, newest_first, oldest_first, shuffled
 from dspy_gepa.testing.worlds import ChanceWorld, RuleWorld
+
+LARGE = Settings(
+    train=tuple(range(40)),
+    validation=tuple(range(40, 240)),
+    limits=Limits(metric_calls=2_000),
+    sampler=FailureFirstSampler(),
+    minibatch_sizes=(4,),
+)
+"""A search with 200 validation examples."""
 
 
 class Repeating(RuleWorld):
@@ -54,12 +65,8 @@ class FallingSilent(RuleWorld):
 
 def test_useless_reflections_end_the_run_whatever_is_measured_in_between():
     """Ten in a row, not counting members that were run on more examples meanwhile."""
-    settings = Settings(
-        train=tuple(range(40)),
-        validation=tuple(range(40, 240)),
-        limits=Limits(metric_calls=2_000),
-        sampler=FailureFirstSampler(),
-        minibatch_sizes=(4,),
+    settings = replace(
+        LARGE,
         validation_schedule=ValidationSchedule(pace=1.0, head_start=0),
         ranking=by_estimate,
         selection=SoftEstimate(),
@@ -133,13 +140,6 @@ def test_where_nothing_works_the_seeds_first_examples_and_a_minibatch_are_all_th
             )
         return ReflectionAnswer(request.ticket, problem="no text", lm_calls=1)
 
-    settings = Settings(
-        train=tuple(range(40)),
-        validation=tuple(range(40, 240)),
-        limits=Limits(metric_calls=2_000),
-        sampler=FailureFirstSampler(),
-        minibatch_sizes=(4,),
-    )
-    state = run_loop(start(settings, RuleWorld().student), OrderedExecutor(worker, order)).state
+    state = run_loop(start(LARGE, RuleWorld().student), OrderedExecutor(worker, order)).state
     assert "it failed on each of the first 10 examples" in state.ending
     assert state.tally.rollouts == 10 + 4
