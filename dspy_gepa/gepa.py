@@ -148,7 +148,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
             `ProcessPoolExecutor` with spawn, a `dask.distributed.Client`, or the module `ray` after
             `ray.init(...)`. It is not closed.
             `num_threads` is how many are in flight there.
-        failure_score: The score where the program or the metric fails on an example.
+        failure_score: The score where the program or the metric fails on an example. If it is not
+            given, a failure counts as 0, or as one less than a `perfect_score` of 0 or lower;
+            and where a score below that is compared with it, it ranks below all that worked.
         perfect_score: The highest score of the metric, which cannot be improved on; a score above
             it is learned from like any other. None if no score is known to be the highest, which
             needs `skip_perfect_score=False`.
@@ -248,7 +250,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         max_merge_invocations: int | None = 5,
         num_threads: int | None = None,
         executor: Any = None,
-        failure_score: float = 0.0,
+        failure_score: float | None = None,
         perfect_score: float | None = 1.0,
         log_dir: str | os.PathLike[str] | None = None,
         track_stats: bool | None = None,

@@ -260,12 +260,15 @@ class TestRange:
 
     @pytest.mark.parametrize(
         ("seed", "best", "words"),
-        [(-0.5, 0.5, ["failure_score", "-0.5"]), (0, 100, ["perfect_score=1", "100"])],
+        [(-0.5, 0.5, ["failure_score=0", "-0.5"]), (0, 100, ["perfect_score=1", "100"])],
     )
     def test_outside_of_what_was_told_they_are_warned_of_once(self, seed, best, words, capsys):
         """A crash would count for more than an answer below the failure score; and percent, with
         the default of 1.0: whoever reads the log knows what to set."""
-        optimizer = gepa(lambda gold, pred: best if is_right(gold, pred) else seed, num_threads=4)
+        given = {} if "perfect" in words[0] else {"failure_score": 0}
+        optimizer = gepa(
+            lambda gold, pred: best if is_right(gold, pred) else seed, num_threads=4, **given
+        )
         learned(optimizer, seed=seed, best=best)
         (warning,) = warnings_in(capsys)
         assert all(word in warning for word in words)
@@ -274,11 +277,13 @@ class TestRange:
         ("seed", "best", "settings"),
         [
             (0.0, 1.0, {}),
+            (-1.0, 0.0, {"perfect_score": 0.0}),
             (-1.0, 0.0, {"perfect_score": 0.0, "failure_score": -9.0}),
+            (-0.5, 0.5, {}),
             (40, 100, {"perfect_score": 100.0}),
             (40, 100, {"perfect_score": None, "skip_perfect_score": False}),
         ],
-        ids=["usual", "a loss turned round", "percent", "no perfect score"],
+        ids=["usual", "a loss", "a loss, with a failure", "below 0", "percent", "no perfect score"],
     )
     def test_within_what_was_told_nobody_is_warned(self, seed, best, settings, capsys):
         """And partial scores are learned from."""

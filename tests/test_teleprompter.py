@@ -208,7 +208,7 @@ def test_a_budget_in_rollouts_is_told_in_rollouts(program, capsys):
         ({"perfect_score": "1"}, WrongType, "perfect_score is '1'"),
         ({"perfect_score": float("inf")}, SettingsError, "perfect_score is inf"),
         ({"perfect_score": None}, SettingsError, "skip_perfect_score=False"),
-        ({"failure_score": None}, WrongType, "failure_score is None"),
+        ({"failure_score": "low"}, WrongType, "failure_score is 'low'"),
         ({"failure_score": float("-inf")}, SettingsError, "failure_score is -inf"),
         ({"failure_score": float("nan")}, SettingsError, "failure_score is nan"),
         ({"track_best_outputs": True, "track_stats": False}, SettingsError, "track_stats=True"),

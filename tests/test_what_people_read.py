@@ -233,7 +233,8 @@ class TestScales:
 
     def test_a_score_below_that_of_a_failure(self, caplog):
         """A crash would then count for more, as the warning says."""
-        (said,), result = self.told(caplog, lambda score: score - 1, perfect_score=0)
+        settings = {"perfect_score": 0, "failure_score": 0}
+        (said,), result = self.told(caplog, lambda score: score - 1, **settings)
         assert "below failure_score=0" in said
         assert result.improved
 

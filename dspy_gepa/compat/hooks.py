@@ -292,7 +292,7 @@ def _validated(ticket: int, state: RunState) -> Iterator[HookCall]:
             "iteration": ticket,
             "candidate_idx": number,
             "candidate": dict(member.candidate),
-            "scores_by_val_id": {column: float(member.scores[column]) for column in columns},
+            "scores_by_val_id": {column: float(state.scores[number, column]) for column in columns},
             "average_score": float(mean_scores(state.scores)[number]),
             "num_examples_evaluated": len(columns),
             "total_valset_size": len(state.settings.validation),

@@ -10,12 +10,14 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import dspy
 
 from dspy_gepa.compilation.runner import Runner
 from dspy_gepa.core.budget import NOTHING, Limits, Tally
+from dspy_gepa.core.comparing import scored_beside
 from dspy_gepa.core.search import start
 from dspy_gepa.core.state import Settings
 from dspy_gepa.errors import JournalCorrupt
@@ -114,7 +116,7 @@ class Demonstrating:
             # Where the process dies meanwhile, all that was set aside counts as spent.
             needed = self._needed
             self._store(_StoredDemonstrations(tally=record.tally + needed))
-            program, new = self._tried(best, subject, left)
+            program, new = self._tried(best, subject, left, finish)
             record = replace(new, tally=record.tally + new.tally)
             self._store(record)
         if record.score is None:
@@ -140,7 +142,7 @@ class Demonstrating:
         return f"the search was stopped ({finish.state.ending})" if finish.is_stopped else ""
 
     def _tried(
-        self, best: dspy.Module, subject: str, left: Limits
+        self, best: dspy.Module, subject: str, left: Limits, finish: RunOutcome
     ) -> tuple[dspy.Module, _StoredDemonstrations]:
         """The program with demonstrations, and what came of them."""
         begun_seconds, task = time.monotonic(), self.runner.task
@@ -159,12 +161,13 @@ class Demonstrating:
                 subject=subject, tally=outcome.tally, problem=outcome.problem
             )
         seconds = time.monotonic() - begun_seconds
-        finish = self._validated(outcome.program, left.left(outcome.tally, seconds=seconds))
-        state, done = finish.state, outcome.tally + finish.state.tally
-        if finish.is_stopped or state.is_broken:
+        validated = self._validated(outcome.program, left.left(outcome.tally, seconds=seconds))
+        state, done = validated.state, outcome.tally + validated.state.tally
+        if validated.is_stopped or state.is_broken:
             problem = f"they could not be validated: {state.ending}"
             return best, _StoredDemonstrations(tally=done, problem=problem)
-        reached = float(state.scores.mean())
+        rollouts = [each for each in state.validated(state.members[0].candidate) if each]
+        reached = fmean(scored_beside(finish.state, rollouts))
         demos = demos_of(outcome.program)
         return outcome.program, _StoredDemonstrations(
             subject=subject, tally=done, demos=demos, score=reached

@@ -128,7 +128,7 @@ def runner_for(task: Task, rules: Rules, num_threads: int) -> Runner:
     """
     config = task.config
     settings = WorkerSettings(
-        failure_score=config.scores.failure_score,
+        failure_score=config.scores.failure,
         # A run directory holds them too, to be read by people.
         keep_outputs=config.tracking.track_best_outputs
         or config.scores.aggregate_metric is not None

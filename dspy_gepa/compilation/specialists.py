@@ -14,6 +14,7 @@ from dspy_gepa.compilation.verdict import subject_of
 from dspy_gepa.config.config import Config
 from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.comparing import scored_beside
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.run.loop import RunOutcome
 from dspy_gepa.specialists.choosing import Choice
@@ -197,7 +198,7 @@ class Specializing:
         outcome = self.further.of(subject, asked, left)
         for place in missing:
             if pool.columns[place] in outcome.rollouts:
-                row[place] = outcome.rollouts[pool.columns[place]].score
+                (row[place],) = scored_beside(pool.state, [outcome.rollouts[pool.columns[place]]])
         return not np.isnan(row).any()
 
     def _run_all(
@@ -209,7 +210,9 @@ class Specializing:
         subject = subject_of(self.runner, together)
         rollouts = self.further.of(subject, pool.columns, left).rollouts
         places = [place for place, each in enumerate(pool.columns) if each in rollouts]
-        reached = np.array([rollouts[pool.columns[place]].score for place in places])
+        reached = np.array(
+            scored_beside(pool.state, [rollouts[pool.columns[each]] for each in places])
+        )
         routing = measured(reached, pool.scores[pool.best, places], pool.state.scale.span)
         if not routing.evidence:
             return pool.without_evidence(routing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +12,9 @@ import dspy
 
 from dspy_gepa.assembly.best_program import example_digest
 from dspy_gepa.compilation.runner import Runner
+from dspy_gepa.config.search import ScoreSettings
 from dspy_gepa.core.budget import NOTHING, Limits, Tally
+from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import Settings
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.demos import demos_of
@@ -154,9 +156,17 @@ class Verifying:
         return verdict_of(
             *rows,
             evaluations=self.further.made,
-            counts_failures=True,
+            counts_failures=_counts_failures(self.runner.task.config.scores, *rows),
             span=finish.state.scale.span,
         )
+
+
+def _counts_failures(scores: ScoreSettings, *rows: Sequence[Rollout]) -> bool:
+    """Whether a failure is a score, as far as these rollouts tell: see `ScoreSettings.failure`."""
+    lowest = min(
+        (each.score for row in rows for each in row if not each.failure), default=scores.failure
+    )
+    return scores.assumed_failure is None or lowest >= scores.assumed_failure
 
 
 def unvalidated(table: ExampleTable) -> Verdict:

@@ -67,7 +67,7 @@ class ScoreSettings:
         SettingsError: an argument is wrong.
     """
 
-    failure_score: float = 0.0
+    failure_score: float | None = None
     perfect_score: float | None = 1.0
     skip_perfect_score: bool = True
     objectives: Mapping[str, str] | Sequence[str] = ()
@@ -84,18 +84,36 @@ class ScoreSettings:
         for name, direction in self.directions.items():
             allowed(f"objectives[{name!r}]", direction, DIRECTIONS)
         check_function("aggregate_metric", self.aggregate_metric)
-        set_checked(self, failure_score=finite("failure_score", self.failure_score))
+        if self.failure_score is not None:
+            set_checked(self, failure_score=finite("failure_score", self.failure_score))
         if self.perfect_score is None:
             if self.skip_perfect_score:
                 raise SettingsError("perfect_score=None needs skip_perfect_score=False.")
             return
         set_checked(self, perfect_score=finite("perfect_score", self.perfect_score))
-        if self.failure_score > self.perfect_score:
+        if self.failure_score is not None and self.failure_score > self.perfect_score:
             raise SettingsError(
                 f"failure_score={self.failure_score:g} is above perfect_score="
                 f"{self.perfect_score:g}: a crash would count for more than the best answer. "
                 "Give the lowest and the highest score of the metric."
             )
+
+    @property
+    def failure(self) -> float:
+        """What a failed rollout scores.
+
+        If nothing is said it is 0, or less where no score is above that, and holds only as long as
+        it is compared with no lower score: see `assumed_failure`.
+        """
+        if self.failure_score is not None:
+            return self.failure_score
+        highest = self.perfect_score
+        return highest - 1 if highest is not None and highest <= 0 else 0.0
+
+    @property
+    def assumed_failure(self) -> float | None:
+        """That number where nobody gave it; else None."""
+        return self.failure if self.failure_score is None else None
 
     @property
     def directions(self) -> Mapping[str, str]:

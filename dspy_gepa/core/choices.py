@@ -14,7 +14,9 @@ import numpy as np
 
 from dspy_gepa.core.admission import expected_scores, first_validated
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.comparing import compared
 from dspy_gepa.core.components import ComponentView
+from dspy_gepa.core.frontier import Scores
 from dspy_gepa.core.gate import (
     Gate,
     at_least_as_good,
@@ -200,16 +202,16 @@ def evaluating_child(
     child: Candidate,
     minibatch: tuple[int, ...],
     parents: Sequence[Candidate],
-    scores: Sequence[float] = (),
+    done: int = 0,
 ) -> EvaluatingChild:
-    """The next step of the gate, after these scores of the child: as far as it may be decided."""
-    more = len(minibatch) - len(scores)
-    if state.settings.mends and not scores:
+    """The next step of the gate, after so many scores of the child: as far as it may be decided."""
+    more = len(minibatch) - done
+    if state.settings.mends and not done:
         # What does not run shows on the first example, and goes back before more is paid for.
         more = min(more, 1)
     elif state.settings.stops_early:
-        more = max(1, _to_decide(state, child, minibatch, parents, scores))
-    return EvaluatingChild(Evaluation(child, minibatch[: len(scores) + more]), minibatch)
+        more = max(1, _to_decide(state, child, minibatch, parents, done))
+    return EvaluatingChild(Evaluation(child, minibatch[: done + more]), minibatch)
 
 
 def _after_evaluating_child(
@@ -217,20 +219,20 @@ def _after_evaluating_child(
 ) -> Phase:
     child = evaluation.candidate
     parents = [candidate_of(state, parent) for parent in proposal.origin.parents]
-    scores = _scores(state, evaluation)
+    done = len(evaluation.examples)
     if broken := _to_be_mended(state, proposal, evaluation):
         return broken
-    if len(scores) < len(minibatch) and not state.settings.stops_early:
-        return evaluating_child(state, child, minibatch, parents, scores)
-    more = _to_decide(state, child, minibatch, parents, scores)
+    if done < len(minibatch) and not state.settings.stops_early:
+        return evaluating_child(state, child, minibatch, parents, done)
+    more = _to_decide(state, child, minibatch, parents, done)
     if more > 0:
-        return evaluating_child(state, child, minibatch, parents, scores)
+        return evaluating_child(state, child, minibatch, parents, done)
     if more == 0:
         return _checking_must_pass(state, child) or validating(state, proposal, child)
-    rows = _parent_scores(state, minibatch, parents)
-    own, best = total(scores), max(total(row[: len(scores)]) for row in rows)
+    scores, *rows = _child_and_parents(state, child, minibatch, parents, done)
+    own, best = total(scores), max(total(row[:done]) for row in rows)
     better = "not enough better" if own > best else "no better"
-    reason = f"{better} on {len(scores)} examples: {own} against {best}"
+    reason = f"{better} on {done} examples: {own} against {best}"
     return Settled(child, Verdict("rejected", reason))
 
 
@@ -265,11 +267,11 @@ def _to_decide(
     child: Candidate,
     minibatch: tuple[int, ...],
     parents: Sequence[Candidate],
-    scores: Sequence[float],
+    done: int,
 ) -> int:
     """On how many examples more a child must be run to pass; 0 if it passes, -1 if not."""
     settings, gate = state.settings, _gate(state, child, parents)
-    rows = _parent_scores(state, minibatch, parents)
+    scores, *rows = _child_and_parents(state, child, minibatch, parents, done)
     known = [*scores, *(score for row in rows for score in row)]
     # A score beyond what is said to be the lowest or the highest says that neither is.
     lowest = settings.lowest_score if min(known) >= settings.lowest_score else -math.inf
@@ -277,10 +279,16 @@ def _to_decide(
     return examples_to_decide(gate, scores, rows, lowest=lowest, highest=highest)
 
 
-def _parent_scores(
-    state: RunState, minibatch: tuple[int, ...], parents: Sequence[Candidate]
+def _child_and_parents(
+    state: RunState,
+    child: Candidate,
+    minibatch: tuple[int, ...],
+    parents: Sequence[Candidate],
+    done: int,
 ) -> list[list[float]]:
-    return [_scores(state, Evaluation(parent, minibatch)) for parent in parents]
+    """The first scores of the child, and those of each parent on the whole minibatch."""
+    of_parents = (Evaluation(parent, minibatch) for parent in parents)
+    return compared(state, Evaluation(child, minibatch[:done]), *of_parents)
 
 
 def _checking_must_pass(state: RunState, child: Candidate) -> CheckingMustPass | None:
@@ -297,7 +305,7 @@ def _after_checking_must_pass(
     state: RunState, proposal: Proposal, evaluation: Evaluation, reference: tuple[Evaluation, ...]
 ) -> Phase:
     child, (seed,) = evaluation.candidate, reference
-    rows = zip(evaluation.examples, _scores(state, evaluation), _scores(state, seed), strict=True)
+    rows = zip(evaluation.examples, *compared(state, evaluation, seed), strict=True)
     lost = [example for example, score, before in rows if score < before]
     if lost:
         reason = f"worse than the seed on {len(lost)} of the examples that must keep passing"
@@ -327,10 +335,12 @@ def _after_validating(
     candidate, settings, origin = evaluation.candidate, state.settings, proposal.origin
     if reference and settings.validation_schedule is not None:
         assert isinstance(origin, Mutation | Merge)
-        view = _pool(state, proposal.ticket, origin.visible_proposals)
-        rows = dict(zip(origin.parents, (_scores(state, each) for each in reference), strict=True))
+        scores, *of_parents = compared(state, evaluation, *reference)
+        beside = np.array([scores, *of_parents])
+        view = _pool(state, proposal.ticket, origin.visible_proposals, beside)
+        scores, *of_parents = compared(state, evaluation, *reference, beside=view.everything)
+        rows = dict(zip(origin.parents, of_parents, strict=True))
         expected = expected_scores(settings, view, rows, evaluation.examples)
-        scores = _scores(state, evaluation)
         if settings.validation_schedule.is_worse(np.array(scores), expected, span=view.span):
             reason = (
                 f"worse on {len(scores)} validation examples: {total(scores)}, and "
@@ -343,14 +353,12 @@ def _after_validating(
     return Settled(candidate, Verdict("accepted", "validated"))
 
 
-def _scores(state: RunState, evaluation: Evaluation) -> list[float]:
-    return [rollout.score for rollout in state.rollouts(evaluation)]
-
-
-def _pool(state: RunState, ticket: int, visible_proposals: int) -> PoolView:
+def _pool(
+    state: RunState, ticket: int, visible_proposals: int, beside: Scores | None = None
+) -> PoolView:
     """The pool that a proposal may know of; at first, the seed without scores."""
     if visible_proposals:
-        return state.pool(ticket, visible_proposals)
+        return state.pool(ticket, visible_proposals, beside)
     validation, train = len(state.settings.validation), len(state.settings.train)
     unknown = np.full((1, validation), np.nan)
     seed, training = (candidate_of(state, 0),), np.full((1, train), np.nan)

@@ -19,6 +19,7 @@ __all__ = [
     "mean_scores",
     "survivors",
     "tops",
+    "with_failures_assumed",
     "with_failures_scored",
 ]
 
@@ -30,6 +31,28 @@ Flags: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 """Shape (members, columns)."""
 Vector: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 """A row or a column of scores."""
+
+
+def with_failures_assumed(
+    scores: Scores, assumed: float | None, beside: Scores | None = None
+) -> Scores:
+    """The same scores with what a failure is assumed to score, unless a score among them is lower.
+
+    Or one `beside` them is, with which they are compared.
+
+    Where one is, or where nothing is assumed, failures stay without a score (-inf), which ranks
+    below every score. So a failure never counts as better than a run that worked, and it depends
+    only on what is compared here, and not on what else was seen meanwhile.
+    """
+    if assumed is None:
+        return scores
+    failed = np.isneginf(scores)
+    if not failed.any():
+        return scores
+    compared = [scores] if beside is None else [scores, beside]
+    if any((each[np.isfinite(each)] < assumed).any() for each in compared):
+        return scores
+    return np.where(failed, assumed, scores)
 
 
 def with_failures_scored(scores: Scores) -> Scores:

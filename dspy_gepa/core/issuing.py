@@ -17,6 +17,7 @@ from dspy_gepa.core.choices import (
     evaluating_parent,
     rejected_before,
 )
+from dspy_gepa.core.comparing import comparable
 from dspy_gepa.core.forecast import worst_case
 from dspy_gepa.core.frontier import survivors, tops
 from dspy_gepa.core.merge import Lineage, merge_examples, plan_merge
@@ -254,7 +255,7 @@ def _lost(state: RunState, rejected: ProposalRecord, parent: int) -> float:
             continue
         keys = [RolloutKey(each.digest, example) for each in pair]
         if all(key in state.charged for key in keys):
-            one, other = (state.known[key].score for key in keys)
+            (one,), (other,) = comparable(settings, *([state.known[key]] for key in keys))
             differences.append(one - other)
     known = [each for each in differences if math.isfinite(each)]
     # Half of it is luck: it was left out because it did worse on these.

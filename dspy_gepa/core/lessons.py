@@ -14,6 +14,8 @@ import numpy as np
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import candidate_of
+from dspy_gepa.core.comparing import comparable
+from dspy_gepa.core.frontier import with_failures_assumed
 from dspy_gepa.core.proposal import Evaluation, Mutation, Proposal
 from dspy_gepa.core.results import place_of
 from dspy_gepa.core.rollout import RolloutKey
@@ -46,17 +48,17 @@ def contrasts_of(
         training = state.members[origin.parent].results.before(origin.visible_proposals).training
         places = np.flatnonzero(~np.isnan(training)).tolist()
         earlier = [state.settings.train[place] for place in places]
-    digest, worst = (
-        evaluation.candidate.digest,
-        min(rollout.score for rollout in state.rollouts(evaluation)),
-    )
+    digest = evaluation.candidate.digest
     others = [
         Evidence(example, state.known[RolloutKey(digest, example)])
         for example in dict.fromkeys([*drawn, *earlier])
         if example not in evaluation.examples
     ]
-    better = [one for one in others if one.rollout.score > worst]
-    return tuple(sorted(better, key=lambda one: -one.rollout.score)[:most])
+    shown, scores = comparable(
+        state.settings, state.rollouts(evaluation), [one.rollout for one in others]
+    )
+    better = [pair for pair in zip(scores, others, strict=True) if pair[0] > min(shown)]
+    return tuple(one for _, one in sorted(better, key=lambda pair: -pair[0])[:most])
 
 
 def lessons_of(state: RunState, proposal: Proposal) -> tuple[Lesson, ...]:
@@ -115,11 +117,13 @@ def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, ProposalReco
 
 def _kept(state: RunState, member: Member, visible_proposals: int) -> Lesson:
     parent = state.members[member.parents[0]]
-    own, before = member.results.before(visible_proposals), parent.results.before(visible_proposals)
-    gains = np.concatenate([own.scores - before.scores, own.training - before.training])
-    gains = gains[~np.isnan(gains)]
+    results = [each.results.before(visible_proposals) for each in (member, parent)]
+    rows = np.stack([np.concatenate([each.scores, each.training]) for each in results])
+    rows = with_failures_assumed(rows, state.settings.assumed_failure_score)
+    pairs = rows[:, ~np.isnan(rows).any(axis=0)].T.tolist()
+    gains = [_gain(new, old) for new, old in pairs]
     record = state.history[member.ticket]
-    lesson = _lesson(member.ticket, record, parent.candidate, gains.tolist(), is_kept=True)
+    lesson = _lesson(member.ticket, record, parent.candidate, gains, is_kept=True)
     if not state.settings.tells_attempts:
         return lesson
     return replace(lesson, evidence=_evidence(state, record, visible_proposals))
@@ -158,8 +162,12 @@ def _gains(
     for example in dict.fromkeys((*record.reflected_examples, *validated)):
         keys = [RolloutKey(each.digest, example) for each in (record.candidate, parent)]
         if all(state.charged.get(key, visible_proposals) < visible_proposals for key in keys):
-            new, old = (state.known[key].score for key in keys)
-            yield 0.0 if new == old else new - old
+            (new,), (old,) = comparable(state.settings, *([state.known[key]] for key in keys))
+            yield _gain(new, old)
+
+
+def _gain(new: float, old: float) -> float:
+    return 0.0 if new == old else new - old  # two failures without a score are equal
 
 
 def _lesson(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.comparing import score_of
 from dspy_gepa.core.proposal import Evaluation, Merge, Mutation, Proposal
 from dspy_gepa.core.results import Results, place_of
 from dspy_gepa.core.rollout import RolloutKey
@@ -40,6 +42,7 @@ def _results(state: RunState, proposal: Proposal, candidate: Candidate, before: 
         proposal.ticket,
         validation={validation[e]: each for e, each in rollouts.items() if e in validation},
         training={train[e]: each for e, each in rollouts.items() if e in train},
+        score_of=partial(score_of, settings),
     )
 
 

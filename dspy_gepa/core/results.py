@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 
-from dspy_gepa.core.frontier import Flags, Vector
+from dspy_gepa.core.frontier import Flags, Scores, Vector
 from dspy_gepa.core.rollout import Rollout
 
-__all__ = ["Results", "Tickets", "place_of"]
+__all__ = ["Results", "Tickets", "all_scores", "place_of"]
 
 Tickets = np.ndarray[Any, np.dtype[np.int64]]
 """Numbers of proposals."""
@@ -31,7 +31,8 @@ class Results:
     """A member's scores, each with the proposal that brought it; arrays are never written to."""
 
     scores: Vector
-    """One for every validation example, NaN if it was not run."""
+    """One for every validation example, NaN if it was not run, -inf if it failed and a failure has
+    no score of its own: see `Settings.assumed_failure_score`."""
     training: Vector
     """One for every training example, likewise."""
     objectives: Mapping[str, Vector]
@@ -53,6 +54,7 @@ class Results:
         *,
         validation: Mapping[int, Rollout],
         training: Mapping[int, Rollout],
+        score_of: Callable[[Rollout], float],
     ) -> Results:
         """These results and those of a proposal, by position in the sets; known ones stay."""
         new = {place: each for place, each in validation.items() if np.isnan(self.scores[place])}
@@ -62,11 +64,11 @@ class Results:
             row = objectives.get(name, np.full(len(self.scores), np.nan))
             own = {p: each.objectives[name] for p, each in new.items() if name in each.objectives}
             objectives[name] = _filled(row, own)
-        scores = _filled(self.scores, _scores(new))
+        scores = _filled(self.scores, {place: score_of(each) for place, each in new.items()})
         scored_by = _filled(self.scored_by, dict.fromkeys(new, ticket))
         new = {place: each for place, each in training.items() if np.isnan(self.training[place])}
-        trained, trained_by = _filled(self.training, _scores(new)), self.trained_by
-        trained_by = _filled(trained_by, dict.fromkeys(new, ticket))
+        trained = _filled(self.training, {place: score_of(each) for place, each in new.items()})
+        trained_by = _filled(self.trained_by, dict.fromkeys(new, ticket))
         return Results(scores, trained, objectives, scored_by, trained_by)
 
     def without(self, *, validation: Flags, train: Flags) -> Results:
@@ -85,8 +87,10 @@ class Results:
         return self.without(validation=self.scored_by >= ticket, train=self.trained_by >= ticket)
 
 
-def _scores(rollouts: Mapping[int, Rollout]) -> Mapping[int, float]:
-    return {place: rollout.score for place, rollout in rollouts.items()}
+def all_scores(results: Sequence[Results], width: int) -> Scores:
+    """Shape (members, width): scores on validation examples, and after them on training ones."""
+    rows = [np.concatenate([each.scores, each.training]) for each in results]
+    return np.stack(rows) if rows else np.empty((0, width))
 
 
 def _filled(row: Row, values: Mapping[int, float]) -> Row:

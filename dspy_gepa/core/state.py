@@ -6,7 +6,7 @@ Everything else (frontier, means, best, outstanding work, minibatches) is comput
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,12 +14,17 @@ from dspy_gepa.core.budget import FREE, NOTHING, Limits, Tally, Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import FrontierKind, columns, objective_names
 from dspy_gepa.core.components import ComponentSelector, round_robin
-from dspy_gepa.core.frontier import Scores, Vector, with_failures_scored
+from dspy_gepa.core.frontier import (
+    Scores,
+    Vector,
+    with_failures_assumed,
+    with_failures_scored,
+)
 from dspy_gepa.core.gate import Gate, strict_improvement
 from dspy_gepa.core.ledger import PersistentList, PersistentMap
 from dspy_gepa.core.merge import TextMerge, better_text
 from dspy_gepa.core.proposal import Evaluation, Origin, Proposal, Verdict
-from dspy_gepa.core.results import Results, place_of
+from dspy_gepa.core.results import Results, all_scores, place_of
 from dspy_gepa.core.rollout import Remark, RemarkKey, Rollout, RolloutKey
 from dspy_gepa.core.sampling import Sampler, epochs
 from dspy_gepa.core.schedule import ValidationSchedule
@@ -81,6 +86,9 @@ class Settings:
     perfect_score: float = 1.0
     lowest_score: float = 0.0
     """With `perfect_score` the span of scores, by which a gate may be decided early."""
+    assumed_failure_score: float | None = None
+    """What a failure counts as wherever no score that it is compared with is lower; where one is, a
+    failure has no score, and ranks below all. None if rollouts say themselves what it scores."""
     feedback_calls: int = 0
     """Of how many components a proposal may have the metric asked, for each example shown."""
     asked_about: tuple[str, ...] = ()
@@ -251,13 +259,17 @@ class RunState:
     @property
     def scores(self) -> Scores:
         """The members' validation scores, shape (members, validation examples)."""
-        rows = [member.scores for member in self.members]
-        return _stacked(rows, len(self.settings.validation))
+        return self.pool(len(self.history)).scores
+
+    @property
+    def training(self) -> Scores:
+        """Shape (members, training examples)."""
+        return self._rows([member.results for member in self.members])[1]
 
     @property
     def columns(self) -> Scores:
         """What the members are compared on, shape (members, columns of the frontier)."""
-        return self._columns([member.results for member in self.members])
+        return self.pool(len(self.history)).columns
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -299,7 +311,9 @@ class RunState:
         keys = Evaluation(candidate, self.settings.validation).keys
         return tuple(self.known.get(key) for key in keys)
 
-    def pool(self, ticket: int, visible_proposals: int | None = None) -> PoolView:
+    def pool(
+        self, ticket: int, visible_proposals: int | None = None, beside: Scores | None = None
+    ) -> PoolView:
         """The pool for a proposal, as it was when the first `visible_proposals` were over."""
         over = len(self.history) if visible_proposals is None else visible_proposals
         members = [member for member in self.members if member.ticket < over]
@@ -307,27 +321,35 @@ class RunState:
         if over < len(self.history):
             results = [each.before(over) for each in results]
             spent = sum(record.charge.metric_calls for record in self.history[:over])
-        scores = _stacked([each.scores for each in results], len(self.settings.validation))
-        columns = self._columns(results) if self.settings.frontier != "instance" else scores
-        training = _stacked([each.training for each in results], len(self.settings.train))
+        scores, training = self._rows(results, beside)
         place = place_of(self.settings.train)
         for row, member in zip(training, members, strict=True):
             row[[place[example] for example in member.reflected_examples]] = np.nan
         return PoolView(
             tuple(member.candidate for member in members),
             scores,
-            columns,
+            self._columns(results, scores),
             ticket,
             spent,
             training,
             tuple(member.parents for member in members),
         )
 
-    def _columns(self, results: Sequence[Results]) -> Scores:
-        if not results:
-            return np.empty((0, 0))
-        frontier, minimized = self.settings.frontier, self.settings.minimized
-        return columns(frontier, results, objective_names(results), minimized)
+    def _rows(
+        self, results: Sequence[Results], beside: Scores | None = None
+    ) -> tuple[Scores, Scores]:
+        """Scores on validation and on training examples, as they compare with each other."""
+        width, assumed = len(self.settings.validation), self.settings.assumed_failure_score
+        everything = all_scores(results, width + len(self.settings.train))
+        known = with_failures_assumed(everything, assumed, beside)
+        return known[:, :width], known[:, width:]
+
+    def _columns(self, results: Sequence[Results], scores: Scores) -> Scores:
+        if not results or self.settings.frontier == "instance":
+            return scores
+        results = [replace(one, scores=row) for one, row in zip(results, scores, strict=True)]
+        minimized = self.settings.minimized
+        return columns(self.settings.frontier, results, objective_names(results), minimized)
 
     @property
     def standings(self) -> tuple[Standing, ...]:
@@ -376,8 +398,3 @@ class RunState:
     def rollouts(self, evaluation: Evaluation) -> tuple[Rollout, ...]:
         """The rollouts of an evaluation that is done, in its order."""
         return tuple(self.known[key] for key in evaluation.keys)
-
-
-def _stacked(rows: Sequence[Vector], width: int = 0) -> Scores:
-    """The rows as a matrix; of this width where there is none."""
-    return np.stack(rows) if rows else np.empty((0, width))

@@ -163,7 +163,7 @@ class AnythingArguments:
             budget=replace(config.budget, max_metric_calls=evals, max_usd=self.max_cost),
             scores=replace(
                 config.scores,
-                failure_score=0.0 if self.failure_score is None else self.failure_score,
+                failure_score=self.failure_score,
                 perfect_score=self.perfect_score,
                 skip_perfect_score=has_highest if skips is None else skips,
             ),

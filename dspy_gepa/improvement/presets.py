@@ -56,7 +56,7 @@ def settings_for_mode(
         "writes_seed": asked.artifact is None,
     }
     if asked.failure_score is None:
-        chosen["lowest_score"] = float("-inf")
+        chosen |= {"lowest_score": float("-inf"), "assumed_failure_score": None}
     if asked.inferred_mode == "generalization":
         if not config.scores.skip_perfect_score:
             chosen |= {"validation_schedule": None, "ranking": by_mean, "caution": None}

@@ -17,12 +17,13 @@ class RangeCheck:
 
     Args:
         perfect_score: None if no score counts as perfect.
-        failure_score: What a crash scores.
+        failure_score: What a crash scores; None if that was left open.
     """
 
-    def __init__(self, *, perfect_score: float | None, failure_score: float) -> None:
+    def __init__(self, *, perfect_score: float | None, failure_score: float | None) -> None:
         self._highest = float("inf") if perfect_score is None else perfect_score
-        self._lowest = failure_score
+        self._is_open = failure_score is None
+        self._lowest = 0.0 if failure_score is None else failure_score
 
     def __call__(self, event: Event, state: RunState) -> None:  # noqa: ARG002 - an Observer
         """Compare the score of a rollout that did not fail."""
@@ -40,10 +41,18 @@ class RangeCheck:
             )
             self._highest = float("inf")
         if score < self._lowest:
-            logger.warning(
-                "The metric scored %g, below failure_score=%g: a crash counts for more than that "
-                "answer. Pass a failure_score that is no higher than the lowest score.",
-                score,
-                self._lowest,
-            )
+            if self._is_open:
+                logger.info(
+                    "The metric scored %g: scores can be negative, so a rollout that fails has no "
+                    "score and ranks below every one that worked. failure_score=... gives it one.",
+                    score,
+                )
+            else:
+                logger.warning(
+                    "The metric scored %g, below failure_score=%g: a crash counts for more than "
+                    "that answer. Pass a failure_score that is no higher than the lowest score, or "
+                    "none, and a crash ranks below every answer.",
+                    score,
+                    self._lowest,
+                )
             self._lowest = float("-inf")

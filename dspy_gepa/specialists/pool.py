@@ -11,6 +11,7 @@ import dspy
 import numpy as np
 
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.frontier import with_failures_scored
 from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.examples import Shelf
@@ -85,7 +86,7 @@ class MemberPool:
     @cached_property
     def scores(self) -> Table:
         """Members by `columns`; NaN if a member was not run. Filled in place, and grows."""
-        known, columns = self.state.scores, []
+        known, columns = with_failures_scored(self.state.scores), []
         for group in map(list, self._groups):
             some = ~np.isnan(known[:, group])
             sums = np.where(some, known[:, group], 0.0).sum(1)
@@ -95,7 +96,7 @@ class MemberPool:
     @cached_property
     def training(self) -> Table:
         """Members by training examples, likewise."""
-        return np.array([member.results.training for member in self.state.members])
+        return with_failures_scored(self.state.training)
 
     def failed(self, members: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Training and validation examples on which none of these does well.
@@ -122,8 +123,9 @@ class MemberPool:
         if best is None or best.candidate in self.members:
             return None
         self.members.append(best.candidate)
-        scored = dict(zip(state.settings.validation, best.scores.tolist(), strict=True))
-        trained = dict(zip(state.settings.train, best.results.training.tolist(), strict=True))
+        scores, training = map(with_failures_scored, (state.scores, state.training))
+        scored = dict(zip(state.settings.validation, scores[state.best].tolist(), strict=True))
+        trained = dict(zip(state.settings.train, training[state.best].tolist(), strict=True))
         for name, places, known in (
             ("scores", self.columns, scored),
             ("training", self.state.settings.train, trained),

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from dspy_gepa.core.budget import Limits
 from dspy_gepa.core.candidate import Candidate
@@ -33,12 +33,18 @@ __all__ = [
     "without_addresses",
 ]
 
+NumberT = TypeVar("NumberT", float, None)
+
 _READ_ONLY = re.compile(r"mappingproxy\((.*)\)", re.DOTALL)
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _RENAMED = {"rungs": "validation_schedule"}
 """Settings that older manifests have under another name."""
 _SHOWN = 60
 """Characters of a text that a difference shows."""
+
+
+_SINCE_THEN = frozenset({"settings.assumed_failure_score"})
+"""What older manifests do not have. A run of theirs may be carried on all the same."""
 
 
 class Difference(NamedTuple):
@@ -113,6 +119,7 @@ class Manifest:
             skip_perfect_score=recorded.get("skip_perfect_score") is not False,
             perfect_score=_number(recorded.get("perfect_score"), 1.0),
             lowest_score=_number(recorded.get("lowest_score"), 0.0),
+            assumed_failure_score=_number(recorded.get("assumed_failure_score"), None),
         )
         return start(settings, self.candidate, self.first)
 
@@ -285,7 +292,7 @@ def _literal(recorded: object) -> object:
         return None
 
 
-def _number(recorded: object, default: float) -> float:
+def _number(recorded: object, default: NumberT) -> float | NumberT:
     try:
         return float(str(recorded))
     except ValueError:
@@ -337,6 +344,8 @@ def _examples_differ(
 
 def _values_differ(current: Mapping[str, Json], stored: Mapping[str, Json]) -> Iterator[Difference]:
     for name in dict.fromkeys([*current, *stored]):
+        if name in _SINCE_THEN - stored.keys():
+            continue
         one, other = (
             _shown(values[name]) if name in values else "none" for values in (current, stored)
         )

@@ -97,17 +97,17 @@ def _member(
         aggregate=aggregate,
         tops=tops,
         is_frontier=is_frontier,
-        answers=_answers(state, member),
+        answers=_answers(state, member, scores[number]),
         objectives=_objectives(state, member),
         children=children,
     )
 
 
-def _answers(state: RunState, member: Member) -> Mapping[int, AnswerStory]:
+def _answers(state: RunState, member: Member, scores: Vector) -> Mapping[int, AnswerStory]:
     rollouts = state.validated(member.candidate)
-    pairs = zip(state.settings.validation, rollouts, member.scores.tolist(), strict=True)
+    pairs = zip(state.settings.validation, rollouts, scores.tolist(), strict=True)
     return {
-        example: program_answer(rollout)
+        example: program_answer(rollout, score)
         for example, rollout, score in pairs
         if rollout is not None and score == score  # noqa: PLR0124 - not where it does not count
     }
@@ -121,11 +121,11 @@ def _objectives(state: RunState, member: Member) -> Mapping[str, float]:
     return {name: mean for name, mean in zip(names, means, strict=True) if mean == mean}  # noqa: PLR0124
 
 
-def program_answer(rollout: Rollout) -> AnswerStory:
-    """What a rollout left behind, in words."""
+def program_answer(rollout: Rollout, score: float) -> AnswerStory:
+    """What a rollout left behind, in words, and what it scored; -inf if it has no score."""
     usage = rollout.usage
     return AnswerStory(
-        score=rollout.score if np.isfinite(rollout.score) else None,
+        score=score if np.isfinite(score) else None,
         feedback=rollout.feedback,
         failure=rollout.failure,
         output=_fields(rollout.output),

@@ -131,12 +131,12 @@ def happening(teller: Teller, event: Committed) -> Happening:
 
 
 def _seen(state: RunState, number: int) -> str:
-    seen = Seen.of(state.members[number].scores, state.scale)
+    seen = Seen.of(state.scores[number], state.scale)
     return score_in_words(right=seen.right, seen=seen.examples, mean=seen.mean)
 
 
 def _seen_shortly(state: RunState, number: int) -> str:
-    seen = Seen.of(state.members[number].scores, state.scale)
+    seen = Seen.of(state.scores[number], state.scale)
     if seen.right is not None:
         return f"{seen.right}/{seen.examples}"
     return "" if seen.mean is None else f"{seen.mean:.2f} on {seen.examples}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.comparing import comparable
 from dspy_gepa.core.proposal import (
     CheckingMustPass,
     EvaluatingChild,
@@ -25,7 +26,7 @@ from dspy_gepa.core.proposal import (
     TextsReady,
     Validating,
 )
-from dspy_gepa.core.rollout import RolloutKey
+from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import ProposalRecord, RunState
 from dspy_gepa.core.work import Fault
 from dspy_gepa.story.diff import changes_between
@@ -153,26 +154,40 @@ def _shown(state: RunState, note: Note, settled: ProposalRecord) -> tuple[Shown,
 def _shown_of(state: RunState, evaluation: Evaluation | None) -> tuple[Shown, ...]:
     if evaluation is None:
         return ()
-    pairs = zip(evaluation.examples, evaluation.keys, strict=True)
-    return tuple(
-        Shown(example=example, answer=program_answer(state.known[key]))
-        for example, key in pairs
-        if key in state.known
-    )
+    (row,) = _answered(state, [evaluation.candidate], evaluation.examples)
+    return tuple(Shown(example=key, answer=program_answer(*each)) for key, each in row.items())
 
 
 def _pairs(
     state: RunState, evaluation: Evaluation | None, others: Sequence[Candidate]
 ) -> Iterator[Pair]:
     """The child's score on each example, beside the highest of these others."""
-    for example in () if evaluation is None else evaluation.examples:
-        scores = [_score(state, other, example) for other in others]
-        known = [score for score in scores if score is not None]
-        after = None if evaluation is None else _score(state, evaluation.candidate, example)
+    if evaluation is None:
+        return
+    candidates = [evaluation.candidate, *others]
+    child, *rows = _answered(state, candidates, evaluation.examples)
+    for example in evaluation.examples:
+        known = [row[example].score for row in rows if example in row]
+        after = child[example].score if example in child else None
         if after is not None or known:
             yield Pair(example=example, before=max(known, default=None), after=after)
 
 
-def _score(state: RunState, candidate: Candidate, example: int) -> float | None:
-    rollout = state.known.get(RolloutKey(candidate.digest, example))
-    return None if rollout is None else rollout.score
+class _Answered(NamedTuple):
+    rollout: Rollout
+    score: float
+
+
+def _answered(
+    state: RunState, candidates: Sequence[Candidate], examples: Sequence[int]
+) -> list[Mapping[int, _Answered]]:
+    """For each candidate the rollouts that are known, by example, as they compare."""
+    rows = [
+        {key.example: state.known[key] for key in keys if key in state.known}
+        for keys in (Evaluation(each, tuple(examples)).keys for each in candidates)
+    ]
+    scores = comparable(state.settings, *([*row.values()] for row in rows))
+    return [
+        {example: _Answered(row[example], score) for example, score in zip(row, own, strict=True)}
+        for row, own in zip(rows, scores, strict=True)
+    ]

@@ -1,6 +1,7 @@
 """The columns of the frontier that are made of objectives, in runs that validate in steps."""
 
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -126,11 +127,12 @@ def test_the_order_of_answers_changes_nothing(frontier, window):
 
 def test_what_was_known_before_a_proposal_has_only_its_objectives():
     """By the ticket that brought them, as scores."""
+    by = {"training": {}, "score_of": attrgetter("score")}
     first = Results.none(train=1, validation=3).plus(
-        1, validation={0: Rollout(0.5, objectives={"a": 1.0})}, training={}
+        1, validation={0: Rollout(0.5, objectives={"a": 1.0})}, **by
     )
     more = {0: Rollout(0.1), 2: Rollout(0.7, objectives={"a": 3.0, "b": 4.0})}
-    both = first.plus(4, validation=more, training={})
+    both = first.plus(4, validation=more, **by)
     assert both.objectives["a"].tolist()[::2] == [1.0, 3.0]
     for ticket, expected in ((5, 2.0), (4, 1.0), (2, 1.0)):
         (row,) = columns("objective", [both.before(ticket)], ("a",))

@@ -6,6 +6,7 @@ with ties broken by age, which changes nothing else: it only sorts by them.
 """
 
 from collections import Counter
+from operator import attrgetter
 from random import Random
 
 import numpy as np
@@ -182,7 +183,10 @@ def test_every_kind_of_frontier_holds_the_same_members(kind, run):
     none = Results.none(train=0, validation=len(rows[0]))
     members = [
         none.plus(
-            0, validation={i: Rollout(s, objectives=o) for i, (s, o) in enumerate(row)}, training={}
+            0,
+            validation={i: Rollout(s, objectives=o) for i, (s, o) in enumerate(row)},
+            training={},
+            score_of=attrgetter("score"),
         )
         for row in rows
     ]

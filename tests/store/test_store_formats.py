@@ -184,3 +184,15 @@ def test_a_setting_that_had_another_name_is_the_same_setting():
     stored["settings"] = {"rungs": "other"}
     (difference,) = today.differences(Manifest.of_json(stored))
     assert difference.name == "settings.validation_schedule"
+
+
+def test_a_run_from_before_there_was_a_setting_is_carried_on():
+    """What a failure counts as among lower scores was not on record."""
+    today = manifest_of(settings={"assumed_failure_score": 0.0})
+    stored = today.as_json
+    other = {**stored, "settings": {"assumed_failure_score": "None"}}
+    stored["settings"] = {}
+    assert today.differences(Manifest.of_json(stored)) == ()
+    assert today.differences(Manifest.of_json(other))
+    states = [each.begun.settings for each in (today, Manifest.of_json(stored))]
+    assert [each.assumed_failure_score for each in states] == [0.0, None]
