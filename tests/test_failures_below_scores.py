@@ -2,12 +2,13 @@
 
 import itertools
 import logging
+import zlib
 
 import dspy
 import numpy as np
 import pytest
 from label_task import saying
-from scripted_engine import answer, scripted_lm
+from scripted_engine import answer, new_texts, scripted_lm
 
 from dspy_gepa import GEPA, load_run
 from dspy_gepa.core.comparing import comparable, scored_beside
@@ -199,3 +200,29 @@ def test_what_failed_after_a_search_ranks_below_all_of_it():
         scores = np.array([[-5.0, np.nan, -3.0]])
 
     assert scored_beside(Searched, rollouts(None, None, -4.0)) == [-7.0, -7.0, -4.0]
+
+
+@pytest.mark.parametrize("search", ["default", "paper"])
+@pytest.mark.parametrize("start", [FAR, CRASHING])
+def test_the_number_of_threads_changes_nothing(search, start):
+    """What a failure counts as follows from what is compared, and not from what came first."""
+
+    def reflection(prompt):
+        texts = [CRASHING, FALTERING, FAR, f"{FALTERING} Be quick.", NEAR]
+        return new_texts(prompt, texts[zlib.crc32(prompt.encode()) % len(texts)])
+
+    def searched(num_threads):
+        program = Program()
+        program.add.signature = program.add.signature.with_instructions(start)
+        lm, limits = scripted_lm(reflection), {"max_metric_calls": 150, "max_reflection_calls": 12}
+        settings = {"num_threads": num_threads, "search": search, "window": 2, "progress": "off"}
+        optimizer = GEPA(distance, reflection_lm=lm, **limits, **settings)
+        with dspy.context(lm=task_lm()):
+            optimizer.compile(program, trainset=ROWS, valset=ROWS)
+        state = optimizer.result.state
+        verdicts = [(record.candidate, record.verdict) for record in state.history]
+        return verdicts, optimizer.result.mean_scores, optimizer.result.best
+
+    first = searched(1)
+    assert len(first[0]) > 3
+    assert all(searched(threads) == first for threads in (2, 8))
