@@ -61,28 +61,25 @@ class Piece(NamedTuple):
 
     name: str
     text: str
-    is_prose: bool = False
-    """Whether it stands in a fence for prose beside other words, which sets it apart from them."""
     is_code: bool = False
     """Whether it stands in a fence that is named for a language."""
 
 
-def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -> dict[str, str]:
+def in_other_form(answer: str, current: Mapping[str, str], *, in_any_form: bool) -> dict[str, str]:
     """The texts of a reply without our marks, where only one reading is likely.
 
     What goes on from the current text is meant as the new one, if it comes last: reasons come
-    before what they are for. Else the only text that is set apart is, in a fence of its own or
-    under the component's name, if it says no less than the current text. In a second answer, to a
-    question for nothing but the text, any text that is set apart is: a shorter one too, and whoever
-    answers like that twice would never be heard.
+    before what they are for. Of two drafts nobody can tell which one is meant. Where any text that
+    is set apart was asked for, the only one is taken, whatever it says.
     """
     quoted = set(map(str.strip, current.values()))
     pieces = [
         piece
         for piece in pieces_of(answer)
-        if not is_placeholder(piece.text) and piece.name not in ("diagnosis", "lesson")
+        if piece.text not in quoted
+        and not is_placeholder(piece.text)
+        and piece.name not in ("diagnosis", "lesson")
     ]
-    pieces = [piece for piece in pieces if piece.text not in quoted] or pieces
     chosen = {piece.name: piece for piece in pieces if piece.name in current}
     if len(current) == 1 and not chosen:
         ((component, old),) = current.items()
@@ -90,9 +87,7 @@ def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -
         if len(pieces) == 1 or (alike.count(True) == 1 and alike[-1]):
             chosen[component] = pieces[-1]
     is_meant = all(
-        _goes_on(old := current[name], piece)
-        or ((piece.is_prose or piece.name in current) and len(piece.text) >= len(old))
-        or (is_second and not piece.is_code)
+        _goes_on(current[name], piece) or (in_any_form and not piece.is_code)
         for name, piece in chosen.items()
     )
     return {name: piece.text for name, piece in chosen.items()} if is_meant else {}
@@ -138,11 +133,7 @@ def pieces_of(answer: str) -> list[Piece]:
     if whole := [one for one in elements(answer) if one.text]:
         is_nested = any(elements(trimmed(one.text)) for one in whole)
         return [] if is_nested else [Piece(one.name, unfenced(trimmed(one.text))) for one in whole]
-    has_talk = any(answer.strip() != answer[start:end] for _, _, start, end in fenced)
-    return [
-        Piece(name, trimmed(inside), has_talk and name in _PROSE, name not in _PROSE)
-        for name, inside, _, _ in fenced
-    ]
+    return [Piece(name, trimmed(inside), name not in _PROSE) for name, inside, _, _ in fenced]
 
 
 def _dspy_fields(written: str) -> dict[str, str] | None:

@@ -76,7 +76,7 @@ def read_reply(
     form: Form | None = None,
     *,
     is_truncated: bool = False,
-    is_second: bool = False,
+    in_any_form: bool = False,
     unmarked: Unmarked | None = None,
 ) -> Reading:
     """What the reply gives for these components.
@@ -89,8 +89,8 @@ def read_reply(
         current: Component to its current text, to which edits apply.
         form: The form that was asked for.
         is_truncated: Whether the server says that it was cut off.
-        is_second: Whether it was asked for after a reply that could not be used, so that nobody is
-            asked once more: then a text in another form need not go on from the current one.
+        in_any_form: Whether nothing but the text was asked for, or nobody said how to mark it: then
+            one in another form than ours need not go on from the current one.
         unmarked: Reads replies without our marks, where a text may be anything, such as numbers or
             JSON. None if texts are instructions, which are words.
     """
@@ -114,7 +114,7 @@ def read_reply(
         texts, problems[""] = {}, f"{where}, so it is unclear what ends where"
     if texts or problems or "no_change" in words or kept:
         return Reading(texts, problems, not (texts or problems), diagnosis, lesson)
-    unmarked = unmarked or partial(in_other_form, is_second=is_second)
+    unmarked = unmarked or partial(in_other_form, in_any_form=in_any_form)
     found = {} if blocks else unmarked(answer, current)
     problems = _faults(found, current, is_prose=is_prose)
     if is_truncated:

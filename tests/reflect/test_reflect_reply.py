@@ -40,7 +40,6 @@ def fenced(texts):
 OF_ONE = {
     "marks": marked(TEXT),
     "marks with the name": marked(TEXT, "label"),
-    "DSPy's own form": f"[[ ## label ## ]]\n{TEXT}\n\n[[ ## completed ## ]]",
     "name in single quotes": marked(TEXT).replace("text>", "text component='label'>", 1),
     "name without quotes": marked(TEXT).replace("text>", "text component=label>", 1),
     "name in escaped quotes": marked(TEXT).replace("text>", 'text component=\\"label\\">', 1),
@@ -87,6 +86,7 @@ IN_OTHER_FORM = {
     "one long fence": f"````markdown\n{TEXT}\n````",
     "JSON of one field": json.dumps({"new_instruction": TEXT}),
     "JSON by the component's name": json.dumps({"label": TEXT, "why": "K3"}),
+    "DSPy's own form": f"[[ ## label ## ]]\n{TEXT}\n\n[[ ## completed ## ]]",
     "JSON with raw line breaks": f'{{"text": "{TEXT}"}}',
     "JSON in a fence": f"Here:\n```json\n{json.dumps({'text': TEXT})}\n```",
 }
@@ -98,7 +98,7 @@ def test_a_text_in_another_form_is_taken_where_it_goes_on_from_the_current_one(r
     taken = ({"label": TEXT}, {})
     reading = read_reply(reply, {"label": "Read the message. Answer K1."})
     assert (reading.texts, reading.problems) == taken
-    reading = read_reply(reply, ONE, is_second=True)
+    reading = read_reply(reply, ONE, in_any_form=True)
     assert (reading.texts, reading.problems) == taken
     unlike = "Say which of the codes of the house it is: K1, K2 or K3."
     assert read_reply(reply, {"label": unlike}).problems
@@ -128,10 +128,10 @@ def test_the_same_first_words_do_not_make_talk_a_text(reply):
         (f"```\n {HELPER}\n-Be kind.\n+Be brief.\n```", "it is a diff"),
     ],
 )
-@pytest.mark.parametrize("is_second", [False, True])
-def test_a_text_in_another_form_has_to_be_whole_too(shape, words, is_second):
+@pytest.mark.parametrize("in_any_form", [False, True])
+def test_a_text_in_another_form_has_to_be_whole_too(shape, words, in_any_form):
     """As one between the marks has to be."""
-    reading = read_reply(shape, {"label": f"{HELPER}\nBe kind."}, is_second=is_second)
+    reading = read_reply(shape, {"label": f"{HELPER}\nBe kind."}, in_any_form=in_any_form)
     assert reading.texts == {}
     assert words in reading.problems["label"]
 
@@ -146,17 +146,30 @@ def test_a_text_at_the_end_of_a_reply_that_was_cut_off_is_no_text(head):
 
 
 @pytest.mark.parametrize("reply", IN_OTHER_FORM.values(), ids=IN_OTHER_FORM)
-def test_a_text_that_goes_on_from_nothing_is_taken_where_the_reply_sets_it_apart(reply):
-    """By a fence for prose, from other words, or by the component's name, and says no less than
-    the current text; whatever it says, where that was asked for. DSPy's short default instruction
-    proves nothing of a text."""
+def test_a_text_that_goes_on_from_nothing_is_taken_only_where_any_form_was_asked_for(reply):
+    """Talk, plans, quotations and answers to the task stand in fences and fields, too. DSPy's short
+    default instruction proves nothing of a text. The other text may be shorter than the current
+    one."""
     current = {"label": "Given the fields `mail`, produce `code`."}
-    is_apart = "Done." in reply and "```" in reply and "<" not in reply
-    reading = read_reply(reply, current)
-    assert reading.texts == ({"label": TEXT} if is_apart or '"label"' in reply else {})
-    assert read_reply(reply, current, is_second=True).texts == {"label": TEXT}
+    assert read_reply(reply, current).problems
+    assert read_reply(reply, current, in_any_form=True).texts == {"label": TEXT}
     longer = {"label": "Say which code it is. " * 9}
-    assert read_reply(reply, longer, is_second=True).texts == {"label": TEXT}
+    assert read_reply(reply, longer, in_any_form=True).texts == {"label": TEXT}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "No change is needed:\n```\nLabel it.\n```",
+        "It is now\n```\nLabel it.\n```\nand should name the codes.",
+        "<current>\nLabel it.\n</current>",
+        '{"text": "Label it."}',
+    ],
+)
+@pytest.mark.parametrize("in_any_form", [False, True])
+def test_the_current_text_in_another_form_is_quoted(reply, in_any_form):
+    """It is no new one, whatever is said of it."""
+    assert read_reply(reply, ONE, in_any_form=in_any_form).problems
 
 
 @pytest.mark.parametrize("set_apart", [json.dumps, fenced], ids=["fields", "fences"])
@@ -176,7 +189,7 @@ def test_of_several_texts_the_last_is_taken_if_no_other_begins_as_the_current_on
 def test_a_diagnosis_alone_is_no_text_in_any_form():
     """Also where any text is heard: it says what is wrong, and would be run."""
     for said in (json.dumps({"diagnosis": TEXT}), json.dumps({"lesson": TEXT})):
-        assert read_reply(said, ONE, is_second=True).problems
+        assert read_reply(said, ONE, in_any_form=True).problems
 
 
 NO_INSTRUCTIONS = {
@@ -346,9 +359,9 @@ def test_the_names_that_there_are_are_said():
 
 def test_fields_by_the_components_names_are_texts_of_several():
     """Names tell them apart as marks do; each has to go on from its own text."""
-    texts = {"label": "Label it K3.", "reply.predict": "Reply to it. Be exact."}
+    texts = {"label": "Label it. K3 is a refund.", "reply.predict": "Reply to it. Be exact."}
     assert read_reply(json.dumps(texts), TWO).texts == texts
-    assert read_reply(json.dumps({**texts, "label": "K3"}), TWO).problems
+    assert read_reply(json.dumps({**texts, "label": "K3 is a refund."}), TWO).problems
 
 
 def test_edits_apply_to_the_current_text():
