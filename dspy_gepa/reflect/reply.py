@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeAlias
 
 from dspy_gepa.reflect.edits import Edit, edited, read_edits
-from dspy_gepa.reflect.form import PLACEHOLDERS, Form
+from dspy_gepa.reflect.form import Form, is_filler
 from dspy_gepa.reflect.pieces import (
     Element,
     elements,
@@ -106,7 +106,8 @@ def read_reply(
     kept = [one for one in blocks if one.name == "new_text" and form.is_no_change(one.text)]
     words = {block.name: trimmed(block.text) for block in blocks if block.is_closed}
     diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
-    texts, problems = _from_blocks(blocks, current, form, is_prose=is_prose)
+    given = [one for one in blocks if one not in kept]
+    texts, problems = _from_blocks(given, current, form, is_prose=is_prose)
     if texts and "no_change" in words:
         texts, problems[""] = {}, f"it has {form.no_change} and new texts as well"
     elif texts and not all(block.is_opened for block in blocks):
@@ -122,8 +123,10 @@ def read_reply(
         problems |= dict.fromkeys(at_the_end, _CUT_OFF)
     texts = {name: text for name, text in found.items() if name not in problems}
     if not found:
-        why = _CUT_OFF if is_truncated else f"no new text stands between {form.pair('new_text')}"
-        problems = {"": why if answer.strip() else "it is empty"}
+        has_filler = any(block.name == "new_text" for block in blocks)
+        but = ", but what a form has in place of one, such as a line in brackets" * has_filler
+        why = f"no new text stands between {form.pair('new_text')}{but}"
+        problems = {"": _CUT_OFF if is_truncated else why if answer.strip() else "it is empty"}
     return Reading(texts, problems, diagnosis=diagnosis, lesson=lesson)
 
 
@@ -189,7 +192,7 @@ def _from_blocks(
             text = _bare(block.text, current[name], form)
             # Where the current text is a line in brackets, or no prose, a new one may be, too.
             is_form = is_prose and is_placeholder(text) and not is_placeholder(current[name])
-            if text in PLACEHOLDERS or is_form:
+            if is_form or is_filler(text):
                 continue
             if wholes.setdefault(name, text) != text:
                 problems[name] = "there are several new texts for it, which differ"
@@ -247,7 +250,7 @@ def _bare(block: str, current: str, form: Form) -> str:
         text = trimmed(quoted[1])
     inner = _blocks(text, form)
     if len(inner) == 1 and (inner[0].start, inner[0].end) == (0, len(text)):
-        return trimmed(inner[0].text) if inner[0].name == "new_text" else "()"
+        return trimmed(inner[0].text) if inner[0].name == "new_text" else ""
     return unfenced(text, current)
 
 
