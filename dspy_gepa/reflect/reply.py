@@ -21,6 +21,7 @@ from dspy_gepa.reflect.pieces import (
     fences,
     in_other_form,
     is_placeholder,
+    left_out,
     pieces_of,
     trimmed,
     unfenced,
@@ -41,12 +42,6 @@ _END_OF_REASONING = re.compile(
 )
 _TURN_END = re.compile(r"(?:<\|[\w ]+\|>|</s>|<end_of_turn>)\s*\Z")
 _QUOTES = " \"'`\u201c\u201d\u2018\u2019\\/"
-_DOTS = r"(?:\.\.\.|\u2026)"
-_GAP = re.compile(
-    rf"^(?=.*[#/*(\[])[#/*(\[ \t]*{_DOTS}.*\w.*(?:{_DOTS}|[)\]])[*/)\] \t.\u2026]*$", re.MULTILINE
-)
-"""A line that stands for what is not written out: dots and words, in brackets or a comment. Without
-these, words between dots may be a form to fill."""
 _CUT_OFF = "it was cut off, so it has to be shorter"
 _DIFF_HEADING = re.compile(r"(?:diff|index|---|\+\+\+|@@|\*\*\*|\\)(?: .*)?|\s*")
 """A line of a diff that says where it applies, or that says nothing."""
@@ -211,18 +206,18 @@ def _faults(
 ) -> dict[str, str]:
     """Why some of the texts cannot be used, by their component."""
     reasons = {
-        name: unusable(text, is_prose=is_prose) or _gap(text, current[name])
+        name: unusable(text, is_prose=is_prose) or _gap(text, current[name], is_prose=is_prose)
         for name, text in texts.items()
     }
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _gap(text: str, current: str) -> str:
-    """Why the text is not whole; empty if it is, or if such lines are its form."""
+def _gap(text: str, current: str, *, is_prose: bool) -> str:
+    """Why the text is not whole; empty if it is."""
     if _is_diff_of(current, text):
         return "it is a diff of the current text, and not the new one"
-    gap = None if _GAP.search(current) else _GAP.search(text)
-    return f"it leaves a part out: {gap[0].strip()}" if gap else ""
+    gap = left_out(current, text, is_prose=is_prose)
+    return f"it leaves a part out: {gap}" if gap else ""
 
 
 def _is_diff_of(current: str, text: str) -> bool:

@@ -105,6 +105,7 @@ def test_a_text_in_another_form_is_taken_where_it_goes_on_from_the_current_one(r
 
 
 HELPER = "You are a helpful assistant. Answer the question in one short sentence."
+KIND = "Be kind to everybody who asks."
 
 
 @pytest.mark.parametrize(
@@ -125,13 +126,13 @@ def test_the_same_first_words_do_not_make_talk_a_text(reply):
     [
         (f"```\n{HELPER}\n... (unchanged) ...\nBe brief.\n```", "it leaves a part out"),
         (f"<prompt>\n{HELPER}\n[... rest as it was ...]\n</prompt>", "it leaves a part out"),
-        (f"```\n {HELPER}\n-Be kind.\n+Be brief.\n```", "it is a diff"),
+        (f"```\n {HELPER}\n-{KIND}\n+Be brief.\n```", "it is a diff"),
     ],
 )
 @pytest.mark.parametrize("in_any_form", [False, True])
 def test_a_text_in_another_form_has_to_be_whole_too(shape, words, in_any_form):
     """As one between the marks has to be."""
-    reading = read_reply(shape, {"label": f"{HELPER}\nBe kind."}, in_any_form=in_any_form)
+    reading = read_reply(shape, {"label": f"{HELPER}\n{KIND}"}, in_any_form=in_any_form)
     assert reading.texts == {}
     assert words in reading.problems["label"]
 
@@ -256,9 +257,6 @@ ASKED = {
     "a diff of a place": (marked("@@ -1 +1,2 @@\n Label it.\n+K3 is a refund."), "it is a diff"),
     "a diff without its lines": (marked("@@\n-Label it.\n+Label K3."), "it is a diff"),
     "a diff and how it ends": (marked("-Label it.\n+K3.\n\\ No newline at end"), "it is a diff"),
-    "a part left out": (marked("Label it.\n... (as before) ..."), "it leaves a part out"),
-    "a part in brackets": (marked("K3.\n[... rest unchanged ...]"), "it leaves a part out"),
-    "a part as a comment": (marked("K3.\n# ... the other rules ..."), "it leaves a part out"),
     "an edit of other words": (edit("Name it", "x"), "edit 1: «Name it» is not in the text"),
     "an edit without parts": (marked("K3", tag="edit"), "edit 1 has no <old> and <new> part"),
 }  # fmt: skip
@@ -438,6 +436,58 @@ def test_a_diff_is_known_by_its_signed_lines():
     assert diff.problems == {"label": "it is a diff of the current text, and not the new one"}
     points = "- Label it.\n- Be brief."
     assert read_reply(marked(points), current).texts == {"label": points}
+
+
+RULES = ["Label the message.", "K1 is a question.", "K2 is a login.", "Answer with the code."]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "... (as before) ...",
+        "\u2026 the other codes \u2026",
+        "# ... the other rules ...",
+        "[rest unchanged]",
+        "(the codes as before)",
+        "*(keep the codes)*",
+        "2-3. (unverändert)",
+        "【其余不变】",
+    ],
+)
+@pytest.mark.parametrize(
+    ("before", "after"), [(RULES[:1], RULES[3:]), (RULES[:2], []), ([], RULES[2:])]
+)
+def test_a_line_that_stands_for_a_part_of_the_current_text_makes_no_whole(line, before, after):
+    """In whatever words: it stands where that part is missing, and the rest is there."""
+    text = "\n".join(["Be exact. K3 is a refund.", *before, line, *after])
+    reading = read_reply(marked(text), {"label": "\n".join(RULES)})
+    assert reading.problems == {"label": f"it leaves a part out: {line}"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (RULES, [*RULES, "(K3 is a refund.)"]),
+        (RULES, [RULES[0], "(The message may be long.)", *RULES[1:]]),
+        (RULES, ["Say which code it is.", "[K1, K2 or K3]"]),
+        (RULES, [RULES[0], "Answer so:", "[code]", "[why]", "[source]", "... or (more)"]),
+        ([*RULES[:1], "(as before)", *RULES[2:]], [RULES[0], "(as before)"]),
+    ],
+)
+def test_a_line_in_brackets_that_stands_for_nothing_is_text(old, new):
+    """Where nothing is missing there, where all is written anew, where there are many of them, and
+    where the current text has it."""
+    texts = {"label": "\n".join(new)}
+    assert read_reply(marked(texts["label"]), {"label": "\n".join(old)}).texts == texts
+
+
+def test_lines_in_brackets_are_data_where_texts_are_no_prose():
+    """Lisp, and tuples. Dots stand for what is left out there, too."""
+    current = {"code": "(load base)\n(define (area r) (* 3 r r))\n(print (area 2))"}
+    new = "(load base)\n(print 12)"
+    assert read_reply(marked(new), current, unmarked=dict).texts == {"code": new}
+    cut = read_reply(marked("(load base)\n; ...\n... as before"), current, unmarked=dict)
+    assert cut.problems == {"code": "it leaves a part out: ... as before"}
 
 
 @pytest.mark.parametrize(("old", "new"), [("0.5", "-0.5"), ("x + y", "-x + y"), ("1\n2", "-1\n2")])
