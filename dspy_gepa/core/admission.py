@@ -47,7 +47,6 @@ __all__ = [
     "evaluating_child",
     "expected_scores",
     "first_validated",
-    "validating",
 ]
 
 
@@ -81,7 +80,7 @@ def after_evaluating_child(
     if more > 0:
         return evaluating_child(state, child, minibatch, parents, scores)
     if more == 0:
-        return _checking_must_pass(state, child) or validating(state, proposal, child)
+        return _checking_must_pass(state, child) or _validating(state, proposal, child)
     rows = _parent_scores(state, minibatch, parents)
     own, best = total(scores), max(total(row[: len(scores)]) for row in rows)
     better = "not enough better" if own > best else "no better"
@@ -144,10 +143,10 @@ def after_checking_must_pass(
     if lost:
         reason = f"worse than the seed on {len(lost)} of the examples that must keep passing"
         return Settled(child, Verdict("rejected", reason))
-    return validating(state, proposal, child)
+    return _validating(state, proposal, child)
 
 
-def validating(state: RunState, proposal: Proposal, child: Candidate) -> Validating:
+def _validating(state: RunState, proposal: Proposal, child: Candidate) -> Validating:
     """How a child is validated: first on a few examples, as its parents are, or on all of them."""
     settings, origin = state.settings, proposal.origin
     if settings.validation_schedule is None:

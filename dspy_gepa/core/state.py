@@ -367,15 +367,6 @@ class RunState:
         choice = self.settings.caution or self.settings.ranking
         return int(np.argmax(choice(self.pool(len(self.history)))))
 
-    @property
-    def leader(self) -> int:
-        """The id of the member that ranks highest, the oldest of those tied.
-
-        Raises:
-            ValueError: there is no member yet.
-        """
-        return int(np.argmax(self.settings.ranking(self.pool(len(self.history)))))
-
     def origins(self) -> Iterator[Origin]:
         """How each proposal began, the newest first."""
         yield from (proposal.origin for proposal in reversed(self.live))
