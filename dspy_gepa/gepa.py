@@ -112,7 +112,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         frontier_type: What members are compared on: "instance", "objective", "hybrid" or
             "cartesian". Objectives count in all but the first.
         aggregate_metric: A function from all validation pairs of example and prediction to the
-            score by which the winner is chosen. Then each member is validated on all of them.
+            score by which the winner is chosen. Then each member is validated on all of them. It is
+            tried on the program as it was given as soon as that is validated; if it raises there,
+            or gives no finite number, `compile` stops before the search is paid for.
         search: "default", which validates on a few examples first and learns from failures, or
             "paper", the published algorithm to the letter. Arguments of the search that are None
             are chosen by it.
