@@ -41,8 +41,8 @@ from dspy_gepa.run.threads import ThreadedExecutor
 from dspy_gepa.run.worker import Worker
 from dspy_gepa.store.credentials import credentials
 from dspy_gepa.store.manifest import Manifest, named_settings, strategy_name
+from dspy_gepa.store.redaction import Redactor
 from dspy_gepa.store.run_dir import RunDir
-from dspy_gepa.store.secret import Redactor
 from dspy_gepa.story.stored import story_in
 
 __all__ = ["RunIdentity", "check", "executor_for", "run", "run_directory"]

@@ -14,12 +14,7 @@ from dspy_gepa.core.budget import FREE, NOTHING, Limits, Tally, Usage
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import FrontierKind, columns, objective_names
 from dspy_gepa.core.components import ComponentSelector, round_robin
-from dspy_gepa.core.frontier import (
-    Scores,
-    Vector,
-    with_failures_assumed,
-    with_failures_scored,
-)
+from dspy_gepa.core.frontier import Scores, Vector, with_failures_assumed, with_failures_scored
 from dspy_gepa.core.gate import Gate, strict_improvement
 from dspy_gepa.core.ledger import PersistentList, PersistentMap
 from dspy_gepa.core.merge import TextMerge, better_text
@@ -311,10 +306,23 @@ class RunState:
         keys = Evaluation(candidate, self.settings.validation).keys
         return tuple(self.known.get(key) for key in keys)
 
+    def candidate_of(self, member: int) -> Candidate:
+        """A member's texts; those of the seed before it is a member too."""
+        if self.members:
+            return self.members[member].candidate
+        return self.live[0].evaluations[0].candidate
+
     def pool(
         self, ticket: int, visible_proposals: int | None = None, beside: Scores | None = None
     ) -> PoolView:
-        """The pool for a proposal, as it was when the first `visible_proposals` were over."""
+        """The pool for a proposal, as it was when the first `visible_proposals` were over.
+
+        At first it is the seed without scores.
+        """
+        if visible_proposals == 0:
+            unknown = np.full((1, len(self.settings.validation)), np.nan)
+            training = np.full((1, len(self.settings.train)), np.nan)
+            return PoolView((self.candidate_of(0),), unknown, unknown, ticket, 0, training, ((),))
         over = len(self.history) if visible_proposals is None else visible_proposals
         members = [member for member in self.members if member.ticket < over]
         results, spent = [member.results for member in members], self.spent.metric_calls
@@ -375,15 +383,6 @@ class RunState:
         """
         choice = self.settings.caution or self.settings.ranking
         return int(np.argmax(choice(self.pool(len(self.history)))))
-
-    @property
-    def leader(self) -> int:
-        """The id of the member that ranks highest, the oldest of those tied.
-
-        Raises:
-            ValueError: there is no member yet.
-        """
-        return int(np.argmax(self.settings.ranking(self.pool(len(self.history)))))
 
     def origins(self) -> Iterator[Origin]:
         """How each proposal began, the newest first."""

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import dspy
 
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.choices import candidate_of, has_seed
+from dspy_gepa.core.choices import has_seed
 from dspy_gepa.core.proposal import Evaluation
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import RunState
@@ -88,7 +88,7 @@ class FirstAggregate:
         """
         if self._is_tried or (not has_seed(state) and not state.members):
             return
-        seed = candidate_of(state, 0)
+        seed = state.candidate_of(0)
         if not state.is_done(Evaluation(seed, state.settings.validation)):
             return
         self._is_tried = True
