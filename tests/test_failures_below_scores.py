@@ -117,6 +117,21 @@ def test_scores_of_0_and_more_are_judged_as_before():
     assert result.state.scores.min() > 0
 
 
+def test_a_reflection_is_not_told_that_a_failure_scored_more():
+    """Where other answers scored below 0, what failed has no score in the prompt."""
+    program = Program()
+    program.add.signature = program.add.signature.with_instructions(FALTERING)
+    lm = saying(NEAR)
+    settings = {"max_metric_calls": 60, "reflection_minibatch_size": 8, "progress": "off"}
+    optimizer = GEPA(distance, reflection_lm=lm, **settings)
+    with dspy.context(lm=task_lm()):
+        optimizer.compile(program, trainset=ROWS, valset=ROWS)
+    prompt = lm.engine.prompts[0]
+    assert "no score, to be improved" in prompt
+    assert "score -5, to be improved" in prompt
+    assert "score 0" not in prompt
+
+
 def test_the_verdict_counts_no_failure_as_a_gain():
     """Not on held-out examples either."""
     heldout = [dspy.Example(number=n, answer=n).with_inputs("number") for n in range(20, 30)]

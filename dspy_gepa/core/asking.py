@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from dspy_gepa.core.comparing import comparable
 from dspy_gepa.core.lessons import contrasts_of, lessons_of
 from dspy_gepa.core.proposal import (
     CheckingMustPass,
@@ -63,9 +64,11 @@ def _question(
     state: RunState, proposal: Proposal, evaluation: Evaluation, components: tuple[str, ...]
 ) -> ReflectionRequest:
     """What the reflection is asked: the same whenever it is asked."""
+    rollouts = state.rollouts(evaluation)
+    (scores,) = comparable(state.settings, rollouts)
     evidence = tuple(
-        Evidence(example, rollout, _remarks_on(state, proposal, example))
-        for example, rollout in zip(evaluation.examples, state.rollouts(evaluation), strict=True)
+        Evidence(example, replace(rollout, score=score), _remarks_on(state, proposal, example))
+        for example, rollout, score in zip(evaluation.examples, rollouts, scores, strict=True)
     )
     if proposal.mended:
         return ReflectionRequest(

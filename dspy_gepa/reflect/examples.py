@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import NamedTuple
 
 from dspy_gepa.core.rollout import Step
@@ -123,7 +124,9 @@ def block_of(
         sets_feedback_apart: Whether feedback on what is to be improved is left to a remark.
     """
     verdict = "right" if record.passed else "better" if record.is_contrast else "to be improved"
-    parts = [f"## Example {number}: score {record.score:g}, {verdict}"]
+    # One that failed has no score among lower ones than a failure counts as otherwise.
+    score = f"score {record.score:g}" if isfinite(record.score) else "no score"
+    parts = [f"## Example {number}: {score}, {verdict}"]
     if not record.calls:
         parts.append("The program failed before it reached this step.")
     is_joint = len({call.component for _, call in record.calls}) > 1

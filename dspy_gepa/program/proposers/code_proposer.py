@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import Any, TypeAlias
 
 import dspy
@@ -177,8 +178,10 @@ def _outcome(outputs: Mapping[str, object], failure: str) -> str | dict[str, str
 def _feedback(rollout: Rollout) -> str:
     """What is known about the rollout; the score stands in where nobody said anything."""
     lines = [f"The program failed: {rollout.failure}"] if rollout.failure else []
-    score = f"This trajectory got a score of {rollout.score:g}."
-    return "\n".join([*lines, rollout.feedback.strip() or score])
+    said = rollout.feedback.strip()
+    if not said and isfinite(rollout.score):
+        said = f"This trajectory got a score of {rollout.score:g}."
+    return "\n".join(filter(None, [*lines, said]))
 
 
 def _in_words(fields: Mapping[str, object]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from math import isfinite
 from typing import Any, TypeAlias
 
 import dspy
@@ -302,7 +303,10 @@ def _fullest_first(record: EvidenceRecord) -> Sequence[Step]:
 def _feedback(record: EvidenceRecord) -> str:
     """What is known about the rollout; the score stands in where nobody said anything."""
     lines = [f"The program failed: {record.failure}"] if record.failure else []
-    lines.append(record.feedback if record.feedback.strip() else f"Score: {record.score:g}.")
+    if record.feedback.strip():
+        lines.append(record.feedback)
+    elif isfinite(record.score):
+        lines.append(f"Score: {record.score:g}.")
     return "\n".join(lines)
 
 
