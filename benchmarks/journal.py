@@ -41,7 +41,7 @@ from dspy_gepa.core.work import ReflectionAnswer
 from dspy_gepa.store.blobs import Blobs
 from dspy_gepa.store.contents import read_journal
 from dspy_gepa.store.journal import FLUSH_SECONDS, Journal
-from dspy_gepa.store.secret import Redactor
+from dspy_gepa.store.redaction import Redactor
 
 VALIDATION = tuple(range(1000))
 SIZES = (1_000, 10_000, 100_000)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dspy_gepa.specialists.choosing import estimates
+from dspy_gepa.specialists.member_sets import estimates
 from dspy_gepa.specialists.module import Likeness
 from dspy_gepa.specialists.routing import routed
 

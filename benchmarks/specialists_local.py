@@ -26,8 +26,9 @@ from house_runs import local_student
 from line_adapter import Lines
 from search_efficiency import quiet
 
-from dspy_gepa.specialists.choosing import Choice
-from dspy_gepa.specialists.module import Likeness, Specialists, inputs_as_text
+from dspy_gepa.specialists.choosers import inputs_as_text
+from dspy_gepa.specialists.member_sets import Choice
+from dspy_gepa.specialists.module import Likeness, Specialists
 from dspy_gepa.specialists.routing import routed
 
 CUSTOMERS = {

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "reflect": SHARED,
     "store": SHARED,
     "story": {*SHARED, "store"},
-    "views": {"story", "errors"},
+    "views": {"story", "errors", "store.files"},
     "observe": {
         "core", "errors", "story", "store.files", "store.manifest", "store.run_dir", "views",
     },

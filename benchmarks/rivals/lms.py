@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import dspy
 from dspy.utils.callback import BaseCallback
+from local_server import serving
 from mailbox_lm import MailboxLM
 
 from dspy_gepa.demo.errors import LocalModelError
-from dspy_gepa.demo.server import LocalModel, serve
 from dspy_gepa.demo.weights import WEIGHTS
 from dspy_gepa.errors import MissingExtra
 from dspy_gepa.models.usage import listed_price
@@ -168,12 +168,9 @@ def _served(name: str, threads: int | None, local_server: str | None) -> Iterato
     if size not in WEIGHTS:
         known = ", ".join(f"{_LOCAL}{each}" for each in WEIGHTS)
         raise Missing(f"There is no model {name}; on this machine there are {known}.")
-    if local_server is not None:
-        yield LocalModel(local_server, f"openai/{WEIGHTS[size].model}", threads or 1).settings
-        return
     with ExitStack() as stack:
         try:
-            local = stack.enter_context(serve(size, threads=threads))
+            local = stack.enter_context(serving(size, threads, local_server))
         except (MissingExtra, LocalModelError) as error:
             raise Missing(str(error)) from error
         yield local.settings

@@ -18,7 +18,7 @@ from typing import Any
 
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.models.catching import Failed, catching
-from dspy_gepa.store.secret import names_secret
+from dspy_gepa.store.redaction import names_secret
 
 __all__ = ["KEY_VARIABLE", "ConfigFile", "placed", "read_config", "read_text"]
 

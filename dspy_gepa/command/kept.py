@@ -14,7 +14,7 @@ from dspy_gepa.errors import JournalCorrupt, SettingsError
 from dspy_gepa.models.catching import Failed, catching
 from dspy_gepa.store.credentials import credentials
 from dspy_gepa.store.files import write_whole
-from dspy_gepa.store.secret import Redactor
+from dspy_gepa.store.redaction import Redactor
 
 __all__ = ["CONFIG", "KeptConfig", "config_in", "keep"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dspy_gepa.command.live import serve_page
-from dspy_gepa.observe.reporting import REPORT, write_report
 from dspy_gepa.story.stored import story_in
+from dspy_gepa.views.report import REPORT, write_report
 
 __all__ = ["add_to"]
 

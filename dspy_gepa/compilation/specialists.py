@@ -16,9 +16,10 @@ from dspy_gepa.core.budget import NOTHING, Limits, Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.run.loop import RunOutcome
-from dspy_gepa.specialists.choosing import Choice
+from dspy_gepa.specialists.choosers import chooser_of
+from dspy_gepa.specialists.member_sets import Choice
 from dspy_gepa.specialists.pool import Chooser, MemberPool, Specialized
-from dspy_gepa.specialists.routing import ALL_RUN, Routing, measured
+from dspy_gepa.specialists.routing import Routing, measured
 from dspy_gepa.verdict.further import FurtherRollouts
 
 __all__ = ["Specializing", "config_again", "second_search", "specialists_tally"]
@@ -33,7 +34,7 @@ def specialists_tally(most: int | None, validation: int, chooser: Chooser) -> Ta
     """What is held for so many specialists: their missing scores, and a run of all of them."""
     if most is None:
         return NOTHING
-    count = (most - 1) * validation + (validation if chooser in ALL_RUN else 0)
+    count = (most - 1) * validation + (validation if chooser_of(chooser).runs_all else 0)
     return Tally(rollouts=count, metric_calls=count)
 
 
@@ -135,8 +136,6 @@ class Specializing:
             rollouts=self.further.made - made_before,
             texts={each: dict(pool.members[each]) for each in specialized.routing.members},
         )
-        if not callable(asked.chooser):
-            routing = replace(routing, chooser=asked.chooser)
         logger.info("Specialists: %s", routing)
         return Specialized(specialized.program, routing), searched
 
@@ -177,13 +176,13 @@ class Specializing:
         self, pool: MemberPool, wanted: Sequence[int], finish: RunOutcome, spent: Tally
     ) -> Specialized:
         """What the members bring by the chooser that was asked for."""
-        if pool.chooser not in ALL_RUN:
+        if not chooser_of(pool.chooser).runs_all:
             return pool.specialized(pool.candidates)
         members = [each for each in wanted if not np.isnan(pool.scores[each]).any()]
         if len(members) > 1 and not self.further.was_interrupted:
             return self._run_all(pool, members, finish, spent)
         reason = "there are no other members that could be run"
-        return pool.without_evidence(Routing(evidence=False, members=(), reason=reason))
+        return pool.decided(Routing(evidence=False, members=(), reason=reason))
 
     def _filled(self, pool: MemberPool, member: int, finish: RunOutcome, spent: Tally) -> bool:
         """Whether all of a member's scores are known, after those that were missing were run."""
@@ -204,14 +203,12 @@ class Specializing:
         self, pool: MemberPool, members: Sequence[int], finish: RunOutcome, spent: Tally
     ) -> Specialized:
         """The members together, run on the validation examples to see what that brings."""
-        together = pool.module(members, Choice(tuple(range(len(members))), 1.0))
+        choice = Choice(tuple(range(len(members))), 1.0)
         left = self.limits.left(spent + self.further.tally, seconds=finish.seconds)
-        subject = subject_of(self.runner, together)
+        subject = subject_of(self.runner, pool.module(members, choice))
         rollouts = self.further.of(subject, pool.columns, left).rollouts
         places = [place for place, each in enumerate(pool.columns) if each in rollouts]
         reached = np.array([rollouts[pool.columns[place]].score for place in places])
         routing = measured(reached, pool.scores[pool.best, places], pool.state.scale.span)
-        if not routing.evidence:
-            return pool.without_evidence(routing)
-        shares = dict.fromkeys(members, 1.0)
-        return Specialized(together, replace(routing, members=tuple(members), shares=shares))
+        routing = replace(routing, members=tuple(members), shares=dict.fromkeys(members, 1.0))
+        return pool.decided(routing, members, choice)

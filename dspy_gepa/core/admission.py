@@ -1,24 +1,192 @@
-"""On which validation examples a child is first compared with its parents, and with what scores.
+"""Whether a child joins the pool: the gate on a minibatch, what must keep passing, validation.
 
-Whether the child joins the pool is decided in `core/choices.py`, by these scores. Our choice: a
-score is partly luck, and the scores that a parent has stay what they are. If a parent was lucky on
-a few examples, and every child were compared with its scores there, no child would ever join.
+Our choice in validation: a score is partly luck, and the scores that a parent has stay what they
+are. If a parent was lucky on a few examples, and every child were compared with its scores there,
+no child would ever join.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.frontier import Vector
+from dspy_gepa.core.gate import (
+    Gate,
+    at_least_as_good,
+    examples_to_decide,
+    strict_improvement,
+    total,
+)
+from dspy_gepa.core.merge import has_own_text
+from dspy_gepa.core.proposal import (
+    CheckingMustPass,
+    EvaluatingChild,
+    Evaluation,
+    Merge,
+    Mutation,
+    Phase,
+    Proposal,
+    Settled,
+    Validating,
+    Verdict,
+)
 from dspy_gepa.core.results import place_of
 from dspy_gepa.core.selection import PoolView
-from dspy_gepa.core.state import Settings
+from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.core.streams import stream
 
-__all__ = ["expected_scores", "first_validated"]
+__all__ = [
+    "after_checking_must_pass",
+    "after_evaluating_child",
+    "after_validating",
+    "evaluating_child",
+    "expected_scores",
+    "first_validated",
+]
+
+
+def evaluating_child(
+    state: RunState,
+    child: Candidate,
+    minibatch: tuple[int, ...],
+    parents: Sequence[Candidate],
+    scores: Sequence[float] = (),
+) -> EvaluatingChild:
+    """The next step of the gate, after these scores of the child: as far as it may be decided."""
+    more = len(minibatch) - len(scores)
+    if state.settings.mends and not scores:
+        # What does not run shows on the first example, and goes back before more is paid for.
+        more = min(more, 1)
+    elif state.settings.stops_early:
+        more = max(1, _to_decide(state, child, minibatch, parents, scores))
+    return EvaluatingChild(Evaluation(child, minibatch[: len(scores) + more]), minibatch)
+
+
+def after_evaluating_child(
+    state: RunState, proposal: Proposal, evaluation: Evaluation, minibatch: tuple[int, ...]
+) -> Phase:
+    """What follows the rollouts of a child on a part of its minibatch."""
+    child = evaluation.candidate
+    parents = [state.candidate_of(parent) for parent in proposal.origin.parents]
+    scores = _scores(state, evaluation)
+    if len(scores) < len(minibatch) and not state.settings.stops_early:
+        return evaluating_child(state, child, minibatch, parents, scores)
+    more = _to_decide(state, child, minibatch, parents, scores)
+    if more > 0:
+        return evaluating_child(state, child, minibatch, parents, scores)
+    if more == 0:
+        return _checking_must_pass(state, child) or _validating(state, proposal, child)
+    rows = _parent_scores(state, minibatch, parents)
+    own, best = total(scores), max(total(row[: len(scores)]) for row in rows)
+    better = "not enough better" if own > best else "no better"
+    reason = f"{better} on {len(scores)} examples: {own} against {best}"
+    return Settled(child, Verdict("rejected", reason))
+
+
+def _gate(state: RunState, child: Candidate, parents: Sequence[Candidate]) -> Gate:
+    """What a child has to pass.
+
+    A merge, which has two parents, may combine strengths that lie elsewhere, so it need not beat
+    the better one. Our choice: one with a text of its own has to, because that is longer than both
+    parents' and is paid for with every call.
+    """
+    if len(parents) == 1:
+        return state.settings.gate
+    return strict_improvement if has_own_text(child, parents) else at_least_as_good
+
+
+def _to_decide(
+    state: RunState,
+    child: Candidate,
+    minibatch: tuple[int, ...],
+    parents: Sequence[Candidate],
+    scores: Sequence[float],
+) -> int:
+    """On how many examples more a child must be run to pass; 0 if it passes, -1 if not."""
+    settings, gate = state.settings, _gate(state, child, parents)
+    rows = _parent_scores(state, minibatch, parents)
+    known = [*scores, *(score for row in rows for score in row)]
+    # A score beyond what is said to be the lowest or the highest says that neither is.
+    lowest = settings.lowest_score if min(known) >= settings.lowest_score else -math.inf
+    highest = settings.perfect_score if max(known) <= settings.perfect_score else math.inf
+    return examples_to_decide(gate, scores, rows, lowest=lowest, highest=highest)
+
+
+def _parent_scores(
+    state: RunState, minibatch: tuple[int, ...], parents: Sequence[Candidate]
+) -> list[list[float]]:
+    return [_scores(state, Evaluation(parent, minibatch)) for parent in parents]
+
+
+def _checking_must_pass(state: RunState, child: Candidate) -> CheckingMustPass | None:
+    """How a child is tried on what must keep passing; None if nothing must."""
+    anchors = state.settings.anchors
+    if not anchors:
+        return None
+    return CheckingMustPass(
+        Evaluation(child, anchors), (Evaluation(state.candidate_of(0), anchors),)
+    )
+
+
+def after_checking_must_pass(
+    state: RunState, proposal: Proposal, evaluation: Evaluation, reference: tuple[Evaluation, ...]
+) -> Phase:
+    """What follows its rollouts on what must keep passing."""
+    child, (seed,) = evaluation.candidate, reference
+    rows = zip(evaluation.examples, _scores(state, evaluation), _scores(state, seed), strict=True)
+    lost = [example for example, score, before in rows if score < before]
+    if lost:
+        reason = f"worse than the seed on {len(lost)} of the examples that must keep passing"
+        return Settled(child, Verdict("rejected", reason))
+    return _validating(state, proposal, child)
+
+
+def _validating(state: RunState, proposal: Proposal, child: Candidate) -> Validating:
+    """How a child is validated: first on a few examples, as its parents are, or on all of them."""
+    settings, origin = state.settings, proposal.origin
+    if settings.validation_schedule is None:
+        return Validating(Evaluation(child, settings.validation))
+    assert isinstance(origin, Mutation | Merge)
+    view = state.pool(proposal.ticket, origin.visible_proposals)
+    examples = first_validated(settings, view, origin.parents)
+    parents = [state.candidate_of(parent) for parent in origin.parents]
+    reference = tuple(Evaluation(parent, examples) for parent in parents)
+    return Validating(Evaluation(child, examples), reference)
+
+
+def after_validating(
+    state: RunState,
+    proposal: Proposal,
+    evaluation: Evaluation,
+    reference: tuple[Evaluation, ...],
+) -> Phase:
+    """What follows its rollouts on validation examples."""
+    candidate, settings, origin = evaluation.candidate, state.settings, proposal.origin
+    if reference and settings.validation_schedule is not None:
+        assert isinstance(origin, Mutation | Merge)
+        view = state.pool(proposal.ticket, origin.visible_proposals)
+        rows = dict(zip(origin.parents, (_scores(state, each) for each in reference), strict=True))
+        expected = expected_scores(settings, view, rows, evaluation.examples)
+        scores = _scores(state, evaluation)
+        if settings.validation_schedule.is_worse(np.array(scores), expected, span=view.span):
+            reason = (
+                f"worse on {len(scores)} validation examples: {total(scores)}, and "
+                f"{expected.sum():.3g} expected of its parent"
+            )
+            return Settled(candidate, Verdict("rejected", reason))
+    if not isinstance(origin, Merge | Mutation) and proposal.ticket > 0:
+        reason = f"run on {len(evaluation.examples)} more validation examples"
+        return Settled(candidate, Verdict("measured", reason))
+    return Settled(candidate, Verdict("accepted", "validated"))
+
+
+def _scores(state: RunState, evaluation: Evaluation) -> list[float]:
+    return [rollout.score for rollout in state.rollouts(evaluation)]
 
 
 def first_validated(settings: Settings, view: PoolView, parents: Sequence[int]) -> tuple[int, ...]:

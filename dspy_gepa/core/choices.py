@@ -1,34 +1,28 @@
 """How a proposal goes on: its next phase, chosen from the state alone.
 
+Whether its child joins the pool is decided in admission.py.
+
 Reads the state, changes nothing. What a proposal sees of the pool are proposals that were over
 when it was issued, so that it goes on the same way whenever its answers come.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from dspy_gepa.core.admission import expected_scores, first_validated
+from dspy_gepa.core.admission import (
+    after_checking_must_pass,
+    after_evaluating_child,
+    after_validating,
+    evaluating_child,
+)
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.components import ComponentView
-from dspy_gepa.core.gate import (
-    Gate,
-    at_least_as_good,
-    examples_to_decide,
-    strict_improvement,
-    total,
-)
-from dspy_gepa.core.merge import has_own_text
 from dspy_gepa.core.proposal import (
     CheckingMustPass,
     EvaluatingChild,
     EvaluatingParent,
     Evaluation,
-    Merge,
     Mutation,
     Phase,
     Proposal,
@@ -43,18 +37,10 @@ from dspy_gepa.core.proposal import (
     evaluations_of,
 )
 from dspy_gepa.core.remarking import asked_about
-from dspy_gepa.core.selection import PoolView
 from dspy_gepa.core.state import RunState
 from dspy_gepa.core.work import Evidence, faults_in_words
 
-__all__ = [
-    "candidate_of",
-    "evaluating_child",
-    "evaluating_parent",
-    "has_seed",
-    "next_phase",
-    "validating",
-]
+__all__ = ["evaluating_parent", "has_seed", "next_phase", "rejected_before"]
 
 _NO_TEXT_AT_FAULT = "the reflection found no text at fault"
 _LONGEST_DIAGNOSIS = 300
@@ -73,11 +59,12 @@ def next_phase(state: RunState, proposal: Proposal) -> Phase | None:  # noqa: PL
             case TextsReady():
                 return _after_reflecting(state, proposal, proposal.phase)
             case EvaluatingChild(evaluation, minibatch):
-                return _after_evaluating_child(state, proposal, evaluation, minibatch)
+                broken = _to_be_mended(state, proposal, evaluation)
+                return broken or after_evaluating_child(state, proposal, evaluation, minibatch)
             case CheckingMustPass(evaluation, reference):
-                return _after_checking_must_pass(state, proposal, evaluation, reference)
+                return after_checking_must_pass(state, proposal, evaluation, reference)
             case Validating(evaluation, reference):
-                return _after_validating(state, proposal, evaluation, reference)
+                return after_validating(state, proposal, evaluation, reference)
     return None
 
 
@@ -101,7 +88,7 @@ def _after_evaluating_parent(
         reason = "no component that may be rewritten was called on the minibatch"
         return Settled(parent, Verdict("skipped", reason))
     evidence = tuple(map(Evidence, evaluation.examples, rollouts))
-    pool = _pool(state, proposal.ticket, origin.visible_proposals)
+    pool = state.pool(proposal.ticket, origin.visible_proposals)
     is_apart = state.asks_apart(origin.visible_proposals)
     view = ComponentView(
         pool, origin.parent, parent, origin.rewrites_before, called, evidence, is_apart
@@ -155,7 +142,7 @@ def _after_reflecting(state: RunState, proposal: Proposal, phase: TextsReady) ->
     assert isinstance(proposal.origin, Mutation)
     if duplicate := _duplicate(state, child, proposal.origin.visible_proposals):
         return Settled(child, Verdict("rejected", duplicate))
-    parents = [candidate_of(state, proposal.origin.parent)]
+    parents = [state.candidate_of(proposal.origin.parent)]
     return evaluating_child(state, child, proposal.reflected_examples, parents)
 
 
@@ -195,51 +182,12 @@ def rejected_before(state: RunState, child: Candidate, visible_proposals: int) -
     return ""
 
 
-def evaluating_child(
-    state: RunState,
-    child: Candidate,
-    minibatch: tuple[int, ...],
-    parents: Sequence[Candidate],
-    scores: Sequence[float] = (),
-) -> EvaluatingChild:
-    """The next step of the gate, after these scores of the child: as far as it may be decided."""
-    more = len(minibatch) - len(scores)
-    if state.settings.mends and not scores:
-        # What does not run shows on the first example, and goes back before more is paid for.
-        more = min(more, 1)
-    elif state.settings.stops_early:
-        more = max(1, _to_decide(state, child, minibatch, parents, scores))
-    return EvaluatingChild(Evaluation(child, minibatch[: len(scores) + more]), minibatch)
-
-
-def _after_evaluating_child(
-    state: RunState, proposal: Proposal, evaluation: Evaluation, minibatch: tuple[int, ...]
-) -> Phase:
-    child = evaluation.candidate
-    parents = [candidate_of(state, parent) for parent in proposal.origin.parents]
-    scores = _scores(state, evaluation)
-    if broken := _to_be_mended(state, proposal, evaluation):
-        return broken
-    if len(scores) < len(minibatch) and not state.settings.stops_early:
-        return evaluating_child(state, child, minibatch, parents, scores)
-    more = _to_decide(state, child, minibatch, parents, scores)
-    if more > 0:
-        return evaluating_child(state, child, minibatch, parents, scores)
-    if more == 0:
-        return _checking_must_pass(state, child) or validating(state, proposal, child)
-    rows = _parent_scores(state, minibatch, parents)
-    own, best = total(scores), max(total(row[: len(scores)]) for row in rows)
-    better = "not enough better" if own > best else "no better"
-    reason = f"{better} on {len(scores)} examples: {own} against {best}"
-    return Settled(child, Verdict("rejected", reason))
-
-
 def _to_be_mended(state: RunState, proposal: Proposal, evaluation: Evaluation) -> Reflecting | None:
     """The reflection on a text that does not run, where it may go back; else None."""
     origin = proposal.origin
     if not isinstance(origin, Mutation) or proposal.mended >= origin.mends:
         return None
-    child, parent = evaluation.candidate, candidate_of(state, origin.parent)
+    child, parent = evaluation.candidate, state.candidate_of(origin.parent)
     for example, rollout in zip(evaluation.examples, state.rollouts(evaluation), strict=True):
         if rollout.failure:
             able = state.settings.mended or tuple(child)
@@ -248,122 +196,6 @@ def _to_be_mended(state: RunState, proposal: Proposal, evaluation: Evaluation) -
     return None
 
 
-def _gate(state: RunState, child: Candidate, parents: Sequence[Candidate]) -> Gate:
-    """What a child has to pass.
-
-    A merge, which has two parents, may combine strengths that lie elsewhere, so it need not beat
-    the better one. Our choice: one with a text of its own has to, because that is longer than both
-    parents' and is paid for with every call.
-    """
-    if len(parents) == 1:
-        return state.settings.gate
-    return strict_improvement if has_own_text(child, parents) else at_least_as_good
-
-
-def _to_decide(
-    state: RunState,
-    child: Candidate,
-    minibatch: tuple[int, ...],
-    parents: Sequence[Candidate],
-    scores: Sequence[float],
-) -> int:
-    """On how many examples more a child must be run to pass; 0 if it passes, -1 if not."""
-    settings, gate = state.settings, _gate(state, child, parents)
-    rows = _parent_scores(state, minibatch, parents)
-    known = [*scores, *(score for row in rows for score in row)]
-    # A score beyond what is said to be the lowest or the highest says that neither is.
-    lowest = settings.lowest_score if min(known) >= settings.lowest_score else -math.inf
-    highest = settings.perfect_score if max(known) <= settings.perfect_score else math.inf
-    return examples_to_decide(gate, scores, rows, lowest=lowest, highest=highest)
-
-
-def _parent_scores(
-    state: RunState, minibatch: tuple[int, ...], parents: Sequence[Candidate]
-) -> list[list[float]]:
-    return [_scores(state, Evaluation(parent, minibatch)) for parent in parents]
-
-
-def _checking_must_pass(state: RunState, child: Candidate) -> CheckingMustPass | None:
-    """How a child is tried on what must keep passing; None if nothing must."""
-    anchors = state.settings.anchors
-    if not anchors:
-        return None
-    return CheckingMustPass(
-        Evaluation(child, anchors), (Evaluation(candidate_of(state, 0), anchors),)
-    )
-
-
-def _after_checking_must_pass(
-    state: RunState, proposal: Proposal, evaluation: Evaluation, reference: tuple[Evaluation, ...]
-) -> Phase:
-    child, (seed,) = evaluation.candidate, reference
-    rows = zip(evaluation.examples, _scores(state, evaluation), _scores(state, seed), strict=True)
-    lost = [example for example, score, before in rows if score < before]
-    if lost:
-        reason = f"worse than the seed on {len(lost)} of the examples that must keep passing"
-        return Settled(child, Verdict("rejected", reason))
-    return validating(state, proposal, child)
-
-
-def validating(state: RunState, proposal: Proposal, child: Candidate) -> Validating:
-    """How a child is validated: first on a few examples, as its parents are, or on all of them."""
-    settings, origin = state.settings, proposal.origin
-    if settings.validation_schedule is None:
-        return Validating(Evaluation(child, settings.validation))
-    assert isinstance(origin, Mutation | Merge)
-    view = _pool(state, proposal.ticket, origin.visible_proposals)
-    examples = first_validated(settings, view, origin.parents)
-    parents = [candidate_of(state, parent) for parent in origin.parents]
-    reference = tuple(Evaluation(parent, examples) for parent in parents)
-    return Validating(Evaluation(child, examples), reference)
-
-
-def _after_validating(
-    state: RunState,
-    proposal: Proposal,
-    evaluation: Evaluation,
-    reference: tuple[Evaluation, ...],
-) -> Phase:
-    candidate, settings, origin = evaluation.candidate, state.settings, proposal.origin
-    if reference and settings.validation_schedule is not None:
-        assert isinstance(origin, Mutation | Merge)
-        view = _pool(state, proposal.ticket, origin.visible_proposals)
-        rows = dict(zip(origin.parents, (_scores(state, each) for each in reference), strict=True))
-        expected = expected_scores(settings, view, rows, evaluation.examples)
-        scores = _scores(state, evaluation)
-        if settings.validation_schedule.is_worse(np.array(scores), expected, span=view.span):
-            reason = (
-                f"worse on {len(scores)} validation examples: {total(scores)}, and "
-                f"{expected.sum():.3g} expected of its parent"
-            )
-            return Settled(candidate, Verdict("rejected", reason))
-    if not isinstance(origin, Merge | Mutation) and proposal.ticket > 0:
-        reason = f"run on {len(evaluation.examples)} more validation examples"
-        return Settled(candidate, Verdict("measured", reason))
-    return Settled(candidate, Verdict("accepted", "validated"))
-
-
-def _scores(state: RunState, evaluation: Evaluation) -> list[float]:
-    return [rollout.score for rollout in state.rollouts(evaluation)]
-
-
-def _pool(state: RunState, ticket: int, visible_proposals: int) -> PoolView:
-    """The pool that a proposal may know of; at first, the seed without scores."""
-    if visible_proposals:
-        return state.pool(ticket, visible_proposals)
-    validation, train = len(state.settings.validation), len(state.settings.train)
-    unknown = np.full((1, validation), np.nan)
-    seed, training = (candidate_of(state, 0),), np.full((1, train), np.nan)
-    return PoolView(seed, unknown, unknown, ticket, 0, training, ((),))
-
-
 def has_seed(state: RunState) -> bool:
     """Whether there are texts to start from, and not only the words that ask for them."""
     return any(proposal.evaluations for proposal in state.live[:1])
-
-
-def candidate_of(state: RunState, member: int) -> Candidate:
-    """A member's texts; those of the seed before it is a member too."""
-    if state.members:
-        return state.members[member].candidate
-    return state.live[0].evaluations[0].candidate

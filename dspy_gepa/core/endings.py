@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from dspy_gepa.core.budget import Tally
-from dspy_gepa.core.choices import candidate_of
 from dspy_gepa.core.proposal import Merge, Mutation
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import ProposalRecord, RunState
@@ -107,7 +106,7 @@ def _recent_causes(state: RunState) -> set[str]:
 
 def _is_mended(state: RunState) -> bool:
     """Whether another text than the seed's did well on an example on which that had failed."""
-    seed, failed = candidate_of(state, 0).digest, set()
+    seed, failed = state.candidate_of(0).digest, set()
     for key, rollout in state.known.items():
         if key.candidate == seed and rollout.is_broken:
             failed.add(key.example)
@@ -144,7 +143,7 @@ def _suspicions(state: RunState) -> list[Suspicion]:
         return []  # Before what follows, which goes through all rollouts.
     # Until the first rollout is answered nothing else is asked for, so it is always the same.
     key, rollout = next(iter(state.known.items()))
-    first = None if rollout.failure else CandidateRecord(candidate_of(state, 0), (key.example,), 1)
+    first = None if rollout.failure else CandidateRecord(state.candidate_of(0), (key.example,), 1)
     return [replace(each, witness=each.witness or first) for each in suspicions]
 
 

@@ -9,7 +9,7 @@ is one linear system. Our choice. Siblings that were run on every example rank a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -49,9 +49,7 @@ class Estimates:
     """One for every member."""
     covariance: Scores
     """Shape (members, members)."""
-    noise: float = 0.0
-    """The variance of a score that member and example leave unexplained."""
-    ease: Vector = field(default_factory=lambda: np.empty(0))
+    ease: Vector
     """For every example by how much a score on it is above a member's mean, luck apart."""
 
     @property
@@ -97,9 +95,7 @@ def estimated(scores: Scores, parents: Sequence[Sequence[int]], *, span: float =
     covariance = np.linalg.inv(precision + _lineage(made, parents, spread, variance))
     means = center + covariance @ pull
     rest = np.where(is_known, scores - means[:, None], 0.0) * weights
-    return Estimates(
-        means, covariance, noise, rest.sum(axis=0) / (1 / easier + weights.sum(axis=0))
-    )
+    return Estimates(means, covariance, rest.sum(axis=0) / (1 / easier + weights.sum(axis=0)))
 
 
 def _unexplained(centered: Scores, is_known: Flags, spread: float) -> float:

@@ -8,15 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dspy_gepa.core.admission import first_validated
+from dspy_gepa.core.admission import evaluating_child, first_validated
 from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.choices import (
-    candidate_of,
-    evaluating_child,
-    evaluating_parent,
-    rejected_before,
-)
+from dspy_gepa.core.choices import evaluating_parent, rejected_before
 from dspy_gepa.core.forecast import worst_case
 from dspy_gepa.core.frontier import survivors, tops
 from dspy_gepa.core.merge import Lineage, merge_examples, plan_merge
@@ -165,7 +160,7 @@ def _mutation(state: RunState, used: Tally) -> Begun:
         parent = _parent(state, pool)
         if settings.validation_schedule is not None:
             reference = first_validated(settings, pool, (parent,))
-    candidate = candidate_of(state, parent)
+    candidate = state.candidate_of(parent)
     earlier = [origin for origin in state.origins() if isinstance(origin, Mutation)]
     same_parent = [origin for origin in earlier if origin.parent == parent]
     rewrites_before = state.members[parent].rewrites_before if state.members else 0
@@ -248,7 +243,7 @@ def _lost(state: RunState, rejected: ProposalRecord, parent: int) -> float:
     settings, differences = state.settings, []
     if settings.validation_schedule is None:
         return 0.0
-    place, pair = place_of(settings.validation), (rejected.candidate, candidate_of(state, parent))
+    place, pair = place_of(settings.validation), (rejected.candidate, state.candidate_of(parent))
     for example in rejected.evaluated:
         if example not in place:
             continue
@@ -273,7 +268,7 @@ def _hold(
         state.settings,
         drawn_examples,
         parent_paid=_paid(state, parent),
-        seed_paid=_paid(state, candidate_of(state, 0)),
+        seed_paid=_paid(state, state.candidate_of(0)),
         mends=mends,
         reference=reference,
     )
@@ -333,7 +328,7 @@ def _merge(state: RunState) -> Begun | None:
     rollouts = len(settings.validation)
     if settings.validation_schedule is not None:
         rollouts = len(examples) + 3 * settings.validation_schedule.first
-    is_paid = _paid(state, candidate_of(state, 0))
+    is_paid = _paid(state, state.candidate_of(0))
     rollouts += sum(1 + (not is_paid(example)) for example in settings.anchors)
     hold = Tally(rollouts=rollouts, metric_calls=rollouts, proposals=1)
     parents = [state.members[parent].candidate for parent in plan.parents]

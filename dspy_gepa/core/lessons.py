@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 
 from dspy_gepa.core.candidate import Candidate
-from dspy_gepa.core.choices import candidate_of
 from dspy_gepa.core.proposal import Evaluation, Mutation, Proposal
 from dspy_gepa.core.results import place_of
 from dspy_gepa.core.rollout import RolloutKey
@@ -99,7 +98,7 @@ def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, ProposalReco
     If the settings say so, all that wrote something new, accepted ones too (`tells_attempts`).
     """
     attempts: list[tuple[int, ProposalRecord]] = []
-    parent = candidate_of(state, origin.parent)
+    parent = state.candidate_of(origin.parent)
     tells_all = state.settings.tells_attempts
     kinds = ("rejected", "accepted") if tells_all else ("rejected",)
     for ticket in reversed(range(origin.visible_proposals)):
@@ -129,7 +128,7 @@ def _attempted(
     state: RunState, ticket: int, record: ProposalRecord, visible_proposals: int
 ) -> Lesson:
     assert isinstance(record.origin, Mutation)
-    parent = candidate_of(state, record.origin.parent)
+    parent = state.candidate_of(record.origin.parent)
     gains = list(_gains(state, record, parent, visible_proposals))
     is_kept = record.verdict.kind == "accepted"
     lesson = _lesson(ticket, record, parent, gains, is_kept=is_kept)

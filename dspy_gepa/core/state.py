@@ -299,8 +299,21 @@ class RunState:
         keys = Evaluation(candidate, self.settings.validation).keys
         return tuple(self.known.get(key) for key in keys)
 
+    def candidate_of(self, member: int) -> Candidate:
+        """A member's texts; those of the seed before it is a member too."""
+        if self.members:
+            return self.members[member].candidate
+        return self.live[0].evaluations[0].candidate
+
     def pool(self, ticket: int, visible_proposals: int | None = None) -> PoolView:
-        """The pool for a proposal, as it was when the first `visible_proposals` were over."""
+        """The pool for a proposal, as it was when the first `visible_proposals` were over.
+
+        At first it is the seed without scores.
+        """
+        if visible_proposals == 0:
+            unknown = np.full((1, len(self.settings.validation)), np.nan)
+            training = np.full((1, len(self.settings.train)), np.nan)
+            return PoolView((self.candidate_of(0),), unknown, unknown, ticket, 0, training, ((),))
         over = len(self.history) if visible_proposals is None else visible_proposals
         members = [member for member in self.members if member.ticket < over]
         results, spent = [member.results for member in members], self.spent.metric_calls
@@ -353,15 +366,6 @@ class RunState:
         """
         choice = self.settings.caution or self.settings.ranking
         return int(np.argmax(choice(self.pool(len(self.history)))))
-
-    @property
-    def leader(self) -> int:
-        """The id of the member that ranks highest, the oldest of those tied.
-
-        Raises:
-            ValueError: there is no member yet.
-        """
-        return int(np.argmax(self.settings.ranking(self.pool(len(self.history)))))
 
     def origins(self) -> Iterator[Origin]:
         """How each proposal began, the newest first."""

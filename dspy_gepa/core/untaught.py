@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dspy_gepa.core.choices import candidate_of
 from dspy_gepa.core.endings import Breakdown
 from dspy_gepa.core.proposal import Mutation
 from dspy_gepa.core.results import place_of
@@ -26,7 +25,7 @@ def untaught(state: RunState) -> Breakdown | None:
     for record in reversed(state.history):
         if not isinstance(record.origin, Mutation):
             continue
-        parent = candidate_of(state, record.origin.parent).digest
+        parent = state.candidate_of(record.origin.parent).digest
         for example in record.origin.drawn_examples:
             rollout = state.known.get(RolloutKey(parent, example))
             if rollout is None:

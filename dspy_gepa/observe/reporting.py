@@ -1,4 +1,4 @@
-"""Writes `report.html` into the run directory when a run is over, however that came about."""
+"""Has `report.html` written into the run directory when a run is over, however that came about."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from dspy_gepa.observe.observer import attempted
-from dspy_gepa.store.files import write_whole
 from dspy_gepa.story.story import Story
-from dspy_gepa.views.page.page import page_of
+from dspy_gepa.views.report import REPORT, write_report
 
-__all__ = ["REPORT", "reported", "write_report"]
-
-REPORT = "report.html"
+__all__ = ["reported"]
 
 KeptT = TypeVar("KeptT")
 
@@ -45,14 +42,3 @@ def _write_of_begun(story: Callable[[], Story], folder: Path) -> None:
     found = story()
     if found.proposals:
         write_report(found, folder / REPORT)
-
-
-def write_report(story: Story, path: Path) -> Path:
-    """Write the page of a run, whole or not at all.
-
-    Raises:
-        JournalError: there is no room or no right to.
-        MissingExtra: jinja2 is not installed.
-    """
-    write_whole(path, page_of(story).encode(), "name another file")
-    return path

@@ -1,7 +1,7 @@
 """`Specialists`: a DSPy module that asks, for each input, the member that does best on its like.
 
-It imports nothing of this package, so that a whole program that was saved with it is loaded where
-this package is not installed.
+It imports choosers.py and no more of this package, so that a whole program that was saved with both
+is loaded where this package is not installed.
 """
 
 from __future__ import annotations
@@ -12,36 +12,25 @@ import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import dspy
 from dspy.utils.exceptions import AdapterParseError
 
-__all__ = ["CHOOSERS", "Likeness", "Specialists", "inputs_as_text"]
+from dspy_gepa.specialists.choosers import (
+    CHOOSERS,
+    Chooser,
+    ChooserError,
+    chooser_of,
+    inputs_as_text,
+)
 
-CHOOSERS = ("nearest", "lm", "vote", "judge")
+__all__ = ["Likeness", "Specialists"]
+
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+")
-
-
-class ChooserError(ValueError):
-    """A chooser named no member."""
-
-
-class _WhichMember(dspy.Signature):  # type: ignore[misc]  # DSPy is untyped here
-    """Name the member that does best on inputs like these, by its number."""
-
-    inputs: str = dspy.InputField()
-    member: str = dspy.OutputField(desc="the number of a member, for instance 0")
-
-
-class _WhichAnswer(dspy.Signature):  # type: ignore[misc]
-    """Several programs answered the same inputs. Name the best answer, by its number."""
-
-    inputs: str = dspy.InputField()
-    answers: str = dspy.InputField()
-    best: str = dspy.OutputField(desc="the number of an answer, for instance 0")
 
 
 class Specialists(dspy.Module):  # type: ignore[misc]
@@ -74,17 +63,13 @@ class Specialists(dspy.Module):  # type: ignore[misc]
         chooser: str | Callable[[Mapping[str, Any]], int] = "nearest",
     ) -> None:
         super().__init__()
-        if not callable(chooser) and chooser not in CHOOSERS:
-            raise ValueError(
-                f"chooser={chooser!r} was given; allowed: {', '.join(map(repr, CHOOSERS))}, or a "
-                "function from inputs to a member's number."
-            )
+        entry = chooser_of(chooser)
         self.chooser = chooser
         self.members = list(members) or [student.deepcopy()]
-        self.router = dspy.Predict(_WhichMember)
-        if chooser == "judge":
-            self.judge = dspy.Predict(_WhichAnswer)
-        # As demonstrations, because those DSPy saves and loads.
+        # Whoever chooses, it holds the table: as demonstrations, because DSPy saves and loads them.
+        self.router = dspy.Predict(CHOOSERS["lm"].signature)
+        if entry.predictor and not hasattr(self, entry.predictor):
+            setattr(self, entry.predictor, dspy.Predict(entry.signature))
         self.router.demos = [
             dspy.Example(
                 inputs=words,
@@ -98,51 +83,35 @@ class Specialists(dspy.Module):  # type: ignore[misc]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The answer of the member that is chosen for these inputs."""
-        if self.chooser in ("vote", "judge"):
-            answers = [member(*args, **kwargs) for member in self.members]
-            if self.chooser == "vote":
-                return answers[_majority(answers)]
-            words = inputs_as_text(args, kwargs)
-            try:
-                best = self.judge(inputs=words, answers=_listed(answers)).best
-            except AdapterParseError as error:
-                best = self._best_for_want_of(error)
-            return answers[self._named(best)]
-        if self.chooser == "lm":
-            try:
-                member = self.router(inputs=inputs_as_text(args, kwargs)).member
-            except AdapterParseError as error:
-                member = self._best_for_want_of(error)
-            return self.members[self._named(member)](*args, **kwargs)
-        return self.members[self.chosen(*args, **kwargs)](*args, **kwargs)
+        entry, number = chooser_of(self.chooser), 0
+        answers = [member(*args, **kwargs) for member in self.members] if entry.runs_all else []
+        if entry.choose:
+            number = self._named(entry.choose(self, answers, *args, **kwargs))
+        else:
+            question = entry.question(answers, *args, **kwargs)
+            with self._best_if_unnamed():
+                reply = getattr(self, entry.predictor)(**question)
+                number = self._named(reply[entry.output])
+        return answers[number] if answers else self.members[number](*args, **kwargs)
 
     async def aforward(self, *args: Any, **kwargs: Any) -> Any:
         """The same, awaited."""
-        if self.chooser in ("vote", "judge"):
-            answers = [await member.acall(*args, **kwargs) for member in self.members]
-            if self.chooser == "vote":
-                return answers[_majority(answers)]
-            words = inputs_as_text(args, kwargs)
-            try:
-                best = (await self.judge.acall(inputs=words, answers=_listed(answers))).best
-            except AdapterParseError as error:
-                best = self._best_for_want_of(error)
-            return answers[self._named(best)]
-        if self.chooser == "lm":
-            try:
-                member = (await self.router.acall(inputs=inputs_as_text(args, kwargs))).member
-            except AdapterParseError as error:
-                member = self._best_for_want_of(error)
-            return await self.members[self._named(member)].acall(*args, **kwargs)
-        return await self.members[self.chosen(*args, **kwargs)].acall(*args, **kwargs)
+        entry, number = chooser_of(self.chooser), 0
+        answers = [await each.acall(*args, **kwargs) for each in self.members if entry.runs_all]
+        if entry.choose:
+            number = self._named(entry.choose(self, answers, *args, **kwargs))
+        else:
+            question = entry.question(answers, *args, **kwargs)
+            with self._best_if_unnamed():
+                reply = await getattr(self, entry.predictor).acall(**question)
+                number = self._named(reply[entry.output])
+        return answers[number] if answers else await self.members[number].acall(*args, **kwargs)
 
     def chosen(self, *args: Any, **kwargs: Any) -> int:
         """The number of the member that is asked about these inputs, by scores or a function."""
-        if callable(self.chooser):
-            inputs: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
-            return self._named(self.chooser(inputs))
-        expected = self.expected(*args, **kwargs)
-        return max(range(len(expected)), key=lambda place: expected[place])
+        entry = chooser_of(self.chooser if callable(self.chooser) else "nearest")
+        assert entry.choose is not None
+        return self._named(entry.choose(self, [], *args, **kwargs))
 
     def expected(self, *args: Any, **kwargs: Any) -> list[float]:
         """What each member is expected to score on these inputs."""
@@ -157,31 +126,14 @@ class Specialists(dspy.Module):  # type: ignore[misc]
             for place in range(len(self.members))
         ]
 
-    def _best_for_want_of(self, error: AdapterParseError) -> int:
-        """The member that is best over all, the first, where a model's reply could not be read.
-
-        That is said once for each program. Errors of a server are others, and reach the caller.
-        """
-        if not self._has_warned:
-            self._has_warned = True
-            warnings.warn(
-                f"A reply of the model that chooses (chooser={self.chooser!r}) could not be read, "
-                "and the member that is best over all answers such inputs. This is said once. The "
-                f"reply: {error.lm_response!r:.200}",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-        return 0
-
     def _named(self, answer: Any) -> int:
         """The member that a chooser named.
 
         Raises:
             ChooserError: it named none.
         """
-        number = answer
-        if isinstance(answer, str) and (match := _NUMBER.search(answer)):
-            number = int(match[0])
+        match = _NUMBER.search(answer) if isinstance(answer, str) else None
+        number = int(match[0]) if match else answer
         is_whole = isinstance(number, int) and not isinstance(number, bool)
         if is_whole and 0 <= number < len(self.members):
             return int(number)
@@ -190,6 +142,25 @@ class Specialists(dspy.Module):  # type: ignore[misc]
             f"The chooser {name} returned {answer!r:.200}, which is no member: they are numbered "
             f"from 0 to {len(self.members) - 1}."
         )
+
+    @contextmanager
+    def _best_if_unnamed(self) -> Iterator[None]:
+        """Goes on with the member that is best over all if a model's reply names none.
+
+        That is said once for each program. Errors of a server are others, and reach the caller.
+        """
+        try:
+            yield
+        except (AdapterParseError, ChooserError) as error:
+            if not self._has_warned:
+                self._has_warned = True
+                warnings.warn(
+                    f"A reply of the model that chooses (chooser={self.chooser!r}) names no member "
+                    "or could not be read, and the member that is best over all answers such "
+                    f"inputs. This is said once. {getattr(error, 'lm_response', error)!s:.200}",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
 
     def load_state(self, state: Mapping[str, Any], **settings: Any) -> Any:
         """Take texts and routing table from a saved state, with as many members as it has."""
@@ -212,9 +183,9 @@ class Specialists(dspy.Module):  # type: ignore[misc]
     ) -> None:
         """Save as DSPy does; a whole program can be loaded where this package is not installed."""
         modules = list(modules_to_serialize or ())
-        own = sys.modules.get(type(self).__module__)
-        if save_program and own is not None and own not in modules:
-            modules.append(own)
+        if save_program:
+            own = (sys.modules.get(each.__module__) for each in (type(self), Chooser))
+            modules += [each for each in own if each is not None and each not in modules]
         super().save(path, save_program=save_program, modules_to_serialize=modules or None)
 
 
@@ -251,23 +222,6 @@ class Likeness:
         return {word: weight / length for word, weight in weights.items()}
 
 
-def inputs_as_text(args: Sequence[Any], inputs: Mapping[str, Any]) -> str:
-    """Inputs in words; of images, audio and files only what they are."""
-    named = [f"{name}: {_text(value)}" for name, value in sorted(inputs.items())]
-    return "\n".join([*map(_text, args), *named])
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return " ".join(f"{name}: {_text(each)}" for name, each in value.items())
-    if isinstance(value, (list, tuple)):
-        return " ".join(map(_text, value))
-    if isinstance(getattr(value, "messages", None), list):
-        return _text(value.messages)
-    is_of_dspy = any(each.__module__.startswith("dspy.") for each in type(value).__mro__)
-    return f"<{type(value).__name__}>" if is_of_dspy else str(value)
-
-
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
@@ -280,20 +234,3 @@ def _estimate(scores: Sequence[float | None], weights: Sequence[float], shrinkag
     mean = sum(score for score, _ in known) / len(known)
     moved = sum(weight * (score - mean) for score, weight in known)
     return mean + moved / (sum(weight for _, weight in known) + shrinkage)
-
-
-def _fields(answer: Any) -> str:
-    fields = dict(answer.items()) if hasattr(answer, "items") else {"answer": answer}
-    shown = {name: value for name, value in fields.items() if name != "reasoning"} or fields
-    return "; ".join(f"{name}: {' '.join(_text(value).split())}" for name, value in shown.items())
-
-
-def _majority(answers: Sequence[Any]) -> int:
-    """The first answer of those that most members give, of equals the better member's."""
-    votes = [_fields(answer).lower() for answer in answers]
-    counts = Counter(votes)
-    return max(range(len(votes)), key=lambda place: (counts[votes[place]], -place))
-
-
-def _listed(answers: Sequence[Any]) -> str:
-    return "\n".join(f"{place}: {_fields(answer)}" for place, answer in enumerate(answers))

@@ -15,9 +15,10 @@ from dspy_gepa.core.state import RunState
 from dspy_gepa.errors import SettingsError
 from dspy_gepa.program.examples import Shelf
 from dspy_gepa.program.program import build
-from dspy_gepa.specialists.choosing import Choice, Table, grown
-from dspy_gepa.specialists.module import CHOOSERS, Likeness, Specialists, inputs_as_text
-from dspy_gepa.specialists.routing import ALL_RUN, Routing, measured, routed
+from dspy_gepa.specialists.choosers import ChooserError, chooser_of, inputs_as_text
+from dspy_gepa.specialists.member_sets import Choice, Table, grown
+from dspy_gepa.specialists.module import Likeness, Specialists
+from dspy_gepa.specialists.routing import Routing, measured, routed
 
 __all__ = ["Chooser", "MemberPool", "Specialized", "check_chooser", "specialists_later"]
 
@@ -33,11 +34,10 @@ def check_chooser(chooser: Any) -> None:
     Raises:
         SettingsError: it is none.
     """
-    if not callable(chooser) and chooser not in CHOOSERS:
-        raise SettingsError(
-            f"chooser={chooser!r:.200} was given; allowed: {', '.join(map(repr, CHOOSERS))}, or a "
-            "function from the inputs to a specialist's number."
-        )
+    try:
+        chooser_of(chooser)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 class Specialized(NamedTuple):
@@ -169,23 +169,25 @@ class MemberPool:
         """Specialists of these candidates, or the single best where they bring nothing."""
         if len(candidates) < 2:
             reason = "no other member was run on enough of the same validation examples"
-            routing = Routing(evidence=False, members=(self.best,), reason=reason)
-            return Specialized(self.program(self.best), routing)
+            return self.decided(Routing(evidence=False, members=(), reason=reason))
         table = self.scores[candidates]
         if callable(self.chooser):
-            routing, choice = self._by_function(table, candidates, self.chooser)
+            routing, choice = self._by_function(table, candidates)
         else:
             routing, choice = routed(
                 table, self.likeness, tuple(candidates), self.most, self.state.scale.span
             )
-        if not routing.evidence:
-            return self.without_evidence(routing)
-        return Specialized(
-            self.module([candidates[each] for each in choice.members], choice), routing
-        )
+        return self.decided(routing, [candidates[each] for each in choice.members], choice)
 
-    def without_evidence(self, routing: Routing) -> Specialized:
-        """The single best."""
+    def decided(
+        self, routing: Routing, members: Sequence[int] = (), choice: Choice | None = None
+    ) -> Specialized:
+        """These members by the chooser where that brings something, else the single best."""
+        routing = replace(
+            routing, chooser=self.chooser if isinstance(self.chooser, str) else "function"
+        )
+        if routing.evidence and choice is not None:
+            return Specialized(self.module(members, choice), routing)
         alone = replace(routing, members=(self.best,), shares={self.best: 1.0})
         return Specialized(self.program(self.best), alone)
 
@@ -204,53 +206,27 @@ class MemberPool:
             chooser=self.chooser,
         )
 
-    def _by_function(
-        self, table: Table, candidates: Sequence[int], chooser: Callable[..., int]
-    ) -> tuple[Routing, Choice]:
+    def _by_function(self, table: Table, candidates: Sequence[int]) -> tuple[Routing, Choice]:
         """What a function brings, which has seen no scores, where all that it may name were run.
 
         Raises:
             SettingsError: it names no member.
         """
         members = tuple(range(len(candidates)))[: self.most]
-        places = []
-        for each in self.columns:
-            place = chooser(dict(self.examples[each].inputs()))
-            is_whole = isinstance(place, int) and not isinstance(place, bool)
-            if not is_whole or not 0 <= place < len(members):
-                name = getattr(chooser, "__qualname__", None) or repr(chooser)
-                raise SettingsError(
-                    f"The chooser {name} returned {place!r:.200}, which is no specialist: they "
-                    f"are numbered from 0 to {len(members) - 1}."
-                )
-            places.append(place)
+        choice = Choice(members, 1.0)
+        program = self.module(candidates[: self.most], choice)
+        try:
+            places = [program.chosen(**self.examples[each].inputs()) for each in self.columns]
+        except ChooserError as error:
+            raise SettingsError(str(error)) from None
         known = ~np.isnan(table[list(members)]).any(0)
         reached = table[places, np.arange(table.shape[1])]
         routing = replace(
             measured(reached[known], table[0][known], self.state.scale.span),
             members=tuple(candidates[each] for each in members),
             shares={candidates[each]: places.count(each) / len(places) for each in members},
-            chooser="function",
         )
-        return routing, Choice(members, 1.0)
-
-
-def specialists_of(pool: MemberPool) -> Specialized:
-    """Specialists from what a run knows, without another rollout.
-
-    Raises:
-        SettingsError: the chooser is none, it has to be run to be measured, a function names no
-            member, or `most` is no whole number from 2 on.
-    """
-    check_chooser(pool.chooser)
-    if pool.chooser in ALL_RUN:
-        raise SettingsError(
-            f"chooser={pool.chooser!r} has to be run to see what it brings: ask for it beforehand, "
-            f"GEPA(..., specialists={pool.most}, chooser={pool.chooser!r})."
-        )
-    if isinstance(pool.most, bool) or not isinstance(pool.most, int) or pool.most < 2:
-        raise SettingsError(f"most={pool.most!r} was given; a whole number from 2 on is needed.")
-    return pool.specialized(pool.candidates)
+        return routing, choice
 
 
 def specialists_later(
@@ -262,9 +238,21 @@ def specialists_later(
     most: int,
     chooser: Chooser,
 ) -> Specialized:
-    """Specialists of a run that is over: see `specialists_of`."""
-    return specialists_of(
-        MemberPool(
-            state=state, student=student, examples=examples, best=best, most=most, chooser=chooser
+    """Specialists of a run that is over, from what it knows, without another rollout.
+
+    Raises:
+        SettingsError: the chooser is none, it has to be run to be measured, a function names no
+            member, or `most` is no whole number from 2 on.
+    """
+    check_chooser(chooser)
+    if chooser_of(chooser).runs_all:
+        raise SettingsError(
+            f"chooser={chooser!r} has to be run to see what it brings: ask for it beforehand, "
+            f"GEPA(..., specialists={most}, chooser={chooser!r})."
         )
+    if isinstance(most, bool) or not isinstance(most, int) or most < 2:
+        raise SettingsError(f"most={most!r} was given; a whole number from 2 on is needed.")
+    pool = MemberPool(
+        state=state, student=student, examples=examples, best=best, most=most, chooser=chooser
     )
+    return pool.specialized(pool.candidates)

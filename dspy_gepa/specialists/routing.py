@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dspy_gepa.specialists.choosing import (
+from dspy_gepa.specialists.choosers import CHOOSERS, FUNCTION, Chooser
+from dspy_gepa.specialists.member_sets import (
     Choice,
     Gain,
     Table,
@@ -19,20 +20,9 @@ from dspy_gepa.specialists.choosing import (
 )
 from dspy_gepa.verdict.interval import difference_interval
 
-__all__ = ["ALL_RUN", "Routed", "Routing", "measured", "routed"]
+__all__ = ["Routed", "Routing", "measured", "routed"]
 
 _ROUNDING = 1e-9
-ALL_RUN = ("vote", "judge")
-"""The choosers for which all members answer."""
-_MEASURED = {
-    "nearest": "which member an example goes to was chosen by the scores on the others",
-    "lm": "which member an example goes to was chosen by the scores on the others, and not by a "
-    "model as in the program",
-    "vote": "all members answered, and the most frequent answer counted",
-    "judge": "all members answered, and the answer that the judge chose counted",
-    "function": "which member an example goes to was chosen by the function",
-}
-"""How a gain was measured, by what chooses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +66,7 @@ class Routing:
             return f"the single best program: {self.reason}."
         span = "" if self.low is None else f" (estimate: {self.low:+.3g} to {self.high:+.3g})"
         what = f"{self.gain:+.3g}{span} against the best member alone, on {self.n} validation "
-        what += f"examples; {_MEASURED[self.chooser]}."
+        what += f"examples; {self._entry.measured}."
         if not self.evidence:
             return f"the single best program: specialists show no gain that is sure, {what}"
         return (
@@ -85,8 +75,12 @@ class Routing:
         )
 
     @property
+    def _entry(self) -> Chooser:
+        return CHOOSERS.get(self.chooser, FUNCTION)
+
+    @property
     def _who_answers(self) -> str:
-        if self.chooser in ALL_RUN:
+        if self._entry.runs_all:
             return f"Each input goes to all of them: members {', '.join(map(str, self.members))}."
         shares = [f"{share:.0%} to member {each}" for each, share in self.shares.items()]
         return f"Where the examples go: {', '.join(shares)}."

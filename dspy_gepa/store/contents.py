@@ -13,7 +13,7 @@ from dspy_gepa.core.work import RequestKey
 from dspy_gepa.errors import JournalCorrupt, JournalError, JournalMismatch
 from dspy_gepa.store.blobs import MARK, Blobs
 from dspy_gepa.store.codec import FORMAT, OLDER, decode, decode_key
-from dspy_gepa.store.secret import Redactor
+from dspy_gepa.store.redaction import Redactor
 from dspy_gepa.values.plain import Json, loads
 
 __all__ = ["SEAL", "Contents", "StoredSession", "read_journal"]

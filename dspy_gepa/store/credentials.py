@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from dspy_gepa.store.secret import names_password, names_secret
+from dspy_gepa.store.redaction import names_password, names_secret
 from dspy_gepa.values.foreign import IN_USER_CODE
 
 __all__ = ["credentials"]

@@ -29,7 +29,7 @@ from dspy_gepa.store.blobs import BASE64_MARK, LARGE, Blobs
 from dspy_gepa.store.codec import FORMAT, encode, encode_key
 from dspy_gepa.store.contents import SEAL, Contents
 from dspy_gepa.store.files import file_error, flush_folder
-from dspy_gepa.store.secret import Redactor
+from dspy_gepa.store.redaction import Redactor
 from dspy_gepa.values.plain import Json, dumps
 
 __all__ = ["FLUSH_SECONDS", "Journal", "with_output"]

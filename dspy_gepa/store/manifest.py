@@ -21,7 +21,7 @@ from dspy_gepa.core.search import start
 from dspy_gepa.core.selection import Ranking, by_estimate, by_mean
 from dspy_gepa.core.state import RunState, Settings
 from dspy_gepa.errors import JournalCorrupt
-from dspy_gepa.store.secret import public
+from dspy_gepa.store.redaction import public
 from dspy_gepa.values.plain import Json, dumps, packed, unpacked
 
 __all__ = [

@@ -29,8 +29,8 @@ from dspy_gepa.store.files import file_error, remove_unfinished, write_whole
 from dspy_gepa.store.journal import Journal, with_output
 from dspy_gepa.store.lock import Lock, is_held
 from dspy_gepa.store.manifest import Manifest
+from dspy_gepa.store.redaction import Redactor
 from dspy_gepa.store.resume import is_past_seed, reopening, replayed, unanswered
-from dspy_gepa.store.secret import Redactor
 from dspy_gepa.values.plain import loads
 
 __all__ = ["RunDir", "StoredRun", "read_run"]

@@ -10,7 +10,8 @@ from scripted_engine import AuthError, scripted_lm
 
 from dspy_gepa import GEPA
 from dspy_gepa.errors import WorkerError
-from dspy_gepa.observe.reporting import REPORT, reported
+from dspy_gepa.observe.reporting import reported
+from dspy_gepa.views.report import REPORT
 
 KEY = "sk-live-0123456789abcdef0123456789"
 

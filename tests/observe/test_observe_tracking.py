@@ -21,7 +21,7 @@ from dspy_gepa.observe.telling import Telling
 from dspy_gepa.observe.tracking import MlflowTracker, WandbTracker
 from dspy_gepa.run.loop import run_loop
 from dspy_gepa.run.serial import SerialExecutor
-from dspy_gepa.store.secret import Redactor
+from dspy_gepa.store.redaction import Redactor
 from dspy_gepa.story.story import Story
 from dspy_gepa.testing.worlds import RuleWorld
 from dspy_gepa.views.tables import rows_of

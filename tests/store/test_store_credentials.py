@@ -9,7 +9,7 @@ import pytest
 from scripted_engine import scripted_lm
 
 from dspy_gepa.store.credentials import credentials
-from dspy_gepa.store.secret import Redactor
+from dspy_gepa.store.redaction import Redactor
 
 KEY = "0123456789abcdef-the-key"
 GLOBAL_LM = dspy.LM("openai/x", api_key=f"global-{KEY}")

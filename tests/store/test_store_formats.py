@@ -20,8 +20,8 @@ from dspy_gepa.store.codec import FORMAT, encode
 from dspy_gepa.store.contents import SEAL, StoredSession, read_journal
 from dspy_gepa.store.journal import Journal
 from dspy_gepa.store.manifest import Manifest
+from dspy_gepa.store.redaction import Redactor
 from dspy_gepa.store.run_dir import read_run
-from dspy_gepa.store.secret import Redactor
 from dspy_gepa.story.stored import stored_story
 from dspy_gepa.testing.witness import outcome
 from dspy_gepa.testing.worlds import RuleWorld

@@ -20,7 +20,7 @@ from dspy_gepa.store.blobs import LARGE, Blobs
 from dspy_gepa.store.codec import FORMAT
 from dspy_gepa.store.contents import Contents, StoredSession, read_journal
 from dspy_gepa.store.journal import FLUSH_SECONDS, Journal
-from dspy_gepa.store.secret import Redactor
+from dspy_gepa.store.redaction import Redactor
 from dspy_gepa.values.media import Media, data_uri
 
 EVENTS, _ = recorded()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dspy_gepa.specialists.choosing import cross_fitted, estimates, grown
+from dspy_gepa.specialists.member_sets import cross_fitted, estimates, grown
 from dspy_gepa.specialists.routing import routed
 
 FRESH = 300

@@ -1,13 +1,10 @@
 """Specialists: chosen, filled within the budget, routed to where that helps, saved and loaded."""
 
-import asyncio
-import warnings
-
 import dspy
 import label_task
 import numpy as np
 import pytest
-from scripted_engine import answer, new_texts, scripted_lm
+from scripted_engine import new_texts, scripted_lm
 from warm_python import ALONE
 
 from dspy_gepa import GEPA, Specialists, load_run
@@ -159,6 +156,8 @@ def test_a_finished_run_gives_them_without_a_rollout(tmp_path):
     loaded = run.specialists(student, VALIDATION[::-1], most=2)
     assert run.result.routing == result.routing
     assert score(loaded) == 1.0
+    run.specialists(student, VALIDATION, most=2, chooser="lm")
+    assert "not by a model" in str(run.result.routing)
     with pytest.raises(SettingsError, match="load_run"):
         load_run(tmp_path).result.specialists(student)
     with pytest.raises(SettingsError, match="valset"):
@@ -206,86 +205,6 @@ def test_a_whole_program_is_loaded_without_this_package(tmp_path, warm_python):
     assert done.stdout.split() == ["x", str(bill), str(lock), str(lock)]
 
 
-def made(chooser, count=2):
-    """Members that answer with their own rule, without a search."""
-    student = dspy.Predict("message -> code")
-    members = [
-        dspy.Predict(student.signature.with_instructions(f"{topic} means {code}."))
-        for topic, code in [*label_task.CODES.items()][:count]
-    ]
-    table = [("message: money bill", [1.0, 0.0, 0.0]), ("message: door lock", [0.0, 1.0, 0.0])]
-    table = [(words, scores[:count]) for words, scores in table]
-    return Specialists(student, members, table, chooser=chooser)
-
-
-def test_a_function_chooses():
-    """By the inputs, as they were given."""
-    program = made(lambda inputs: int("lock" in inputs["message"]))
-    assert score(program) == 1.0
-
-
-@pytest.mark.parametrize("named", [2, -1, None, "none of them", True, 0.0])
-def test_a_chooser_that_names_no_member_is_named(named):
-    """With what it said and what is allowed."""
-
-    def my_chooser(_inputs):
-        return named
-
-    with pytest.raises(ValueError, match=r"my_chooser returned .*no member.*from 0 to 1"):
-        score(made(my_chooser))
-
-
-def test_a_model_chooses():
-    """It is shown the table as demonstrations; what is no member is an error that names it."""
-    seen = []
-
-    def reply(prompt):
-        if "[[ ## member ## ]]" not in prompt:
-            message = prompt.rsplit("[[ ## message ## ]]", 1)[1]
-            return answer(code="Q7" if "bill" in message else "K2")
-        seen.append(prompt)
-        inputs = prompt.rsplit("[[ ## inputs ## ]]", 1)[1]
-        return answer(member="member 0" if "bill" in inputs else "nobody")
-
-    program = made("lm")
-    with dspy.context(lm=scripted_lm(reply)):
-        assert program(message="a bill").code == "Q7"
-        assert "money bill" in seen[0]
-        assert "scores" not in seen[0]
-        with pytest.raises(ValueError, match="'lm' returned 'nobody'"):
-            program(message="a lock")
-
-
-def test_most_members_or_a_judge_decide():
-    """All are run; of equal votes the better member's answer counts."""
-    with dspy.context(lm=label_task.task_lm()):
-        assert made("vote")(message="a bill").code == "Q7"
-        assert made("vote", 3)(message="a bill").code == "unknown"
-
-    def reply(prompt):
-        if "[[ ## answers ## ]]" in prompt:
-            lines = prompt.rsplit("[[ ## answers ## ]]", 1)[1].splitlines()
-            return answer(best=next(line[0] for line in lines if "code: K2" in line))
-        message = prompt.rsplit("[[ ## message ## ]]", 1)[1]
-        return answer(code="K2" if "lock means" in prompt and "lock" in message else "unknown")
-
-    program = made("judge", 3)
-    assert "judge" in dict(program.named_predictors())
-    with dspy.context(lm=scripted_lm(reply)):
-        assert program(message="a lock").code == "K2"
-
-
-@pytest.mark.parametrize("chooser", ["nearest", "vote"])
-def test_they_can_be_awaited(chooser):
-    """As any DSPy program."""
-
-    async def asked():
-        with dspy.context(lm=label_task.task_lm()):
-            return await made(chooser).acall(message="money bill")
-
-    assert asyncio.run(asked()).code == "Q7"
-
-
 @pytest.mark.parametrize("chooser", ["vote", "judge", "lm", "nearest"])
 def test_every_chooser_can_be_asked_for(chooser):
     """What they bring is measured within the budget; the calls are counted."""
@@ -316,7 +235,7 @@ def test_what_cannot_be_is_refused(settings):
 
 def test_images_are_not_compared_as_text():
     """Only what they are counts, and no encoded content is stored."""
-    from dspy_gepa.specialists.module import inputs_as_text
+    from dspy_gepa.specialists.choosers import inputs_as_text
 
     image = dspy.Image("data:image/png;base64,QUJD")
     words = inputs_as_text((), {"page": image, "notes": ["a", {"b": 2}], "n": np.int64(3)})
@@ -344,34 +263,3 @@ def test_a_routing_says_how_its_gain_was_measured_and_who_answers(chooser, words
     assert "+0.19 (estimate: +0.05 to +0.31) against the best member alone" in str(routing)
     assert how in str(routing)
     assert (who in str(routing)) == evidence
-
-
-@pytest.mark.parametrize("chooser", ["lm", "judge"])
-@pytest.mark.parametrize("is_awaited", [False, True])
-def test_a_reply_that_cannot_be_read_leaves_the_best_member(chooser, is_awaited):
-    """That is said once; what a server raises still reaches the caller."""
-
-    def reply(prompt):
-        if " means " not in prompt:  # Only members are told that. DSPy asks again for JSON.
-            return "no fields at all"
-        return answer(code="Q7" if "bill means" in prompt else "K2")
-
-    def down(prompt):
-        raise ConnectionError("down")
-
-    program = made(chooser)
-
-    def asked():
-        if is_awaited:
-            return asyncio.run(program.acall(message="a lock"))
-        return program(message="a lock")
-
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        with dspy.context(lm=scripted_lm(reply)):
-            assert [asked().code for _ in range(3)] == ["Q7"] * 3
-    ours = [str(each.message) for each in told if "could not be read" in str(each.message)]
-    assert len(ours) == 1
-    assert "no fields at all" in ours[0]
-    with dspy.context(lm=scripted_lm(down)), pytest.raises(Exception, match="down"):
-        asked()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspy_gepa.store.secret import Redactor, public
+from dspy_gepa.store.redaction import Redactor, public
 
 KEY = "sk-proj-abcDEF0123456789abcDEF"
 

@@ -18,7 +18,6 @@ from dspy_gepa.core.streams import stream
 __all__ = ["SHRINKAGES", "Choice", "Gain", "cross_fitted", "estimates", "grown"]
 
 Table = np.ndarray[Any, np.dtype[np.float64]]
-Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 SHRINKAGES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """How much likeness it takes to move an estimate half the way from a member's mean. Which of these
