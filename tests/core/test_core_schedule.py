@@ -66,7 +66,9 @@ def test_a_run_that_validates_in_steps_ends_with_a_winner_that_was_run_on_all():
     counts = [standing.examples for standing in state.standings]
     assert counts[state.best] == len(SETTINGS.validation)
     assert min(counts) == SETTINGS.validation_schedule.first
-    assert any(isinstance(each.origin, Revalidation) for each in state.history)
+    further = [each for each in state.history if isinstance(each.origin, Revalidation)]
+    assert further
+    assert all(each.origin.hold.rollouts == each.charge.rollouts for each in further)
 
 
 @pytest.mark.parametrize("window", [1, 3])
