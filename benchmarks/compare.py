@@ -60,6 +60,9 @@ def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--num-threads", type=_positive, default=1, help="examples at once")
     parser.add_argument("--threads", type=_positive, help="of the local model; all idle cores")
     parser.add_argument("--answer-tokens", type=_positive, default=400, help="of the local model")
+    parser.add_argument(
+        "--local-server", help="the OpenAI-compatible address of one that has the local models"
+    )
     arguments = parser.parse_args(given)
     if arguments.json and arguments.json.exists() and not arguments.json.is_dir():
         parser.error(f"--json: {arguments.json} is a file, and a folder is needed")
@@ -144,6 +147,7 @@ def main(given: Sequence[str] | None = None) -> int:
                 arguments.reflection_model,
                 threads=arguments.threads,
                 answer_tokens=arguments.answer_tokens,
+                local_server=arguments.local_server,
             ) as lms:
                 carry_out(cells, lms, arguments)
         except Missing as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,6 @@ from typing import Any
 import blame_world
 import dspy
 from house_tasks import HOUSE_TASKS, house_task
-from search_efficiency import quiet
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.rollout import Rollout
@@ -56,6 +56,8 @@ class Place:
     unseen: Sequence[dspy.Example]
     """Rows of other sentence patterns."""
     lm: Any
+    num_threads: int = 1
+    """How many rows are run at once."""
 
     @cached_property
     def parent(self) -> Candidate:
@@ -70,14 +72,16 @@ class Place:
     def rollouts(self, texts: Candidate, examples: Sequence[dspy.Example]) -> list[Rollout]:
         """What these texts do, as in a run."""
         worker = ProgramWorker(self.program, Metric(self.metric), examples, _unasked)
-        found = []
-        with quiet(), dspy.context(lm=self.lm):
-            for place in range(len(examples)):
+
+        def rollout(place: int) -> Rollout:
+            with dspy.context(lm=self.lm):
                 said = worker(RolloutRequest(texts, place, traced=True))
-                if not isinstance(said, RolloutAnswer):
-                    raise RuntimeError(f"the task model cannot be asked: {said}")  # noqa: TRY004
-                found.append(said.rollout)
-        return found
+            if not isinstance(said, RolloutAnswer):
+                raise RuntimeError(f"the task model cannot be asked: {said}")  # noqa: TRY004
+            return said.rollout
+
+        with ThreadPoolExecutor(self.num_threads) as threads:
+            return list(threads.map(rollout, range(len(examples))))
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,9 @@ class Question:
         return f"{self.task}, {self.seed}, {self.state}"
 
 
-def place_of(task: str, seed: int, state: str, student: Any, rows: int) -> Place:
+def place_of(
+    task: str, seed: int, state: str, student: Any, rows: int, *, num_threads: int = 1
+) -> Place:
     """The place that a question comes from. The steps have a scripted model, whatever is given."""
     if task == STEPS:
         case = blame_world.question(2 * seed + STATES.index(state))
@@ -122,6 +128,7 @@ def place_of(task: str, seed: int, state: str, student: Any, rows: int) -> Place
         splits.train,
         splits.test[:rows],
         student,
+        num_threads,
     )
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import dspy
 from house_tasks import HouseTask
+from local_server import serving
 from mailbox_lm import Usage, waited_seconds
 from report import REFERENCE
 from search_efficiency import quiet
 
 from dspy_gepa import GEPA
-from dspy_gepa.demo.server import serve
 from dspy_gepa.demo.task import DemoTask
 
 __all__ = ["A0", "ARMS", "Job", "instructed", "local_student", "optimized", "row_scores"]
@@ -203,9 +203,14 @@ def row_scores(house: HouseTask, texts: Sequence[str], student: Any, rows: int) 
 
 
 @contextmanager
-def local_student(name: str, threads: int | None, answer_tokens: int) -> Iterator[Any]:
-    """The local model as these tasks ask it, for as long as the block lasts."""
-    with serve(name, threads=threads) as local:
+def local_student(
+    name: str, threads: int | None, answer_tokens: int, *, local_server: str | None = None
+) -> Iterator[Any]:
+    """The local model as these tasks ask it, for as long as the block lasts.
+
+    `local_server` is the OpenAI-compatible address of a server that has it already.
+    """
+    with serving(name, threads, local_server) as local:
         yield dspy.LM(
             **local.settings,
             temperature=0.0,

@@ -31,7 +31,7 @@ from dspy_gepa.reflect.reply import read_reply
 VERDICTS = ("right", "also fine", "asked again", "wrong")
 CORPORA = tuple(
     Path(__file__).with_name(f"reply_shapes{number}.json")
-    for number in ("", "_2", "_3", "_4", "_5")
+    for number in ("", "_2", "_3", "_4", "_5", "_6")
 )
 
 

@@ -17,7 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +35,7 @@ from frozen_questions import REPORT, STATES, STEPS, TASKS, TUNE, Place, Question
 from house_runs import A0, local_student
 from mailbox_lm import MailboxLM, Usage, reflection_model
 from report import estimate, print_table, surroundings, write_record
+from search_efficiency import quiet
 
 from dspy_gepa.core.work import ReflectionAnswer, ReflectionRequest, faults_in_words
 from dspy_gepa.models.asking import reflection_asker
@@ -78,12 +81,38 @@ def answered(
     return answers
 
 
+@dataclass(frozen=True)
+class Answering:
+    """A wording, who answers it, and what that took so far."""
+
+    wording: str
+    lm: Any
+    usage: Usage
+
+    @classmethod
+    def named(cls, wording: str, model: str) -> Answering:
+        """By the model of that name.
+
+        In a mailbox each wording has a folder of its own, so that nobody who answers has seen the
+        same question in other words.
+        """
+        usage, is_mailbox = Usage(), model.startswith("mailbox:")
+        own = f"{model}/{wording.replace(' ', '-')}" if is_mailbox else model
+        return cls(wording, reflection_model(own, usage), usage)
+
+    def close(self) -> None:
+        """No more questions will come."""
+        if isinstance(self.lm, MailboxLM):
+            self.lm.close()
+
+
 def step(
-    name: str, lm: Any, usage: Usage, question: Question, place: Place, *, base: Sequence[float]
+    one: Answering, question: Question, place: Place, *, base: Sequence[float]
 ) -> dict[str, Any]:
     """What a wording made of a question, and how its child does."""
-    before = (usage.tokens_in, usage.tokens_out)
-    answers = answered(WORDINGS[name], reflection_asker(lm), question.request, place)
+    before = (one.usage.tokens_in, one.usage.tokens_out)
+    ask = reflection_asker(one.lm)
+    answers = answered(WORDINGS[one.wording], ask, question.request, place)
     texts = {component: text for each in answers for component, text in each.texts.items()}
     child = question.request.candidate.rewritten(texts)
     scores = list(base)
@@ -92,44 +121,63 @@ def step(
     return {
         "question": question.name,
         "task": question.task,
-        "wording": name,
+        "wording": one.wording,
         "texts": texts,
         "changed": sum(child[each] != question.request.candidate[each] for each in child),
         "missing": faults_in_words(fault for each in answers for fault in each.shortfalls),
         "parent": list(base),
         "scores": scores,
         "lm_calls": sum(each.lm_calls for each in answers),
-        "tokens_in": usage.tokens_in - before[0],
-        "tokens_out": usage.tokens_out - before[1],
+        "tokens_in": one.usage.tokens_in - before[0],
+        "tokens_out": one.usage.tokens_out - before[1],
     }
 
 
 def carry_out(
-    arguments: argparse.Namespace, student: Any, lm: Any, usage: Usage
+    arguments: argparse.Namespace, student: Any, answering: Sequence[Answering]
 ) -> list[dict[str, Any]]:
-    """A row for each wording and question; what the file has is not made again."""
+    """A row for each wording and question; what the file has is not made again.
+
+    Wordings are asked side by side, each about one question after the other.
+    """
     record: dict[str, Any] = {"benchmark": "single_steps", **surroundings("dspy_gepa", "dspy")}
-    record |= {"reflection_model": arguments.reflection_model, "rows": arguments.rows, "steps": []}
-    path = arguments.json
+    record |= {"reflection_model": arguments.reflection_model, "rows": arguments.rows}
+    record |= {"parents": {}, "steps": []}
+    path, lock = arguments.json, threading.Lock()
     if path is not None and path.exists():
         kept = json.loads(path.read_text("utf-8"))
-        same = all(kept[name] == record[name] for name in ("reflection_model", "rows"))
-        record["steps"] = kept["steps"] if same else []
-    wanted = product(range(arguments.seeds), STATES, arguments.tasks)
-    places = [place_of(task, seed, state, student, arguments.rows) for seed, state, task in wanted][
-        : arguments.questions
-    ]
+        if all(kept[name] == record[name] for name in ("reflection_model", "rows")):
+            record |= {name: kept[name] for name in ("parents", "steps")}
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    place_at = partial(
+        place_of, student=student, rows=arguments.rows, num_threads=arguments.num_threads
+    )
+    wanted = list(product(seeds, STATES, arguments.tasks))[: arguments.questions]
+    places = [place_at(task, seed, state) for seed, state, task in wanted]
     by_name = {f"{place.task}, {place.seed}, {place.state}": place for place in places}
-    for question in frozen(places, arguments.frozen):
-        place = by_name[question.name]
-        done = {each["wording"] for each in record["steps"] if each["question"] == question.name}
-        if done.issuperset(arguments.wordings):
-            continue
-        base = [each.score for each in place.rollouts(question.request.candidate, place.unseen)]
-        for name in arguments.wordings:
-            if name not in done:
-                record["steps"].append(step(name, lm, usage, question, place, base=base))
+    parents: dict[str, list[float]] = record["parents"]
+
+    def ask_all(one: Answering) -> None:
+        for question in questions:
+            place = by_name[question.name]
+            key = (question.name, one.wording)
+            if any((each["question"], each["wording"]) == key for each in record["steps"]):
+                continue
+            found = step(one, question, place, base=parents[question.name])
+            with lock:
+                record["steps"].append(found)
                 write_record(path, record)
+
+    with quiet():
+        questions = frozen(places, arguments.frozen)
+        for question in questions:
+            if question.name not in parents:
+                place, texts = by_name[question.name], question.request.candidate
+                rollouts = place.rollouts(texts, place.unseen)
+                parents[question.name] = [each.score for each in rollouts]
+                write_record(path, record)
+        with ThreadPoolExecutor(len(answering)) as threads:
+            list(threads.map(ask_all, answering))
     return list(record["steps"])
 
 
@@ -182,9 +230,14 @@ def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--wordings", nargs="+", choices=WORDINGS, default=list(WORDINGS))
     parser.add_argument("--questions", type=int, default=60, help="how many at most")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=5, help="draws of each task's facts")
     parser.add_argument("--rows", type=int, default=200, help="unseen rows for each child")
+    parser.add_argument("--num-threads", type=int, default=1, help="rows at once")
     parser.add_argument("--threads", type=int, default=1, help="of the local model")
+    parser.add_argument(
+        "--local-server", help="the OpenAI-compatible address of one that has the local models"
+    )
     parser.add_argument("--frozen", type=Path, help="where the questions are kept")
     parser.add_argument("--json", type=Path, help="where results are kept as they come")
     return parser.parse_args(given)
@@ -192,16 +245,18 @@ def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
 
 def main(given: Sequence[str] | None = None) -> None:
     """Print the tables; with --json, keep every step as soon as it is there."""
-    arguments, usage = arguments_of(given), Usage()
-    lm = reflection_model(arguments.reflection_model, usage)
+    arguments = arguments_of(given)
+    answering = [Answering.named(name, arguments.reflection_model) for name in arguments.wordings]
     needs_model = any(task != STEPS for task in arguments.tasks)
-    served = local_student(arguments.task_model, arguments.threads, 32)
+    served = local_student(
+        arguments.task_model, arguments.threads, 32, local_server=arguments.local_server
+    )
     try:
         with served if needs_model else nullcontext() as student:
-            steps = carry_out(arguments, student, lm, usage)
+            steps = carry_out(arguments, student, answering)
     finally:
-        if isinstance(lm, MailboxLM):
-            lm.close()
+        for one in answering:
+            one.close()
     print_steps(steps, arguments.wordings)
 
 

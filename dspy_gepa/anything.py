@@ -118,7 +118,8 @@ def optimize_anything(
 
     Args:
         artifact: What to start from. Without one `reflection_lm` writes the first, from the
-            objective, the background and the first examples of the dataset.
+            objective, the background and the first examples of the dataset. Lines of new ones end
+            as its lines do, in newlines where those end in several ways.
         evaluator: Scores an artifact.
         objective: What is to be achieved, in words.
         background: What a model should know about the task, in words.

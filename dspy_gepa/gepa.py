@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from dspy.teleprompt import Teleprompter
 from dspy_gepa.compat.callbacks import CallbackObserver
 from dspy_gepa.compat.gepa_kwargs import KEYS, mapped_gepa_kwargs
 from dspy_gepa.compat.mipro import MIPROv2Arguments, auto_budget
-from dspy_gepa.compat.names import check_names, keywords_of
+from dspy_gepa.compat.names import check_attribute, check_names, keywords_of
 from dspy_gepa.compat.results import attach_mipro_statistics, detailed_results
 from dspy_gepa.compat.strategies import component_selector as as_component_selector
 from dspy_gepa.compat.strategies import selection as as_selection
@@ -112,7 +112,9 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         frontier_type: What members are compared on: "instance", "objective", "hybrid" or
             "cartesian". Objectives count in all but the first.
         aggregate_metric: A function from all validation pairs of example and prediction to the
-            score by which the winner is chosen. Then each member is validated on all of them.
+            score by which the winner is chosen. Then each member is validated on all of them. It is
+            tried on the program as it was given as soon as that is validated; if it raises there,
+            or gives no finite number, `compile` stops before the search is paid for.
         search: "default", which validates on a few examples first and learns from failures, or
             "paper", the published algorithm to the letter. Arguments of the search that are None
             are chosen by it.
@@ -281,8 +283,7 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         verbose: bool | None = None,
         **unknown: Any,
     ) -> None:
-        beside = {"gepa_kwargs": KEYS, "compile": keywords_of(GEPA.compile)}
-        check_names(unknown, keywords_of(GEPA), "GEPA", beside)
+        check_names(unknown, keywords_of(GEPA), "GEPA", _beside())
         self._result: RunResult | None = None
         self.metric_fn = metric
         """The metric, under the name that it has in dspy.GEPA."""
@@ -391,14 +392,29 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         """Set an attribute; if it is an argument, it is checked, and the next `compile` obeys it.
 
         Raises:
-            SettingsError: the argument is wrong.
+            SettingsError: the argument is wrong, or a new name looks like a misspelt one. A class
+                of your own may have attributes of any name.
         """
         if name.startswith("_") or name not in self._settings:
+            is_new = type(self) is GEPA and "_mipro" in vars(self) and name not in vars(self)
+            if is_new and not name.startswith("_") and not hasattr(GEPA, name):
+                beside = {other: its for other, its in _beside().items() if name in its}
+                check_attribute(name, keywords_of(GEPA), "GEPA", beside)
             super().__setattr__(name, value)
         elif name in self._config.arguments:
             self._config = self._config.with_arguments({name: value})
         else:
             self._mipro = replace(self._mipro, **{name: value})
+
+    @property
+    def metric(self) -> Callable[..., Any]:
+        """The metric, under the name of the argument."""
+        return self.metric_fn
+
+    @metric.setter
+    def metric(self, metric: Callable[..., Any]) -> None:
+        Metric(metric)
+        self.metric_fn = metric
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -643,3 +659,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
         )
         if is_for_mipro:
             attach_mipro_statistics(program, result.state, task.student, score=score)
+
+
+def _beside() -> dict[str, Iterable[str]]:
+    """Other places that take arguments, to the names that they take."""
+    return {"gepa_kwargs": KEYS, "compile": keywords_of(GEPA.compile)}

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from copy import copy, deepcopy
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
 from dspy_gepa.core.budget import NOTHING, Tally
+from dspy_gepa.core.components import round_robin
 from dspy_gepa.core.frontier import mean_scores
+from dspy_gepa.core.gate import strict_improvement
+from dspy_gepa.core.ledger import PersistentMap
+from dspy_gepa.core.merge import better_text
 from dspy_gepa.core.proposal import Merge, Mutation
+from dspy_gepa.core.rollout import Rollout, RolloutKey
+from dspy_gepa.core.sampling import epochs
+from dspy_gepa.core.selection import pareto
 from dspy_gepa.core.standing import Standing
 from dspy_gepa.core.state import Member, ProposalRecord, RunState
 from dspy_gepa.errors import SettingsError
@@ -57,6 +65,26 @@ class RunResult(Told):
     """Was told of all events; None if a state is all that is known."""
     facts: Facts = field(default=NO_FACTS, compare=False)
     """What is known of the run beside its events."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For a file, a queue or a cache: all that can be read, as `load_run` gives it.
+
+        Strategies of the search and examples stay behind, which are functions and objects of the
+        call's own, so that no specialists can be made of what comes back. Of answers that were kept
+        the fields are kept, because classes that DSPy makes of a signature cannot be pickled.
+        """
+        teller = copy(self.teller)
+        if teller is not None:
+            teller.state = _to_be_read(teller.state)
+        kept = replace(self, state=_to_be_read(self.state), teller=teller, specializer=None)
+        return RunResult, tuple(getattr(kept, each.name) for each in fields(kept))
+
+    def __copy__(self) -> RunResult:
+        return replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RunResult:
+        values = {each.name: deepcopy(getattr(self, each.name), memo) for each in fields(self)}
+        return replace(self, **values)
 
     @property
     def story(self) -> Story:
@@ -170,7 +198,8 @@ class RunResult(Told):
         if self.specializer is None:
             raise SettingsError(
                 "The examples of this run are not at hand, and specialists are told by their "
-                "inputs: of a run that was loaded, load_run(log_dir).specialists(student, valset)."
+                "inputs: of a run that was loaded, load_run(log_dir).specialists(student, valset). "
+                "A result that was pickled leaves them behind."
             )
         program, routing = self.specializer(student, most=most, chooser=chooser)
         # The one thing that may be added to a finished result.
@@ -189,6 +218,24 @@ class RunResult(Told):
 
     def _count(self, kind: str) -> int:
         return sum(proposal.verdict.kind == kind for proposal in self.proposals)
+
+
+def _to_be_read(state: RunState) -> RunState:
+    """The state without the strategies that only carry a search on, and with answers as fields."""
+    known: PersistentMap[RolloutKey, Rollout] = PersistentMap()
+    for key, rollout in state.known.items():
+        items = getattr(rollout.output, "items", None)
+        kept = replace(rollout, output=dict(items())) if callable(items) else rollout
+        known = known.plus(key, kept)
+    settings = replace(
+        state.settings,
+        sampler=epochs,
+        selection=pareto,
+        components=round_robin,
+        gate=strict_improvement,
+        text_merge=better_text,
+    )
+    return replace(state, settings=settings, known=known)
 
 
 def check_of(verdict: Verdict) -> Check:

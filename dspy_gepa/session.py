@@ -146,6 +146,7 @@ def run(
     observers: Iterable[Observer] = (),
     stoppers: Sequence[Stopper] = (),
     on_state: Callable[[RunState], None] = lambda _state: None,
+    on_stored: Sequence[Callable[[RunState], None]] = (),
     telling: Telling | None = None,
     trial_calls: int = 0,
     roots: Mapping[str, object] = MappingProxyType({}),
@@ -162,6 +163,7 @@ def run(
         stoppers: May end it after a proposal.
         on_state: Is told of every state, so that the last one is known also if a strategy, the
             journal or the second Ctrl-C raises.
+        on_stored: Are told of every state once it is in the run directory. What they raise ends it.
         telling: Keeps the story of it, for the observers and for the result.
         trial_calls: Calls of the metric beyond one that the first rollout may make.
         roots: Name to object, of all that may hold secrets. A run directory knows them itself.
@@ -184,14 +186,20 @@ def run(
             state, beginnings = run_dir.resumed(settings, trial_calls=trial_calls), run_dir.journal
             listeners.append(run_dir.journal)
             all_observers.append(keeper(run_dir))
+        listeners.append(lambda _event, new_state: _tell(on_stored, new_state))
         telling.begun_with(state, run_dir, lambda values: redactor().hidden(values))
         fan_out = FanOut(all_observers)
         closing.callback(fan_out.close)
         carrying_out = executor(state)
         closing.callback(carrying_out.close)
-        on_state(state)
+        _tell((on_state, *on_stored), state)
         fan_out.begun(state)
         return run_loop(state, carrying_out, [*listeners, fan_out], stoppers, beginnings=beginnings)
+
+
+def _tell(listening: Iterable[Callable[[RunState], None]], state: RunState) -> None:
+    for tell in listening:
+        tell(state)
 
 
 def executor_for(

@@ -6,8 +6,8 @@ import pytest
 from label_task import TOLD, TRAIN, gepa, saying
 from scripted_engine import scripted_lm
 
-from dspy_gepa import GEPA, Feedback
-from dspy_gepa.errors import SettingsError, WorkerError
+from dspy_gepa import GEPA, Feedback, load_run
+from dspy_gepa.errors import MetricError, SettingsError, WorkerError
 
 pytestmark = pytest.mark.usefixtures("label_task_configured")
 
@@ -160,13 +160,37 @@ def test_the_aggregate_metric_is_told_all_answers_also_after_a_run_was_carried_o
     assert {len(pairs) for pairs in seen} == {8}
 
 
-@pytest.mark.parametrize("said", ["text", float("nan")])
-def test_a_broken_aggregate_metric_loses_nothing(said, caplog):
+def aggregates(*said):
+    """A metric that gives these in turn, the last one again and again, and raises at a key."""
+    left = list(said)
+
+    def aggregate(pairs):
+        one = left.pop(0) if len(left) > 1 else left[0]
+        return {}[one] if isinstance(one, str) else one
+
+    return aggregate
+
+
+USELESS = ["gone", float("nan"), float("-inf"), None, [1.0, 2.0]]
+
+
+@pytest.mark.parametrize("said", USELESS, ids=str)
+def test_a_broken_aggregate_metric_stops_a_run_at_its_beginning(said, tmp_path):
+    """As soon as the program as it was is validated, which is all that is lost without a log_dir;
+    with one, a mended metric carries on."""
+    settings = {"log_dir": str(tmp_path), "num_threads": 1}
+    with pytest.raises(MetricError, match=r"aggregate metric (raised|returned).*8 validation"):
+        compiled(aggregate_metric=aggregates(said), **settings)
+    seen = load_run(tmp_path).result
+    assert not seen.proposals
+    assert seen.tally.metric_calls <= 12 + 8  # the first minibatch and the validation set
+    _, optimizer = compiled(aggregate_metric=aggregates(1.0, 0.0, 2.0), **settings)
+    assert optimizer.result.aggregates[:2] == (0.0, 2.0)
+
+
+@pytest.mark.parametrize("said", USELESS, ids=str)
+def test_an_aggregate_metric_that_breaks_later_loses_nothing(said, caplog):
     """The run is paid for: the winner is chosen by the members' scores, and a warning says so."""
-
-    def broken(pairs):
-        return said if said != "text" else {}["gone"]
-
-    _, optimizer = compiled(aggregate_metric=broken)
+    _, optimizer = compiled(aggregate_metric=aggregates(1.0, said))
     assert optimizer.result.best > 0
     assert "The winner is chosen by its scores" in caplog.text

@@ -138,6 +138,39 @@ def test_a_model_that_names_no_component_works_within_any_number_of_calls(form, 
     assert "failed" not in verdicts
 
 
+@pytest.mark.parametrize(
+    ("template", "calls"),
+    [
+        (None, [2, 1, 1]),
+        ("Improve <curr_param>\n\n<side_info>\n\nPut the new one within ``` blocks.", [1, 1, 1]),
+    ],
+)
+def test_a_model_that_always_answers_with_a_sentence_and_a_fence_is_heard(template, calls):
+    """Where our marks were asked for, a text that goes on from nothing is asked about, then taken:
+    here in the first proposal alone, from which the others go on. Where a fence is what the user's
+    own template asks for, any text in one is taken at once."""
+
+    def reply(prompt):
+        rules = [rule for rule in RULES.split("; ") if rule in prompt]
+        return f"Some rules are missing.\n```\nGive the code. {'; '.join(rules)}.\n```"
+
+    optimizer = GEPA(
+        metric,
+        max_metric_calls=150,
+        reflection_lm=scripted_lm(reply),
+        reflection_minibatch_size=2,
+        reflection_template=template,
+        window=1,
+    )
+    with dspy.context(lm=task_lm()):
+        student = dspy.Predict("message -> code")
+        best = optimizer.compile(student, examples(12), examples(24)[12:])
+    result = optimizer.result
+    assert all(rule in best.signature.instructions for rule in RULES.split("; "))
+    assert "failed" not in [each.verdict.kind for each in result.proposals]
+    assert paid(result) == calls
+
+
 def paid(result):
     """The calls of each proposal's reflection, where there were any."""
     counts = [over.charge.reflection_calls for over in result.state.history]

@@ -1,5 +1,7 @@
 """`GEPA.result` after a run that something cut short: what was found, and what it cost."""
 
+import copy
+import pickle
 import threading
 
 import dspy
@@ -8,6 +10,7 @@ import pytest
 
 from dspy_gepa import GEPA
 from dspy_gepa.core.events import Committed
+from dspy_gepa.errors import SettingsError
 
 TRAIN, VALIDATION = label_task.examples(12), label_task.examples(8)
 
@@ -103,3 +106,50 @@ def test_it_can_be_read_while_the_run_is_under_way():
         optimizer.compile(dspy.Predict("message -> code"), TRAIN, VALIDATION)
     assert seen
     assert all(seen)
+
+
+def improved(**settings):
+    """The result of a whole run, of which settings, models and metric are objects of this file."""
+    lm, observers = label_task.reflection_lm(), [lambda event, state: None]
+    settings = {"max_metric_calls": 60, "reflection_lm": lm, "observers": observers, **settings}
+    optimizer = GEPA(lambda *given: label_task.metric(*given[:2]), **settings)
+    with dspy.context(lm=label_task.task_lm()):
+        optimizer.compile(dspy.Predict("message -> code"), TRAIN, VALIDATION)
+    return optimizer.result
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"gate": lambda child, parents: sum(child) > sum(parents[0])},
+        {"candidate_selection_strategy": lambda pool, random: 0, "search": "paper"},
+        {"component_selector": lambda view: view.called, "instruction_proposer": None},
+        {"track_stats": True, "track_best_outputs": True},
+        {"constraints": ["at most 200 words"], "frozen": ()},
+    ],
+    ids=lambda settings: ", ".join(settings) or "as usual",
+)
+def test_a_result_goes_through_queues_and_caches(settings):
+    """Whatever functions it was made with: all that can be read of it comes back."""
+    result = improved(**settings)
+    back = pickle.loads(pickle.dumps(result))
+    for one in (back, copy.copy(result), copy.deepcopy(result)):
+        assert repr(one) == repr(result)
+        assert one.story == result.story
+        assert (one.best, one.mean_scores, one.tally) == (
+            result.best,
+            result.mean_scores,
+            result.tally,
+        )
+        assert one.members == result.members
+    assert pickle.loads(pickle.dumps(back)).to_dict() == result.to_dict()
+
+
+def test_what_was_pickled_says_that_it_has_no_examples():
+    """Of which specialists are made; a copy still has them."""
+    result = improved()
+    student = dspy.Predict("message -> code")
+    assert copy.deepcopy(result).specialists(student) is not None
+    with pytest.raises(SettingsError, match="A result that was pickled leaves them behind"):
+        pickle.loads(pickle.dumps(result)).specialists(student)

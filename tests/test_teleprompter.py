@@ -1,5 +1,7 @@
 """`GEPA` as its users call it: a program and data go in, the program comes out improved."""
 
+import copy
+import pickle
 from collections.abc import Sequence
 
 import dspy
@@ -212,7 +214,7 @@ def test_a_budget_in_rollouts_is_told_in_rollouts(program, capsys):
         ({"failure_score": float("-inf")}, SettingsError, "failure_score is -inf"),
         ({"failure_score": float("nan")}, SettingsError, "failure_score is nan"),
         ({"track_best_outputs": True, "track_stats": False}, SettingsError, "track_stats=True"),
-        ({"metric": "exact"}, WrongType, "'exact'"),
+        ({"metric": "label_task.metric"}, WrongType, "'label_task.metric'"),
         ({"metric": lambda gold: 1.0}, WrongType, "gold"),
     ],
 )
@@ -378,3 +380,83 @@ def test_examples_may_be_made_as_they_are_asked_for(program, given, times):
 
     assert run(given(train), given(val)) == run(train, val)
     assert run(given(train), None) == run(train, None)
+
+
+class TestAttributes:
+    """Arguments are attributes too, and a name that looks like one is not taken in silence."""
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("max_metric_callz", "'max_metric_calls'"),
+            ("reflection_lms", "'reflection_lm'"),
+            ("num_thread", "'num_threads'"),
+            ("Seed", "'seed'"),
+            ("minibatch_size", "'reflection_minibatch_size'"),
+            ("num_evals", "'max_metric_calls' here"),
+            ("error_score", "'failure_score'"),
+            ("trainset", "compile has it"),
+            ("cache_evaluation", "gepa_kwargs has it"),
+        ],
+    )
+    def test_a_misspelt_one_is_answered_as_in_the_constructor(self, name, words):
+        """With the nearest names, and nothing is set."""
+        optimizer = GEPA(label_task.metric)
+        with pytest.raises(WrongType, match=words):
+            setattr(optimizer, name, 5)
+        assert name not in vars(optimizer)
+
+    @pytest.mark.parametrize("name", ["name", "notes", "tags", "owner", "run_id", "_max_rollout"])
+    def test_a_note_of_ones_own_is_kept(self, name):
+        """What is like no argument changes nothing, and nobody would think that it did."""
+        optimizer = GEPA(label_task.metric)
+        setattr(optimizer, name, "mine")
+        assert getattr(optimizer, name) == getattr(copy.copy(optimizer), name) == "mine"
+
+    def test_a_class_of_ones_own_has_what_attributes_it_likes(self):
+        """Before and after the constructor."""
+
+        class Own(GEPA):
+            max_call = 3
+
+            def __init__(self, metric):
+                self.metrics = [metric]
+                super().__init__(metric)
+                self.max_metric_callz = 5
+
+        own = Own(label_task.metric)
+        own.seeds = [1, 2]
+        assert (own.max_metric_callz, own.max_call, own.metrics, own.seeds) == (
+            5,
+            3,
+            [label_task.metric],
+            [1, 2],
+        )
+
+    def test_copies_and_pickles_obey_too(self):
+        """They know the same arguments."""
+        optimizer = GEPA(label_task.metric, max_metric_calls=7)
+        for one in (
+            copy.copy(optimizer),
+            copy.deepcopy(optimizer),
+            pickle.loads(pickle.dumps(optimizer)),
+        ):
+            assert one.max_metric_calls == 7
+            one.max_metric_calls = 8
+            with pytest.raises(WrongType, match="max_metric_calls"):
+                one.max_metric_callz = 5
+        assert optimizer.max_metric_calls == 7
+
+    def test_the_metric_is_one_too(self):
+        """Under both names, and checked."""
+        optimizer = GEPA(label_task.metric)
+        optimizer.metric = other = lambda gold, pred: 1.0
+        assert optimizer.metric is optimizer.metric_fn is other
+        with pytest.raises(SettingsError):
+            optimizer.metric = 3
+
+    def test_methods_can_be_replaced(self, monkeypatch):
+        """As tools that watch optimizers do."""
+        optimizer = GEPA(label_task.metric)
+        monkeypatch.setattr(optimizer, "compile", lambda *_: "watched")
+        assert optimizer.compile() == "watched"

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import dspy
 from dspy.utils.callback import BaseCallback
+from local_server import serving
 from mailbox_lm import MailboxLM
 
 from dspy_gepa.demo.errors import LocalModelError
-from dspy_gepa.demo.server import serve
 from dspy_gepa.demo.weights import WEIGHTS
 from dspy_gepa.errors import MissingExtra
 from dspy_gepa.models.usage import listed_price
@@ -108,9 +108,22 @@ class LMs(NamedTuple):
 
 @contextmanager
 def named_lms(
-    task: str, reflection: str, *, threads: int | None, answer_tokens: int
+    task: str,
+    reflection: str,
+    *,
+    threads: int | None,
+    answer_tokens: int,
+    local_server: str | None = None,
 ) -> Iterator[LMs]:
     """Both LMs, for as long as the block lasts.
+
+    Args:
+        task: The name of the model that runs programs.
+        reflection: The name of the model that rewrites instructions.
+        threads: How many compute a local model; None for all idle cores.
+        answer_tokens: How long an answer of a local task model may be.
+        local_server: The OpenAI-compatible address (`http://.../v1`) of a server that has the local
+            models already. If it is None, one is started for as long as the block lasts.
 
     Raises:
         Missing: a local model is not installed or cannot run, or a name does not do here.
@@ -122,7 +135,7 @@ def named_lms(
         places: dict[str, dict[str, Any]] = {}
         for name in (task, reflection):
             if name.startswith(_LOCAL) and name not in places:
-                places[name] = stack.enter_context(_served(name, threads))
+                places[name] = stack.enter_context(_served(name, threads, local_server))
         if task in places:
             asked = {"temperature": 0.0, "max_tokens": answer_tokens}
             # Saves a fifth of each answer: the marker that follows the last field.
@@ -150,14 +163,14 @@ def named_lms(
 
 
 @contextmanager
-def _served(name: str, threads: int | None) -> Iterator[dict[str, Any]]:
+def _served(name: str, threads: int | None, local_server: str | None) -> Iterator[dict[str, Any]]:
     size = name.removeprefix(_LOCAL)
     if size not in WEIGHTS:
         known = ", ".join(f"{_LOCAL}{each}" for each in WEIGHTS)
         raise Missing(f"There is no model {name}; on this machine there are {known}.")
     with ExitStack() as stack:
         try:
-            local = stack.enter_context(serve(size, threads=threads))
+            local = stack.enter_context(serving(size, threads, local_server))
         except (MissingExtra, LocalModelError) as error:
             raise Missing(str(error)) from error
         yield local.settings

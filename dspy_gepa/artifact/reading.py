@@ -19,6 +19,7 @@ __all__ = ["ArtifactKind", "kept", "unmarked"]
 
 ArtifactKind = Literal["text", "code"]
 """What an artifact is."""
+_LINE_END = re.compile(r"\r\n|\n|\r")
 _LONG = 4
 """Characters of a line that says something."""
 
@@ -27,10 +28,16 @@ def kept(component: str, text: str, *, seed: Mapping[str, str]) -> str:
     """A new text as it is evaluated: to the character, but for blank lines around it.
 
     It ends with a line break where the seed does: a reply has one there or not for reasons of its
-    own, and to a file it may matter.
+    own, and to a file it may matter. For the same reason lines end as the seed's do. If those end
+    in several ways it is not known which are meant, and they end in newlines, as replies have them.
     """
     before = seed.get(component, "")
-    return trimmed(text) + before[len(before.rstrip("\r\n")) :]
+    ends = {*_LINE_END.findall(before)} or {*_LINE_END.findall("".join(seed.values()))}
+    text = trimmed(text)
+    if len(ends) == 1:
+        (end,) = ends
+        text = _LINE_END.sub(lambda _old: end, text)
+    return text + before[len(before.rstrip("\r\n")) :]
 
 
 def unmarked(

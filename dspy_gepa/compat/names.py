@@ -11,7 +11,7 @@ from typing import Any
 
 from dspy_gepa.errors import WrongType
 
-__all__ = ["check_names", "keywords_of", "nearest"]
+__all__ = ["check_attribute", "check_names", "keywords_of", "nearest"]
 
 _ELSEWHERE = {
     "max_proposals": (
@@ -106,14 +106,39 @@ def check_names(
         WrongType: one is not. Says what is meant by it elsewhere, and the nearest that are known.
     """
     names = list(known)
-    others = {name: other for other, its in beside.items() for name in its if name not in names}
+    others = _owners(names, beside)
     for name in given:
         if name not in names:
             raise WrongType(f"{owner} has no argument {name!r}. {meant(name, names, others)}")
 
 
+def check_attribute(
+    name: str, known: Iterable[str], owner: str, beside: Mapping[str, Iterable[str]]
+) -> None:
+    """Nothing, where a name that is no argument is like none either: it may be an own attribute.
+
+    Raises:
+        WrongType: an argument may be meant, which would be left as it is. Arguments as above.
+    """
+    names = list(known)
+    if words := likely_meant(name, names, _owners(names, beside)):
+        raise WrongType(
+            f"{owner} has no argument {name!r}, so that setting it would change nothing. {words}"
+        )
+
+
+def _owners(names: Sequence[str], beside: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    return {name: other for other, its in beside.items() for name in its if name not in names}
+
+
 def meant(name: str, known: Sequence[str], others: Mapping[str, str] = MappingProxyType({})) -> str:
     """What may be meant by a name that there is not, in words. `others`: name to what has it."""
+    nothing = "No name is like it. See help(dspy_gepa.GEPA) or help(dspy_gepa.optimize_anything)."
+    return likely_meant(name, known, others) or nothing
+
+
+def likely_meant(name: str, known: Sequence[str], others: Mapping[str, str]) -> str:
+    """Likewise; empty if no name is like it."""
     there_are = {*known, *others}
     called_so = [each for each in _ELSEWHERE if name in _ELSEWHERE[each]]
     ours = next((each for each in called_so if each in there_are), "")
@@ -129,7 +154,7 @@ def meant(name: str, known: Sequence[str], others: Mapping[str, str] = MappingPr
             f"{each!r}{f' of {others[each]}' if each in others else ''}" for each in near
         ]
         return f"The nearest names: {', '.join(nearest_names)}."
-    return "No name is like it. See help(dspy_gepa.GEPA) or help(dspy_gepa.optimize_anything)."
+    return ""
 
 
 def nearest(key: str, known: Sequence[str]) -> str:

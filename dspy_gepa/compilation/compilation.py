@@ -50,7 +50,7 @@ from dspy_gepa.plan import Plan
 from dspy_gepa.program.components.kinds import TOOL, unsaved
 from dspy_gepa.program.examples import ExampleTable
 from dspy_gepa.program.program import build
-from dspy_gepa.program.rollouts.aggregate import aggregate_scores, check_all_there
+from dspy_gepa.program.rollouts.aggregate import FirstAggregate, aggregate_scores, check_all_there
 from dspy_gepa.program.rollouts.outputs import OutputForms
 from dspy_gepa.program.unimproved import remarks_on
 from dspy_gepa.program.worker import ProgramWorker
@@ -96,7 +96,7 @@ class Compilation:
 
         Raises:
             SettingsError: a limit is asked for that cannot be kept; nothing was written.
-            MetricError: the metric returned something that is no score.
+            MetricError: the metric returned something that is no score, or the aggregate metric.
             WorkerError: a model or its server cannot be used, or the program or the metric.
             ReflectionError: no reflection ever gave a usable text.
             JournalError: the run directory holds another run, or cannot be used.
@@ -156,6 +156,7 @@ class Compilation:
 
         Raises:
             JournalError: the run directory cannot be used.
+            MetricError: the aggregate metric cannot be used.
         """
         task, settings = self.task, self.settings
         if not settings.feedback_calls:
@@ -165,6 +166,8 @@ class Compilation:
             logger.warning("%s", warning)
         if kept := self.allowance.kept_back:
             logger.info(KEPT_BACK, kept)
+        aggregate = task.config.scores.aggregate_metric
+        trials = () if aggregate is None else (FirstAggregate(aggregate, task.table.examples),)
         with closing(runner.worker(task.student)) as worker:
             return run(
                 settings,
@@ -176,6 +179,7 @@ class Compilation:
                 telling=progress.telling,
                 stoppers=task.customization.stoppers,
                 on_state=on_state,
+                on_stored=trials,
                 trial_calls=self.allowance.trial.metric_calls,
                 roots=self._roots,
             )

@@ -26,10 +26,11 @@ class Scale:
     span: float
     """The distance between the lowest and the highest score; infinite where either is not known."""
     is_right_or_wrong: bool
-    """Whether every score that was seen is the lowest or the highest.
+    """Whether every score that was seen is the lowest or the highest, and one is the highest.
 
-    Where no score is known to be the lowest, only 0 and 1 are such verdicts, if 1 is the highest:
-    the lowest one that was seen so far says nothing.
+    If all are the lowest, partial credit may still be to come. Where no score is known to be the
+    lowest, only 0 and 1 are such verdicts, if 1 is the highest: the lowest one that was seen so far
+    says nothing.
     """
 
     @classmethod
@@ -50,7 +51,7 @@ class Scale:
             None if is_exceeded else perfect,
             max(perfect, most),
             perfect - bottom if is_known and not is_exceeded else math.inf,
-            is_right_or_wrong=bool(np.isin(seen, verdicts).all()),
+            is_right_or_wrong=most == perfect and bool(np.isin(seen, verdicts).all()),
         )
 
     def on(self, value: float) -> float:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["PLACEHOLDERS", "Form"]
+__all__ = ["Form", "is_filler"]
 
 _TAGS = ("diagnosis", "new_text", "edit", "lesson", "no_change")
 # In brackets, so that the form is no answer where it is only repeated.
@@ -15,8 +15,18 @@ _WHOLE = "(the whole new text)"
 _LINES = "(the lines to be added)"
 _OLD = "(words of the current text, exactly as they stand there, and only once)"
 _NEW = "(what stands there instead)"
-PLACEHOLDERS = frozenset({_WHOLE, _LINES, _OLD, _NEW, "()"})
-"""What stands in the form in place of a text."""
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalpha, text.casefold()))
+
+
+_FILLERS = frozenset(map(_letters, (_WHOLE, _LINES, _OLD, _NEW)))
+
+
+def is_filler(text: str) -> bool:
+    """Whether it is what the form has in place of a text, whatever was made of its brackets."""
+    return _letters(text) in _FILLERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ __all__ = [
     "fences",
     "in_other_form",
     "is_placeholder",
+    "left_out",
     "pieces_of",
     "trimmed",
     "unfenced",
@@ -31,6 +32,7 @@ _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+-]*)[^\n`]*$", re.MULT
 _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
 _OPENING, _CLOSING = "([{<（［【", ")]}>）］】"
+_ROUND, _DOTS = ("(", "[", "（", "［", "【"), ("...", "\u2026")
 _FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
 """How DSPy's chat adapter writes a field, and so what its models of tests answer."""
 _YAML_FIELD = re.compile(r"([\w -]+):[ \t]*([|>])[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
@@ -42,6 +44,13 @@ _LEAST_INHERITED = 0.4
 """Of the bytes of the current text. Our choice: where nothing says that a text is meant as the new
 one, that it goes on from the current one does. Rewrites mostly keep more; talk about the current
 text, errors of servers, and answers to the program's task, less."""
+
+_LEAST_LEFT_OUT = 0.2
+"""Of the bytes of the current text: what a line in brackets stands for. Our choice: less may go
+because of what was changed around such a line."""
+
+_MOST_ASIDES = 3
+"""Lines in brackets of a text: more of them are its form, and stand for nothing."""
 
 
 class Element(NamedTuple):
@@ -61,28 +70,25 @@ class Piece(NamedTuple):
 
     name: str
     text: str
-    is_prose: bool = False
-    """Whether it stands in a fence for prose beside other words, which sets it apart from them."""
     is_code: bool = False
     """Whether it stands in a fence that is named for a language."""
 
 
-def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -> dict[str, str]:
+def in_other_form(answer: str, current: Mapping[str, str], *, in_any_form: bool) -> dict[str, str]:
     """The texts of a reply without our marks, where only one reading is likely.
 
     What goes on from the current text is meant as the new one, if it comes last: reasons come
-    before what they are for. Else the only text that is set apart is, in a fence of its own or
-    under the component's name, if it says no less than the current text. In a second answer, to a
-    question for nothing but the text, any text that is set apart is: a shorter one too, and whoever
-    answers like that twice would never be heard.
+    before what they are for. Of two drafts nobody can tell which one is meant. Where any text that
+    is set apart was asked for, the only one is taken, whatever it says.
     """
     quoted = set(map(str.strip, current.values()))
     pieces = [
         piece
         for piece in pieces_of(answer)
-        if not is_placeholder(piece.text) and piece.name not in ("diagnosis", "lesson")
+        if piece.text not in quoted
+        and not is_placeholder(piece.text)
+        and piece.name not in ("diagnosis", "lesson")
     ]
-    pieces = [piece for piece in pieces if piece.text not in quoted] or pieces
     chosen = {piece.name: piece for piece in pieces if piece.name in current}
     if len(current) == 1 and not chosen:
         ((component, old),) = current.items()
@@ -90,9 +96,7 @@ def in_other_form(answer: str, current: Mapping[str, str], *, is_second: bool) -
         if len(pieces) == 1 or (alike.count(True) == 1 and alike[-1]):
             chosen[component] = pieces[-1]
     is_meant = all(
-        _goes_on(old := current[name], piece)
-        or ((piece.is_prose or piece.name in current) and len(piece.text) >= len(old))
-        or (is_second and not piece.is_code)
+        _goes_on(current[name], piece) or (in_any_form and not piece.is_code)
         for name, piece in chosen.items()
     )
     return {name: piece.text for name, piece in chosen.items()} if is_meant else {}
@@ -105,14 +109,53 @@ def is_placeholder(text: str) -> bool:
     return "\n" not in line and bool(line) and depths[-1] == 0 < min(depths[:-1], default=0)
 
 
+def left_out(current: str, text: str, *, is_prose: bool) -> str:
+    """The line that stands for a part of the current text; empty if there is none.
+
+    It begins with dots or, in prose, it is in brackets, and between what stands before it and what
+    stands after it, or the end, much of the current text is missing. One end of that is there:
+    where all is written anew, such a line stands for nothing.
+    """
+    lines, runs = text.split("\n"), _runs(current)
+    asides = [place for place, line in enumerate(lines) if _is_aside(line, is_prose=is_prose)]
+    for place in asides if len(asides) <= _MOST_ASIDES else ():
+        line = lines[place].strip()
+        above, below = (
+            set(_runs("\n".join(part), len(runs[0])))
+            for part in (lines[:place], lines[place + 1 :])
+        )
+        stop = max((i for i, run in enumerate(runs, 1) if run in above), default=0)
+        rest = (i for i, run in enumerate(runs) if i >= stop and run in below)
+        start = min(rest, default=len(runs))
+        is_missing = (stop > 0 or start < len(runs)) and line not in current
+        if is_missing and start - stop >= _LEAST_LEFT_OUT * len(runs):
+            return line
+    return ""
+
+
+def _is_aside(line: str, *, is_prose: bool) -> bool:
+    """Whether words begin with dots or, in prose, are in brackets, behind signs of their place."""
+    bare = line.lstrip(" \t*_`>-#/")
+    inside = bare.lstrip("0123456789.- ")
+    is_in_brackets = inside.startswith(_ROUND) and is_placeholder(inside)
+    has_words = any(map(str.isalpha, line))
+    return has_words and (bare.startswith(_DOTS) or (is_prose and is_in_brackets))
+
+
+def _runs(text: str, length: int = _RUN) -> list[bytes]:
+    """So many bytes in a row, from each place on; all of a text that is shorter."""
+    flat = " ".join(text.casefold().split()).encode("utf-8", "surrogatepass")
+    return [flat[start : start + length] for start in range(max(1, len(flat) - length + 1))]
+
+
 def _inherited(current: str, text: str) -> float:
     """Which part of the current text stands in the other one too, in runs of some length."""
-    old, new = (" ".join(each.casefold().split()).encode() for each in (current, text))
-    run = min(_RUN, len(old))
-    runs = {new[start : start + run] for start in range(len(new) - run + 1)}
-    shared = [old[start : start + run] in runs for start in range(len(old) - run + 1)]
-    covered = sum(any(shared[max(0, place - run + 1) : place + 1]) for place in range(len(old)))
-    return covered / max(1, len(old))
+    old = _runs(current)
+    new = set(_runs(text, len(old[0])))
+    shared = [run in new for run in old]
+    size = len(old) + len(old[0]) - 1
+    covered = sum(any(shared[max(0, i - len(old[0]) + 1) : i + 1]) for i in range(size))
+    return covered / max(1, size)
 
 
 def _goes_on(current: str, piece: Piece) -> bool:
@@ -138,11 +181,7 @@ def pieces_of(answer: str) -> list[Piece]:
     if whole := [one for one in elements(answer) if one.text]:
         is_nested = any(elements(trimmed(one.text)) for one in whole)
         return [] if is_nested else [Piece(one.name, unfenced(trimmed(one.text))) for one in whole]
-    has_talk = any(answer.strip() != answer[start:end] for _, _, start, end in fenced)
-    return [
-        Piece(name, trimmed(inside), has_talk and name in _PROSE, name not in _PROSE)
-        for name, inside, _, _ in fenced
-    ]
+    return [Piece(name, trimmed(inside), name not in _PROSE) for name, inside, _, _ in fenced]
 
 
 def _dspy_fields(written: str) -> dict[str, str] | None:

@@ -172,7 +172,7 @@ class _Question:
             form=form.answer(self.components, adds=self.how.adds, edits=self._offers_edits),
         )
         reply = self.how.ask(Prompt(prompt))
-        reading = self.read(reply, form, is_second=True)
+        reading = self.read(reply, form, in_any_form=True)
         answer = self.answer(reply, reading, is_last=True, about=repair)
         answer = recorded(answer, self.components, prompt, reply)
         if not all(self._is_nameless(each, form) for each in (repair.reply, reply.text)):
@@ -221,7 +221,7 @@ class _Question:
     def asked(self, *, is_last: bool = False) -> ReflectionAnswer:
         """What is answered to the evidence, in a prompt which the model is able to read.
 
-        It is read as a second answer is if nobody asks again.
+        A text in any form is taken if nobody asks again, and if nobody asked for ours.
         """
         prompt, form = self._prompt()
         calls = 0
@@ -237,7 +237,8 @@ class _Question:
                 if calls == 2:
                     raise
             else:
-                reading = self.read(reply, form, prompt.media, is_second=is_last)
+                in_any_form = is_last or not self.template.shows_form
+                reading = self.read(reply, form, prompt.media, in_any_form=in_any_form)
                 answer = self.answer(reply, reading, is_last=is_last or calls == 2)
                 if answer.repairs and self.how.counts_calls and self._is_nameless(reply.text, form):
                     # One more call gives a text more surely than the name of one.
@@ -257,7 +258,7 @@ class _Question:
         if len(self.components) == 1 or read_reply(reply, self.current, form).texts:
             return False
         alone = self.about(self.components[:1])
-        return bool(read_reply(reply, alone.current, form, is_second=True).texts)
+        return bool(read_reply(reply, alone.current, form, in_any_form=True).texts)
 
     def _prompt(self) -> tuple[Prompt | TooLong, Form]:
         """The prompt, and the form in it: its marks stand nowhere else in the prompt."""
@@ -299,7 +300,7 @@ class _Question:
         form: Form,
         media: Sequence[tuple[str, object]] = (),
         *,
-        is_second: bool = False,
+        in_any_form: bool = False,
     ) -> Reading:
         """The texts that can be used, and why others cannot."""
         reading = read_reply(
@@ -307,7 +308,7 @@ class _Question:
             self.current,
             form,
             is_truncated=bool(reply.is_truncated),
-            is_second=is_second,
+            in_any_form=in_any_form,
             unmarked=self.how.unmarked,
         )
         texts: dict[str, str] = {}

@@ -14,13 +14,14 @@ from functools import partial
 from typing import TypeAlias
 
 from dspy_gepa.reflect.edits import Edit, edited, read_edits
-from dspy_gepa.reflect.form import PLACEHOLDERS, Form
+from dspy_gepa.reflect.form import Form, is_filler
 from dspy_gepa.reflect.pieces import (
     Element,
     elements,
     fences,
     in_other_form,
     is_placeholder,
+    left_out,
     pieces_of,
     trimmed,
     unfenced,
@@ -41,12 +42,6 @@ _END_OF_REASONING = re.compile(
 )
 _TURN_END = re.compile(r"(?:<\|[\w ]+\|>|</s>|<end_of_turn>)\s*\Z")
 _QUOTES = " \"'`\u201c\u201d\u2018\u2019\\/"
-_DOTS = r"(?:\.\.\.|\u2026)"
-_GAP = re.compile(
-    rf"^(?=.*[#/*(\[])[#/*(\[ \t]*{_DOTS}.*\w.*(?:{_DOTS}|[)\]])[*/)\] \t.\u2026]*$", re.MULTILINE
-)
-"""A line that stands for what is not written out: dots and words, in brackets or a comment. Without
-these, words between dots may be a form to fill."""
 _CUT_OFF = "it was cut off, so it has to be shorter"
 _DIFF_HEADING = re.compile(r"(?:diff|index|---|\+\+\+|@@|\*\*\*|\\)(?: .*)?|\s*")
 """A line of a diff that says where it applies, or that says nothing."""
@@ -76,7 +71,7 @@ def read_reply(
     form: Form | None = None,
     *,
     is_truncated: bool = False,
-    is_second: bool = False,
+    in_any_form: bool = False,
     unmarked: Unmarked | None = None,
 ) -> Reading:
     """What the reply gives for these components.
@@ -89,8 +84,8 @@ def read_reply(
         current: Component to its current text, to which edits apply.
         form: The form that was asked for.
         is_truncated: Whether the server says that it was cut off.
-        is_second: Whether it was asked for after a reply that could not be used, so that nobody is
-            asked once more: then a text in another form need not go on from the current one.
+        in_any_form: Whether nothing but the text was asked for, or nobody said how to mark it: then
+            one in another form than ours need not go on from the current one.
         unmarked: Reads replies without our marks, where a text may be anything, such as numbers or
             JSON. None if texts are instructions, which are words.
     """
@@ -106,7 +101,8 @@ def read_reply(
     kept = [one for one in blocks if one.name == "new_text" and form.is_no_change(one.text)]
     words = {block.name: trimmed(block.text) for block in blocks if block.is_closed}
     diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
-    texts, problems = _from_blocks(blocks, current, form, is_prose=is_prose)
+    given = [one for one in blocks if one not in kept]
+    texts, problems = _from_blocks(given, current, form, is_prose=is_prose)
     if texts and "no_change" in words:
         texts, problems[""] = {}, f"it has {form.no_change} and new texts as well"
     elif texts and not all(block.is_opened for block in blocks):
@@ -114,7 +110,7 @@ def read_reply(
         texts, problems[""] = {}, f"{where}, so it is unclear what ends where"
     if texts or problems or "no_change" in words or kept:
         return Reading(texts, problems, not (texts or problems), diagnosis, lesson)
-    unmarked = unmarked or partial(in_other_form, is_second=is_second)
+    unmarked = unmarked or partial(in_other_form, in_any_form=in_any_form)
     found = {} if blocks else unmarked(answer, current)
     problems = _faults(found, current, is_prose=is_prose)
     if is_truncated:
@@ -122,8 +118,10 @@ def read_reply(
         problems |= dict.fromkeys(at_the_end, _CUT_OFF)
     texts = {name: text for name, text in found.items() if name not in problems}
     if not found:
-        why = _CUT_OFF if is_truncated else f"no new text stands between {form.pair('new_text')}"
-        problems = {"": why if answer.strip() else "it is empty"}
+        has_filler = any(block.name == "new_text" for block in blocks)
+        but = ", but what a form has in place of one, such as a line in brackets" * has_filler
+        why = f"no new text stands between {form.pair('new_text')}{but}"
+        problems = {"": _CUT_OFF if is_truncated else why if answer.strip() else "it is empty"}
     return Reading(texts, problems, diagnosis=diagnosis, lesson=lesson)
 
 
@@ -189,7 +187,7 @@ def _from_blocks(
             text = _bare(block.text, current[name], form)
             # Where the current text is a line in brackets, or no prose, a new one may be, too.
             is_form = is_prose and is_placeholder(text) and not is_placeholder(current[name])
-            if text in PLACEHOLDERS or is_form:
+            if is_form or is_filler(text):
                 continue
             if wholes.setdefault(name, text) != text:
                 problems[name] = "there are several new texts for it, which differ"
@@ -208,18 +206,18 @@ def _faults(
 ) -> dict[str, str]:
     """Why some of the texts cannot be used, by their component."""
     reasons = {
-        name: unusable(text, is_prose=is_prose) or _gap(text, current[name])
+        name: unusable(text, is_prose=is_prose) or _gap(text, current[name], is_prose=is_prose)
         for name, text in texts.items()
     }
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _gap(text: str, current: str) -> str:
-    """Why the text is not whole; empty if it is, or if such lines are its form."""
+def _gap(text: str, current: str, *, is_prose: bool) -> str:
+    """Why the text is not whole; empty if it is."""
     if _is_diff_of(current, text):
         return "it is a diff of the current text, and not the new one"
-    gap = None if _GAP.search(current) else _GAP.search(text)
-    return f"it leaves a part out: {gap[0].strip()}" if gap else ""
+    gap = left_out(current, text, is_prose=is_prose)
+    return f"it leaves a part out: {gap}" if gap else ""
 
 
 def _is_diff_of(current: str, text: str) -> bool:
@@ -247,7 +245,7 @@ def _bare(block: str, current: str, form: Form) -> str:
         text = trimmed(quoted[1])
     inner = _blocks(text, form)
     if len(inner) == 1 and (inner[0].start, inner[0].end) == (0, len(text)):
-        return trimmed(inner[0].text) if inner[0].name == "new_text" else "()"
+        return trimmed(inner[0].text) if inner[0].name == "new_text" else ""
     return unfenced(text, current)
 
 

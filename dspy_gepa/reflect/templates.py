@@ -60,8 +60,8 @@ _GEPA_PLACEHOLDER = re.compile(rf"<({'|'.join(_GEPA_NAMES)})>")
 class Template:
     """A reflection prompt with placeholders.
 
-    It need not ask for our marks, which {{form}} shows: a reply whose text is the one element, code
-    fence or field can be read too; any other is asked about once more. A template of the gepa
+    It need not ask for our marks, which {{form}} shows: then the one element, code fence or field
+    of a reply is the text; any other reply is asked about once more. A template of the gepa
     package, with <curr_param> and <side_info> and without placeholders of ours, is one as well.
     References, guidance and limits are appended where it has no place for them, and so are never
     lost.
@@ -107,6 +107,11 @@ class Template:
     def sets_feedback_apart(self) -> bool:
         """Whether feedback has a place of its own, and so does not stand with its example."""
         return "feedback" in self._names
+
+    @property
+    def shows_form(self) -> bool:
+        """Whether it asks for our marks."""
+        return "form" in self._names
 
     @property
     def _pattern(self) -> re.Pattern[str]:

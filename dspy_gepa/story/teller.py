@@ -77,6 +77,10 @@ class _PoolChange:
     seconds: float
     """How long the run had been going on."""
 
+    def __getstate__(self) -> dict[str, object]:
+        """With where the run stood in place of the state, which holds strategies of the call's."""
+        return {**self.__dict__, "state": None, "moment": self.moment}
+
     @cached_property
     def moment(self) -> Moment:
         """Where the run stood."""

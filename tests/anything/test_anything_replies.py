@@ -6,6 +6,7 @@ import re
 import pytest
 
 from dspy_gepa import optimize_anything
+from dspy_gepa.artifact.reading import kept
 
 FORMS = {
     "marked": "<diagnosis>\nNo.\n</diagnosis>\n<new_text>\n{}\n</new_text>\n<lesson>\nx\n</lesson>",
@@ -49,6 +50,54 @@ def test_an_artifact_of_any_shape_is_read_to_the_character(name, form):
     )
     assert result.optimized_artifact == better + ("\n" if seed.endswith("\n") else "")
     assert result.score == 9
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
+@pytest.mark.parametrize("last", [True, False], ids=["with a last one", "without"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "```\na\nvalue 9\n\nb\n```",
+        "```\r\na\r\nvalue 9\r\n\r\nb\r\n```",
+        "<new_text>\na\nvalue 9\n\nb\n</new_text>",
+        "<edit>\n<old>\nvalue 1\n</old>\n<new>\nvalue 9\n\n</new>\n</edit>",
+    ],
+    ids=["a fence", "a fence with its own", "our marks", "an edit"],
+)
+def test_lines_end_as_those_of_the_first_artifact(reply, last, end):
+    """What is evaluated and what comes back, whatever the reply's lines end in."""
+    seen = []
+
+    def evaluator(artifact):
+        seen.append(artifact)
+        return digits(artifact)
+
+    seed = f"a{end}value 1{end}b" + end * last
+    result = optimize_anything(
+        seed, evaluator, objective="Raise it.", reflection_lm=lambda _: reply, max_evals=2
+    )
+    better = f"a{end}value 9{end}{end}b" + end * last
+    assert seen == [seed, better]
+    assert result.optimized_artifact == better
+
+
+def test_of_several_texts_each_keeps_its_line_ends():
+    """A single line goes by the others; one whose lines end in several ways comes with newlines."""
+    seed = {"dos": "a\r\n1", "unix": "a\n1", "mixed": "a\r\nb\n1", "single": "1"}
+    new = "a\r\nb\n9"
+    reply = "\n".join(f'<new_text component="{name}">\n{new}\n</new_text>' for name in seed)
+    result = optimize_anything(
+        seed,
+        lambda artifact: digits(" ".join(artifact.values())),
+        objective="Raise it.",
+        reflection_lm=lambda _: reply,
+        max_evals=2,
+    )
+    expected = {"dos": "a\r\nb\r\n9", "unix": "a\nb\n9", "mixed": "a\nb\n9", "single": "a\nb\n9"}
+    assert result.optimized_artifact == expected
+    seed = {"dos": "a\r\n1", "single": "1"}
+    assert kept("single", new, seed=seed) == expected["dos"]
+    assert kept("single", new, seed={"single": "1"}) == new
 
 
 def test_a_bare_object_is_read_where_the_artifact_is_one():

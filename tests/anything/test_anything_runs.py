@@ -4,6 +4,7 @@ import ast
 import json
 import logging
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -877,3 +878,19 @@ def test_a_limit_in_tokens_is_no_limit_for_a_model_that_reports_none():
 
     with dspy.context(lm=Silent()), pytest.raises(WorkerError, match="silent"):
         run(judged, dataset=TARGETS, max_evals=8, max_total_tokens=1_000, reflection_lm=Silent())
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"dataset": [1, 2, 3, 4]}, {"dataset": [1, 2, 3], "valset": [4, 5]}], ids=str
+)
+def test_a_result_can_be_pickled(settings):
+    """Though evaluator and model are functions of the call's own."""
+
+    def near(artifact, example=9):
+        return -abs(value_of(artifact) - example)
+
+    result = run(near, reflection_lm=climber(), max_evals=12, **settings)
+    back = pickle.loads(pickle.dumps(result))
+    assert repr(back) == repr(result)
+    assert back.optimized_artifact == result.optimized_artifact
+    assert back.to_dict() == result.to_dict()

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import blame_world
 from frozen_questions import REPORT, STATES, TASKS, TUNE, asked_at, frozen, place_of
 from mailbox_lm import Usage
-from single_steps import WORDINGS, arguments_of, carry_out, print_steps
+from single_steps import WORDINGS, Answering, arguments_of, carry_out, print_steps
 
 pytestmark = pytest.mark.filterwarnings("ignore:Implementing custom LMs")
 
@@ -41,8 +41,9 @@ def test_every_wording_answers_every_question_and_is_scored(tmp_path, capsys):
     path, kept = tmp_path / "steps.json", tmp_path / "frozen.json"
     usage = Usage()
     lm = scripted_lm(knowing, callbacks=[usage])
+    answering = [Answering(name, lm, usage) for name in WORDINGS]
     asked = arguments("--json", str(path), "--frozen", str(kept))
-    steps = carry_out(asked, None, lm, usage)
+    steps = carry_out(asked, None, answering)
     questions = {each["question"] for each in steps}
     assert len(questions) == 4
     assert len(steps) == len(questions) * len(WORDINGS)
@@ -53,7 +54,7 @@ def test_every_wording_answers_every_question_and_is_scored(tmp_path, capsys):
     assert json.loads(path.read_text("utf-8"))["steps"] == steps
     assert len(json.loads(kept.read_text("utf-8"))) == 4
     calls = usage.calls
-    assert carry_out(asked, None, lm, usage) == steps
+    assert carry_out(asked, None, answering) == steps
     assert usage.calls == calls
     print_steps(steps, asked.wordings)
     assert "Tasks for the report: steps" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dspy
 import pytest
+from model_server import model_server
 from scripted_engine import AuthError, answer, new_texts, scripted_lm
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -333,6 +334,21 @@ def test_a_mailbox_cannot_run_the_program_and_unknown_names_fail_their_cells(
     said = capsys.readouterr().out
     assert said.count("**gsm8k**") == 1
     assert re.search(r"gsm8k, as given, seed 0: (failed|missing): ", said), said
+
+
+def test_a_server_that_has_the_local_model_is_asked_in_its_place(tmp_path, data, capsys):
+    """Nothing is started: the whole comparison runs over the address that was given."""
+    sizes = ["--train", "2", "--validation", "2", "--test", "3", "--seeds", "1"]
+    places = ["--data-dir", str(data), "--json", str(tmp_path)]
+    with model_server(200, text=lambda request: solve(str(request["messages"]))) as server:
+        address = f"http://127.0.0.1:{server.port}/v1"
+        given = ["--tasks", "gsm8k", "--optimizers", AS_GIVEN, *sizes, *places]
+        assert compare.main([*given, "--local-server", address]) == 0
+    assert "gsm8k, as given, seed 0: " in capsys.readouterr().out
+    assert {request["model"] for request in server.requests} == {"qwen2.5-coder-1.5b-instruct"}
+    assert {
+        request.get("max_tokens") or request["max_completion_tokens"] for request in server.requests
+    } == {400}
 
 
 def test_a_program_that_always_crashes_has_no_score(tmp_path, data):

@@ -235,3 +235,20 @@ def test_a_live_page_acts_no_more_than_one_on_disk(browser, monkeypatch, tmp_pat
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_a_long_diagnosis_is_opened_by_its_reader(browser, tmp_path):
+    """It is folded at first, and a click or the keyboard shows all of it, near the top."""
+    last = "And dates are the other way round."
+    told = "The limit of steps is too small. " * 100 + last
+    with Watched(browser, offline=True) as watched:
+        watched.open(written(tmp_path, page_of(story_of_texts(told))))
+        whole = watched.page.locator("header details", has_text=last).first
+        inside = whole.locator("pre")
+        assert not inside.is_visible()
+        whole.locator("summary").click()
+        assert inside.is_visible()
+        assert inside.inner_text().strip() == told
+        whole.locator("summary").press("Enter")
+        assert not inside.is_visible()
+        assert watched.problems == []

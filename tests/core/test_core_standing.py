@@ -82,7 +82,8 @@ def test_a_scale_is_open_above_if_its_perfect_score_was_exceeded(perfect):
         ([2.0], -np.inf, 5.0, False),
         ([0.0, 1.0], -np.inf, 5.0, False),
         ([20.0], -np.inf, 1.0, False),
-        ([0.0], -np.inf, 1.0, True),
+        ([0.0], -np.inf, 1.0, False),
+        ([0.0, 0.0], 0.0, 1.0, False),
         ([1.0], -np.inf, 1.0, True),
         ([0.0, 1.0, -np.inf], -np.inf, 1.0, True),
         ([-1.0, 1.0], -1.0, 1.0, True),
@@ -94,5 +95,6 @@ def test_a_scale_is_open_above_if_its_perfect_score_was_exceeded(perfect):
 )
 def test_only_verdicts_are_right_or_wrong(scores, lowest, perfect, are_verdicts):
     """The lowest score that was seen is no verdict for being the lowest so far: where the settings
-    name no lowest score, 0 and 1 are verdicts and nothing else is."""
+    name no lowest score, 0 and 1 are verdicts and nothing else is. Where every score is the lowest,
+    nobody knows yet whether there are others between it and the highest."""
     assert Scale.of(np.array([scores]), lowest, perfect).is_right_or_wrong is are_verdicts

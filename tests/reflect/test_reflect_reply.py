@@ -40,7 +40,6 @@ def fenced(texts):
 OF_ONE = {
     "marks": marked(TEXT),
     "marks with the name": marked(TEXT, "label"),
-    "DSPy's own form": f"[[ ## label ## ]]\n{TEXT}\n\n[[ ## completed ## ]]",
     "name in single quotes": marked(TEXT).replace("text>", "text component='label'>", 1),
     "name without quotes": marked(TEXT).replace("text>", "text component=label>", 1),
     "name in escaped quotes": marked(TEXT).replace("text>", 'text component=\\"label\\">', 1),
@@ -87,6 +86,7 @@ IN_OTHER_FORM = {
     "one long fence": f"````markdown\n{TEXT}\n````",
     "JSON of one field": json.dumps({"new_instruction": TEXT}),
     "JSON by the component's name": json.dumps({"label": TEXT, "why": "K3"}),
+    "DSPy's own form": f"[[ ## label ## ]]\n{TEXT}\n\n[[ ## completed ## ]]",
     "JSON with raw line breaks": f'{{"text": "{TEXT}"}}',
     "JSON in a fence": f"Here:\n```json\n{json.dumps({'text': TEXT})}\n```",
 }
@@ -98,13 +98,14 @@ def test_a_text_in_another_form_is_taken_where_it_goes_on_from_the_current_one(r
     taken = ({"label": TEXT}, {})
     reading = read_reply(reply, {"label": "Read the message. Answer K1."})
     assert (reading.texts, reading.problems) == taken
-    reading = read_reply(reply, ONE, is_second=True)
+    reading = read_reply(reply, ONE, in_any_form=True)
     assert (reading.texts, reading.problems) == taken
     unlike = "Say which of the codes of the house it is: K1, K2 or K3."
     assert read_reply(reply, {"label": unlike}).problems
 
 
 HELPER = "You are a helpful assistant. Answer the question in one short sentence."
+KIND = "Be kind to everybody who asks."
 
 
 @pytest.mark.parametrize(
@@ -125,13 +126,13 @@ def test_the_same_first_words_do_not_make_talk_a_text(reply):
     [
         (f"```\n{HELPER}\n... (unchanged) ...\nBe brief.\n```", "it leaves a part out"),
         (f"<prompt>\n{HELPER}\n[... rest as it was ...]\n</prompt>", "it leaves a part out"),
-        (f"```\n {HELPER}\n-Be kind.\n+Be brief.\n```", "it is a diff"),
+        (f"```\n {HELPER}\n-{KIND}\n+Be brief.\n```", "it is a diff"),
     ],
 )
-@pytest.mark.parametrize("is_second", [False, True])
-def test_a_text_in_another_form_has_to_be_whole_too(shape, words, is_second):
+@pytest.mark.parametrize("in_any_form", [False, True])
+def test_a_text_in_another_form_has_to_be_whole_too(shape, words, in_any_form):
     """As one between the marks has to be."""
-    reading = read_reply(shape, {"label": f"{HELPER}\nBe kind."}, is_second=is_second)
+    reading = read_reply(shape, {"label": f"{HELPER}\n{KIND}"}, in_any_form=in_any_form)
     assert reading.texts == {}
     assert words in reading.problems["label"]
 
@@ -146,17 +147,30 @@ def test_a_text_at_the_end_of_a_reply_that_was_cut_off_is_no_text(head):
 
 
 @pytest.mark.parametrize("reply", IN_OTHER_FORM.values(), ids=IN_OTHER_FORM)
-def test_a_text_that_goes_on_from_nothing_is_taken_where_the_reply_sets_it_apart(reply):
-    """By a fence for prose, from other words, or by the component's name, and says no less than
-    the current text; whatever it says, where that was asked for. DSPy's short default instruction
-    proves nothing of a text."""
+def test_a_text_that_goes_on_from_nothing_is_taken_only_where_any_form_was_asked_for(reply):
+    """Talk, plans, quotations and answers to the task stand in fences and fields, too. DSPy's short
+    default instruction proves nothing of a text. The other text may be shorter than the current
+    one."""
     current = {"label": "Given the fields `mail`, produce `code`."}
-    is_apart = "Done." in reply and "```" in reply and "<" not in reply
-    reading = read_reply(reply, current)
-    assert reading.texts == ({"label": TEXT} if is_apart or '"label"' in reply else {})
-    assert read_reply(reply, current, is_second=True).texts == {"label": TEXT}
+    assert read_reply(reply, current).problems
+    assert read_reply(reply, current, in_any_form=True).texts == {"label": TEXT}
     longer = {"label": "Say which code it is. " * 9}
-    assert read_reply(reply, longer, is_second=True).texts == {"label": TEXT}
+    assert read_reply(reply, longer, in_any_form=True).texts == {"label": TEXT}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "No change is needed:\n```\nLabel it.\n```",
+        "It is now\n```\nLabel it.\n```\nand should name the codes.",
+        "<current>\nLabel it.\n</current>",
+        '{"text": "Label it."}',
+    ],
+)
+@pytest.mark.parametrize("in_any_form", [False, True])
+def test_the_current_text_in_another_form_is_quoted(reply, in_any_form):
+    """It is no new one, whatever is said of it."""
+    assert read_reply(reply, ONE, in_any_form=in_any_form).problems
 
 
 @pytest.mark.parametrize("set_apart", [json.dumps, fenced], ids=["fields", "fences"])
@@ -176,7 +190,7 @@ def test_of_several_texts_the_last_is_taken_if_no_other_begins_as_the_current_on
 def test_a_diagnosis_alone_is_no_text_in_any_form():
     """Also where any text is heard: it says what is wrong, and would be run."""
     for said in (json.dumps({"diagnosis": TEXT}), json.dumps({"lesson": TEXT})):
-        assert read_reply(said, ONE, is_second=True).problems
+        assert read_reply(said, ONE, in_any_form=True).problems
 
 
 NO_INSTRUCTIONS = {
@@ -222,7 +236,8 @@ ASKED = {
     "a draft left open": (f"<new_text>\nLabel\n\nNo, better:\n{marked(TEXT)}", "is not closed"),
     "a name in other case": (marked(TEXT, "Label"), "names no component; there are label"),
     "the form repeated": (marked("(the whole new text)"), "no new text"),
-    "a placeholder in the marks": (marked("[your text here]"), "no new text"),
+    "the form repeated without brackets": (marked("The whole new text."), "in place of one"),
+    "a placeholder in the marks": (marked("[your text here]"), "such as a line in brackets"),
     "a placeholder in bold": (marked("**[Your new instruction]**"), "no new text"),
     "a placeholder as code": (marked("`<the new text>`."), "no new text"),
     "a placeholder with brackets in it": (marked("[the whole (new) text]"), "no new text"),
@@ -242,9 +257,6 @@ ASKED = {
     "a diff of a place": (marked("@@ -1 +1,2 @@\n Label it.\n+K3 is a refund."), "it is a diff"),
     "a diff without its lines": (marked("@@\n-Label it.\n+Label K3."), "it is a diff"),
     "a diff and how it ends": (marked("-Label it.\n+K3.\n\\ No newline at end"), "it is a diff"),
-    "a part left out": (marked("Label it.\n... (as before) ..."), "it leaves a part out"),
-    "a part in brackets": (marked("K3.\n[... rest unchanged ...]"), "it leaves a part out"),
-    "a part as a comment": (marked("K3.\n# ... the other rules ..."), "it leaves a part out"),
     "an edit of other words": (edit("Name it", "x"), "edit 1: «Name it» is not in the text"),
     "an edit without parts": (marked("K3", tag="edit"), "edit 1 has no <old> and <new> part"),
 }  # fmt: skip
@@ -346,9 +358,9 @@ def test_the_names_that_there_are_are_said():
 
 def test_fields_by_the_components_names_are_texts_of_several():
     """Names tell them apart as marks do; each has to go on from its own text."""
-    texts = {"label": "Label it K3.", "reply.predict": "Reply to it. Be exact."}
+    texts = {"label": "Label it. K3 is a refund.", "reply.predict": "Reply to it. Be exact."}
     assert read_reply(json.dumps(texts), TWO).texts == texts
-    assert read_reply(json.dumps({**texts, "label": "K3"}), TWO).problems
+    assert read_reply(json.dumps({**texts, "label": "K3 is a refund."}), TWO).problems
 
 
 def test_edits_apply_to_the_current_text():
@@ -424,6 +436,58 @@ def test_a_diff_is_known_by_its_signed_lines():
     assert diff.problems == {"label": "it is a diff of the current text, and not the new one"}
     points = "- Label it.\n- Be brief."
     assert read_reply(marked(points), current).texts == {"label": points}
+
+
+RULES = ["Label the message.", "K1 is a question.", "K2 is a login.", "Answer with the code."]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "... (as before) ...",
+        "\u2026 the other codes \u2026",
+        "# ... the other rules ...",
+        "[rest unchanged]",
+        "(the codes as before)",
+        "*(keep the codes)*",
+        "2-3. (unverändert)",
+        "【其余不变】",
+    ],
+)
+@pytest.mark.parametrize(
+    ("before", "after"), [(RULES[:1], RULES[3:]), (RULES[:2], []), ([], RULES[2:])]
+)
+def test_a_line_that_stands_for_a_part_of_the_current_text_makes_no_whole(line, before, after):
+    """In whatever words: it stands where that part is missing, and the rest is there."""
+    text = "\n".join(["Be exact. K3 is a refund.", *before, line, *after])
+    reading = read_reply(marked(text), {"label": "\n".join(RULES)})
+    assert reading.problems == {"label": f"it leaves a part out: {line}"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (RULES, [*RULES, "(K3 is a refund.)"]),
+        (RULES, [RULES[0], "(The message may be long.)", *RULES[1:]]),
+        (RULES, ["Say which code it is.", "[K1, K2 or K3]"]),
+        (RULES, [RULES[0], "Answer so:", "[code]", "[why]", "[source]", "... or (more)"]),
+        ([*RULES[:1], "(as before)", *RULES[2:]], [RULES[0], "(as before)"]),
+    ],
+)
+def test_a_line_in_brackets_that_stands_for_nothing_is_text(old, new):
+    """Where nothing is missing there, where all is written anew, where there are many of them, and
+    where the current text has it."""
+    texts = {"label": "\n".join(new)}
+    assert read_reply(marked(texts["label"]), {"label": "\n".join(old)}).texts == texts
+
+
+def test_lines_in_brackets_are_data_where_texts_are_no_prose():
+    """Lisp, and tuples. Dots stand for what is left out there, too."""
+    current = {"code": "(load base)\n(define (area r) (* 3 r r))\n(print (area 2))"}
+    new = "(load base)\n(print 12)"
+    assert read_reply(marked(new), current, unmarked=dict).texts == {"code": new}
+    cut = read_reply(marked("(load base)\n; ...\n... as before"), current, unmarked=dict)
+    assert cut.problems == {"code": "it leaves a part out: ... as before"}
 
 
 @pytest.mark.parametrize(("old", "new"), [("0.5", "-0.5"), ("x + y", "-x + y"), ("1\n2", "-1\n2")])
@@ -586,7 +650,7 @@ def test_of_the_corpora_hardly_a_reply_becomes_a_wrong_text(corpus):
         said = {"no_change": True} if reading.is_unchanged else {"texts": dict(reading.texts)}
         if said not in (shape["wanted"], *_listed(shape.get("also_fine"))):
             wrong.append(shape["name"])
-    assert len(wrong) <= len(shapes) // 30, wrong
+    assert len(wrong) <= len(shapes) / 30 + 1, wrong
 
 
 def _listed(also_fine):

@@ -16,6 +16,7 @@ from dspy_gepa.story.building import story_of
 from dspy_gepa.story.teller import Teller
 from dspy_gepa.story.wording import sentences
 from dspy_gepa.testing.worlds import RuleWorld
+from dspy_gepa.views.page import page as page_module
 from dspy_gepa.views.page.charts import curves
 from dspy_gepa.views.page.page import environment_with, page_of
 from dspy_gepa.views.page.rows import PageRows
@@ -173,3 +174,23 @@ def test_what_the_reflection_said_stands_near_the_top_in_whole_sentences():
     assert "..." not in top
     assert sentences("One. Two three. Four", 12) == "One."
     assert sentences("No end here at all", 5) == "No end here at all"
+
+
+@pytest.mark.parametrize("most", [900_000, 1])
+def test_what_the_reflection_said_can_be_read_whole(monkeypatch, most):
+    """Where it is named and where its proposal stands, to its last sentence; also in a page that is
+    too long and shortens its prompts."""
+    monkeypatch.setattr(page_module, "_MOST_BYTES", most)
+    monkeypatch.setattr(page_module, "_FEWEST_CHARACTERS", 1)
+    last = "And dates are the other way round."
+    told = "The limit of steps is too small. " * 100 + last
+    story = story_of_texts(told)
+    page = texts(page_of(story))
+    top = page[page.index("What the reflection said") : page.index("What changed")]
+    assert "The whole diagnosis" in top
+    assert last in top
+    rest = page[page.index("Every proposal") :]
+    assert last in rest[rest.index("Diagnosis: what goes wrong") :][: len(told) + 200]
+    short = texts(page_of(story_of_texts("One sentence.")))
+    assert "The whole diagnosis" not in short
+    assert "All of that" not in short

@@ -9,14 +9,18 @@ from typing import Any, TypeAlias
 
 import dspy
 
+from dspy_gepa.core.candidate import Candidate
+from dspy_gepa.core.choices import has_seed
+from dspy_gepa.core.proposal import Evaluation
 from dspy_gepa.core.rollout import Rollout
 from dspy_gepa.core.state import RunState
-from dspy_gepa.errors import JournalError
+from dspy_gepa.errors import JournalError, MetricError
 from dspy_gepa.models.catching import Failed, catching
+from dspy_gepa.models.failures import failure_text
 from dspy_gepa.program.rollouts.outputs import lost_in
 from dspy_gepa.values.media import without_base64
 
-__all__ = ["AggregateMetric", "aggregate_scores", "check_all_there"]
+__all__ = ["AggregateMetric", "FirstAggregate", "aggregate_scores", "check_all_there"]
 
 logger = logging.getLogger("dspy.teleprompt.dspy_gepa")
 
@@ -35,22 +39,66 @@ def aggregate_scores(
     """
     scores = []
     for member in state.members:
-        rollouts = state.validated(member.candidate)
-        pairs = [
-            (examples[example], _prediction(rollout))
-            for example, rollout in zip(state.settings.validation, rollouts, strict=True)
-            if rollout is not None
-        ]
-        if len(pairs) < len(rollouts):
-            scores.append(-math.inf)
-            continue
-        score = catching(lambda pairs=pairs: float(metric(pairs)))  # type: ignore[misc]
-        if isinstance(score, Failed) or not math.isfinite(score):
-            problem = repr(score.error) if isinstance(score, Failed) else f"returned {score}"
-            logger.warning("The winner is chosen by its scores: the aggregate metric %s", problem)
+        score = _aggregated(state, member.candidate, metric, examples)
+        if isinstance(score, str):
+            logger.warning("The winner is chosen by its scores: the aggregate metric %s", score)
             return ()
         scores.append(score)
     return tuple(scores)
+
+
+def _aggregated(
+    state: RunState, candidate: Candidate, metric: AggregateMetric, examples: Sequence[dspy.Example]
+) -> float | str:
+    """What the metric says of a candidate, or in words why that cannot be used.
+
+    -inf if the candidate was not run on all validation examples.
+    """
+    rollouts = state.validated(candidate)
+    pairs = [
+        (examples[example], _prediction(rollout))
+        for example, rollout in zip(state.settings.validation, rollouts, strict=True)
+        if rollout is not None
+    ]
+    if len(pairs) < len(rollouts):
+        return -math.inf
+    score = catching(lambda: float(metric(pairs)))
+    if isinstance(score, Failed):
+        return f"raised {failure_text(score.error)}"
+    return score if math.isfinite(score) else f"returned {score}"
+
+
+class FirstAggregate:
+    """Tries the metric on the program as it was given, as soon as that is validated.
+
+    It is asked about that program at the end in any case, so what it cannot use there is an error,
+    which is better known before the search is paid for.
+    """
+
+    def __init__(self, metric: AggregateMetric, examples: Sequence[dspy.Example]) -> None:
+        self._metric = metric
+        self._examples = examples
+        self._is_tried = False
+
+    def __call__(self, state: RunState) -> None:
+        """Try it, if this is the first state in which all answers are there.
+
+        Raises:
+            MetricError: it raises or gives no finite number.
+        """
+        if self._is_tried or (not has_seed(state) and not state.members):
+            return
+        seed = state.candidate_of(0)
+        if not state.is_done(Evaluation(seed, state.settings.validation)):
+            return
+        self._is_tried = True
+        score = _aggregated(state, seed, self._metric, self._examples)
+        if isinstance(score, str):
+            raise MetricError(
+                f"The aggregate metric {score}, given the {len(state.settings.validation)} "
+                "validation examples with the answers of the program as it was. It has to return "
+                f"a finite number. {state.tally.metric_calls} metric calls were made until then."
+            )
 
 
 def check_all_there(state: RunState) -> None:

@@ -128,6 +128,7 @@ def environment_with(*, escapes: bool = True, spells: bool = True) -> Any:
         "diff": _difference,
         "exact": exact,
         "listed": listed,
+        "long": without_middle,
         "moment": moment,
         "score": score,
         "took": took,

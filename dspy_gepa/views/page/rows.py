@@ -167,13 +167,17 @@ class PageRows:
         said = [f"{name}: {words}" for name, pairs in parts if (words := self.gated(pairs))]
         return "; ".join(said)
 
-    def whole_sentences(self, text: str) -> str:
+    def opening(self, text: str, most: int = 600) -> str:
         """The beginning of what a reflection said, not cut within a sentence."""
-        return sentences(text)
+        return sentences(text, most)
+
+    def goes_on(self, text: str, opening: str) -> bool:
+        """Whether there is more of it than this beginning."""
+        return " ".join(text.split()) != opening
 
     def why(self, proposal: ProposalStory) -> str:
-        """What its reflection said goes wrong, or of its change, shortly."""
-        return sentences(proposal.diagnosis or proposal.lesson, 300)
+        """What its reflection said goes wrong, or of its change."""
+        return proposal.diagnosis or proposal.lesson
 
     @property
     def is_without_reasons(self) -> bool:
