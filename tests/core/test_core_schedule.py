@@ -252,7 +252,7 @@ def test_more_examples_make_an_interval_narrower_and_luck_counts_less():
 
 def test_revalidations_are_due_by_share_and_by_pace():
     """Half of what comes after a head start validates further, and reflections do not run away."""
-    schedule = ValidationSchedule(share=0.5, pace=8.0, head_start=100)
+    schedule = ValidationSchedule()
     assert not schedule.is_due(rollouts=100, revalidated=0, reflections=10)
     assert schedule.is_due(rollouts=130, revalidated=10, reflections=10)
     assert not schedule.is_due(rollouts=130, revalidated=20, reflections=10)
