@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 # Whole runs are examples here; how long one takes says nothing about it on a shared machine.
 PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 
-settings.register_profile("fast", max_examples=40, derandomize=True, database=None, **PATIENT)
+settings.register_profile("fast", max_examples=20, derandomize=True, database=None, **PATIENT)
 settings.register_profile("thorough", max_examples=1000, database=None, print_blob=True, **PATIENT)
 settings.load_profile(os.environ.get("DSPY_GEPA_TESTS", "fast"))
 

@@ -350,7 +350,7 @@ def unreadable(share):
         {"max_metric_calls": 40},
         {"max_metric_calls": 70, "max_rollouts": 60},
         {"max_metric_calls": 200, "max_proposals": 2},
-        {"max_metric_calls": 300, "max_total_tokens": 3000},
+        {"max_metric_calls": 150, "max_total_tokens": 1500},
     ],
     ids=str,
 )

@@ -188,7 +188,7 @@ def test_a_model_that_names_no_component_is_asked_about_all_of_them_ever_more_se
         is_named = len(together(asked)) >= 4 and "## draft" in prompt
         return f"<new_text{' component=' * is_named}{'final' * is_named}>\n{text}\n</new_text>"
 
-    limits = {"max_metric_calls": 500, "max_reflection_calls": None}
+    limits = {"max_metric_calls": 350, "max_reflection_calls": None}
     _, result = improved(scripted_lm(reply), **limits)
     once, apart = [4], [1]
     expected = [*once, *apart * 2, *once, *apart * 4, *once, *apart * 8]

@@ -232,7 +232,7 @@ def test_a_program_that_is_perfect_on_all_examples_is_returned(count):
     assert instructions(improved) == {"self": LEARNED}
 
 
-@pytest.mark.parametrize("reply", ["<new_text>\nThe whole new text.\n</new_text>", "No idea."])
+@pytest.mark.parametrize("reply", ["<new_text>\nGive the code.\n</new_text>", "No idea."])
 def test_one_call_of_the_reflection_lm_is_one_question(reply):
     """What its answer gives is tried; where that is nothing, it is said, and nothing is asked."""
     asked = []

@@ -19,12 +19,19 @@ from pathlib import Path
 
 import dspy_gepa
 
-__all__ = ["ALONE", "COMMAND", "FORGET", "ROOT", "WarmPython"]
+__all__ = ["ALONE", "BARE", "COMMAND", "FORGET", "ROOT", "WarmPython"]
 
 ROOT = Path(dspy_gepa.__file__).parents[1]
 TESTS = Path(__file__).parent
 PLACES = [ROOT, *(TESTS / part for part in ("", "program", "faults", "anything"))]
 IMPORTED = ("dspy", "litellm", "dspy_gepa.command.main", "dspy_gepa.testing.worlds")
+
+BARE = f"""
+import sys, types
+sys.modules["dspy_gepa"] = types.ModuleType("dspy_gepa")
+sys.modules["dspy_gepa"].__path__ = [{str(ROOT / "dspy_gepa")!r}]
+"""
+"""What lets a fresh process import the rooms that know no DSPy, without importing that either."""
 
 COMMAND = "import sys\nfrom dspy_gepa.command.main import main\nsys.exit(main())"
 """What `dspy-gepa` executes."""

@@ -79,16 +79,16 @@ def in_other_form(answer: str, current: Mapping[str, str], *, in_any_form: bool)
 
     What goes on from the current text is meant as the new one, if it comes last: reasons come
     before what they are for. Of two drafts nobody can tell which one is meant. Where any text that
-    is set apart was asked for, the only one is taken, whatever it says.
+    is set apart was asked for, the only one is taken, whatever it says. The current text itself is
+    quoted where another one stands beside it; alone it is to stay.
     """
     quoted = set(map(str.strip, current.values()))
     pieces = [
         piece
         for piece in pieces_of(answer)
-        if piece.text not in quoted
-        and not is_placeholder(piece.text)
-        and piece.name not in ("diagnosis", "lesson")
+        if not is_placeholder(piece.text) and piece.name not in ("diagnosis", "lesson")
     ]
+    pieces = [piece for piece in pieces if piece.text not in quoted] or pieces
     chosen = {piece.name: piece for piece in pieces if piece.name in current}
     if len(current) == 1 and not chosen:
         ((component, old),) = current.items()

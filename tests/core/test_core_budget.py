@@ -164,6 +164,12 @@ def test_limits_are_shown_with_what_is_used(limits, expected):
     assert limits.shown(used, seconds=61.5) == expected
 
 
+def test_limits_are_listed():
+    """Those that were given."""
+    assert Limits(metric_calls=400, usd=1.5).listed() == "400 metric calls, 1.5 USD"
+    assert Limits().listed() == "none"
+
+
 def test_seconds_are_shown_where_they_are_known():
     """Who cannot say how long it took does not say it."""
     assert Limits(metric_calls=5, seconds=60.0).shown(NOTHING) == "0/5 metric calls"

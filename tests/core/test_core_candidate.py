@@ -59,3 +59,9 @@ def test_a_component_that_is_not_there_cannot_be_rewritten():
     """An unknown component is refused, with its name and those that there are."""
     with pytest.raises(KeyError, match=r"unknown components \['third'\].*'first', 'second'"):
         Candidate.of(TEXTS).rewritten({"first": "x", "third": "y"})
+
+
+def test_a_candidate_may_be_known_by_another_digest():
+    """One whose texts secrets were taken out of has the digest that it had with them."""
+    known = Candidate.known_by("d1", tuple(TEXTS.items()))
+    assert (dict(known), known.digest) == (TEXTS, "d1")

@@ -157,6 +157,15 @@ def test_what_was_not_called_is_not_rewritten():
     assert set(verdicts(silent)) == {Verdict("skipped", reason)}
 
 
+def test_a_text_is_in_use_where_one_of_its_owners_was_called():
+    """As a description is that has no steps of its own."""
+    task = Task(by_length, called=lambda *_: "b")
+    for owners, rewritten in (({"a": ("b", "c")}, {"a", "b"}), ({"a": ("c",)}, {"b"})):
+        members = play(task, limit=60, owners=owners).members
+        texts = {name: {member.candidate[name] for member in members} for name in "ab"}
+        assert {name for name in "ab" if len(texts[name]) > 1} == rewritten
+
+
 def test_a_selector_that_names_what_was_not_called_is_overruled():
     """Only called components of a selection count; where none is left, the proposal is skipped."""
     task = Task(by_length, called=lambda *_: "b")

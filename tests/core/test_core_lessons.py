@@ -150,7 +150,7 @@ def test_no_order_of_answers_shows_in_what_a_reflection_is_told(case, seed):
     assert asked == expected
 
 
-@hypothesis_settings(max_examples=hypothesis_settings().max_examples // 5)
+@hypothesis_settings(max_examples=hypothesis_settings().max_examples // 3)
 @given(CASES, st.integers(0, 99))
 def test_a_run_that_is_resumed_tells_the_same(case, seed):
     """Wherever it broke off: what is asked once more is asked in the same words."""
@@ -277,6 +277,14 @@ def test_no_change_is_a_skipped_proposal_and_no_failure():
     assert state.spent.reflection_calls == 8
     failed = finished(Useless(texts={}, problem="Hm."), proposals=8, max_failures_in_a_row=3)
     assert len(failed.history) == 4
+
+
+def test_a_verdict_repeats_the_beginning_of_a_diagnosis():
+    """All of it is in the record of the proposal."""
+    endless = Useless(texts={}, is_unchanged=True, diagnosis="x" * 999)
+    (done,) = list(finished(endless, proposals=1).history)[1:]
+    assert done.verdict.reason == "the reflection found no text at fault: " + "x" * 300
+    assert len(done.diagnosis) == 999
 
 
 NO_TEXT = Repair(("a",), "Hm.", (Fault(("a",), "it has no text"),))

@@ -66,7 +66,9 @@ def test_a_run_that_validates_in_steps_ends_with_a_winner_that_was_run_on_all():
     counts = [standing.examples for standing in state.standings]
     assert counts[state.best] == len(SETTINGS.validation)
     assert min(counts) == SETTINGS.validation_schedule.first
-    assert any(isinstance(each.origin, Revalidation) for each in state.history)
+    further = [each for each in state.history if isinstance(each.origin, Revalidation)]
+    assert further
+    assert all(each.origin.hold.rollouts == each.charge.rollouts for each in further)
 
 
 @pytest.mark.parametrize("window", [1, 3])
@@ -250,7 +252,7 @@ def test_more_examples_make_an_interval_narrower_and_luck_counts_less():
 
 def test_revalidations_are_due_by_share_and_by_pace():
     """Half of what comes after a head start validates further, and reflections do not run away."""
-    schedule = ValidationSchedule(share=0.5, pace=8.0, head_start=100)
+    schedule = ValidationSchedule()
     assert not schedule.is_due(rollouts=100, revalidated=0, reflections=10)
     assert schedule.is_due(rollouts=130, revalidated=10, reflections=10)
     assert not schedule.is_due(rollouts=130, revalidated=20, reflections=10)

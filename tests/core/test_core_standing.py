@@ -23,9 +23,9 @@ def test_shares_have_wilson_s_interval(right, count, low, high):
 
 
 def test_student_s_quantiles_are_those_of_the_tables():
-    """For one, ten and thirty degrees of freedom."""
-    found = [round(student_quantile(freedom), 3) for freedom in (1, 10, 30)]
-    assert found == [12.706, 2.228, 2.042]
+    """For one, ten and thirty degrees of freedom; for thousands they are the normal ones."""
+    found = [round(student_quantile(freedom), 3) for freedom in (1, 10, 30, 2000)]
+    assert found == [12.706, 2.228, 2.042, 1.96]
 
 
 @pytest.mark.parametrize("scores", [[0.5] * 3, [0.0, 0.2], [1.0] * 5, [0.9, 1.0, 1.0], []], ids=str)

@@ -185,7 +185,7 @@ def test_a_program_that_breaks_on_most_examples_is_mended_by_a_text(tmp_path, se
 def test_a_run_with_failures_in_a_row_is_the_same_at_any_number_of_threads(tmp_path):
     """What is tried again is part of the run."""
     found, validation = [], sorted(VALIDATION, key=lambda example: "bill" not in example.message)
-    for threads in (1, 3, 16):
+    for threads in (1, 16):
         optimizer = GEPA(
             label_task.metric,
             reflection_lm=scripted_lm(
@@ -202,4 +202,4 @@ def test_a_run_with_failures_in_a_row_is_the_same_at_any_number_of_threads(tmp_p
             optimizer.compile(Crashing(Service()), trainset=TRAIN, valset=validation)
         found.append(outcome(optimizer.result.state))
         assert any(key.trial for key in optimizer.result.state.known)
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]

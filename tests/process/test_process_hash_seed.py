@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from warm_python import BARE, ROOT
 
-RUN = """
+RUN = (
+    BARE
+    + """
 import hashlib
 
 from dspy_gepa.core.budget import Limits
@@ -33,6 +34,7 @@ for world in (RuleWorld(names=("a", "b", "c")), ChanceWorld(names=("a", "b"), wo
 print(stream(3, "parent", 4).random(), world.student.digest)
 print(text_of({"a": {"x", "y", "z", "w"}, "b": object()}), text_of(object()))
 """
+)
 
 
 def printed(hash_seed):

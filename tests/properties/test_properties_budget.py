@@ -50,13 +50,14 @@ def test_the_tally_is_the_workers_own_count(case, seed):
 
 
 @given(CASES, st.integers(0, 999))
-def test_the_limit_holds_after_every_event(case, seed):
+def test_limit_order_and_ending_hold_after_every_event(case, seed):
     """What is spent and what live proposals hold never exceed the limit together, nor does what
-    was really done; and no proposal ever costs more than it held."""
+    was really done; no proposal ever costs more than it held; live proposals follow on the history
+    without a gap; and the run ends, saying why, with its last event alone."""
     world, settings = case
     recording = Recording()
     executor = VirtualTimeExecutor(world, 4, durations(seed))
-    run_loop(start(settings, world.student), executor, [recording])
+    final = run_loop(start(settings, world.student), executor, [recording]).state
     limit = settings.limits.metric_calls
     for state in recording.states:
         held = sum((proposal.origin.hold for proposal in state.live), NOTHING)
@@ -67,31 +68,15 @@ def test_the_limit_holds_after_every_event(case, seed):
         # What validates a member further runs beside the window.
         begun = [each for each in state.live if not isinstance(each.origin, Revalidation)]
         assert len(begun) <= (settings.window if state.members else 2)
-    for record in recording.states[-1].history:
-        assert is_within(record.charge, record.origin.hold)
-
-
-@given(CASES)
-def test_a_run_ends_for_a_reason(case):
-    """Every run ends, saying why, and the last event says it."""
-    world, settings = case
-    recording = Recording()
-    state = run_loop(start(settings, world.student), OrderedExecutor(world), [recording]).state
-    ended = Ended(state.ending, state.is_broken, state.causes)
-    assert recording.events[-1] == ended
-    assert [event for event in recording.events if isinstance(event, Ended)] == [ended]
-
-
-@given(CASES)
-def test_tickets_are_issued_and_committed_in_order(case):
-    """Live proposals follow on the history without a gap, at any moment."""
-    world, settings = case
-    recording = Recording()
-    run_loop(start(settings, world.student), OrderedExecutor(world, shuffled(1)), [recording])
-    for state in recording.states:
         first = len(state.history)
         tickets = list(range(first, first + len(state.live)))
         assert [proposal.ticket for proposal in state.live] == tickets
+    for record in final.history:
+        assert is_within(record.charge, record.origin.hold)
+    assert final.ending
+    ended = Ended(final.ending, final.is_broken, final.causes)
+    assert recording.events[-1] == ended
+    assert [event for event in recording.events if isinstance(event, Ended)] == [ended]
 
 
 @given(CASES)

@@ -103,7 +103,7 @@ def test_strategies_see_nothing_that_depends_on_timing(case, seed):
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 8])
-@hypothesis_settings(max_examples=hypothesis_settings().max_examples // 5)
+@hypothesis_settings(max_examples=hypothesis_settings().max_examples // 3)
 @given(case=CASES)
 def test_real_threads_change_nothing(num_threads, case):
     """One, two or eight threads give the run of the serial executor."""

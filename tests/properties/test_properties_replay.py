@@ -35,7 +35,7 @@ def test_replaying_gives_every_state_again(case, seed):
         assert outcome(state) == outcome(expected)
 
 
-@hypothesis_settings(max_examples=EXAMPLES // 5)
+@hypothesis_settings(max_examples=EXAMPLES // 3)
 @given(CASES, st.integers(0, 999))
 def test_a_run_can_be_carried_on_from_any_event(case, seed):
     """Whenever a run breaks off, replaying its events and asking again for what is outstanding

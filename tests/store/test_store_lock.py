@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from warm_python import BARE
 
 from dspy_gepa.errors import JournalError
 from dspy_gepa.store import lock
@@ -73,7 +74,7 @@ sys.stdin.readline()
 def test_a_lock_of_another_process_is_seen(tmp_path):
     """Until that process ends, also by a reader that may not write to the file."""
     path = tmp_path / "run.lock"
-    command = [sys.executable, "-c", _HOLDER, str(path)]
+    command = [sys.executable, "-c", BARE + _HOLDER, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline().strip() == b"held"
         path.chmod(0o444)

@@ -105,7 +105,6 @@ def test_every_prefix_of_a_run_that_learns_can_be_carried_on(tmp_path):
         assert outcome(carried_on(folder)) == outcome(expected)
 
 
-@hypothesis_settings(max_examples=EXAMPLES)
 @given(CASES, st.integers(0, 999), st.data())
 def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path_factory, case, seed, data):
     """Ctrl-C or a broken server at any moment, any number of answers afterwards, perhaps killed
@@ -259,7 +258,6 @@ def test_killed_while_a_budget_is_raised_a_run_goes_on(tmp_path, world, settings
     assert outcome(read_run(tmp_path).state) == outcome(expected)
 
 
-@hypothesis_settings(max_examples=EXAMPLES)
 @given(CASES, st.integers(0, 999), st.data())
 def test_any_budget_can_be_raised(tmp_path_factory, case, seed, data):
     """By however much, and whatever came of it before: no pair is paid twice, and the directory

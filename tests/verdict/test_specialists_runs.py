@@ -72,11 +72,18 @@ def score(program, of=TEST):
         return sum(program(message=each.message).code == each.code for each in of) / len(of)
 
 
-def test_two_kinds_of_inputs_get_two_members():
-    """What is said to be gained is gained on inputs that nobody saw."""
+@pytest.fixture(scope="module")
+def specialized():
+    """The metric, the program and the result of one search."""
     metric = Counting()
-    program, result = compiled(metric)
+    return metric, *compiled(metric)
+
+
+def test_two_kinds_of_inputs_get_two_members(specialized):
+    """What is said to be gained is gained on inputs that nobody saw."""
+    metric, program, result = specialized
     routing = result.routing
+    assert routing.chooser == "nearest"
     assert isinstance(program, Specialists)
     assert routing.evidence
     assert len(routing.members) == 2
@@ -120,17 +127,13 @@ def test_one_kind_of_input_keeps_the_single_best():
     assert str(result.routing).startswith("the single best program")
 
 
-def test_the_verdict_is_on_what_is_returned():
-    """The specialists as a whole are run on the held-out examples."""
-    _, result = compiled(heldout=TEST)
-    assert (result.verdict.kind, result.verdict.best_score) == ("better", 1.0)
-    assert result.verdict.returned == "best"
-
-
-def test_the_same_call_pays_once(tmp_path):
-    """Filled scores are kept, so that a second call asks for nothing."""
+def test_the_verdict_is_on_what_is_returned_and_the_same_call_pays_once(tmp_path):
+    """The specialists as a whole are run on the held-out examples; filled scores are kept, so that
+    a second call asks for nothing."""
     first, second = Counting(), Counting()
     program, result = compiled(first, log_dir=tmp_path, heldout=TEST)
+    assert (result.verdict.kind, result.verdict.best_score) == ("better", 1.0)
+    assert result.verdict.returned == "best"
     again, result_again = compiled(second, log_dir=tmp_path, heldout=TEST)
     assert second.calls == 0
     assert result_again.tally == result.tally
@@ -167,9 +170,9 @@ def test_a_finished_run_gives_them_without_a_rollout(tmp_path):
             result.specialists(student, **wrong)
 
 
-def test_texts_and_table_are_saved_and_loaded(tmp_path):
+def test_texts_and_table_are_saved_and_loaded(specialized, tmp_path):
     """By DSPy's own `save` and `load`, into a module that was made from the student alone."""
-    program, _ = compiled()
+    _, program, _ = specialized
     program.save(str(tmp_path / "routed.json"))
     assert "money invoice" in (tmp_path / "routed.json").read_text()
     loaded = Specialists(dspy.Predict("message -> code"))
@@ -194,9 +197,9 @@ assert not any(name.startswith("dspy_gepa.") for name in sys.modules)
 """
 
 
-def test_a_whole_program_is_loaded_without_this_package(tmp_path, warm_python):
+def test_a_whole_program_is_loaded_without_this_package(specialized, tmp_path, warm_python):
     """Where importing it fails, it routes as it does here, and can be saved again."""
-    program, _ = compiled()
+    _, program, _ = specialized
     program.save(str(tmp_path / "whole"), save_program=True)
     places = (tmp_path / "whole", tmp_path / "again")
     done = warm_python.run(ALONE + LOADING, *places, folder=tmp_path)
@@ -205,7 +208,7 @@ def test_a_whole_program_is_loaded_without_this_package(tmp_path, warm_python):
     assert done.stdout.split() == ["x", str(bill), str(lock), str(lock)]
 
 
-@pytest.mark.parametrize("chooser", ["vote", "judge", "lm", "nearest"])
+@pytest.mark.parametrize("chooser", ["vote", "judge", "lm"])
 def test_every_chooser_can_be_asked_for(chooser):
     """What they bring is measured within the budget; the calls are counted."""
     metric = Counting()
