@@ -60,7 +60,8 @@ def _classes(kinds: Iterable[type]) -> Iterator[type]:
 
 
 def _comes_with_an_upgrade(module: str) -> bool:
-    return module.partition(".")[0] in {"dspy", *sys.stdlib_module_names}
+    package = module.partition(".")[0]
+    return package == "dspy" or package in sys.stdlib_module_names
 
 
 def _source(coded: Any) -> str:

@@ -275,9 +275,9 @@ def _gate(record: ProposalRecord, evaluations: Sequence[Evaluation]) -> Evaluati
 
 def _validated(ticket: int, state: RunState) -> Iterator[HookCall]:
     """The calls about the newest member's place among all."""
-    number, member = len(state.members) - 1, state.members[-1]
+    number, member, scores = len(state.members) - 1, state.members[-1], state.scores
     if number > 0:
-        before, after = _front(state.scores[:-1]), _front(state.scores)
+        before, after = _front(scores[:-1]), _front(scores)
         displaced = [each for each in before if each not in after]
         front = {"new_front": after, "displaced_candidates": displaced}
         yield "on_pareto_front_updated", {"iteration": ticket, **front}
@@ -292,8 +292,8 @@ def _validated(ticket: int, state: RunState) -> Iterator[HookCall]:
             "iteration": ticket,
             "candidate_idx": number,
             "candidate": dict(member.candidate),
-            "scores_by_val_id": {column: float(state.scores[number, column]) for column in columns},
-            "average_score": float(mean_scores(state.scores)[number]),
+            "scores_by_val_id": {column: float(scores[number, column]) for column in columns},
+            "average_score": float(mean_scores(scores)[number]),
             "num_examples_evaluated": len(columns),
             "total_valset_size": len(state.settings.validation),
             "parent_ids": list(member.parents),

@@ -16,7 +16,7 @@ from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.comparing import comparable
 from dspy_gepa.core.frontier import with_failures_assumed
 from dspy_gepa.core.proposal import Evaluation, Mutation, Proposal
-from dspy_gepa.core.results import place_of
+from dspy_gepa.core.results import all_scores, place_of
 from dspy_gepa.core.rollout import RolloutKey
 from dspy_gepa.core.state import Member, ProposalRecord, RunState
 from dspy_gepa.core.work import Evidence, Lesson
@@ -117,8 +117,9 @@ def _attempts(state: RunState, origin: Mutation) -> list[tuple[int, ProposalReco
 def _kept(state: RunState, member: Member, visible_proposals: int) -> Lesson:
     parent = state.members[member.parents[0]]
     results = [each.results.before(visible_proposals) for each in (member, parent)]
-    rows = np.stack([np.concatenate([each.scores, each.training]) for each in results])
-    rows = with_failures_assumed(rows, state.settings.assumed_failure_score)
+    settings = state.settings
+    everything = all_scores(results, len(settings.validation) + len(settings.train))
+    rows = with_failures_assumed(everything, settings.assumed_failure_score)
     pairs = rows[:, ~np.isnan(rows).any(axis=0)].T.tolist()
     gains = [_gain(new, old) for new, old in pairs]
     record = state.history[member.ticket]

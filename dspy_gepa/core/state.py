@@ -254,11 +254,11 @@ class RunState:
     @property
     def scores(self) -> Scores:
         """The members' validation scores, shape (members, validation examples)."""
-        return self.pool(len(self.history)).scores
+        return self._rows([member.results for member in self.members])[0]
 
     @property
     def training(self) -> Scores:
-        """Shape (members, training examples)."""
+        """Their training scores, shape (members, training examples)."""
         return self._rows([member.results for member in self.members])[1]
 
     @property
