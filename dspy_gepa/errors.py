@@ -67,7 +67,10 @@ class WrongType(SettingsError, TypeError):
 
 
 class MetricError(GEPAError, ValueError):
-    """A metric returned something that is no score. Names the example and the metric."""
+    """A metric returned something that is no score, or an aggregate metric cannot be used.
+
+    Names the metric, and the example if there is one.
+    """
 
     program: object = None
     """The best program that was found until then; None if none was validated."""

@@ -542,7 +542,8 @@ class GEPA(Teleprompter):  # type: ignore[misc]  # DSPy is untyped here
 
         Raises:
             SettingsError: an argument is wrong; nothing was spent.
-            MetricError: the metric returned something that is no score.
+            MetricError: the metric returned something that is no score, or the aggregate metric
+                raised or returned no finite number.
             WorkerError: a model or its server cannot be used; or the program or the metric fails on
                 every example.
             ReflectionError: the reflection LM never gave a usable text.

@@ -102,8 +102,8 @@ class ScoreSettings:
     def failure(self) -> float:
         """What a failed rollout scores.
 
-        If nothing is said it is 0, or less where no score is above that, and holds only as long as
-        it is compared with no lower score: see `assumed_failure`.
+        If the user gave nothing, it is 0, or one less than a `perfect_score` of 0 or lower. Then it
+        holds only where no lower score is compared with it: see `assumed_failure`.
         """
         if self.failure_score is not None:
             return self.failure_score

@@ -28,17 +28,17 @@ def score_of(settings: Settings, rollout: Rollout) -> float:
 def compared(
     state: RunState, *evaluations: Evaluation, beside: Scores | None = None
 ) -> list[list[float]]:
-    """The scores of evaluations that are done, as they compare with each other.
-
-    And with those `beside` them.
-    """
+    """The scores of evaluations that are done, a list each, as `comparable` gives them."""
     return comparable(state.settings, *map(state.rollouts, evaluations), beside=beside)
 
 
 def comparable(
     settings: Settings, *rows: Sequence[Rollout], beside: Scores | None = None
 ) -> list[list[float]]:
-    """The scores of rollouts, likewise."""
+    """The scores of rows of rollouts, a list each, as they compare with each other.
+
+    If there are scores `beside` them, with those as well.
+    """
     together = np.array([score_of(settings, rollout) for row in rows for rollout in row])
     known = with_failures_assumed(together, settings.assumed_failure_score, beside)
     scores = iter(known.tolist())
@@ -50,7 +50,8 @@ def scored_beside(state: RunState, rollouts: Sequence[Rollout]) -> list[float]:
 
     A failure without a score has a number here too, below all of them.
     """
-    settings, known = state.settings, state.scores[~np.isnan(state.scores)]
+    settings, scores_in_search = state.settings, state.scores
+    known = scores_in_search[~np.isnan(scores_in_search)]
     own = np.array([score_of(settings, rollout) for rollout in rollouts])
     together = with_failures_assumed(np.append(known, own), settings.assumed_failure_score)
     scores: list[float] = with_failures_scored(together[:, None])[len(known) :, 0].tolist()

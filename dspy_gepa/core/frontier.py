@@ -36,13 +36,12 @@ Vector: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 def with_failures_assumed(
     scores: Scores, assumed: float | None, beside: Scores | None = None
 ) -> Scores:
-    """The same scores with what a failure is assumed to score, unless a score among them is lower.
+    """The same scores, in which failures (-inf) have the score that is assumed for them.
 
-    Or one `beside` them is, with which they are compared.
-
-    Where one is, or where nothing is assumed, failures stay without a score (-inf), which ranks
-    below every score. So a failure never counts as better than a run that worked, and it depends
-    only on what is compared here, and not on what else was seen meanwhile.
+    If a score among these or `beside` them, with which they are compared, is lower than that,
+    failures stay as they are and rank below every score; and so they do if nothing is assumed. So a
+    failure never counts as better than a run that worked, and what it counts as depends only on
+    what is compared here, and not on what else was seen meanwhile.
     """
     if assumed is None:
         return scores

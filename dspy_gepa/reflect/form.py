@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Form", "is_filler"]
+__all__ = ["Form", "is_own_placeholder"]
 
 _TAGS = ("diagnosis", "new_text", "edit", "lesson", "no_change")
 # In brackets, so that the form is no answer where it is only repeated.
@@ -21,12 +21,12 @@ def _letters(text: str) -> str:
     return "".join(filter(str.isalpha, text.casefold()))
 
 
-_FILLERS = frozenset(map(_letters, (_WHOLE, _LINES, _OLD, _NEW)))
+_PLACEHOLDERS = frozenset(map(_letters, (_WHOLE, _LINES, _OLD, _NEW)))
 
 
-def is_filler(text: str) -> bool:
+def is_own_placeholder(text: str) -> bool:
     """Whether it is what the form has in place of a text, whatever was made of its brackets."""
-    return _letters(text) in _FILLERS
+    return _letters(text) in _PLACEHOLDERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+-]*)[^\n`]*$", re.MULT
 _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
 _OPENING, _CLOSING = "([{<（［【", ")]}>）］】"
-_ROUND, _DOTS = ("(", "[", "（", "［", "【"), ("...", "\u2026")
+_ASIDE_OPENINGS, _DOTS = ("(", "[", "（", "［", "【"), ("...", "\u2026")
 _FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
 """How DSPy's chat adapter writes a field, and so what its models of tests answer."""
 _YAML_FIELD = re.compile(r"([\w -]+):[ \t]*([|>])[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
@@ -137,7 +137,7 @@ def _is_aside(line: str, *, is_prose: bool) -> bool:
     """Whether words begin with dots or, in prose, are in brackets, behind signs of their place."""
     bare = line.lstrip(" \t*_`>-#/")
     inside = bare.lstrip("0123456789.- ")
-    is_in_brackets = inside.startswith(_ROUND) and is_placeholder(inside)
+    is_in_brackets = inside.startswith(_ASIDE_OPENINGS) and is_placeholder(inside)
     has_words = any(map(str.isalpha, line))
     return has_words and (bare.startswith(_DOTS) or (is_prose and is_in_brackets))
 

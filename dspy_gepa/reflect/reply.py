@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeAlias
 
 from dspy_gepa.reflect.edits import Edit, edited, read_edits
-from dspy_gepa.reflect.form import Form, is_filler
+from dspy_gepa.reflect.form import Form, is_own_placeholder
 from dspy_gepa.reflect.pieces import (
     Element,
     elements,
@@ -118,8 +118,8 @@ def read_reply(
         problems |= dict.fromkeys(at_the_end, _CUT_OFF)
     texts = {name: text for name, text in found.items() if name not in problems}
     if not found:
-        has_filler = any(block.name == "new_text" for block in blocks)
-        but = ", but what a form has in place of one, such as a line in brackets" * has_filler
+        has_placeholder = any(block.name == "new_text" for block in blocks)
+        but = ", but what a form has in place of one, such as a line in brackets" * has_placeholder
         why = f"no new text stands between {form.pair('new_text')}{but}"
         problems = {"": _CUT_OFF if is_truncated else why if answer.strip() else "it is empty"}
     return Reading(texts, problems, diagnosis=diagnosis, lesson=lesson)
@@ -187,7 +187,7 @@ def _from_blocks(
             text = _bare(block.text, current[name], form)
             # Where the current text is a line in brackets, or no prose, a new one may be, too.
             is_form = is_prose and is_placeholder(text) and not is_placeholder(current[name])
-            if is_form or is_filler(text):
+            if is_form or is_own_placeholder(text):
                 continue
             if wholes.setdefault(name, text) != text:
                 problems[name] = "there are several new texts for it, which differ"
