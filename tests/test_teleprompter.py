@@ -406,7 +406,13 @@ class TestAttributes:
             setattr(optimizer, name, 5)
         assert name not in vars(optimizer)
 
-    @pytest.mark.parametrize("name", ["name", "notes", "tags", "owner", "run_id", "_max_rollout"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("name", "notes", "tags", "owner", "run_id", "_max_rollout"),
+            *("examples", "wandb", "text", "candidate", "fitness", "threshold"),
+        ],
+    )
     def test_a_note_of_ones_own_is_kept(self, name):
         """What is like no argument changes nothing, and nobody would think that it did."""
         optimizer = GEPA(label_task.metric)

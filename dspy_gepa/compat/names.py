@@ -79,6 +79,8 @@ _ELSEWHERE = {
 
 _ALIKE = 0.7
 """How much a name is like another one that may be meant; at 0.6 `patience` is like `price`."""
+_NEARLY_THE_SAME = 0.85
+"""Likewise where the name may be somebody's own; at 0.7 `examples` is like `log_examples`."""
 
 
 def keywords_of(function: Callable[..., Any]) -> list[str]:
@@ -121,7 +123,7 @@ def check_attribute(
         WrongType: an argument may be meant, which would be left as it is. Arguments as above.
     """
     names = list(known)
-    if words := likely_meant(name, names, _owners(names, beside)):
+    if words := likely_meant(name, names, _owners(names, beside), may_be_own=True):
         raise WrongType(
             f"{owner} has no argument {name!r}, so that setting it would change nothing. {words}"
         )
@@ -137,19 +139,25 @@ def meant(name: str, known: Sequence[str], others: Mapping[str, str] = MappingPr
     return likely_meant(name, known, others) or nothing
 
 
-def likely_meant(name: str, known: Sequence[str], others: Mapping[str, str]) -> str:
-    """Likewise; empty if no name is like it."""
+def likely_meant(
+    name: str, known: Sequence[str], others: Mapping[str, str], *, may_be_own: bool = False
+) -> str:
+    """What may be meant by a name that there is not, in words; empty if no name is like it.
+
+    If the name `may_be_own`, only what is nearly the same name, or means an argument that there is.
+    """
     there_are = {*known, *others}
     called_so = [each for each in _ELSEWHERE if name in _ELSEWHERE[each]]
     ours = next((each for each in called_so if each in there_are), "")
-    if not ours and name not in others:
+    if not ours and name not in others and not may_be_own:
         ours = next(iter(called_so), "")
     if ours:
         whose = f" It is an argument of {others[ours]}." if ours in others else ""
         return f"What other optimizers call so is, or comes nearest to, {ours!r} here.{whose}"
     if name in others:
         return f"{others[name]} has it: give it there."
-    if near := difflib.get_close_matches(name.casefold(), [*known, *others], n=3, cutoff=_ALIKE):
+    cutoff = _NEARLY_THE_SAME if may_be_own else _ALIKE
+    if near := difflib.get_close_matches(name.casefold(), [*known, *others], n=3, cutoff=cutoff):
         nearest_names = [
             f"{each!r}{f' of {others[each]}' if each in others else ''}" for each in near
         ]
