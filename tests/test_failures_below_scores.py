@@ -1,8 +1,10 @@
 """A rollout that fails never counts as better than one that worked, whatever the scores are."""
 
 import itertools
+import json
 import logging
 import zlib
+from statistics import fmean
 
 import dspy
 import numpy as np
@@ -11,6 +13,7 @@ from label_task import saying
 from scripted_engine import answer, new_texts, scripted_lm
 
 from dspy_gepa import GEPA, load_run
+from dspy_gepa.command.main import main
 from dspy_gepa.core.comparing import comparable, scored_beside
 from dspy_gepa.core.frontier import with_failures_assumed
 from dspy_gepa.core.rollout import Rollout
@@ -83,14 +86,15 @@ class TestNegativeScores:
         assert text == FAR
 
 
-def test_a_program_that_fails_can_be_mended():
-    """Its honest answers count for more than failures, though they are below 0."""
+@pytest.mark.parametrize("texts", [(FAR, NEAR), (FAR,)], ids=["far and near", "far alone"])
+def test_a_program_that_fails_can_be_mended(texts):
+    """Its honest answers count for more than failures, however far they are below 0."""
     program = Program()
     program.add.signature = program.add.signature.with_instructions(CRASHING)
-    optimizer = GEPA(distance, reflection_lm=saying(FAR, NEAR), max_metric_calls=120)
+    optimizer = GEPA(distance, reflection_lm=saying(*texts), max_metric_calls=120)
     with dspy.context(lm=task_lm()):
         mended = optimizer.compile(program, trainset=ROWS, valset=ROWS)
-    assert mended.add.signature.instructions in (FAR, NEAR)
+    assert mended.add.signature.instructions in texts
     assert optimizer.result.improved
 
 
@@ -241,3 +245,23 @@ def test_the_number_of_threads_changes_nothing(search, start):
     first = searched(1)
     assert len(first[0]) > 3
     assert all(searched(threads) == first for threads in (2, 8))
+
+
+def test_what_is_kept_and_printed_has_a_word_for_a_failure_and_no_infinity(tmp_path, capsys):
+    """On the page, as JSON, and in the statistics of the result as `dspy.GEPA` has them."""
+    program = Program()
+    program.add.signature = program.add.signature.with_instructions(FALTERING)
+    kept = {"log_dir": tmp_path, "track_stats": True}
+    optimizer = GEPA(distance, reflection_lm=saying(NEAR), max_metric_calls=80, **kept)
+    with dspy.context(lm=task_lm()):
+        optimized = optimizer.compile(program, trainset=ROWS, valset=ROWS)
+    assert optimized.add.signature.instructions == NEAR
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "-inf" not in page
+    assert "failed" in page
+    subscores = optimized.detailed_results.val_subscores
+    means = optimized.detailed_results.val_aggregate_scores
+    assert fmean(subscores[0].values()) == pytest.approx(means[0])
+    capsys.readouterr()
+    assert main(["show", str(tmp_path), "--json"]) == 0
+    json.loads(capsys.readouterr().out, parse_constant=pytest.fail)

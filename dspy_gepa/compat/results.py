@@ -11,7 +11,7 @@ from dspy.teleprompt.gepa.gepa import DspyGEPAResult
 
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.columns import objective_means, signs
-from dspy_gepa.core.frontier import mean_scores, tops
+from dspy_gepa.core.frontier import mean_scores, tops, with_failures_scored
 from dspy_gepa.core.proposal import Evaluation
 from dspy_gepa.core.state import RunState
 from dspy_gepa.program.program import build
@@ -115,7 +115,7 @@ def detailed_results(
         val_aggregate_scores=mean_scores(scores).tolist(),
         val_subscores=[
             {i: float(row[i]) for i in columns if scored[i]}
-            for row, scored in zip(scores, is_scored, strict=True)
+            for row, scored in zip(with_failures_scored(scores), is_scored, strict=True)
         ],
         per_val_instance_best_candidates=best,
         discovery_eval_counts=[member.discovery_metric_calls for member in state.members],

@@ -181,7 +181,11 @@ def after_validating(
         scores, *of_parents = compared(state, evaluation, *reference, beside=view.everything)
         rows = dict(zip(origin.parents, of_parents, strict=True))
         expected = expected_scores(settings, view, rows, evaluation.examples)
-        if settings.validation_schedule.is_worse(np.array(scores), expected, span=view.span):
+        # As in the gate, fewer failures come first: what is expected of a parent where it failed is
+        # no score, and may be above every honest one.
+        fails_less = total(scores).failed < min(total(row).failed for row in of_parents)
+        is_worse = settings.validation_schedule.is_worse
+        if not fails_less and is_worse(np.array(scores), expected, span=view.span):
             reason = (
                 f"worse on {len(scores)} validation examples: {total(scores)}, and "
                 f"{expected.sum():.3g} expected of its parent"

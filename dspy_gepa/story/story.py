@@ -36,7 +36,8 @@ class Pair:
     example: int
     """Its id: see `Story.examples`."""
     before: float | None
-    """The score of the parent, or of the seed; None if it was not run."""
+    """The score of the parent, or of the seed; None if it was not run, -inf if it failed and that
+    is no score."""
     after: float | None
     """The score of the child; likewise."""
 

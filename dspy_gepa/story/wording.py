@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime, timezone
 
@@ -81,9 +82,12 @@ def moment(at: float | None) -> str:
 
 
 def score(value: float | None) -> str:
-    """A score with as many digits as are of use; a dash where there is none."""
-    if value is None:
-        return "–"
+    """A score with as many digits as are of use; a dash where there is none.
+
+    And "failed" for -inf, which is a failure without a score.
+    """
+    if value is None or value == -math.inf:
+        return "–" if value is None else "failed"
     return f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) < 1000 else f"{value:,.0f}"
 
 
