@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from dspy_gepa.reflect.reply import fences, trimmed
+from dspy_gepa.reflect.pieces import fences, trimmed
 
 __all__ = ["ArtifactKind", "kept", "unmarked"]
 

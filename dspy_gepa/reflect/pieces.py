@@ -1,14 +1,9 @@
-"""The texts that a reply sets apart in forms that nobody asked for: fences, elements, fields.
-
-What tells a new text from talk about it in any language is where it stands, and what it has of the
-current one.
-"""
+"""What a reply sets apart: elements, fences, fields of JSON. No word of any language counts."""
 
 from __future__ import annotations
 
 import json
 import re
-import textwrap
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import NamedTuple
@@ -17,9 +12,8 @@ __all__ = [
     "Element",
     "elements",
     "fences",
-    "in_other_form",
     "is_placeholder",
-    "left_out",
+    "only_piece",
     "pieces_of",
     "trimmed",
     "unfenced",
@@ -32,25 +26,6 @@ _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+-]*)[^\n`]*$", re.MULT
 _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
 _OPENING, _CLOSING = "([{<（［【", ")]}>）］】"
-_ASIDE_OPENINGS, _DOTS = ("(", "[", "（", "［", "【"), ("...", "\u2026")
-_FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
-"""How DSPy's chat adapter writes a field, and so what its models of tests answer."""
-_YAML_FIELD = re.compile(r"([\w -]+):[ \t]*([|>])[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
-"""A field of YAML whose text stands in a block, with its line breaks or without them."""
-_RUN = 12
-"""Bytes in a row that two texts share because one goes on from the other: two words of English,
-four characters of Chinese."""
-_LEAST_INHERITED = 0.4
-"""Of the bytes of the current text. Our choice: where nothing says that a text is meant as the new
-one, that it goes on from the current one does. Rewrites mostly keep more; talk about the current
-text, errors of servers, and answers to the program's task, less."""
-
-_LEAST_LEFT_OUT = 0.2
-"""Of the bytes of the current text: what a line in brackets stands for. Our choice: less may go
-because of what was changed around such a line."""
-
-_MOST_ASIDES = 3
-"""Lines in brackets of a text: more of them are its form, and stand for nothing."""
 
 
 class Element(NamedTuple):
@@ -65,41 +40,22 @@ class Element(NamedTuple):
     is_closed: bool = True
 
 
-class Piece(NamedTuple):
-    """A text that a reply sets apart, by a fence, an element or a field."""
+def only_piece(answer: str, current: Mapping[str, str]) -> dict[str, str]:
+    """The texts of a reply without our marks: each by its component's name, or the only one.
 
-    name: str
-    text: str
-    is_code: bool = False
-    """Whether it stands in a fence that is named for a language."""
-
-
-def in_other_form(answer: str, current: Mapping[str, str], *, in_any_form: bool) -> dict[str, str]:
-    """The texts of a reply without our marks, where only one reading is likely.
-
-    What goes on from the current text is meant as the new one, if it comes last: reasons come
-    before what they are for. Of two drafts nobody can tell which one is meant. Where any text that
-    is set apart was asked for, the only one is taken, whatever it says. The current text itself is
-    quoted where another one stands beside it; alone it is to stay.
+    The current text is quoted where another one stands beside it. What a form has in place of a
+    text, and a fence of code, are no texts.
     """
     quoted = set(map(str.strip, current.values()))
     pieces = [
-        piece
-        for piece in pieces_of(answer)
-        if not is_placeholder(piece.text) and piece.name not in ("diagnosis", "lesson")
+        (name, text)
+        for name, text in pieces_of(answer)
+        if not is_placeholder(text) and name not in ("diagnosis", "lesson")
     ]
-    pieces = [piece for piece in pieces if piece.text not in quoted] or pieces
-    chosen = {piece.name: piece for piece in pieces if piece.name in current}
-    if len(current) == 1 and not chosen:
-        ((component, old),) = current.items()
-        alike = [_goes_on(old, piece) for piece in pieces]
-        if len(pieces) == 1 or (alike.count(True) == 1 and alike[-1]):
-            chosen[component] = pieces[-1]
-    is_meant = all(
-        _goes_on(current[name], piece) or (in_any_form and not piece.is_code)
-        for name, piece in chosen.items()
-    )
-    return {name: piece.text for name, piece in chosen.items()} if is_meant else {}
+    pieces = [(name, text) for name, text in pieces if text not in quoted] or pieces
+    named = {name: text for name, text in pieces if name in current}
+    is_clear = len(current) == len(pieces) == 1 and not named
+    return dict.fromkeys(current, pieces[0][1]) if is_clear else named
 
 
 def is_placeholder(text: str) -> bool:
@@ -109,64 +65,8 @@ def is_placeholder(text: str) -> bool:
     return "\n" not in line and bool(line) and depths[-1] == 0 < min(depths[:-1], default=0)
 
 
-def left_out(current: str, text: str, *, is_prose: bool) -> str:
-    """The line that stands for a part of the current text; empty if there is none.
-
-    It begins with dots or, in prose, it is in brackets, and between what stands before it and what
-    stands after it, or the end, much of the current text is missing. One end of that is there:
-    where all is written anew, such a line stands for nothing.
-    """
-    lines, runs = text.split("\n"), _runs(current)
-    asides = [place for place, line in enumerate(lines) if _is_aside(line, is_prose=is_prose)]
-    for place in asides if len(asides) <= _MOST_ASIDES else ():
-        line = lines[place].strip()
-        above, below = (
-            set(_runs("\n".join(part), len(runs[0])))
-            for part in (lines[:place], lines[place + 1 :])
-        )
-        stop = max((i for i, run in enumerate(runs, 1) if run in above), default=0)
-        rest = (i for i, run in enumerate(runs) if i >= stop and run in below)
-        start = min(rest, default=len(runs))
-        is_missing = (stop > 0 or start < len(runs)) and line not in current
-        if is_missing and start - stop >= _LEAST_LEFT_OUT * len(runs):
-            return line
-    return ""
-
-
-def _is_aside(line: str, *, is_prose: bool) -> bool:
-    """Whether words begin with dots or, in prose, are in brackets, behind signs of their place."""
-    bare = line.lstrip(" \t*_`>-#/")
-    inside = bare.lstrip("0123456789.- ")
-    is_in_brackets = inside.startswith(_ASIDE_OPENINGS) and is_placeholder(inside)
-    has_words = any(map(str.isalpha, line))
-    return has_words and (bare.startswith(_DOTS) or (is_prose and is_in_brackets))
-
-
-def _runs(text: str, length: int = _RUN) -> list[bytes]:
-    """So many bytes in a row, from each place on; all of a text that is shorter."""
-    flat = " ".join(text.casefold().split()).encode("utf-8", "surrogatepass")
-    return [flat[start : start + length] for start in range(max(1, len(flat) - length + 1))]
-
-
-def _inherited(current: str, text: str) -> float:
-    """Which part of the current text stands in the other one too, in runs of some length."""
-    old = _runs(current)
-    new = set(_runs(text, len(old[0])))
-    shared = [run in new for run in old]
-    size = len(old) + len(old[0]) - 1
-    covered = sum(any(shared[max(0, i - len(old[0]) + 1) : i + 1]) for i in range(size))
-    return covered / max(1, size)
-
-
-def _goes_on(current: str, piece: Piece) -> bool:
-    """Whether it goes on from the current text; a part of code, or code with it, does not."""
-    begins_alike = piece.text[:_RUN] == current.strip()[:_RUN]
-    is_whole = begins_alike or not piece.is_code
-    return is_whole and _inherited(current, piece.text) >= _LEAST_INHERITED
-
-
-def pieces_of(answer: str) -> list[Piece]:
-    """What a reply sets apart, in order: fields of JSON, YAML or DSPy, else elements, else fences.
+def pieces_of(answer: str) -> list[tuple[str, str]]:
+    """What a reply sets apart, by its names: fields of JSON, else elements, else fences.
 
     Elements with elements in them leave open which is meant.
     """
@@ -175,29 +75,13 @@ def pieces_of(answer: str) -> list[Piece]:
     try:
         found = json.loads(alone, strict=False)
     except (ValueError, RecursionError):  # the latter where it nests a thousand times
-        found = _yaml_block(alone) or _dspy_fields(alone)
+        found = None
     if isinstance(found, dict):
-        return [Piece(name, trimmed(text)) for name, text in found.items() if isinstance(text, str)]
+        return [(name, trimmed(text)) for name, text in found.items() if isinstance(text, str)]
     if whole := [one for one in elements(answer) if one.text]:
         is_nested = any(elements(trimmed(one.text)) for one in whole)
-        return [] if is_nested else [Piece(one.name, unfenced(trimmed(one.text))) for one in whole]
-    return [Piece(name, trimmed(inside), name not in _PROSE) for name, inside, _, _ in fenced]
-
-
-def _dspy_fields(written: str) -> dict[str, str] | None:
-    """The fields of a reply that is in DSPy's own form, by their names; None if it is not."""
-    before, *rest = _FIELD_HEADER.split(written.strip())
-    fields = dict(zip(rest[::2], rest[1::2], strict=True))
-    fields.pop("completed", None)
-    return None if before or not fields else fields
-
-
-def _yaml_block(written: str) -> dict[str, str] | None:
-    """The text of YAML that is one field with a block, by its name; None if it is anything else."""
-    if not (field := _YAML_FIELD.fullmatch(written)):
-        return None
-    text = textwrap.dedent(field[3])
-    return {field[1]: text if field[2] == "|" else re.sub(r"(?<=\S)\n(?=\S)", " ", text)}
+        return [] if is_nested else [(one.name, unfenced(trimmed(one.text))) for one in whole]
+    return [(name, trimmed(inside)) for name, inside, _, _ in fenced if name in _PROSE]
 
 
 def elements(text: str, name: str = _ANY_NAME) -> list[Element]:

@@ -1,8 +1,8 @@
 """The reflection LM's reply becomes texts, or reasons why it gives none.
 
-The reader knows structure and no words of any language: our marks, else the one piece that the
-reply sets apart and that goes on from the current text, else it says why it cannot tell. To ask
-again costs one short call, a wrong text a minibatch of rollouts.
+What stands between our marks is meant; else the one piece that the reply sets apart, if it goes on
+from the current text, or if nobody asked for our marks or asks again. To ask costs one short call,
+a wrong text a minibatch of rollouts. No word of any language counts.
 """
 
 from __future__ import annotations
@@ -10,24 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeAlias
 
 from dspy_gepa.reflect.edits import Edit, edited, read_edits
 from dspy_gepa.reflect.form import Form, is_own_placeholder
+from dspy_gepa.reflect.inheritance import goes_on, omission
 from dspy_gepa.reflect.pieces import (
     Element,
     elements,
-    fences,
-    in_other_form,
     is_placeholder,
-    left_out,
+    only_piece,
     pieces_of,
     trimmed,
     unfenced,
 )
 
-__all__ = ["Reading", "Unmarked", "fences", "read_reply", "trimmed", "unusable"]
+__all__ = ["Reading", "Unmarked", "read_reply", "unusable"]
 
 _REASONING = re.compile(
     r"\s*(?:<\|channel\|>analysis|<\|START_THINKING"
@@ -43,8 +41,6 @@ _END_OF_REASONING = re.compile(
 _TURN_END = re.compile(r"(?:<\|[\w ]+\|>|</s>|<end_of_turn>)\s*\Z")
 _QUOTES = " \"'`\u201c\u201d\u2018\u2019\\/"
 _CUT_OFF = "it was cut off, so it has to be shorter"
-_DIFF_HEADING = re.compile(r"(?:diff|index|---|\+\+\+|@@|\*\*\*|\\)(?: .*)?|\s*")
-"""A line of a diff that says where it applies, or that says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +80,8 @@ def read_reply(
         current: Component to its current text, to which edits apply.
         form: The form that was asked for.
         is_truncated: Whether the server says that it was cut off.
-        in_any_form: Whether nothing but the text was asked for, or nobody said how to mark it: then
-            one in another form than ours need not go on from the current one.
+        in_any_form: Whether a text without our marks need not go on from the current one: nobody
+            asked for them, or nobody asks again.
         unmarked: Reads replies without our marks, where a text may be anything, such as numbers or
             JSON. None if texts are instructions, which are words.
     """
@@ -96,12 +92,12 @@ def read_reply(
         return Reading(problems={"": "it was cut off while it was still reasoning"})
     blocks = _blocks(answer, form)
     if not blocks and is_prose:
-        inside = (_blocks(piece.text, form) for piece in pieces_of(answer))
+        inside = (_blocks(text, form) for _, text in pieces_of(answer))
         blocks = next(filter(None, inside), [])
-    kept = [one for one in blocks if one.name == "new_text" and form.is_no_change(one.text)]
     words = {block.name: trimmed(block.text) for block in blocks if block.is_closed}
     diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
-    given = [one for one in blocks if one not in kept]
+    kept = [one for one in blocks if one.name == "new_text" and form.is_no_change(one.text)]
+    given = [one for one in blocks if one.name in ("new_text", "edit") and one not in kept]
     texts, problems = _from_blocks(given, current, form, is_prose=is_prose)
     if texts and "no_change" in words:
         texts, problems[""] = {}, f"it has {form.no_change} and new texts as well"
@@ -110,16 +106,18 @@ def read_reply(
         texts, problems[""] = {}, f"{where}, so it is unclear what ends where"
     if texts or problems or "no_change" in words or kept:
         return Reading(texts, problems, not (texts or problems), diagnosis, lesson)
-    unmarked = unmarked or partial(in_other_form, in_any_form=in_any_form)
-    found = {} if blocks else unmarked(answer, current)
-    problems = _faults(found, current, is_prose=is_prose)
-    if is_truncated:
-        at_the_end = (name for name, text in found.items() if answer.rstrip().endswith(text))
-        problems |= dict.fromkeys(at_the_end, _CUT_OFF)
-    texts = {name: text for name, text in found.items() if name not in problems}
-    if not found:
-        has_placeholder = any(block.name == "new_text" for block in blocks)
-        but = ", but what a form has in place of one, such as a line in brackets" * has_placeholder
+    if not blocks:
+        texts = dict((unmarked or only_piece)(answer, current))
+        if (
+            is_prose
+            and not in_any_form
+            and not all(goes_on(current[n], t) for n, t in texts.items())
+        ):
+            texts = {}
+        problems = _faults(texts, current, is_prose=is_prose)
+        texts = {name: text for name, text in texts.items() if name not in problems}
+    if not (texts or problems):
+        but = ", but what a form has in place of one, such as a line in brackets" * bool(given)
         why = f"no new text stands between {form.pair('new_text')}{but}"
         problems = {"": _CUT_OFF if is_truncated else why if answer.strip() else "it is empty"}
     return Reading(texts, problems, diagnosis=diagnosis, lesson=lesson)
@@ -174,7 +172,7 @@ def _from_blocks(
     wholes: dict[str, str] = {}
     edits: dict[str, list[Edit]] = {}
     problems: dict[str, str] = {}
-    for block in (one for one in blocks if one.name in ("new_text", "edit")):
+    for block in blocks:
         name = _component(block.attributes, current)
         if name is None:
             there_are = ", ".join(current)
@@ -206,36 +204,10 @@ def _faults(
 ) -> dict[str, str]:
     """Why some of the texts cannot be used, by their component."""
     reasons = {
-        name: unusable(text, is_prose=is_prose) or _gap(text, current[name], is_prose=is_prose)
+        name: unusable(text, is_prose=is_prose) or omission(current[name], text, is_prose=is_prose)
         for name, text in texts.items()
     }
     return {name: reason for name, reason in reasons.items() if reason}
-
-
-def _gap(text: str, current: str, *, is_prose: bool) -> str:
-    """Why the text is not whole; empty if it is."""
-    if _is_diff_of(current, text):
-        return "it is a diff of the current text, and not the new one"
-    gap = left_out(current, text, is_prose=is_prose)
-    return f"it leaves a part out: {gap}" if gap else ""
-
-
-def _is_diff_of(current: str, text: str) -> bool:
-    """Whether its lines are the current ones and others, as the sign before each of them says.
-
-    A current line is one without its sign, too. One sign alone tells nothing: a minus makes another
-    number of a number.
-    """
-    old = {*map(str.rstrip, current.splitlines())}
-    lines = [
-        line
-        for line in map(str.rstrip, text.splitlines())
-        if line not in old and not _DIFF_HEADING.fullmatch(line)
-    ]
-    signs = {line[0] for line in lines}
-    return 1 < len(signs & {*" +-"}) == len(signs) and all(
-        line[1:] in old for line in lines if line[0] != "+"
-    )
 
 
 def _bare(block: str, current: str, form: Form) -> str:

@@ -88,7 +88,6 @@ IN_OTHER_FORM = {
     "one long fence": f"````markdown\n{TEXT}\n````",
     "JSON of one field": json.dumps({"new_instruction": TEXT}),
     "JSON by the component's name": json.dumps({"label": TEXT, "why": "K3"}),
-    "DSPy's own form": f"[[ ## label ## ]]\n{TEXT}\n\n[[ ## completed ## ]]",
     "JSON with raw line breaks": f'{{"text": "{TEXT}"}}',
     "JSON in a fence": f"Here:\n```json\n{json.dumps({'text': TEXT})}\n```",
 }
@@ -139,15 +138,6 @@ def test_a_text_in_another_form_has_to_be_whole_too(shape, words, in_any_form):
     assert words in reading.problems["label"]
 
 
-@pytest.mark.parametrize("head", ["[[ ## new_text ## ]]\n", "new_text: |\n  "])
-def test_a_text_at_the_end_of_a_reply_that_was_cut_off_is_no_text(head):
-    """Where its form has no end of its own."""
-    cut = f"{head}{HELPER} Name the sour"
-    assert read_reply(cut, {"label": HELPER}).texts
-    reading = read_reply(cut, {"label": HELPER}, is_truncated=True)
-    assert reading.problems == {"label": "it was cut off, so it has to be shorter"}
-
-
 @pytest.mark.parametrize("reply", IN_OTHER_FORM.values(), ids=IN_OTHER_FORM)
 def test_a_text_that_goes_on_from_nothing_is_taken_only_where_any_form_was_asked_for(reply):
     """Talk, plans, quotations and answers to the task stand in fences and fields, too. DSPy's short
@@ -169,17 +159,11 @@ def test_the_current_text_alone_is_to_stay(set_apart):
 
 
 @pytest.mark.parametrize("set_apart", [json.dumps, fenced], ids=["fields", "fences"])
-@given(st.lists(st.booleans(), min_size=2, max_size=5))
-def test_of_several_texts_the_last_is_taken_if_no_other_begins_as_the_current_one(set_apart, alike):
-    """Reasons and changes come before what they are for; of two drafts nobody can tell which one
-    is meant, and what comes after a text says something about it."""
-    texts = [
-        f"{TEXT}{n}" if each else f"It lacks K{n}, so I add it." for n, each in enumerate(alike)
-    ]
-    reply = set_apart({f"part {n}": text for n, text in enumerate(texts)})
-    is_clear = alike[-1] and sum(alike) == 1
-    current = {"label": "Read the message. Answer K1."}
-    assert read_reply(reply, current).texts == ({"label": texts[-1]} if is_clear else {})
+def test_of_several_texts_none_is_taken(set_apart):
+    """Of two drafts nobody can tell which one is meant."""
+    both = {"first": f"{TEXT} Be brief.", "second": TEXT}
+    for in_any_form in (False, True):
+        assert read_reply(set_apart(both), {"label": TEXT[:40]}, in_any_form=in_any_form).problems
 
 
 def test_a_diagnosis_alone_is_no_text_in_any_form():
@@ -474,6 +458,17 @@ def test_a_line_in_brackets_that_stands_for_nothing_is_text(old, new):
     where the current text has it."""
     texts = {"label": "\n".join(new)}
     assert read_reply(marked(texts["label"]), {"label": "\n".join(old)}).texts == texts
+
+
+def test_a_phrase_that_is_there_twice_does_not_hide_what_is_left_out():
+    """It stands above the line and, in the current text, below what is missing as well."""
+    end = "Answer with the code alone."
+    current = {"label": f"{end}\n{TEXT}\nA bill is K2.\nA greeting is K4.\n{end}"}
+    for below in ("Be brief.", end):
+        reading = read_reply(marked(f"{end}\n[the codes as they were]\n{below}"), current)
+        assert reading.problems == {"label": "it leaves a part out: [the codes as they were]"}
+    whole = f"{end}\n[Codes]\n{TEXT}\nA bill is K2.\nA greeting is K4.\n{end}"
+    assert read_reply(marked(whole), current).texts == {"label": whole}
 
 
 def test_lines_in_brackets_are_data_where_texts_are_no_prose():
