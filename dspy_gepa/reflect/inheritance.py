@@ -13,12 +13,15 @@ __all__ = ["goes_on", "omission"]
 
 _DIFF_HEADING = re.compile(r"(?:diff|index|---|\+\+\+|@@|\*\*\*|\\)(?: .*)?|\s*")
 """A line of a diff that says where it applies, or that says nothing."""
-_ASIDE_OPENINGS, _DOTS = ("(", "[", "（", "［", "【"), ("...", "\u2026")
+_ASIDE_OPENINGS, _DOTS = ("(", "[", "（", "［", "【", "<!--"), ("...", "\u2026", "\u22ee")
 _MOST_ASIDES = 3
 """Lines in brackets of a text: more of them are its form, and stand for nothing."""
-_LEAST_LEFT_OUT = 0.2
-"""Of the words of the current text: what a line in brackets stands for. Our choice: less may go
-because of what was changed around such a line."""
+_LEAST_LEFT_OUT, _ENOUGH_LEFT_OUT = 0.2, 30
+"""What such a line stands for, as a share of the words of the current text, or in words where that
+is long. Our choice: less may go because of what was changed around it."""
+_LEAST_COPIED = 0.3
+"""Of the words of a text in which a line stands for others. Our choice: with less, all is written
+anew, and the line is its own."""
 _LEAST_SHARED = 8
 """Bytes of words in a row that stand in both texts because one goes on from the other: two words of
 English, three characters of Chinese. Our choice."""
@@ -65,14 +68,14 @@ def _stand_in(current: str, text: str, *, is_prose: bool) -> str:
     """The line that stands for a part of the current text; empty if there is none.
 
     It begins with dots or, in prose, it is in brackets, and between what stands before it and what
-    stands after it, or the end, much of the current text is missing. One end of that is there:
-    where all is written anew, such a line stands for nothing.
+    stands after it, or the end, much of the current text is missing. Where all is written anew,
+    such a line stands for nothing.
     """
     lines, old = text.split("\n"), words_of(current)
-    places = [place for place, line in enumerate(lines) if _is_aside(line, is_prose=is_prose)]
-    if len(places) > _MOST_ASIDES:
-        return ""
-    for place in places:
+    enough = min(_LEAST_LEFT_OUT * len(old), _ENOUGH_LEFT_OUT)
+    own = [line not in current and _is_aside(line, is_prose=is_prose) for line in lines]
+    places = [place for place, is_own in enumerate(own) if is_own]
+    for place in places if len(places) <= _MOST_ASIDES else ():
         above = words_of("\n".join(lines[:place]))
         below = words_of("\n".join(lines[place + 1 :]))
         # The line is a word of its own, so that nothing that is shared goes across it.
@@ -80,7 +83,9 @@ def _stand_in(current: str, text: str, *, is_prose: bool) -> str:
         stop = max((end for _, end, there in shared if there < len(above)), default=0)
         rest = (start for start, _, there in shared if there > len(above))
         start = min(rest, default=len(old))
-        if shared and lines[place] not in current and start - stop >= _LEAST_LEFT_OUT * len(old):
+        copied = sum(end - start for start, end, _ in shared)
+        is_copy = copied >= max(1, _LEAST_COPIED * len(above + below))
+        if is_copy and start - stop >= enough:
             return lines[place].strip()
     return ""
 
@@ -98,9 +103,13 @@ def _size(words: Sequence[str]) -> int:
 
 
 def _is_aside(line: str, *, is_prose: bool) -> bool:
-    """Whether words begin with dots or, in prose, are in brackets, behind signs of their place."""
-    bare = line.lstrip(" \t*_`>-#/")
+    """Whether a line begins with dots or is in brackets, behind signs of its place.
+
+    Where texts are no prose, brackets and dots alone are code.
+    """
+    bare = line.lstrip(" \t*_`>|-#/")
     inside = bare.lstrip("0123456789.- ")
-    is_in_brackets = inside.startswith(_ASIDE_OPENINGS) and is_placeholder(inside)
     has_words = any(map(str.isalpha, line))
-    return has_words and (bare.startswith(_DOTS) or (is_prose and is_in_brackets))
+    if not is_prose:
+        return has_words and bare.startswith(_DOTS)
+    return bare.startswith(_DOTS) or (inside.startswith(_ASIDE_OPENINGS) and is_placeholder(inside))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -13,7 +13,6 @@ __all__ = [
     "elements",
     "fences",
     "is_placeholder",
-    "only_piece",
     "pieces_of",
     "trimmed",
     "unfenced",
@@ -38,24 +37,6 @@ class Element(NamedTuple):
     end: int
     is_opened: bool = True
     is_closed: bool = True
-
-
-def only_piece(answer: str, current: Mapping[str, str]) -> dict[str, str]:
-    """The texts of a reply without our marks: each by its component's name, or the only one.
-
-    The current text is quoted where another one stands beside it. What a form has in place of a
-    text, and a fence of code, are no texts.
-    """
-    quoted = set(map(str.strip, current.values()))
-    pieces = [
-        (name, text)
-        for name, text in pieces_of(answer)
-        if not is_placeholder(text) and name not in ("diagnosis", "lesson")
-    ]
-    pieces = [(name, text) for name, text in pieces if text not in quoted] or pieces
-    named = {name: text for name, text in pieces if name in current}
-    is_clear = len(current) == len(pieces) == 1 and not named
-    return dict.fromkeys(current, pieces[0][1]) if is_clear else named
 
 
 def is_placeholder(text: str) -> bool:

@@ -1,8 +1,8 @@
 """The reflection LM's reply becomes texts, or reasons why it gives none.
 
-What stands between our marks is meant; else the one piece that the reply sets apart, if it goes on
-from the current text, or if nobody asked for our marks or asks again. To ask costs one short call,
-a wrong text a minibatch of rollouts. No word of any language counts.
+What stands between our marks is meant; else the one piece that the reply sets apart and that goes
+on from the current text, or any one piece if nobody asked for our marks or asks again. To ask costs
+one short call, a wrong text a minibatch of rollouts. No word of any language counts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 from dspy_gepa.reflect.edits import Edit, edited, read_edits
@@ -19,7 +20,6 @@ from dspy_gepa.reflect.pieces import (
     Element,
     elements,
     is_placeholder,
-    only_piece,
     pieces_of,
     trimmed,
     unfenced,
@@ -107,13 +107,8 @@ def read_reply(
     if texts or problems or "no_change" in words or kept:
         return Reading(texts, problems, not (texts or problems), diagnosis, lesson)
     if not blocks:
-        texts = dict((unmarked or only_piece)(answer, current))
-        if (
-            is_prose
-            and not in_any_form
-            and not all(goes_on(current[n], t) for n, t in texts.items())
-        ):
-            texts = {}
+        read = unmarked or partial(_set_apart, in_any_form=in_any_form)
+        texts = dict(read(answer, current))
         problems = _faults(texts, current, is_prose=is_prose)
         texts = {name: text for name, text in texts.items() if name not in problems}
     if not (texts or problems):
@@ -197,6 +192,30 @@ def _from_blocks(
         problems |= {name: problem} if problem else {}
     problems |= _faults(texts, current, is_prose=is_prose)
     return {name: text for name, text in texts.items() if name not in problems}, problems
+
+
+def _set_apart(answer: str, current: Mapping[str, str], *, in_any_form: bool) -> dict[str, str]:
+    """The texts of a reply without our marks: each by its component's name, or the only one.
+
+    Of several for one component the last is meant if it alone goes on from the current text:
+    reasons come before what they are for, and of two drafts nobody can tell. The current text is
+    quoted where another one stands beside it.
+    """
+    quoted = set(map(str.strip, current.values()))
+    pieces = [
+        (name, text)
+        for name, text in pieces_of(answer)
+        if not is_placeholder(text) and name not in ("diagnosis", "lesson")
+    ]
+    pieces = [(name, text) for name, text in pieces if text not in quoted] or pieces
+    texts = {name: text for name, text in pieces if name in current}
+    if len(current) == 1 and pieces and not texts:
+        ((component, old),) = current.items()
+        is_alone = not any(goes_on(old, text) for _, text in pieces[:-1])
+        if len(pieces) == 1 or (is_alone and goes_on(old, pieces[-1][1])):
+            texts = {component: pieces[-1][1]}
+    is_meant = in_any_form or all(goes_on(current[name], text) for name, text in texts.items())
+    return texts if is_meant else {}
 
 
 def _faults(

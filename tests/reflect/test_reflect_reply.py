@@ -159,11 +159,18 @@ def test_the_current_text_alone_is_to_stay(set_apart):
 
 
 @pytest.mark.parametrize("set_apart", [json.dumps, fenced], ids=["fields", "fences"])
-def test_of_several_texts_none_is_taken(set_apart):
-    """Of two drafts nobody can tell which one is meant."""
-    both = {"first": f"{TEXT} Be brief.", "second": TEXT}
-    for in_any_form in (False, True):
-        assert read_reply(set_apart(both), {"label": TEXT[:40]}, in_any_form=in_any_form).problems
+@pytest.mark.parametrize("in_any_form", [False, True])
+@given(st.lists(st.booleans(), min_size=2, max_size=5))
+def test_of_several_texts_the_last_is_taken_if_it_alone_goes_on(set_apart, in_any_form, alike):
+    """Reasons and changes come before what they are for; of two drafts nobody can tell which one
+    is meant, and what comes after a text says something about it."""
+    texts = [
+        f"{TEXT}{n}" if each else f"It lacks K{n}, so I add it." for n, each in enumerate(alike)
+    ]
+    reply = set_apart({f"part {n}": text for n, text in enumerate(texts)})
+    is_clear = alike[-1] and sum(alike) == 1
+    reading = read_reply(reply, {"label": "Read the message. Answer K1."}, in_any_form=in_any_form)
+    assert reading.texts == ({"label": texts[-1]} if is_clear else {})
 
 
 def test_a_diagnosis_alone_is_no_text_in_any_form():
@@ -469,6 +476,42 @@ def test_a_phrase_that_is_there_twice_does_not_hide_what_is_left_out():
         assert reading.problems == {"label": "it leaves a part out: [the codes as they were]"}
     whole = f"{end}\n[Codes]\n{TEXT}\nA bill is K2.\nA greeting is K4.\n{end}"
     assert read_reply(marked(whole), current).texts == {"label": whole}
+
+
+LONG = "\n".join(f"{n}. A message about {subject} is K{n}." for n, subject in enumerate(
+    ["bills", "refunds", "parcels", "passwords", "opening hours", "jobs", "complaints", "prices"]
+))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "line", ["...", "  …", "[...]", "| ... | ... |", "⋮", "<!-- the other codes -->", "- (ebenso)"]
+)
+def test_lines_of_dots_and_comments_stand_for_what_is_missing(line):
+    """In whatever signs of their place."""
+    first, *_, last = LONG.splitlines()
+    cut = read_reply(marked(f"{first}\n{line}\n{last}\nElse K9."), {"label": LONG})
+    assert cut.problems == {"label": f"it leaves a part out: {line.strip()}"}
+    added = f"{LONG}\n{line}\nElse K9."
+    assert read_reply(marked(added), {"label": LONG}).texts == {"label": added}
+
+
+def test_a_line_of_an_instruction_that_is_written_anew_stands_for_nothing():
+    """Though a few words are those of the present one."""
+    anew = (
+        "Sort letters.\n[Subject]\nFind out who writes, what for and how soon somebody has to "
+        "answer. Then write the number of the desk that has to do with it, and no more. "
+        "A message about bills is K0."
+    )
+    assert read_reply(marked(anew), {"label": LONG}).texts == {"label": anew}
+
+
+def test_thirty_words_are_missed_however_long_the_text_is():
+    """A fifth of a long text is many rules."""
+    long = "\n".join(f"{LONG}\nSo much for desk {n}, which is open." for n in range(9))
+    lines = long.splitlines()
+    cut = "\n".join([*lines[:3], "[as before]", *lines[9:]])
+    reading = read_reply(marked(cut), {"label": long})
+    assert reading.problems == {"label": "it leaves a part out: [as before]"}
 
 
 def test_lines_in_brackets_are_data_where_texts_are_no_prose():
