@@ -169,8 +169,8 @@ def _mutation(state: RunState, used: Tally) -> Begun:
         rewrites_before = same_parent[0].rewrites_before + 1
     view = _sample_view(state, parent, earlier[0].mutation_index + 1 if earlier else 0)
     drawn_examples = settings.sampler(view)
-    # Fewer examples where not all of them fit into what is left.
-    fewest = min(len(drawn_examples), view.size or len(drawn_examples))
+    # Fewer examples where not all of them fit into what is left, down to the smallest minibatch.
+    fewest = min((len(drawn_examples), *settings.minibatch_sizes))
     if state.members and not earlier:
         fewest = 1  # rather one that is small than none at all
     # And before that fewer ways back for what does not run.
@@ -180,6 +180,8 @@ def _mutation(state: RunState, used: Tally) -> Begun:
         hold = _hold(state, candidate, drawn_examples[:count], mends, reference)
         if not settings.limits.exceeded_limit(used=used, more=hold):
             break
+    sizes_that_fit = (each for each in settings.minibatch_sizes if each <= min(count, view.size))
+    size = max(sizes_that_fit, default=view.size)
     origin = Mutation(
         hold,
         parent,
@@ -188,9 +190,9 @@ def _mutation(state: RunState, used: Tally) -> Begun:
         rewrites_before,
         len(state.history),
         mends,
-        view.size,
+        size,
     )
-    return origin, evaluating_parent(candidate, drawn_examples[:count], view.size)
+    return origin, evaluating_parent(candidate, drawn_examples[:count], size)
 
 
 def _sample_view(state: RunState, parent: int, mutation_index: int) -> SampleView:

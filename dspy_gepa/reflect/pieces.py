@@ -1,4 +1,4 @@
-"""What a reply sets apart: elements, fences, fields of JSON. No word of any language counts."""
+"""What a reply sets apart: elements, fences, fields of JSON or of DSPy."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ _ANY_NAME = r"[A-Za-z][\w.-]*"
 _FENCE = re.compile(r"^[ \t]{0,3}(`{3,}|~{3,})[ \t]*([\w.+-]*)[^\n`]*$", re.MULTILINE)
 _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
+_FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
+"""How DSPy's chat adapter writes a field, and so what its models of tests answer."""
 _OPENING, _CLOSING = "([{<（［【", ")]}>）］】"
 
 
@@ -47,7 +49,7 @@ def is_placeholder(text: str) -> bool:
 
 
 def pieces_of(answer: str) -> list[tuple[str, str]]:
-    """What a reply sets apart, by its names: fields of JSON, else elements, else fences.
+    """What a reply sets apart, by its names: fields of JSON or DSPy, else elements, else fences.
 
     Elements with elements in them leave open which is meant.
     """
@@ -56,13 +58,21 @@ def pieces_of(answer: str) -> list[tuple[str, str]]:
     try:
         found = json.loads(alone, strict=False)
     except (ValueError, RecursionError):  # the latter where it nests a thousand times
-        found = None
+        found = _dspy_fields(alone)
     if isinstance(found, dict):
         return [(name, trimmed(text)) for name, text in found.items() if isinstance(text, str)]
     if whole := [one for one in elements(answer) if one.text]:
         is_nested = any(elements(trimmed(one.text)) for one in whole)
         return [] if is_nested else [(one.name, unfenced(trimmed(one.text))) for one in whole]
     return [(name, trimmed(inside)) for name, inside, _, _ in fenced if name in _PROSE]
+
+
+def _dspy_fields(written: str) -> dict[str, str] | None:
+    """The fields of a reply that is in DSPy's own form, by their names; None if it is not."""
+    before, *rest = _FIELD_HEADER.split(written.strip())
+    fields = dict(zip(rest[::2], rest[1::2], strict=True))
+    fields.pop("completed", None)
+    return None if before or not fields else fields
 
 
 def elements(text: str, name: str = _ANY_NAME) -> list[Element]:

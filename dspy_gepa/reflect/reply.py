@@ -110,6 +110,9 @@ def read_reply(
         read = unmarked or partial(_set_apart, in_any_form=in_any_form)
         texts = dict(read(answer, current))
         problems = _faults(texts, current, is_prose=is_prose)
+        if is_truncated:
+            at_the_end = (name for name, text in texts.items() if answer.rstrip().endswith(text))
+            problems |= dict.fromkeys(at_the_end, _CUT_OFF)
         texts = {name: text for name, text in texts.items() if name not in problems}
     if not (texts or problems):
         but = ", but what a form has in place of one, such as a line in brackets" * bool(given)

@@ -154,6 +154,15 @@ def test_a_run_shows_as_many_examples_as_were_chosen():
     assert outcome(run_loop(start(settings, WORLD.student), executor).state) == outcome(state)
 
 
+@pytest.mark.parametrize("limit", range(30, 120, 10))
+def test_what_is_left_is_spent_on_a_rewrite_that_is_shown_fewer_examples(limit):
+    """Where a minibatch of eight no longer fits, one of two may: less is left than that needs."""
+    settings = replace(SETTINGS, minibatch_sizes=(2, 8), limits=Limits(metric_calls=limit))
+    state = run_loop(start(settings, WORLD.student), SerialExecutor(WORLD)).state
+    most = 2 * (2 + ValidationSchedule().first)  # the parent and the child, gate and validation
+    assert 0 <= limit - state.tally.metric_calls < most
+
+
 def test_a_lead_over_the_seed_counts_as_far_as_it_is_sure():
     """Luck on two examples does not rank above the seed; the same rate on twenty does."""
     few, many = np.full((2, 40), np.nan), np.full((2, 40), np.nan)

@@ -88,6 +88,7 @@ IN_OTHER_FORM = {
     "one long fence": f"````markdown\n{TEXT}\n````",
     "JSON of one field": json.dumps({"new_instruction": TEXT}),
     "JSON by the component's name": json.dumps({"label": TEXT, "why": "K3"}),
+    "DSPy's own form": f"[[ ## label ## ]]\n{TEXT}\n\n[[ ## completed ## ]]",
     "JSON with raw line breaks": f'{{"text": "{TEXT}"}}',
     "JSON in a fence": f"Here:\n```json\n{json.dumps({'text': TEXT})}\n```",
 }
@@ -136,6 +137,14 @@ def test_a_text_in_another_form_has_to_be_whole_too(shape, words, in_any_form):
     reading = read_reply(shape, {"label": f"{HELPER}\n{KIND}"}, in_any_form=in_any_form)
     assert reading.texts == {}
     assert words in reading.problems["label"]
+
+
+def test_a_text_at_the_end_of_a_reply_that_was_cut_off_is_no_text():
+    """Where its form has no end of its own."""
+    cut = f"[[ ## new_text ## ]]\n{HELPER} Name the sour"
+    assert read_reply(cut, {"label": HELPER}).texts
+    reading = read_reply(cut, {"label": HELPER}, is_truncated=True)
+    assert reading.problems == {"label": "it was cut off, so it has to be shorter"}
 
 
 @pytest.mark.parametrize("reply", IN_OTHER_FORM.values(), ids=IN_OTHER_FORM)
