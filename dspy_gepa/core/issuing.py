@@ -180,8 +180,6 @@ def _mutation(state: RunState, used: Tally) -> Begun:
         hold = _hold(state, candidate, drawn_examples[:count], mends, reference)
         if not settings.limits.exceeded_limit(used=used, more=hold):
             break
-    sizes_that_fit = (each for each in settings.minibatch_sizes if each <= min(count, view.size))
-    size = max(sizes_that_fit, default=view.size)
     origin = Mutation(
         hold,
         parent,
@@ -190,9 +188,9 @@ def _mutation(state: RunState, used: Tally) -> Begun:
         rewrites_before,
         len(state.history),
         mends,
-        size,
+        view.size,
     )
-    return origin, evaluating_parent(candidate, drawn_examples[:count], size)
+    return origin, evaluating_parent(candidate, drawn_examples[:count], view.size)
 
 
 def _sample_view(state: RunState, parent: int, mutation_index: int) -> SampleView:
