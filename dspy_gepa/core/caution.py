@@ -27,6 +27,10 @@ is one member, it is enough that the seed fails on one of up to 19 examples; wit
 members, the seed has to fail on two or more. So few examples cannot tell a better member from one
 that is a little worse than a good seed: the only member, if it is perfect on two to six examples,
 is often such a one. Over many tasks that is rare, and how rare is in `benchmarks/README.md`."""
+_LUCK_OF_MANY = 0.25
+"""Of sixteen members each may be ahead by luck half as probably as one alone. Our choice, between
+no correction for their number and a full one: members go on from each other, so that their luck is
+partly the same, and what was worse is no member."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,8 @@ class Cautious:
     of the lead, which puts it below the seed. There are three ways to be sure, because none of them
     sees everything:
 
-    - The estimated lead is so many standard deviations.
+    - The estimated lead is so many standard deviations, and more of them if there are many
+      members: one of many is ahead by luck more easily.
     - The member is better than the seed on so many more validation examples than it is worse on
       that chance would hardly do that for any of all members (a sign test; examples on which both
       score the same say nothing). That shows steps which are small and never fail, before it is
@@ -48,17 +53,19 @@ class Cautious:
     """
 
     deviations: float = 1.44
-    """How many standard deviations of the lead make it sure. Our choice: by the estimate so many
-    make it 92.5 % sure. What it costs and spares is in `benchmarks/README.md`."""
+    """How many standard deviations of its lead make a single member sure. Our choice: by the
+    estimate so many make it 92.5 % sure. What it costs and spares is in `benchmarks/README.md`."""
 
     def __call__(self, view: PoolView) -> Vector:
         """A number for each member, by which they rank; for the seed its estimate."""
         estimates, others = view.estimates(), max(1, len(view.scores) - 1)
-        unsure = self.deviations * estimates.lead_deviations
+        luck = 1 - NormalDist().cdf(self.deviations)
+        deviations = NormalDist().inv_cdf(1 - luck / others**_LUCK_OF_MANY)
+        unsure = deviations * estimates.lead_deviations
         trifle = _TRIFLE * view.span
         by_chance = others * _by_chance(view.scores, trifle)
         is_sure = estimates.means - estimates.means[0] >= unsure
-        is_sure |= by_chance <= 1 - NormalDist().cdf(self.deviations)
+        is_sure |= by_chance <= luck
         is_highest = _is_highest(view.scores, trifle)
         if others * _all_like(is_highest[0], view.scores[0]) <= _PERFECT_BY_CHANCE:
             is_sure |= is_highest.all(axis=1)

@@ -162,6 +162,16 @@ def test_a_small_gain_on_every_example_is_sure_of_many_members():
     assert returned(*steps) == 5
 
 
+@pytest.mark.parametrize("children", [1, 4, 16])
+def test_the_luck_of_many_members_is_no_lead(children):
+    """Of graded scores that are chance alone one of many children has the best by far, and all
+    are a little worse."""
+    random = np.random.default_rng(children)
+    pools = [random.random((children + 1, 20)) for _ in range(200)]
+    worse = [[scores[0], *(scores[1:] - 0.02)] for scores in pools]
+    assert sum(returned(*rows) > 0 for rows in worse) <= 24
+
+
 @given(score_matrices(holes=True))
 def test_no_member_ranks_above_its_estimate_and_the_seed_at_its_own(matrix):
     """So what is returned has an estimate at least the seed's; more caution returns no more."""
