@@ -1,9 +1,10 @@
-"""What a reply sets apart: elements, fences, fields of JSON or of DSPy."""
+"""What a reply sets apart: elements, fences, fields of JSON, of YAML or of DSPy."""
 
 from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from itertools import accumulate
 from typing import NamedTuple
@@ -26,6 +27,8 @@ _PROSE = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md"})
 """What a fence around prose is called; other names are those of programming languages."""
 _FIELD_HEADER = re.compile(r"^\[\[ ## (\S[^\n]*?) ## \]\][ \t]*$", re.MULTILINE)
 """How DSPy's chat adapter writes a field, and so what its models of tests answer."""
+_YAML_FIELD = re.compile(r"([\w -]+):[ \t]*([|>])[+-]?[ \t]*\n((?:(?:[ \t][^\n]*)?(?:\n|\Z))+)")
+"""A field of YAML whose text stands in a block, with its line breaks or without them."""
 _OPENING, _CLOSING = "([{<（［【", ")]}>）］】"
 
 
@@ -49,7 +52,7 @@ def is_placeholder(text: str) -> bool:
 
 
 def pieces_of(answer: str) -> list[tuple[str, str]]:
-    """What a reply sets apart, by its names: fields of JSON or DSPy, else elements, else fences.
+    """What a reply sets apart by name: fields of JSON, YAML or DSPy, else elements, else fences.
 
     Elements with elements in them leave open which is meant.
     """
@@ -58,13 +61,21 @@ def pieces_of(answer: str) -> list[tuple[str, str]]:
     try:
         found = json.loads(alone, strict=False)
     except (ValueError, RecursionError):  # the latter where it nests a thousand times
-        found = _dspy_fields(alone)
+        found = _yaml_block(alone) or _dspy_fields(alone)
     if isinstance(found, dict):
         return [(name, trimmed(text)) for name, text in found.items() if isinstance(text, str)]
     if whole := [one for one in elements(answer) if one.text]:
         is_nested = any(elements(trimmed(one.text)) for one in whole)
         return [] if is_nested else [(one.name, unfenced(trimmed(one.text))) for one in whole]
     return [(name, trimmed(inside)) for name, inside, _, _ in fenced if name in _PROSE]
+
+
+def _yaml_block(written: str) -> dict[str, str] | None:
+    """The text of YAML that is one field with a block, by its name; None if it is anything else."""
+    if not (field := _YAML_FIELD.fullmatch(written)):
+        return None
+    text = textwrap.dedent(field[3])
+    return {field[1]: text if field[2] == "|" else re.sub(r"(?<=\S)\n(?=\S)", " ", text)}
 
 
 def _dspy_fields(written: str) -> dict[str, str] | None:

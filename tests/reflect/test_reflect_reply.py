@@ -139,9 +139,10 @@ def test_a_text_in_another_form_has_to_be_whole_too(shape, words, in_any_form):
     assert words in reading.problems["label"]
 
 
-def test_a_text_at_the_end_of_a_reply_that_was_cut_off_is_no_text():
+@pytest.mark.parametrize("head", ["[[ ## new_text ## ]]\n", "new_text: |\n  "])
+def test_a_text_at_the_end_of_a_reply_that_was_cut_off_is_no_text(head):
     """Where its form has no end of its own."""
-    cut = f"[[ ## new_text ## ]]\n{HELPER} Name the sour"
+    cut = f"{head}{HELPER} Name the sour"
     assert read_reply(cut, {"label": HELPER}).texts
     reading = read_reply(cut, {"label": HELPER}, is_truncated=True)
     assert reading.problems == {"label": "it was cut off, so it has to be shorter"}
