@@ -2,7 +2,8 @@
 
 llama.cpp, which `compare.py` starts by itself, answers one request after another. This server
 reads the same weights with OpenVINO GenAI, which works on all requests together and keeps what
-prompts have in common: on two cores it writes three times as much in the same time.
+prompts have in common: on two cores it wrote 41, 60 and 70 tokens a second for 8, 16 and 32
+requests at once, where llama.cpp wrote 19.
 
     pip install "dspy_gepa[local]" openvino-genai
     python benchmarks/batched_server.py --port 8301 --threads 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from dspy_gepa.core.budget import Tally, proposal_cost
 from dspy_gepa.core.sampling import SampleView
 from dspy_gepa.core.state import Settings
 
-__all__ = ["Forecast", "forecast", "worst_case"]
+__all__ = ["Forecast", "fewest_shown", "forecast", "worst_case"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def forecast(settings: Settings) -> Forecast:
         : settings.validation_schedule.seed_examples if settings.validation_schedule else None
     ]
     # The least: every example looked at fails, and the first ones of the gate decide it.
-    fewest = min(len(drawn_examples), min(settings.minibatch_sizes, default=len(drawn_examples)))
+    fewest = fewest_shown(settings, drawn_examples)
     gated = 1 if settings.stops_early else fewest
     return Forecast(
         settings,
@@ -75,6 +75,11 @@ def forecast(settings: Settings) -> Forecast:
             seed_paid=lambda example: example in seeded,
         ),
     )
+
+
+def fewest_shown(settings: Settings, drawn_examples: Sequence[int]) -> int:
+    """How many of the drawn examples a rewrite is shown at least: the smallest minibatch."""
+    return min((len(drawn_examples), *settings.minibatch_sizes))
 
 
 def worst_case(

@@ -13,7 +13,7 @@ from dspy_gepa.core.budget import Tally
 from dspy_gepa.core.candidate import Candidate
 from dspy_gepa.core.choices import evaluating_parent, rejected_before
 from dspy_gepa.core.comparing import comparable
-from dspy_gepa.core.forecast import worst_case
+from dspy_gepa.core.forecast import fewest_shown, worst_case
 from dspy_gepa.core.frontier import survivors, tops
 from dspy_gepa.core.merge import Lineage, merge_examples, plan_merge
 from dspy_gepa.core.proposal import (
@@ -170,7 +170,7 @@ def _mutation(state: RunState, used: Tally) -> Begun:
     view = _sample_view(state, parent, earlier[0].mutation_index + 1 if earlier else 0)
     drawn_examples = settings.sampler(view)
     # Fewer examples where not all of them fit into what is left, down to the smallest minibatch.
-    fewest = min((len(drawn_examples), *settings.minibatch_sizes))
+    fewest = fewest_shown(settings, drawn_examples)
     if state.members and not earlier:
         fewest = 1  # rather one that is small than none at all
     # And before that fewer ways back for what does not run.

@@ -13,15 +13,15 @@ __all__ = ["goes_on", "omission"]
 
 _DIFF_HEADING = re.compile(r"(?:diff|index|---|\+\+\+|@@|\*\*\*|\\)(?: .*)?|\s*")
 """A line of a diff that says where it applies, or that says nothing."""
-_ASIDE_OPENINGS, _DOTS = ("(", "[", "（", "［", "【", "<!--"), ("...", "\u2026", "\u22ee")
-_MOST_ASIDES = 3
-"""Lines in brackets of a text: more of them are its form, and stand for nothing."""
+_STUB_OPENINGS, _DOTS = ("(", "[", "（", "［", "【", "<!--"), ("...", "\u2026", "\u22ee")
+_MOST_STUBS = 3
+"""Stub lines of a text: more of them are its form, and stand for nothing."""
 _LEAST_LEFT_OUT, _ENOUGH_LEFT_OUT = 0.2, 30
-"""What such a line stands for, as a share of the words of the current text, or in words where that
-is long. Our choice: less may go because of what was changed around it."""
+"""What a stub line stands for at least, as a share of the words of the current text, or in words
+where that is long. Our choice: less may go because of what was changed around it."""
 _LEAST_COPIED = 0.3
-"""Of the words of a text in which a line stands for others. Our choice: with less, all is written
-anew, and the line is its own."""
+"""Of the words of a text with a stub line. Our choice: below this the text is a rewrite, and the
+line is part of it."""
 _LEAST_SHARED = 8
 """Bytes of words in a row that stand in both texts because one goes on from the other: two words of
 English, three characters of Chinese. Our choice."""
@@ -42,7 +42,7 @@ def omission(current: str, text: str, *, is_prose: bool) -> str:
     """Why the text is not whole; empty if it is."""
     if _is_diff_of(current, text):
         return "it is a diff of the current text, and not the new one"
-    line = _stand_in(current, text, is_prose=is_prose)
+    line = _stub_in(current, text, is_prose=is_prose)
     return f"it leaves a part out: {line}" if line else ""
 
 
@@ -64,8 +64,8 @@ def _is_diff_of(current: str, text: str) -> bool:
     )
 
 
-def _stand_in(current: str, text: str, *, is_prose: bool) -> str:
-    """The line that stands for a part of the current text; empty if there is none.
+def _stub_in(current: str, text: str, *, is_prose: bool) -> str:
+    """The stub line, which stands for a part of the current text; empty if there is none.
 
     It begins with dots or, in prose, it is in brackets, and between what stands before it and what
     stands after it, or the end, much of the current text is missing. Where all is written anew,
@@ -73,9 +73,12 @@ def _stand_in(current: str, text: str, *, is_prose: bool) -> str:
     """
     lines, old = text.split("\n"), words_of(current)
     enough = min(_LEAST_LEFT_OUT * len(old), _ENOUGH_LEFT_OUT)
-    own = [line not in current and _is_aside(line, is_prose=is_prose) for line in lines]
-    places = [place for place, is_own in enumerate(own) if is_own]
-    for place in places if len(places) <= _MOST_ASIDES else ():
+    places = [
+        place
+        for place, line in enumerate(lines)
+        if line not in current and _is_stub(line, is_prose=is_prose)
+    ]
+    for place in places if len(places) <= _MOST_STUBS else ():
         above = words_of("\n".join(lines[:place]))
         below = words_of("\n".join(lines[place + 1 :]))
         # The line is a word of its own, so that nothing that is shared goes across it.
@@ -102,8 +105,8 @@ def _size(words: Sequence[str]) -> int:
     return len("".join(words).encode("utf-8", "surrogatepass"))
 
 
-def _is_aside(line: str, *, is_prose: bool) -> bool:
-    """Whether a line begins with dots or is in brackets, behind signs of its place.
+def _is_stub(line: str, *, is_prose: bool) -> bool:
+    """Whether it may be a stub line: it begins with dots or is in brackets, behind other signs.
 
     Where texts are no prose, brackets and dots alone are code.
     """
@@ -112,4 +115,4 @@ def _is_aside(line: str, *, is_prose: bool) -> bool:
     has_words = any(map(str.isalpha, line))
     if not is_prose:
         return has_words and bare.startswith(_DOTS)
-    return bare.startswith(_DOTS) or (inside.startswith(_ASIDE_OPENINGS) and is_placeholder(inside))
+    return bare.startswith(_DOTS) or (inside.startswith(_STUB_OPENINGS) and is_placeholder(inside))

@@ -96,15 +96,19 @@ def read_reply(
         blocks = next(filter(None, inside), [])
     words = {block.name: trimmed(block.text) for block in blocks if block.is_closed}
     diagnosis, lesson = words.get("diagnosis", ""), words.get("lesson", "")
-    kept = [one for one in blocks if one.name == "new_text" and form.is_no_change(one.text)]
-    given = [one for one in blocks if one.name in ("new_text", "edit") and one not in kept]
+    no_change_blocks = [
+        one for one in blocks if one.name == "new_text" and form.is_no_change(one.text)
+    ]
+    given = [
+        one for one in blocks if one.name in ("new_text", "edit") and one not in no_change_blocks
+    ]
     texts, problems = _from_blocks(given, current, form, is_prose=is_prose)
     if texts and "no_change" in words:
         texts, problems[""] = {}, f"it has {form.no_change} and new texts as well"
     elif texts and not all(block.is_opened for block in blocks):
         where = "a closing mark stands where nothing is open"
         texts, problems[""] = {}, f"{where}, so it is unclear what ends where"
-    if texts or problems or "no_change" in words or kept:
+    if texts or problems or "no_change" in words or no_change_blocks:
         return Reading(texts, problems, not (texts or problems), diagnosis, lesson)
     if not blocks:
         read = unmarked or partial(_set_apart, in_any_form=in_any_form)
@@ -212,13 +216,16 @@ def _set_apart(answer: str, current: Mapping[str, str], *, in_any_form: bool) ->
     ]
     pieces = [(name, text) for name, text in pieces if text not in quoted] or pieces
     texts = {name: text for name, text in pieces if name in current}
+    must_go_on = not in_any_form
     if len(current) == 1 and pieces and not texts:
         ((component, old),) = current.items()
-        is_alone = not any(goes_on(old, text) for _, text in pieces[:-1])
-        if len(pieces) == 1 or (is_alone and goes_on(old, pieces[-1][1])):
-            texts = {component: pieces[-1][1]}
-    is_meant = in_any_form or all(goes_on(current[name], text) for name, text in texts.items())
-    return texts if is_meant else {}
+        *others, last = (text for _, text in pieces)
+        must_go_on |= bool(others)
+        if not any(goes_on(old, text) for text in others):
+            texts = {component: last}
+    if must_go_on and not all(goes_on(current[name], text) for name, text in texts.items()):
+        return {}
+    return texts
 
 
 def _faults(

@@ -60,9 +60,10 @@ _GEPA_PLACEHOLDER = re.compile(rf"<({'|'.join(_GEPA_NAMES)})>")
 class Template:
     """A reflection prompt with placeholders.
 
-    It need not ask for our marks, which {{form}} shows: then the one element, code fence or field
-    of a reply is the text; any other reply is asked about once more. A template of the gepa
-    package, with <curr_param> and <side_info> and without placeholders of ours, is one as well.
+    It need not ask for our marks, which {{form}} shows: then the one element, fence for prose or
+    field of a reply is the text, and of several the last if it alone goes on from the current text;
+    any other reply is asked about once more. A template of the gepa package, with <curr_param> and
+    <side_info> and without placeholders of ours, is one as well.
     References, guidance and limits are appended where it has no place for them, and so are never
     lost.
 
