@@ -72,11 +72,12 @@ def _stub_in(current: str, text: str, *, is_prose: bool) -> str:
     such a line stands for nothing.
     """
     lines, old = text.split("\n"), words_of(current)
+    old_lines = {*map(str.strip, current.split("\n"))}
     enough = min(_LEAST_LEFT_OUT * len(old), _ENOUGH_LEFT_OUT)
     places = [
         place
         for place, line in enumerate(lines)
-        if line not in current and _is_stub(line, is_prose=is_prose)
+        if line.strip() not in old_lines and _is_stub(line, is_prose=is_prose)
     ]
     for place in places if len(places) <= _MOST_STUBS else ():
         above = words_of("\n".join(lines[:place]))

@@ -505,6 +505,15 @@ def test_lines_of_dots_and_comments_stand_for_what_is_missing(line):
     assert read_reply(marked(added), {"label": LONG}).texts == {"label": added}
 
 
+def test_dots_within_the_current_text_excuse_no_line_of_dots():
+    """A line is its own only if the current text has the same line."""
+    first, *_, last = LONG.splitlines()
+    lines = f"{first}\n...\n{last}"
+    reading = read_reply(marked(lines), {"label": f"{LONG}\nThe rest (spam, ads...) is K9."})
+    assert reading.problems == {"label": "it leaves a part out: ..."}
+    assert read_reply(marked(lines), {"label": f"{LONG}\n..."}).texts == {"label": lines}
+
+
 def test_a_line_of_an_instruction_that_is_written_anew_stands_for_nothing():
     """Though a few words are those of the present one."""
     anew = (
